@@ -1,0 +1,55 @@
+//! AuctionActor, AuctionProvider.
+
+use super::call::Call;
+use crate::contract::{
+    ActorAuctionAck, ActorAuctionAcks, ActorAuctionRequest, ProviderAuctionAck,
+    ProviderAuctionAcks, ProviderAuctionRequest,
+};
+use crate::error::Error;
+use crate::lattice::wire;
+use crate::name::{LinkName, required};
+
+/// The hosts that would run an actor.
+pub(super) async fn for_actor(
+    call: &Call<'_>,
+    arg: &ActorAuctionRequest,
+) -> Result<ActorAuctionAcks, Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let auction = wire::ActorAuction {
+        actor_ref: required("actorRef", &arg.actor_ref)?,
+        constraints: &arg.constraints,
+    };
+    let lattice = call.connect(lattice).await?;
+    let bids = lattice.auction_actor(&auction).await?;
+    Ok(bids
+        .into_iter()
+        .map(|bid| ActorAuctionAck {
+            actor_ref: arg.actor_ref.clone(),
+            host_id: bid.host_id,
+        })
+        .collect())
+}
+
+/// The hosts that would run a provider.
+pub(super) async fn for_provider(
+    call: &Call<'_>,
+    arg: &ProviderAuctionRequest,
+) -> Result<ProviderAuctionAcks, Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let link_name = LinkName::parse(&arg.link_name)?;
+    let auction = wire::ProviderAuction {
+        provider_ref: required("providerRef", &arg.provider_ref)?,
+        link_name: &link_name,
+        constraints: &arg.constraints,
+    };
+    let lattice = call.connect(lattice).await?;
+    let bids = lattice.auction_provider(&auction).await?;
+    Ok(bids
+        .into_iter()
+        .map(|bid| ProviderAuctionAck {
+            provider_ref: arg.provider_ref.clone(),
+            link_name: arg.link_name.clone(),
+            host_id: bid.host_id,
+        })
+        .collect())
+}

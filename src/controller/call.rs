@@ -1,0 +1,101 @@
+//! One call: what its operation may use, and its line in the log.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use tracing::debug;
+use wasmbus_rpc::error::{RpcError, RpcResult};
+
+use super::Controller;
+use crate::error::{Error, Kind};
+use crate::lattice::Lattice;
+use crate::name::LatticeId;
+use crate::pool::Lease;
+use crate::wasmbus;
+
+/// A call that is being carried out.
+pub(super) struct Call<'a> {
+    pub(super) controller: &'a Controller,
+    incoming: &'a wasmbus::Call,
+    started: Instant,
+    /// For the log: the lattice, once it is known to be one.
+    lattice: OnceLock<LatticeId>,
+    /// For the log: why it failed.
+    failure: OnceLock<Kind>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(controller: &'a Controller, incoming: &'a wasmbus::Call) -> Self {
+        Self {
+            controller,
+            incoming,
+            started: Instant::now(),
+            lattice: OnceLock::new(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The lattice that a request names: a valid id, and one that the link of
+    /// the actor allows.
+    ///
+    /// # Errors
+    /// `Invalid`, `Denied`.
+    pub(super) fn lattice_id(&self, id: &str) -> Result<LatticeId, Error> {
+        let lattice = LatticeId::parse(id)?;
+        let _ = self.lattice.set(lattice.clone());
+        if self.incoming.link.allows_lattice(id) {
+            Ok(lattice)
+        } else {
+            Err(Error::new(
+                Kind::Denied,
+                format!(
+                    "the link of actor {} does not allow lattice {id:?} (lattices)",
+                    self.incoming.actor
+                ),
+            ))
+        }
+    }
+
+    /// A lattice to talk to. Check everything else first: this may dial.
+    ///
+    /// # Errors
+    /// `UnknownLattice`, `CredentialsRejected`, `NotConnected`.
+    pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
+        let deadline = self.incoming.deadline;
+        let Lease {
+            connection,
+            js_domain,
+        } = self.controller.pool.lease(&id, deadline).await?;
+        Ok(Lattice {
+            id,
+            connection,
+            js_domain,
+            deadline,
+        })
+    }
+
+    /// Notes why the call failed.
+    pub(super) fn failed(&self, error: &Error) {
+        let _ = self.failure.set(error.kind());
+    }
+
+    /// The one line that every call leaves at debug.
+    pub(super) fn log(&self, result: &RpcResult<Vec<u8>>) {
+        let outcome = match (self.failure.get(), result) {
+            (Some(kind), _) => kind.name(),
+            (None, Ok(_)) => "ok",
+            (None, Err(RpcError::Deser(_))) => "undecodable",
+            (None, Err(RpcError::MethodNotHandled(_))) => "unknown_operation",
+            (None, Err(_)) => "error",
+        };
+        debug!(
+            operation = self.incoming.operation,
+            lattice = self.lattice.get().map_or("-", LatticeId::as_str),
+            actor = self.incoming.actor,
+            outcome,
+            ms = self.started.elapsed().as_secs_f64() * 1000.0,
+            id = self.incoming.id,
+            "call"
+        );
+    }
+}

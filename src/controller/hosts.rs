@@ -1,0 +1,96 @@
+//! GetHosts, GetHostInventory, StopHost.
+
+use super::call::Call;
+use crate::contract::{
+    ActorDescription, ActorInstance, GetHostInventoryRequest, Host, HostInventory, Hosts,
+    ProviderDescription, StopHostCommand,
+};
+use crate::error::Error;
+use crate::lattice::subject::Verb;
+use crate::lattice::wire::{self, HostPing, Inventory};
+use crate::name::HostId;
+
+/// Every host that answers.
+pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Error> {
+    let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
+    let hosts = lattice.hosts().await?;
+    Ok(hosts.into_iter().map(host).collect())
+}
+
+/// What runs on one host.
+pub(super) async fn inventory(
+    call: &Call<'_>,
+    arg: &GetHostInventoryRequest,
+) -> Result<HostInventory, Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let id = HostId::parse(&arg.host_id)?;
+    let lattice = call.connect(lattice).await?;
+    let inventory = lattice.inventory(&id).await?;
+    Ok(described(&id, inventory))
+}
+
+/// Stops a host; `timeout` is seconds.
+pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let host = HostId::parse(&arg.host_id)?;
+    let body = wire::StopHost {
+        host_id: &host,
+        // Hosts count in milliseconds (trap T4).
+        timeout: arg.timeout.map(|seconds| seconds.saturating_mul(1000)),
+    };
+    let lattice = call.connect(lattice).await?;
+    lattice.command(&host, Verb::StopHost, &body).await
+}
+
+fn host(ping: HostPing) -> Host {
+    Host {
+        cluster_issuers: ping.cluster_issuers,
+        ctl_host: ping.ctl_host,
+        id: ping.id,
+        js_domain: ping.js_domain,
+        labels: ping.labels,
+        lattice_prefix: ping.lattice_prefix.or(ping.lattice),
+        prov_rpc_host: ping.prov_rpc_host,
+        rpc_host: ping.rpc_host,
+        uptime_human: ping.uptime_human,
+        uptime_seconds: ping.uptime_seconds,
+        version: ping.version,
+    }
+}
+
+fn described(id: &HostId, inventory: Inventory) -> HostInventory {
+    HostInventory {
+        actors: inventory.actors.into_iter().map(actor).collect(),
+        host_id: id.to_string(),
+        labels: inventory.labels,
+        providers: inventory.providers.into_iter().map(provider).collect(),
+    }
+}
+
+fn actor(actor: wire::Actor) -> ActorDescription {
+    ActorDescription {
+        id: actor.id,
+        image_ref: actor.image_ref.filter(|text| !text.is_empty()),
+        instances: actor
+            .instances
+            .into_iter()
+            .map(|instance| ActorInstance {
+                annotations: instance.annotations,
+                instance_id: instance.instance_id,
+                revision: instance.revision,
+            })
+            .collect(),
+        name: actor.name.filter(|text| !text.is_empty()),
+    }
+}
+
+fn provider(provider: wire::Provider) -> ProviderDescription {
+    ProviderDescription {
+        annotations: provider.annotations,
+        id: provider.id,
+        image_ref: provider.image_ref.filter(|text| !text.is_empty()),
+        link_name: provider.link_name,
+        name: provider.name.filter(|text| !text.is_empty()),
+        revision: provider.revision,
+    }
+}

@@ -1,0 +1,58 @@
+//! GetLinks, AdvertiseLink, RemoveLink.
+
+use wasmbus_rpc::core::LinkDefinition;
+
+use super::call::Call;
+use crate::contract::{AdvertiseLinkRequest, LinkDefinitionList, RemoveLinkDefinitionRequest};
+use crate::error::Error;
+use crate::lattice::wire::{Link, LinkKey, TextMap};
+use crate::name::{ActorId, LinkName, ProviderId, required};
+
+/// Every link of a lattice.
+pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<LinkDefinitionList, Error> {
+    let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
+    let links = lattice.links().await?.into_iter().map(definition);
+    Ok(LinkDefinitionList {
+        links: links.collect(),
+    })
+}
+
+/// Puts a link.
+pub(super) async fn advertise(call: &Call<'_>, arg: &AdvertiseLinkRequest) -> Result<(), Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    // Hosts check none of these, and put provider and link name into subjects.
+    let link = Link {
+        actor_id: ActorId::parse(&arg.link.actor_id)?.to_string(),
+        provider_id: ProviderId::parse(&arg.link.provider_id)?.to_string(),
+        link_name: LinkName::parse(&arg.link.link_name)?.to_string(),
+        contract_id: required("contractId", &arg.link.contract_id)?.to_owned(),
+        values: arg.link.values.clone(),
+    };
+    call.connect(lattice).await?.put_link(&link).await
+}
+
+/// Removes a link.
+pub(super) async fn remove(
+    call: &Call<'_>,
+    arg: &RemoveLinkDefinitionRequest,
+) -> Result<(), Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let key = LinkKey {
+        actor_id: ActorId::parse(&arg.actor_id)?.to_string(),
+        provider_id: String::new(),
+        link_name: LinkName::parse(&arg.link_name)?.to_string(),
+        contract_id: required("contractId", &arg.contract_id)?.to_owned(),
+        values: TextMap::new(),
+    };
+    call.connect(lattice).await?.remove_link(&key).await
+}
+
+fn definition(link: Link) -> LinkDefinition {
+    let mut definition = LinkDefinition::default();
+    definition.actor_id = link.actor_id;
+    definition.provider_id = link.provider_id;
+    definition.link_name = link.link_name;
+    definition.contract_id = link.contract_id;
+    definition.values = link.values;
+    definition
+}

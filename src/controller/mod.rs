@@ -1,0 +1,162 @@
+//! The seventeen operations, grouped by what they are about. Each checks its
+//! request, leases a connection to the lattice, says in [`crate::lattice`]'s
+//! words what is wanted, and turns the answer into the contract's types.
+
+mod actors;
+mod auctions;
+mod call;
+mod claims;
+mod credentials;
+mod hosts;
+mod links;
+mod providers;
+mod service;
+
+use async_trait::async_trait;
+use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
+use wasmbus_rpc::error::{RpcError, RpcResult};
+
+use crate::error::{Error, Kind};
+use crate::pool::Pool;
+use crate::settings::{OPERATIONS, ProviderSettings};
+use crate::wasmbus::{self, Handler};
+use call::Call;
+
+/// Carries out the operations of the contract.
+pub struct Controller {
+    settings: Result<ProviderSettings, String>,
+    pool: Pool,
+}
+
+impl Controller {
+    /// A controller that knows no lattice yet. Wrong settings leave it up, but
+    /// every call is refused with what is wrong with them.
+    ///
+    /// `name` is how its connections show up at NATS servers.
+    pub fn new(settings: Result<ProviderSettings, String>, name: String) -> Self {
+        Self {
+            settings,
+            pool: Pool::new(name),
+        }
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// `Misconfigured`, with every mistake in them.
+    fn settings(&self) -> Result<&ProviderSettings, Error> {
+        self.settings.as_ref().map_err(|problem| {
+            Error::new(
+                Kind::Misconfigured,
+                format!("the provider's configuration is wrong: {problem}"),
+            )
+        })
+    }
+
+    /// What decides, before its arguments are read, whether a call may go on.
+    fn admit(&self, call: &wasmbus::Call, operation: &str) -> Result<(), Error> {
+        self.settings()?;
+        if call.link.allows_operation(operation) {
+            Ok(())
+        } else {
+            Err(Error::new(
+                Kind::Denied,
+                format!(
+                    "the link of actor {} does not allow {operation} (operations)",
+                    call.actor
+                ),
+            ))
+        }
+    }
+}
+
+/// The operation's own name, where the contract has it.
+fn known(operation: &str) -> RpcResult<&'static str> {
+    operation
+        .rsplit_once('.')
+        .filter(|(service, _)| *service == "LatticeController")
+        .and_then(|(_, name)| OPERATIONS.into_iter().find(|known| *known == name))
+        .ok_or_else(|| RpcError::MethodNotHandled(crate::error::quoted(operation)))
+}
+
+/// Whether the operation answers with `CtlOperationAck`.
+fn acknowledges(operation: &str) -> bool {
+    !matches!(
+        operation,
+        "AuctionActor"
+            | "AuctionProvider"
+            | "GetClaims"
+            | "GetHostInventory"
+            | "GetHosts"
+            | "GetLinks"
+            | "SetRegistryCredentials"
+    )
+}
+
+#[async_trait]
+impl Handler for Controller {
+    async fn call(&self, incoming: &wasmbus::Call) -> RpcResult<Vec<u8>> {
+        let operation = known(&incoming.operation);
+        let call = Call::new(self, incoming);
+        let result = match operation {
+            Err(error) => Err(error),
+            Ok(operation) => match self.admit(incoming, operation) {
+                Err(error) => {
+                    call.failed(&error);
+                    self.refuse(&incoming.operation, error)
+                }
+                Ok(()) => {
+                    let message = Message {
+                        method: operation,
+                        arg: incoming.argument.as_slice().into(),
+                    };
+                    let ctx = Context {
+                        actor: Some(incoming.actor.clone()),
+                        ..Context::default()
+                    };
+                    call.dispatch(&ctx, message).await
+                }
+            },
+        };
+        call.log(&result);
+        result
+    }
+
+    fn refuse(&self, operation: &str, error: Error) -> RpcResult<Vec<u8>> {
+        if acknowledges(known(operation)?) {
+            wasmbus_rpc::common::serialize(&error.into_ack()?)
+        } else {
+            Err(error.into_rpc())
+        }
+    }
+
+    fn max_calls(&self) -> usize {
+        self.settings
+            .as_ref()
+            .map_or(1, |settings| settings.max_calls)
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.settings().map(drop).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_known_by_their_full_names_only() {
+        assert_eq!(known("LatticeController.GetHosts").unwrap(), "GetHosts");
+        for other in ["GetHosts", "X.GetHosts", "LatticeController.Nope", "", "."] {
+            let error = known(other).unwrap_err();
+            assert!(matches!(error, RpcError::MethodNotHandled(_)), "{other}");
+        }
+    }
+
+    #[test]
+    fn ten_operations_answer_with_an_acknowledgement() {
+        let count = OPERATIONS.iter().filter(|name| acknowledges(name)).count();
+        assert_eq!(count, 10);
+    }
+}

@@ -1,0 +1,53 @@
+//! StartProvider, StopProvider.
+
+use super::call::Call;
+use crate::contract::{StartProviderCommand, StopProviderCommand};
+use crate::error::Error;
+use crate::lattice::subject::Verb;
+use crate::lattice::wire;
+use crate::name::{HostId, LinkName, ProviderId, required};
+
+/// Longest configuration, in bytes (the contract's own limit).
+const MAX_CONFIGURATION: usize = 500_000;
+
+/// Starts a provider on a host.
+pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result<(), Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let host = HostId::parse(&arg.host_id)?;
+    let link_name = LinkName::parse(&arg.link_name)?;
+    let configuration = arg.configuration.as_deref().filter(|text| !text.is_empty());
+    if let Some(text) = configuration
+        && text.len() > MAX_CONFIGURATION
+    {
+        return Err(Error::invalid(format!(
+            "configuration has {} bytes; {MAX_CONFIGURATION} are allowed",
+            text.len()
+        )));
+    }
+    let body = wire::StartProvider {
+        annotations: arg.annotations.as_ref(),
+        configuration,
+        host_id: &host,
+        link_name: &link_name,
+        provider_ref: required("providerRef", &arg.provider_ref)?,
+    };
+    let lattice = call.connect(lattice).await?;
+    lattice.command(&host, Verb::StartProvider, &body).await
+}
+
+/// Stops a provider on a host.
+pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(), Error> {
+    let lattice = call.lattice_id(&arg.lattice_id)?;
+    let host = HostId::parse(&arg.host_id)?;
+    let provider = ProviderId::parse(&arg.provider_id)?;
+    let link_name = LinkName::parse(&arg.link_name)?;
+    let body = wire::StopProvider {
+        annotations: arg.annotations.as_ref(),
+        contract_id: required("contractId", &arg.contract_id)?,
+        host_id: &host,
+        link_name: &link_name,
+        provider_ref: &provider,
+    };
+    let lattice = call.connect(lattice).await?;
+    lattice.command(&host, Verb::StopProvider, &body).await
+}

@@ -1,0 +1,32 @@
+//! The moment by which a call must be answered.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A moment that every wait for one call ends at. Passed down by value, so that
+/// no step can wait longer than the actor that called.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The moment `budget` after `start`.
+    pub fn new(start: Instant, budget: Duration) -> Self {
+        Self(start + budget)
+    }
+
+    /// The moment itself.
+    pub fn at(self) -> Instant {
+        self.0
+    }
+
+    /// Time left; zero when it is over.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// This deadline, or `limit` from now if that is earlier.
+    pub fn within(self, limit: Duration) -> Self {
+        Self(self.0.min(Instant::now() + limit))
+    }
+}

@@ -1,0 +1,216 @@
+//! What can go wrong with a call, and the contract's two ways to say so.
+//!
+//! An operation that answers with `CtlOperationAck` says `accepted: false` for
+//! whatever was certainly not carried out; everything else, and everything of
+//! the other operations, is an RPC error. [`Kind`] decides which is which, in
+//! one place.
+
+use wasmbus_rpc::error::RpcError;
+
+use crate::contract::CtlOperationAck;
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request cannot work: a member is missing or malformed.
+    Invalid,
+    /// The link of the actor does not allow it.
+    Denied,
+    /// More calls are under way than the provider takes on.
+    Busy,
+    /// The provider is stopping.
+    Stopping,
+    /// The provider's own settings, or the link's, are wrong.
+    Misconfigured,
+    /// No credentials were set for this lattice.
+    UnknownLattice,
+    /// The NATS server refused the credentials of this lattice.
+    CredentialsRejected,
+    /// There is no connection to the lattice.
+    NotConnected,
+    /// Nobody listens where the request would go.
+    NoResponders,
+    /// The host said no.
+    Refused,
+    /// The request was sent and nobody answered in time.
+    Timeout,
+    /// The request was sent and the connection broke before the answer.
+    ConnectionLost,
+    /// The answer came and cannot be read.
+    BadReply,
+    /// A fault of the provider.
+    Internal,
+}
+
+impl Kind {
+    /// Whether it is certain that the request changed nothing.
+    pub fn certainly_not_carried_out(self) -> bool {
+        !matches!(
+            self,
+            Self::Timeout | Self::ConnectionLost | Self::BadReply | Self::Internal
+        )
+    }
+
+    /// Short name for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Denied => "denied",
+            Self::Busy => "busy",
+            Self::Stopping => "stopping",
+            Self::Misconfigured => "misconfigured",
+            Self::UnknownLattice => "unknown_lattice",
+            Self::CredentialsRejected => "credentials_rejected",
+            Self::NotConnected => "not_connected",
+            Self::NoResponders => "no_responders",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::ConnectionLost => "connection_lost",
+            Self::BadReply => "bad_reply",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// A failed call: a stable [`Kind`] for programs and a sentence for people that
+/// says what failed, where, why and what to do. Never holds a secret.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+}
+
+impl Error {
+    /// An error of this kind; `message` is shown to the actor and in logs.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// The request cannot work.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, message)
+    }
+
+    /// Why the call failed.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The same error, saying that it is unknown whether the request was
+    /// carried out, where that is so.
+    fn with_outcome(&self) -> String {
+        if self.kind.certainly_not_carried_out() {
+            self.message.clone()
+        } else {
+            format!(
+                "{}; it is unknown whether the request was carried out",
+                self.message
+            )
+        }
+    }
+
+    /// How an operation without an acknowledgement says this.
+    pub fn into_rpc(self) -> RpcError {
+        match self.kind {
+            Kind::Invalid => RpcError::InvalidParameter(self.message),
+            Kind::Timeout => RpcError::Timeout(self.message),
+            Kind::NotConnected | Kind::NoResponders | Kind::ConnectionLost => {
+                RpcError::Nats(self.message)
+            }
+            _ => RpcError::Other(self.message),
+        }
+    }
+
+    /// How an operation that answers with an acknowledgement says this.
+    ///
+    /// # Errors
+    /// With an RPC error where the outcome is unknown.
+    pub fn into_ack(self) -> Result<CtlOperationAck, RpcError> {
+        if self.kind.certainly_not_carried_out() {
+            Ok(CtlOperationAck {
+                accepted: false,
+                error: self.message,
+            })
+        } else {
+            let message = self.with_outcome();
+            Err(Self { message, ..self }.into_rpc())
+        }
+    }
+}
+
+/// The text of a decoding error without the values it quotes: they may be
+/// secrets, and serde puts them into its messages.
+///
+/// ```
+/// use lattice_controller::error::without_values;
+/// let text = r#"invalid type: string "SUAM…\" x", expected u16"#;
+/// assert_eq!(without_values(text), r#"invalid type: string "…", expected u16"#);
+/// ```
+pub fn without_values(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == '"' {
+            out.push('…');
+            loop {
+                match chars.next() {
+                    Some('\\') => {
+                        chars.next();
+                    }
+                    Some('"') => {
+                        out.push('"');
+                        break;
+                    }
+                    Some(_) => {}
+                    None => return out,
+                }
+            }
+        }
+    }
+    out
+}
+
+/// A value that somebody else chose, for use in a message: quoted, escaped and
+/// cut to 80 characters.
+pub fn quoted(value: &str) -> String {
+    const SHOWN: usize = 80;
+    if value.chars().count() > SHOWN {
+        let head: String = value.chars().take(SHOWN).collect();
+        format!("{head:?}…")
+    } else {
+        format!("{value:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_is_an_rpc_error_and_says_so() {
+        let error = Error::new(Kind::Timeout, "host N did not answer")
+            .into_ack()
+            .unwrap_err();
+        assert!(error.to_string().contains("unknown whether"), "{error}");
+    }
+
+    #[test]
+    fn what_was_not_carried_out_is_not_accepted() {
+        let ack = Error::new(Kind::NoResponders, "no such host")
+            .into_ack()
+            .unwrap();
+        assert!(!ack.accepted);
+        assert_eq!(ack.error, "no such host");
+    }
+
+    #[test]
+    fn long_and_odd_values_are_cut_and_escaped() {
+        assert_eq!(quoted("a\r\nb"), r#""a\r\nb""#);
+        assert!(quoted(&"x".repeat(500)).chars().count() < 90);
+    }
+}

@@ -1,0 +1,198 @@
+//! One question to every host of a lattice, an answer from each.
+//!
+//! The first answer may take as long as the call has; after it, a gather ends
+//! when no further answer came for a while (the stall). An answer that cannot
+//! be read costs that answer only.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_nats::{StatusCode, Subject};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::request::json;
+use super::wire::{self, Bid, HostPing};
+use super::{Lattice, subject};
+use crate::error::{Error, Kind};
+use crate::name::HostId;
+
+/// How long a gather waits for one more answer.
+const STALL: Duration = Duration::from_millis(300);
+/// Most answers and bytes that one gather keeps.
+const MAX_REPLIES: usize = 10_000;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Why a gather ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Nobody listens.
+    NoResponders,
+    /// No further answer came for a while.
+    Stall,
+    /// The call's time was over.
+    Deadline,
+    /// More came than one gather keeps.
+    Limit,
+}
+
+/// An answer that says which host it is from.
+trait FromHost: DeserializeOwned {
+    fn host(&self) -> &str;
+}
+
+impl FromHost for HostPing {
+    fn host(&self) -> &str {
+        &self.id
+    }
+}
+
+impl FromHost for Bid {
+    fn host(&self) -> &str {
+        &self.host_id
+    }
+}
+
+struct Gathered<T> {
+    items: Vec<T>,
+    ended: Ended,
+    refusals: Vec<String>,
+    invalid: usize,
+}
+
+impl Lattice {
+    /// Every host that answers, in the order of their answers.
+    ///
+    /// # Errors
+    /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
+    pub async fn hosts(&self) -> Result<Vec<HostPing>, Error> {
+        let gathered = self.gather(subject::ping(&self.id), Bytes::new()).await?;
+        Ok(gathered.items)
+    }
+
+    /// Every host that bids for the actor.
+    ///
+    /// # Errors
+    /// As [`Lattice::hosts`]; `Refused` where hosts answered and all of them
+    /// could not use the question.
+    pub async fn auction_actor(&self, auction: &wire::ActorAuction<'_>) -> Result<Vec<Bid>, Error> {
+        self.auction(subject::auction_actor(&self.id), json(auction)?)
+            .await
+    }
+
+    /// Every host that bids for the provider.
+    ///
+    /// # Errors
+    /// As [`Lattice::auction_actor`].
+    pub async fn auction_provider(
+        &self,
+        auction: &wire::ProviderAuction<'_>,
+    ) -> Result<Vec<Bid>, Error> {
+        self.auction(subject::auction_provider(&self.id), json(auction)?)
+            .await
+    }
+
+    async fn auction(&self, subject: Subject, body: Bytes) -> Result<Vec<Bid>, Error> {
+        let gathered = self.gather::<Bid>(subject, body).await?;
+        match gathered.refusals.first() {
+            Some(words) if gathered.items.is_empty() => Err(Error::new(
+                Kind::Refused,
+                format!("the hosts of {} refused: {words}", self.called()),
+            )),
+            _ => Ok(gathered.items),
+        }
+    }
+
+    async fn gather<T: FromHost>(
+        &self,
+        subject: Subject,
+        body: Bytes,
+    ) -> Result<Gathered<T>, Error> {
+        let started = Instant::now();
+        let lost = self.connection.lost_from_now(&self.id)?;
+        let client = self.connection.client();
+        let inbox = client.new_inbox();
+        // The subscription ends when this value is dropped, on every path.
+        let mut replies = client.subscribe(inbox.clone()).await.map_err(closed)?;
+        let sent = client.publish_with_reply(subject.clone(), inbox, body);
+        sent.await.map_err(closed)?;
+
+        tokio::pin!(lost);
+        let mut seen = HashSet::new();
+        let mut bytes = 0;
+        let mut gathered = Gathered {
+            items: Vec::new(),
+            ended: Ended::Deadline,
+            refusals: Vec::new(),
+            invalid: 0,
+        };
+        let mut until = self.deadline.at();
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = replies.next() => message.ok_or_else(|| closed("no more replies"))?,
+                () = &mut lost => return Err(closed("it broke while hosts were answering")),
+                () = tokio::time::sleep_until(until) => {
+                    if until < self.deadline.at() {
+                        gathered.ended = Ended::Stall;
+                    }
+                    break;
+                }
+            };
+            if message.status == Some(StatusCode::NO_RESPONDERS) {
+                gathered.ended = Ended::NoResponders;
+                break;
+            }
+            bytes += message.payload.len();
+            match wire::parse::<T>(&message.payload) {
+                Ok(item) if HostId::parse(item.host()).is_ok() => {
+                    if seen.insert(item.host().to_owned()) {
+                        gathered.items.push(item);
+                    }
+                }
+                // A refusal decodes as an answer without a host (trap T5).
+                _ => match wire::refusal(&message.payload) {
+                    Some(words) => gathered.refusals.push(words),
+                    None => gathered.invalid += 1,
+                },
+            }
+            if seen.len() >= MAX_REPLIES || bytes > MAX_BYTES {
+                gathered.ended = Ended::Limit;
+                break;
+            }
+            until = self.deadline.within(STALL).at();
+        }
+        self.log(&subject, &gathered, started);
+        Ok(gathered)
+    }
+
+    fn log<T>(&self, subject: &Subject, gathered: &Gathered<T>, started: Instant) {
+        debug!(
+            %subject,
+            ended = ?gathered.ended,
+            hosts = gathered.items.len(),
+            ms = started.elapsed().as_millis() as u64,
+            "gather ended"
+        );
+        if gathered.invalid > 0 || !gathered.refusals.is_empty() || gathered.ended == Ended::Limit {
+            warn!(
+                %subject,
+                ended = ?gathered.ended,
+                unreadable = gathered.invalid,
+                refusals = gathered.refusals.len(),
+                first_refusal = gathered.refusals.first().map(String::as_str),
+                "answers were left out of a gather"
+            );
+        }
+    }
+}
+
+fn closed(problem: impl std::fmt::Display) -> Error {
+    Error::new(
+        Kind::ConnectionLost,
+        format!("the connection to the lattice is lost: {problem}"),
+    )
+}

@@ -1,0 +1,208 @@
+//! One question to a lattice, one answer.
+
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{Request, Subject};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::Lattice;
+use super::subject::{self, Verb};
+use super::wire::{self, Ack};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::HostId;
+
+/// Longest wait for somebody to confirm that registry credentials arrived. OTP
+/// hosts before 0.54.5 confirm nothing, so silence is no error.
+const REGISTRIES_CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
+
+impl Lattice {
+    /// Tells a host to do something.
+    ///
+    /// # Errors
+    /// `Refused` with the host's words; else as [`Lattice::ask`].
+    pub async fn command(
+        &self,
+        host: &HostId,
+        verb: Verb,
+        body: &impl Serialize,
+    ) -> Result<(), Error> {
+        let who = self.host_called(host);
+        let subject = subject::command(&self.id, host, verb);
+        let reply = self.ask(&who, subject, json(body)?, self.deadline).await?;
+        acknowledged(&who, &reply)
+    }
+
+    /// Asks a host what runs on it.
+    ///
+    /// # Errors
+    /// As [`Lattice::ask`].
+    pub async fn inventory(&self, host: &HostId) -> Result<wire::Inventory, Error> {
+        let who = self.host_called(host);
+        let subject = subject::inventory(&self.id, host);
+        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
+        answer(&who, &reply)
+    }
+
+    /// Asks the hosts for all claims; one of them answers.
+    ///
+    /// # Errors
+    /// As [`Lattice::ask`].
+    pub async fn claims_from_hosts(&self) -> Result<wire::ClaimsReply, Error> {
+        let who = self.hosts_called();
+        let subject = subject::claims(&self.id);
+        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
+        answer(&who, &reply)
+    }
+
+    /// Asks the hosts for all links; one of them answers.
+    ///
+    /// # Errors
+    /// As [`Lattice::ask`].
+    pub async fn links_from_hosts(&self) -> Result<wire::LinksReply, Error> {
+        let who = self.hosts_called();
+        let subject = subject::links(&self.id);
+        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
+        answer(&who, &reply)
+    }
+
+    /// Puts a link into the lattice.
+    ///
+    /// # Errors
+    /// As [`Lattice::command`].
+    pub async fn put_link(&self, link: &wire::Link) -> Result<(), Error> {
+        let who = self.hosts_called();
+        let subject = subject::put_link(&self.id);
+        let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
+        acknowledged(&who, &reply)
+    }
+
+    /// Removes a link from the lattice.
+    ///
+    /// # Errors
+    /// As [`Lattice::command`].
+    pub async fn remove_link(&self, link: &wire::LinkKey) -> Result<(), Error> {
+        let who = self.hosts_called();
+        let subject = subject::remove_link(&self.id);
+        let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
+        acknowledged(&who, &reply)
+    }
+
+    /// Gives every host registry credentials.
+    ///
+    /// # Errors
+    /// `NoResponders` where no host received them; `Refused` where the first
+    /// host to answer could not use them.
+    pub async fn put_registries(&self, body: &impl Serialize) -> Result<(), Error> {
+        let who = self.hosts_called();
+        let subject = subject::registries(&self.id);
+        let confirmed = self.deadline.within(REGISTRIES_CONFIRMED_WITHIN);
+        match self.ask(&who, subject, json(body)?, confirmed).await {
+            Ok(reply) => acknowledged(&who, &reply),
+            Err(error) if error.kind() == Kind::Timeout => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn hosts_called(&self) -> String {
+        format!("the hosts of {}", self.called())
+    }
+
+    /// Sends a request and waits for its answer until `deadline`.
+    ///
+    /// Nothing is queued for a lattice that is disconnected: it would be
+    /// delivered long after the caller was told that it failed (trap T14).
+    ///
+    /// # Errors
+    /// `NotConnected`, `NoResponders`: certainly not delivered. `Timeout`,
+    /// `ConnectionLost`: nobody knows.
+    async fn ask(
+        &self,
+        who: &str,
+        subject: Subject,
+        body: Bytes,
+        deadline: Deadline,
+    ) -> Result<Bytes, Error> {
+        let lost = self.connection.lost_from_now(&self.id)?;
+        let request = Request::new().payload(body).timeout(None);
+        let sent = self.connection.client().send_request(subject, request);
+        tokio::select! {
+            biased;
+            reply = sent => reply
+                .map(|message| message.payload)
+                .map_err(|error| failed(who, &error)),
+            () = lost => Err(Error::new(
+                Kind::ConnectionLost,
+                format!("the connection broke while {who} had not answered yet"),
+            )),
+            () = tokio::time::sleep_until(deadline.at()) => Err(Error::new(
+                Kind::Timeout,
+                format!("{who} did not answer in time"),
+            )),
+        }
+    }
+}
+
+fn failed(who: &str, error: &async_nats::RequestError) -> Error {
+    match error.kind() {
+        RequestErrorKind::NoResponders => Error::new(
+            Kind::NoResponders,
+            format!(
+                "nobody listens for {who}; check the id, that the host runs, \
+                 and that the credentials may publish there"
+            ),
+        ),
+        RequestErrorKind::MaxPayloadExceeded => Error::invalid(format!(
+            "the request to {who} is larger than its NATS server takes: {error}"
+        )),
+        RequestErrorKind::InvalidSubject => {
+            Error::invalid(format!("the request to {who} has no valid subject"))
+        }
+        RequestErrorKind::TimedOut => {
+            Error::new(Kind::Timeout, format!("{who} did not answer in time"))
+        }
+        RequestErrorKind::Other => Error::new(
+            Kind::ConnectionLost,
+            format!("the connection closed while {who} had not answered yet"),
+        ),
+    }
+}
+
+fn acknowledged(who: &str, reply: &[u8]) -> Result<(), Error> {
+    match Ack::parse(reply) {
+        Ok(Ack::Accepted) => Ok(()),
+        Ok(Ack::Refused(words)) => Err(refused(who, &words)),
+        Err(problem) => Err(unreadable(who, &problem)),
+    }
+}
+
+fn answer<'a, T: serde::Deserialize<'a>>(who: &str, reply: &'a [u8]) -> Result<T, Error> {
+    wire::parse(reply).map_err(|problem| match wire::refusal(reply) {
+        Some(words) => refused(who, &words),
+        None => unreadable(who, &problem),
+    })
+}
+
+fn refused(who: &str, words: &str) -> Error {
+    let words = if words.is_empty() {
+        "no reason given"
+    } else {
+        words
+    };
+    Error::new(Kind::Refused, format!("{who} refused: {words}"))
+}
+
+fn unreadable(who: &str, problem: &str) -> Error {
+    Error::new(
+        Kind::BadReply,
+        format!("{who} answered with something that cannot be read: {problem}"),
+    )
+}
+
+pub(super) fn json(body: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(|error| Error::new(Kind::Internal, format!("body not encoded: {error}")))
+}

@@ -1,0 +1,154 @@
+//! What hosts say of themselves: pings, bids, inventories.
+
+use serde::Deserialize;
+
+use super::{
+    TextMap, list, optional_text, optional_text_map, revision, seconds, text_map, text_or_empty,
+};
+
+/// Answer to `ping.hosts`. OTP up to 0.54 sends only `id`, `uptime_seconds` and
+/// `friendly_name`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct HostPing {
+    /// Public key of the host.
+    #[serde(deserialize_with = "text_or_empty")]
+    pub id: String,
+    /// Seconds since it started.
+    #[serde(deserialize_with = "seconds")]
+    pub uptime_seconds: u64,
+    /// The same for people.
+    #[serde(deserialize_with = "optional_text")]
+    pub uptime_human: Option<String>,
+    /// Labels.
+    #[serde(deserialize_with = "optional_text_map")]
+    pub labels: Option<TextMap>,
+    /// Version of the host software.
+    #[serde(deserialize_with = "optional_text")]
+    pub version: Option<String>,
+    /// Issuers it accepts, separated by commas.
+    #[serde(deserialize_with = "optional_text")]
+    pub cluster_issuers: Option<String>,
+    /// JetStream domain.
+    #[serde(deserialize_with = "optional_text")]
+    pub js_domain: Option<String>,
+    /// Control NATS: a host name (OTP) or a URL (Rust).
+    #[serde(deserialize_with = "optional_text")]
+    pub ctl_host: Option<String>,
+    /// Provider NATS.
+    #[serde(deserialize_with = "optional_text")]
+    pub prov_rpc_host: Option<String>,
+    /// RPC NATS.
+    #[serde(deserialize_with = "optional_text")]
+    pub rpc_host: Option<String>,
+    /// Lattice id, up to 0.82.
+    #[serde(deserialize_with = "optional_text")]
+    pub lattice_prefix: Option<String>,
+    /// Lattice id, from 0.82 on.
+    #[serde(deserialize_with = "optional_text")]
+    pub lattice: Option<String>,
+}
+
+/// Answer to an auction. The host echoes the question; only who bids matters.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Bid {
+    /// Public key of the host that bids.
+    #[serde(deserialize_with = "text_or_empty")]
+    pub host_id: String,
+}
+
+/// Answer to `get.{host}.inv`.
+#[derive(Debug, Deserialize)]
+pub struct Inventory {
+    /// Public key of the host.
+    #[serde(default, deserialize_with = "text_or_empty")]
+    pub host_id: String,
+    /// Labels.
+    #[serde(default, deserialize_with = "text_map")]
+    pub labels: TextMap,
+    /// Actors. Required: it tells an inventory from a refusal.
+    #[serde(deserialize_with = "list")]
+    pub actors: Vec<Actor>,
+    /// Providers.
+    #[serde(default, deserialize_with = "list")]
+    pub providers: Vec<Provider>,
+}
+
+/// An actor in an inventory.
+#[derive(Debug, Deserialize)]
+pub struct Actor {
+    /// Public key.
+    pub id: String,
+    /// Image reference.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub image_ref: Option<String>,
+    /// Name.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub name: Option<String>,
+    /// Instances (G1, G2a), or one entry per set of annotations (G2b).
+    #[serde(default, deserialize_with = "list")]
+    pub instances: Vec<ActorInstance>,
+}
+
+/// An instance of an actor in an inventory.
+#[derive(Debug, Deserialize)]
+pub struct ActorInstance {
+    /// Id of the instance.
+    #[serde(default, deserialize_with = "text_or_empty")]
+    pub instance_id: String,
+    /// Revision.
+    #[serde(default, deserialize_with = "revision")]
+    pub revision: i32,
+    /// Annotations.
+    #[serde(default, deserialize_with = "optional_text_map")]
+    pub annotations: Option<TextMap>,
+}
+
+/// A provider in an inventory.
+#[derive(Debug, Deserialize)]
+pub struct Provider {
+    /// Public key.
+    pub id: String,
+    /// Link name.
+    #[serde(default, deserialize_with = "text_or_empty")]
+    pub link_name: String,
+    /// Image reference.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub image_ref: Option<String>,
+    /// Name.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub name: Option<String>,
+    /// Revision.
+    #[serde(default, deserialize_with = "revision")]
+    pub revision: i32,
+    /// Annotations.
+    #[serde(default, deserialize_with = "optional_text_map")]
+    pub annotations: Option<TextMap>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice::wire::parse;
+
+    #[test]
+    fn one_odd_member_does_not_cost_the_host() {
+        let ping: HostPing = parse(
+            br#"{"id":"N1","labels":{"a":"1","b":2,"c":null},"uptime_seconds":-1.5,
+                "version":null,"js_domain":null,"unknown":[1]}"#,
+        )
+        .unwrap();
+        assert_eq!(ping.id, "N1");
+        assert_eq!(ping.uptime_seconds, 0);
+        let labels = ping.labels.unwrap();
+        assert_eq!(labels.len(), 2);
+        assert_eq!(labels["b"], "2");
+        assert_eq!(ping.version, None);
+    }
+
+    #[test]
+    fn a_refusal_is_no_inventory() {
+        assert!(parse::<Inventory>(br#"{"accepted":false,"error":"no"}"#).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! The lattice controller: a wasmCloud capability provider through which actors
+//! run lattices (contract `wasmcloud:latticecontrol`).
+//!
+//! The path of a call, one arrow one function:
+//!
+//! ```text
+//! host --NATS--> wasmbus::server --> wasmbus::invocation (verify) --> controller
+//!   (check the request, the link's policy) --> pool (lease a connection)
+//!   --> lattice (subject and body, request or gather) --> controller --> reply
+//! ```
+//!
+//! State has three owners: the links (`wasmbus`), the connections (`pool`) and,
+//! for one call, the lattice (`lattice`).
+//!
+//! | module | what is decided there |
+//! | --- | --- |
+//! | [`wasmbus`] | what the host says, who may call |
+//! | [`controller`] | what each operation means |
+//! | [`lattice`] | how a lattice is spoken to |
+//! | [`pool`] | how a lattice is reached |
+//! | [`contract`] | types of the contract, generated |
+//! | [`error`] | how a call says no |
+//! | [`settings`] | what can be configured |
+//! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
+
+pub mod contract;
+pub mod controller;
+pub mod deadline;
+pub mod error;
+pub mod lattice;
+pub mod name;
+pub mod nats;
+pub mod pool;
+pub mod settings;
+pub mod telemetry;
+pub mod wasmbus;

@@ -1,0 +1,66 @@
+//! The provider process: host data in, calls served, out.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use lattice_controller::controller::Controller;
+use lattice_controller::settings::ProviderSettings;
+use lattice_controller::telemetry;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::server::Server;
+use secrecy::ExposeSecret as _;
+use tracing::error;
+
+const USAGE: &str = "\
+lattice-controller: wasmCloud capability provider for wasmcloud:latticecontrol
+
+A wasmCloud host starts this program and writes host data to its standard
+input: one line of base64 JSON. It takes no arguments.
+
+  --help       this text
+  --version    its version";
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some("--version" | "-V") => {
+            println!("lattice-controller {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Some(_) => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lattice-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
+    telemetry::init(host.log_level.as_deref(), host.structured_logging);
+    let settings =
+        ProviderSettings::parse(host.config_json.as_ref().map(|text| text.expose_secret()));
+    if let Err(problem) = &settings {
+        error!(problem, "the configuration is wrong: every call is refused");
+    }
+    let name = format!("lattice-controller {} for lattices", host.provider_key);
+    let controller = Controller::new(settings, name);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    let result = runtime.block_on(Server::run(host, controller));
+    runtime.shutdown_timeout(Duration::from_millis(50));
+    result
+}

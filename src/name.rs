@@ -1,0 +1,214 @@
+//! Names as types. A value of these types has been validated, so it can go into
+//! a NATS subject as exactly one token: no dots, blanks, wildcards or control
+//! characters. Whoever holds one need not check again.
+
+use std::fmt;
+
+use nkeys::{KeyPair, KeyPairType};
+
+use crate::error::{Error, quoted};
+
+/// Longest lattice id, link name or domain. Hosts set no limit; a NATS stream
+/// name (`KV_LATTICEDATA_{lattice}`) ends at 255.
+const MAX_NAME_LENGTH: usize = 128;
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident, $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Validates `text`.
+            ///
+            /// # Errors
+            /// `Invalid`, saying what is wrong with it.
+            pub fn parse(text: &str) -> Result<Self, Error> {
+                let check: fn(&str) -> Result<(), Error> = $parse;
+                check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+
+            /// The name as it is on the wire.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name_type!(
+    /// Id of a lattice: `[A-Za-z0-9_-]`, 1 to 128 characters. Hosts do not check
+    /// it, but no other id works with them: it is one subject token and the end
+    /// of a bucket name (control-interface, "Lattice id").
+    LatticeId,
+    |text| word("lattice id", text)
+);
+name_type!(
+    /// JetStream domain: the same alphabet as a lattice id.
+    JsDomain,
+    |text| word("JetStream domain", text)
+);
+name_type!(
+    /// Link name. Hosts use it as a subject token of provider RPC.
+    LinkName,
+    |text| token("link name", text)
+);
+name_type!(
+    /// Public key of a host: `N…`, 56 characters.
+    HostId,
+    |text| public_key("host id", 'N', &KeyPairType::Server, text)
+);
+name_type!(
+    /// Public key of an actor: `M…`, 56 characters.
+    ActorId,
+    |text| public_key("actor id", 'M', &KeyPairType::Module, text)
+);
+name_type!(
+    /// Public key of a capability provider: `V…`, 56 characters.
+    ProviderId,
+    |text| public_key("provider id", 'V', &KeyPairType::Service, text)
+);
+
+/// The required text member `name` of a request: there, and not blank.
+///
+/// # Errors
+/// `Invalid` when it is missing (which decodes as "") or blank.
+pub fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
+    if value.trim().is_empty() {
+        Err(Error::invalid(format!("{name} is missing")))
+    } else {
+        Ok(value)
+    }
+}
+
+/// An optional text member: blank means absent, as TinyGo actors send it.
+pub fn present(value: Option<&str>) -> Option<&str> {
+    value.map(str::trim).filter(|value| !value.is_empty())
+}
+
+/// Whether `text` is exactly one literal token of a NATS subject.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'.' | b'*' | b'>'))
+}
+
+fn word(what: &str, text: &str) -> Result<(), Error> {
+    let fits = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    checked(what, text, fits, "letters, digits, \"_\" and \"-\"")
+}
+
+fn token(what: &str, text: &str) -> Result<(), Error> {
+    checked(
+        what,
+        text,
+        is_token(text),
+        "printable ASCII without blanks, \".\", \"*\" and \">\"",
+    )
+}
+
+fn checked(what: &str, text: &str, fits: bool, alphabet: &str) -> Result<(), Error> {
+    if text.is_empty() {
+        Err(Error::invalid(format!("{what} is missing")))
+    } else if fits && text.len() <= MAX_NAME_LENGTH {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!(
+            "{what} {} is malformed: it must be 1 to {MAX_NAME_LENGTH} characters of {alphabet}",
+            quoted(text)
+        )))
+    }
+}
+
+fn public_key(what: &str, prefix: char, kind: &KeyPairType, text: &str) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::invalid(format!("{what} is missing")));
+    }
+    let is_key = text.len() == 56
+        && text.starts_with(prefix)
+        && KeyPair::from_public_key(text).is_ok_and(|key| key.key_pair_type() == *kind);
+    if is_key {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!(
+            "{what} {} is malformed: it must be a public key of 56 characters that starts with {prefix}",
+            quoted(text)
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lattice_id_is_one_word() {
+        for good in ["default", "a", "edge-1", "A_b-9", &"x".repeat(128)] {
+            assert!(LatticeId::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            " ",
+            "a b",
+            "a.b",
+            ".a",
+            "*",
+            ">",
+            "a\r\nPUB x 0",
+            "é",
+            &"x".repeat(129),
+        ] {
+            assert!(LatticeId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_id_is_a_host_key_with_the_right_checksum() {
+        let id = KeyPair::new(KeyPairType::Server).public_key();
+        assert!(HostId::parse(&id).is_ok());
+        let actor = KeyPair::new(KeyPairType::Module).public_key();
+        let mut typo = id.clone().into_bytes();
+        typo[20] = if typo[20] == b'A' { b'B' } else { b'A' };
+        let typo = String::from_utf8(typo).unwrap();
+        for bad in [
+            "",
+            "N",
+            "NA",
+            "NAAA",
+            &id[..55],
+            &actor,
+            &typo,
+            &id.to_lowercase(),
+        ] {
+            assert!(HostId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_name_is_one_token() {
+        for good in ["default", "my-link", "a/b", "x:y"] {
+            assert!(LinkName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a.b", "*", ">", "a\n", "ü"] {
+            assert!(LinkName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn messages_say_what_is_wrong() {
+        let error = LatticeId::parse("a.b").unwrap_err().to_string();
+        assert!(error.contains("lattice id \"a.b\" is malformed"), "{error}");
+        let error = HostId::parse("").unwrap_err().to_string();
+        assert_eq!(error, "host id is missing");
+    }
+}

@@ -1,0 +1,224 @@
+//! What a lattice is reached with, checked when it is set.
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use nkeys::{KeyPair, KeyPairType};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+use crate::nats::{Access, Login};
+
+/// Servers of a lattice and how to log in there. Two equal ones share a
+/// connection; the JetStream domain is no part of it.
+#[derive(Clone, Debug)]
+pub struct Credentials(Access);
+
+impl Credentials {
+    /// Checks and takes what an actor set.
+    ///
+    /// # Errors
+    /// `Invalid`: JWT without seed or seed without JWT, one that cannot be read,
+    /// a pair that does not belong together, an expired JWT, an unusable URL.
+    /// No message quotes any of them.
+    pub fn new(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> Result<Self, Error> {
+        let login = match (jwt, seed) {
+            (None, None) => Login::Anonymous,
+            (Some(jwt), Some(seed)) => user_login(jwt, seed)?,
+            (Some(_), None) => {
+                return Err(Error::invalid(
+                    "userSeed is missing: userJwt needs its seed",
+                ));
+            }
+            (None, Some(_)) => {
+                return Err(Error::invalid("userJwt is missing: userSeed needs its JWT"));
+            }
+        };
+        Access::parse(urls, login)
+            .map(Self)
+            .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))
+    }
+
+    /// How to connect.
+    pub(super) fn access(&self) -> &Access {
+        &self.0
+    }
+
+    /// What makes these credentials the same as others.
+    pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
+        let mut hash = Sha256::new();
+        let mut part = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        part(&HEXLOWER.encode(&key.0));
+        for server in self.0.servers() {
+            // Not its text: `h` and `nats://h:4222` are one server.
+            part(server.scheme());
+            part(server.host());
+            part(&server.port().to_string());
+        }
+        match self.0.login() {
+            Login::Anonymous => part("anonymous"),
+            Login::Jwt { jwt, key } => {
+                part("jwt");
+                part(jwt.expose_secret());
+                part(&key.public_key());
+            }
+            Login::Nkey(seed) => {
+                part("nkey");
+                part(seed.expose_secret());
+            }
+            Login::Password { user, password } => {
+                part("password");
+                part(user.expose_secret());
+                part(password.expose_secret());
+            }
+            Login::Token(token) => {
+                part("token");
+                part(token.expose_secret());
+            }
+        }
+        Fingerprint(hash.finalize().into())
+    }
+}
+
+fn user_login(jwt: &str, seed: &str) -> Result<Login, Error> {
+    let key = KeyPair::from_seed(seed)
+        .ok()
+        .filter(|key| key.key_pair_type() == KeyPairType::User)
+        .ok_or_else(|| Error::invalid("userSeed is not the seed of a NATS user (SU…)"))?;
+    let claims = user_claims(jwt)
+        .ok_or_else(|| Error::invalid("userJwt is not a NATS user JWT: it cannot be decoded"))?;
+    if claims.sub != key.public_key() {
+        return Err(Error::invalid(
+            "userSeed does not belong to userJwt: they are of different users",
+        ));
+    }
+    if claims.exp > 0 && claims.exp <= now() {
+        return Err(Error::invalid("userJwt has expired; set one that has not"));
+    }
+    Ok(Login::Jwt {
+        jwt: SecretString::from(jwt),
+        key: Arc::new(key),
+    })
+}
+
+/// Claims of a NATS user JWT that can be checked without its issuer.
+#[derive(Deserialize)]
+struct UserClaims {
+    /// Public key of the user.
+    sub: String,
+    /// When it expires, in seconds since 1970; 0 or absent: never.
+    #[serde(default)]
+    exp: u64,
+}
+
+fn user_claims(jwt: &str) -> Option<UserClaims> {
+    let mut parts = jwt.split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Keeps fingerprints of one process from being compared with those of another.
+pub struct FingerprintKey([u8; 16]);
+
+impl FingerprintKey {
+    /// A new key, from the randomness that the standard library seeds its hash
+    /// tables with.
+    pub fn random() -> Self {
+        let mut key = [0; 16];
+        for half in key.chunks_mut(8) {
+            let random = RandomState::new().build_hasher().finish();
+            half.copy_from_slice(&random.to_be_bytes());
+        }
+        Self(key)
+    }
+}
+
+/// Keyed hash of credentials. Shows its first eight digits only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0[..4]))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "nats://127.0.0.1:4222";
+
+    fn jwt(sub: &str, exp: u64) -> String {
+        let payload = serde_json::json!({ "sub": sub, "exp": exp }).to_string();
+        format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(payload.as_bytes()))
+    }
+
+    fn problem(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> String {
+        let error = Credentials::new(urls, jwt, seed).unwrap_err().to_string();
+        for secret in [jwt, seed].into_iter().flatten() {
+            assert!(!error.contains(secret), "{error}");
+        }
+        error
+    }
+
+    #[test]
+    fn credentials_that_cannot_work_are_refused_when_set() {
+        let user = KeyPair::new(KeyPairType::User);
+        let seed = user.seed().unwrap();
+        let good = jwt(&user.public_key(), 0);
+        assert!(Credentials::new(URL, Some(&good), Some(&seed)).is_ok());
+        assert!(problem(URL, Some(&good), None).contains("userSeed is missing"));
+        assert!(problem(URL, None, Some(&seed)).contains("userJwt is missing"));
+        assert!(problem(URL, Some("a.b"), Some(&seed)).contains("cannot be decoded"));
+        assert!(problem(URL, Some(&good), Some("SUAAA")).contains("not the seed"));
+        let account = KeyPair::new(KeyPairType::Account).seed().unwrap();
+        assert!(problem(URL, Some(&good), Some(&account)).contains("not the seed"));
+        let other = KeyPair::new(KeyPairType::User).seed().unwrap();
+        assert!(problem(URL, Some(&good), Some(&other)).contains("does not belong"));
+        let old = jwt(&user.public_key(), 1_000);
+        assert!(problem(URL, Some(&old), Some(&seed)).contains("expired"));
+        assert!(problem("http://x", None, None).contains("natsUrl"));
+    }
+
+    #[test]
+    fn equal_credentials_have_equal_fingerprints_and_others_do_not() {
+        let key = FingerprintKey::random();
+        let print = |url: &str| Credentials::new(url, None, None).unwrap().fingerprint(&key);
+        assert_eq!(print("nats://h:4222"), print("h"));
+        assert_ne!(print("nats://h"), print("nats://i"));
+        assert_ne!(print("nats://a:b@h"), print("nats://a:c@h"));
+        assert_ne!(print("nats://a@h"), print("nats://h"));
+        let other = FingerprintKey::random();
+        let credentials = Credentials::new("h", None, None).unwrap();
+        assert_ne!(
+            credentials.fingerprint(&key),
+            credentials.fingerprint(&other)
+        );
+    }
+}

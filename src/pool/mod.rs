@@ -1,0 +1,126 @@
+//! Connections to lattices, keyed by credentials.
+//!
+//! Two tables: a *binding* says with which credentials a lattice is reached; a
+//! *slot* is the one connection of a set of credentials, shared by every lattice
+//! bound to them. A slot lives as long as a binding or a call uses it. New
+//! credentials swap the binding at once; calls in flight keep the old
+//! connection until they end.
+
+mod connection;
+mod credentials;
+mod slot;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::time::timeout_at;
+use tracing::info;
+
+pub use connection::Connection;
+pub use credentials::{Credentials, Fingerprint, FingerprintKey};
+use slot::Slot;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::{JsDomain, LatticeId};
+
+/// Lattices and their connections.
+pub struct Pool {
+    bindings: DashMap<LatticeId, Binding>,
+    slots: DashMap<Fingerprint, Weak<Slot>>,
+    key: FingerprintKey,
+    name: String,
+}
+
+#[derive(Clone)]
+struct Binding {
+    slot: Arc<Slot>,
+    js_domain: Option<JsDomain>,
+}
+
+/// A connection to a lattice for the length of one call.
+pub struct Lease {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// JetStream domain of the lattice.
+    pub js_domain: Option<JsDomain>,
+}
+
+impl Pool {
+    /// A pool whose connections show up at servers under `name`.
+    pub fn new(name: String) -> Self {
+        Self {
+            bindings: DashMap::new(),
+            slots: DashMap::new(),
+            key: FingerprintKey::random(),
+            name,
+        }
+    }
+
+    /// Binds a lattice to credentials, from the next lease on. The same
+    /// credentials again change nothing; others leave the old connection to the
+    /// calls that use it, and it closes with the last of them.
+    pub fn bind(&self, lattice: LatticeId, credentials: Credentials, js_domain: Option<JsDomain>) {
+        let fingerprint = credentials.fingerprint(&self.key);
+        let slot = self.slot(fingerprint, credentials);
+        info!(%lattice, server = slot.address(), %fingerprint, "credentials set");
+        let old = self.bindings.insert(lattice, Binding { slot, js_domain });
+        drop(old);
+        self.slots.retain(|_, slot| slot.strong_count() > 0);
+    }
+
+    /// A connection to a lattice, dialled where there is none yet.
+    ///
+    /// # Errors
+    /// `UnknownLattice`, `CredentialsRejected`, `NotConnected`.
+    pub async fn lease(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Lease, Error> {
+        // The guard of the table ends with this statement, before any await.
+        let binding = self
+            .bindings
+            .get(lattice)
+            .map(|entry| entry.value().clone());
+        let Some(Binding { slot, js_domain }) = binding else {
+            return Err(Error::new(
+                Kind::UnknownLattice,
+                format!(
+                    "lattice {:?} is unknown: set its credentials first (SetLatticeCredentials)",
+                    lattice.as_str()
+                ),
+            ));
+        };
+        let margin = Duration::from_millis(10);
+        let in_time = deadline.at() - margin;
+        match timeout_at(in_time, slot.connection(self.name.clone())).await {
+            Ok(Ok(connection)) => Ok(Lease {
+                connection,
+                js_domain,
+            }),
+            Ok(Err(failure)) => Err(failure.for_lattice(lattice, slot.address())),
+            Err(_) => Err(Error::new(
+                Kind::NotConnected,
+                format!(
+                    "lattice {:?}: no connection to {} in time; check the URL and the network",
+                    lattice.as_str(),
+                    slot.address()
+                ),
+            )),
+        }
+    }
+
+    fn slot(&self, fingerprint: Fingerprint, credentials: Credentials) -> Arc<Slot> {
+        match self.slots.entry(fingerprint) {
+            Entry::Occupied(mut entry) => entry.get().upgrade().unwrap_or_else(|| {
+                let slot = Arc::new(Slot::new(credentials));
+                entry.insert(Arc::downgrade(&slot));
+                slot
+            }),
+            Entry::Vacant(entry) => {
+                let slot = Arc::new(Slot::new(credentials));
+                entry.insert(Arc::downgrade(&slot));
+                slot
+            }
+        }
+    }
+}

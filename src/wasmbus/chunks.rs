@@ -1,0 +1,86 @@
+//! Calls and answers over 900 KiB: their body goes through the JetStream object
+//! store of our lattice, bucket `{lattice}`, under the invocation's id
+//! (answers: `{id}-r`). Source: wasmbus-abi reference, B.6.
+
+use async_nats::Client;
+use async_nats::jetstream::object_store::{Config, ObjectStore};
+use async_nats::jetstream::{self, context::Context};
+use tokio::io::AsyncReadExt as _;
+
+use crate::name::JsDomain;
+
+/// Largest body that goes into a message itself; the same on every host.
+pub const THRESHOLD: usize = 900 * 1024;
+/// Largest body that is fetched.
+const MAX_BODY: u64 = 16 * 1024 * 1024;
+
+/// The object store of our lattice.
+pub struct Chunks {
+    jetstream: Context,
+    bucket: String,
+}
+
+impl Chunks {
+    /// The store of `lattice`, in a JetStream domain where the host names one.
+    pub fn new(client: Client, lattice: &str, domain: Option<&JsDomain>) -> Self {
+        Self {
+            jetstream: match domain {
+                Some(domain) => jetstream::with_domain(client, domain.as_str()),
+                None => jetstream::new(client),
+            },
+            bucket: lattice.to_owned(),
+        }
+    }
+
+    /// Fetches the body of a call, and removes it from the store.
+    ///
+    /// # Errors
+    /// Why it is not to be had.
+    pub async fn take(&self, id: &str, length: u64) -> Result<Vec<u8>, String> {
+        if length > MAX_BODY {
+            return Err(format!(
+                "a body of {length} bytes is over the limit of {MAX_BODY}"
+            ));
+        }
+        let store = self.store().await?;
+        let object = store.get(id).await;
+        let object = object.map_err(|error| format!("the body is not in the store: {error}"))?;
+        let mut body = Vec::new();
+        let read = object.take(MAX_BODY + 1).read_to_end(&mut body).await;
+        read.map_err(|error| format!("the body cannot be read from the store: {error}"))?;
+        // Left behind, it only takes room.
+        let _ = store.delete(id).await;
+        if body.len() as u64 == length {
+            Ok(body)
+        } else {
+            Err(format!(
+                "the stored body has {} bytes, not {length}",
+                body.len()
+            ))
+        }
+    }
+
+    /// Stores the body of an answer for the host to fetch.
+    ///
+    /// # Errors
+    /// Why it cannot be stored.
+    pub async fn leave(&self, id: &str, mut body: &[u8]) -> Result<(), String> {
+        let store = self.store().await?;
+        let name = format!("{id}-r");
+        let stored = store.put(name.as_str(), &mut body).await;
+        stored.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn store(&self) -> Result<ObjectStore, String> {
+        if let Ok(store) = self.jetstream.get_object_store(&self.bucket).await {
+            return Ok(store);
+        }
+        self.jetstream
+            .create_object_store(Config {
+                bucket: self.bucket.clone(),
+                ..Config::default()
+            })
+            .await
+            .map_err(|error| format!("the object store cannot be opened: {error}"))
+    }
+}

@@ -1,0 +1,285 @@
+//! Host data: one line of base64 JSON that the host writes to our standard
+//! input. Reads what hosts from 0.50 to 0.82 send, and the test harness.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::{BASE64, BASE64_NOPAD};
+use nkeys::KeyPair;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::links::LinkDefinition;
+use crate::error::without_values;
+use crate::name::{JsDomain, is_token};
+use crate::nats::{Access, Login};
+
+/// Longest line that is read.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+/// Time that hosts give a call where they do not say.
+const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
+/// Host id that turns on test mode (wasmcloud-test-util).
+const TEST_HOST: &str = "_TEST_";
+
+/// What the host tells us at the start. Seeds are kept in types that cannot be
+/// printed; the cluster seed, which could sign as any actor, is not kept at all.
+pub struct HostData {
+    /// Public key of the host, or `_TEST_`.
+    pub host_id: String,
+    /// Our lattice.
+    pub lattice: String,
+    /// Our public key.
+    pub provider_key: String,
+    /// Our link name.
+    pub link_name: String,
+    /// NATS of our lattice.
+    pub access: Access,
+    /// JetStream domain of our lattice; only OTP hosts say it.
+    pub js_domain: Option<JsDomain>,
+    /// Links that exist already.
+    pub links: Vec<LinkDefinition>,
+    /// Public keys that sign invocations.
+    pub cluster_issuers: Vec<String>,
+    /// Our settings, unread.
+    pub config_json: Option<SecretString>,
+    /// Time that hosts give a call.
+    pub rpc_timeout: Duration,
+    /// Log as JSON.
+    pub structured_logging: bool,
+    /// Level to log at.
+    pub log_level: Option<String>,
+}
+
+/// Every member may be missing or null.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    #[serde(deserialize_with = "or_default")]
+    host_id: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_prefix: String,
+    #[serde(deserialize_with = "or_default")]
+    link_name: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_user_jwt: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_user_seed: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_url: String,
+    #[serde(deserialize_with = "or_default")]
+    provider_key: String,
+    #[serde(deserialize_with = "or_default")]
+    link_definitions: Vec<LinkDefinition>,
+    #[serde(deserialize_with = "or_default")]
+    cluster_issuers: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    config_json: String,
+    default_rpc_timeout_ms: Option<Value>,
+    structured_logging: Option<Value>,
+    log_level: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    js_domain: String,
+}
+
+fn or_default<'de, D, T>(input: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
+}
+
+impl HostData {
+    /// Reads the first line of `input`. What follows, and its end, mean
+    /// nothing: Rust hosts close it at once, OTP hosts never.
+    ///
+    /// # Errors
+    /// A sentence that quotes nothing of it: it holds seeds.
+    pub fn read(input: impl std::io::Read) -> Result<Self, String> {
+        let mut line = String::new();
+        std::io::BufRead::read_line(
+            &mut std::io::BufReader::new(input.take(MAX_LINE)),
+            &mut line,
+        )
+        .map_err(|error| format!("no host data on standard input: {error}"))?;
+        if line.trim().is_empty() {
+            return Err(
+                "no host data on standard input: this program is started by a wasmCloud host"
+                    .into(),
+            );
+        }
+        Self::parse(&line)
+    }
+
+    /// Reads a line of host data: base64, padded or not, line end or not.
+    ///
+    /// # Errors
+    /// As [`HostData::read`].
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let text = line.trim().trim_end_matches('=').as_bytes();
+        let json = BASE64_NOPAD
+            .decode(text)
+            .or_else(|_| BASE64.decode(line.trim().as_bytes()))
+            .map_err(|_| "host data is not base64".to_owned())?;
+        let raw: Raw = serde_json::from_slice(&json).map_err(|error| {
+            let problem = without_values(&error.to_string());
+            format!("host data is not the JSON object it should be: {problem}")
+        })?;
+        Self::checked(raw)
+    }
+
+    fn checked(raw: Raw) -> Result<Self, String> {
+        for (name, value) in [
+            ("provider_key", &raw.provider_key),
+            ("link_name", &raw.link_name),
+        ] {
+            if !is_token(value) {
+                return Err(format!(
+                    "host data: {name} is missing or no token of a NATS subject"
+                ));
+            }
+        }
+        // A prefix with dots works on hosts up to 0.82 for RPC.
+        if !raw.lattice_rpc_prefix.split('.').all(is_token) {
+            return Err("host data: lattice_rpc_prefix is missing or no NATS subject".into());
+        }
+        let url = match raw.lattice_rpc_url.trim() {
+            "" => "nats://127.0.0.1:4222",
+            url => url,
+        };
+        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)?;
+        let access = Access::parse(url, login)
+            .map_err(|problem| format!("host data: lattice_rpc_url cannot be used: {problem}"))?;
+        Ok(Self {
+            host_id: raw.host_id,
+            lattice: raw.lattice_rpc_prefix,
+            provider_key: raw.provider_key,
+            link_name: raw.link_name,
+            access,
+            js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
+            links: raw.link_definitions,
+            cluster_issuers: raw.cluster_issuers,
+            config_json: Some(raw.config_json)
+                .filter(|text| !text.trim().is_empty())
+                .map(SecretString::from),
+            rpc_timeout: raw
+                .default_rpc_timeout_ms
+                .and_then(|value| value.as_u64())
+                .filter(|ms| *ms > 0)
+                .map_or(DEFAULT_RPC_TIMEOUT, |ms| {
+                    Duration::from_millis(ms.min(3_600_000))
+                }),
+            structured_logging: raw.structured_logging.is_some_and(|value| match value {
+                Value::Bool(flag) => flag,
+                Value::Number(number) => number.as_u64() == Some(1),
+                Value::String(text) => text == "true",
+                _ => false,
+            }),
+            log_level: raw
+                .log_level
+                .and_then(|value| value.as_str().map(str::to_owned)),
+        })
+    }
+
+    /// Whether the test harness started us, which speaks JSON where hosts speak
+    /// MessagePack.
+    pub fn test_mode(&self) -> bool {
+        self.host_id == TEST_HOST
+    }
+}
+
+fn login(jwt: &str, seed: &str) -> Result<Login, String> {
+    let (jwt, seed) = (jwt.trim(), seed.trim());
+    if seed.is_empty() {
+        return match jwt {
+            "" => Ok(Login::Anonymous),
+            _ => Err("host data: lattice_rpc_user_jwt without lattice_rpc_user_seed".into()),
+        };
+    }
+    let key = KeyPair::from_seed(seed)
+        .map_err(|_| "host data: lattice_rpc_user_seed is no seed".to_owned())?;
+    Ok(match jwt {
+        "" => Login::Nkey(SecretString::from(seed)),
+        jwt => Login::Jwt {
+            jwt: SecretString::from(jwt),
+            key: Arc::new(key),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTP: &str = r#"{"host_id":"N1","lattice_rpc_prefix":"default","link_name":"default",
+        "lattice_rpc_user_jwt":"","lattice_rpc_user_seed":"","lattice_rpc_url":"127.0.0.1:4299",
+        "lattice_rpc_tls":0,"provider_key":"V1","invocation_seed":"SCXXX","env_values":{},
+        "instance_id":"i","link_definitions":[{"actor_id":"M1","provider_id":"V1",
+        "link_name":"default","contract_id":"c","values":{"a":"b"},"id":"x"}],
+        "cluster_issuers":["C1"],"config_json":"","default_rpc_timeout_ms":3000,
+        "structured_logging":true,"log_level":"notice","js_domain":"hub"}"#;
+
+    fn encoded(json: &str) -> String {
+        BASE64.encode(json.as_bytes())
+    }
+
+    #[test]
+    fn host_data_of_every_kind_of_host_is_read() {
+        let padded = encoded(OTP);
+        let bare = padded.trim_end_matches('=');
+        for line in [
+            format!("{padded}\n"),
+            format!("{padded}\r\n"),
+            format!("{bare}\r\n"),
+            bare.to_owned(),
+        ] {
+            let data = HostData::read(line.as_bytes()).unwrap();
+            assert_eq!(data.access.address(), "127.0.0.1:4299");
+            assert_eq!(data.rpc_timeout, Duration::from_secs(3));
+            assert_eq!(data.links.len(), 1);
+            assert!(data.config_json.is_none() && data.structured_logging);
+            assert_eq!(data.js_domain.unwrap().as_str(), "hub");
+        }
+    }
+
+    #[test]
+    fn null_missing_and_unknown_members_are_fine() {
+        let line = encoded(
+            r#"{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1","future":[1],
+            "host_id":null,"lattice_rpc_user_jwt":null,"lattice_rpc_user_seed":null,
+            "lattice_rpc_url":null,"env_values":null,"link_definitions":null,
+            "cluster_issuers":null,"config_json":null,"structured_logging":null,
+            "log_level":null,"js_domain":null,"default_rpc_timeout_ms":null}"#,
+        );
+        let data = HostData::parse(&line).unwrap();
+        assert_eq!(data.access.address(), "127.0.0.1:4222");
+        assert_eq!(data.rpc_timeout, Duration::from_secs(2));
+        assert!(!data.test_mode());
+    }
+
+    #[test]
+    fn unreadable_host_data_is_refused_without_quoting_it() {
+        let seed = "SUAKEKSRSQXWPVQTJ44OVUHIXZBA6SEKRET";
+        let cases = [
+            "".to_owned(),
+            "\n".to_owned(),
+            "%%%".to_owned(),
+            encoded("[1]"),
+            encoded(&format!(
+                r#"{{"env_values":{{}},"cluster_issuers":"{seed}"}}"#
+            )),
+            encoded(&format!(
+                r#"{{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1",
+                "lattice_rpc_user_seed":"{seed}"}}"#
+            )),
+            encoded(r#"{"lattice_rpc_prefix":"a b","link_name":"l","provider_key":"V1"}"#),
+            encoded(r#"{"lattice_rpc_prefix":"x","link_name":"*","provider_key":"V1"}"#),
+            encoded(r#"{"lattice_rpc_prefix":"x","link_name":"l"}"#),
+        ];
+        for line in cases {
+            let problem = HostData::read(line.as_bytes()).err().unwrap();
+            assert!(!problem.contains(seed), "{problem}");
+        }
+    }
+}

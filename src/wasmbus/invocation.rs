@@ -1,0 +1,305 @@
+//! What a call must prove before it counts.
+//!
+//! An invocation carries claims, signed by one of the cluster's issuers, over
+//! its origin, its target, its operation and a hash of all that with the body.
+//! Source: wasmbus-abi reference, B.2 and B.3.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
+use nkeys::KeyPair;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+use wasmbus_rpc::core::Invocation;
+
+use crate::error::without_values;
+
+/// Checks invocations.
+pub struct Verifier {
+    provider_key: String,
+    /// Issuers of the cluster, their keys parsed once.
+    issuers: HashMap<String, KeyPair>,
+}
+
+/// Claims of an invocation whose signature holds.
+#[derive(Deserialize)]
+pub struct Claims {
+    iss: String,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    wascap: Option<Subject>,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    target_url: String,
+    origin_url: String,
+    hash: String,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    typ: String,
+    alg: String,
+}
+
+impl Verifier {
+    /// Checks invocations for this provider by these issuers.
+    pub fn new(provider_key: &str, cluster_issuers: &[String]) -> Self {
+        let issuers = cluster_issuers
+            .iter()
+            .filter_map(|issuer| match KeyPair::from_public_key(issuer) {
+                Ok(key) => Some((issuer.clone(), key)),
+                Err(_) => {
+                    warn!(issuer, "a cluster issuer is no public key; it is left out");
+                    None
+                }
+            })
+            .collect();
+        Self {
+            provider_key: provider_key.to_owned(),
+            issuers,
+        }
+    }
+
+    /// Checks everything that does not need the body: issuer, signature, times,
+    /// host, target and origin.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self, invocation: &Invocation) -> Result<Claims, String> {
+        let claims = self.signed_claims(&invocation.encoded_claims)?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        if claims.exp.is_some_and(|exp| exp < now) {
+            return Err("the invocation's claims have expired".into());
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now) {
+            return Err("the invocation's claims are not valid yet".into());
+        }
+        // OTP hosts send the cluster's key here: any public key will do.
+        if !invocation.host_id.starts_with('N') && invocation.host_id.len() != 56 {
+            return Err("the invocation names no host".into());
+        }
+        let subject = claims.wascap.as_ref();
+        let subject = subject.ok_or("the invocation's claims name no target")?;
+        if subject.target_url != target_url(invocation) {
+            return Err("the invocation's target is not the one its claims name".into());
+        }
+        if subject.origin_url != invocation.origin.url() {
+            return Err("the invocation's origin is not the one its claims name".into());
+        }
+        if invocation.target.public_key != self.provider_key {
+            return Err("the invocation is for another provider".into());
+        }
+        Ok(claims)
+    }
+
+    fn signed_claims(&self, token: &str) -> Result<Claims, String> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err("the invocation's claims are not a token of three parts".into());
+        };
+        let Header { typ, alg } = decoded("header", header)?;
+        if typ != "jwt" || alg != "Ed25519" {
+            return Err("the invocation's claims are not a JWT signed with Ed25519".into());
+        }
+        let claims: Claims = decoded("claims", payload)?;
+        let issuer = self
+            .issuers
+            .get(&claims.iss)
+            .ok_or("the invocation's issuer is not one of this cluster")?;
+        let signature = BASE64URL_NOPAD
+            .decode(signature.as_bytes())
+            .map_err(|_| "the invocation's signature is not base64")?;
+        let signed = &token[..header.len() + 1 + payload.len()];
+        issuer
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| "the invocation's signature does not hold")?;
+        Ok(claims)
+    }
+}
+
+impl Claims {
+    /// Checks that the body is the one that was signed.
+    ///
+    /// # Errors
+    /// That it is not.
+    pub fn check_body(&self, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
+        let mut hash = Sha256::new();
+        hash.update(invocation.origin.url());
+        hash.update(target_url(invocation));
+        hash.update(&invocation.operation);
+        hash.update(body);
+        let hash = HEXUPPER.encode(&hash.finalize());
+        match &self.wascap {
+            Some(subject) if subject.hash == hash => Ok(()),
+            _ => Err("the invocation's body is not the one that was signed".into()),
+        }
+    }
+}
+
+fn target_url(invocation: &Invocation) -> String {
+    format!("{}/{}", invocation.target.url(), invocation.operation)
+}
+
+fn decoded<T: serde::de::DeserializeOwned>(what: &str, part: &str) -> Result<T, String> {
+    let json = BASE64URL_NOPAD
+        .decode(part.as_bytes())
+        .map_err(|_| format!("the {what} of the invocation's token is not base64"))?;
+    serde_json::from_slice(&json).map_err(|error| {
+        let problem = without_values(&error.to_string());
+        format!("the {what} of the invocation's token cannot be read: {problem}")
+    })
+}
+
+/// The id of an invocation, also of one that cannot be decoded as a whole: Rust
+/// hosts take no answer under another id. Empty where there is none.
+pub fn id_of(payload: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Id {
+        #[serde(default)]
+        id: String,
+    }
+    rmp_serde::from_slice::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nkeys::KeyPairType;
+    use wasmbus_rpc::core::WasmCloudEntity;
+
+    const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
+    const PROVIDER: &str = "VAG3QITQQ2ODAOWB5TTQSDJ53XK3SHBEIFNK4AYJ5RKAX2UNSCAPHA5M";
+    const BODY: &[u8] = b"\xa7default";
+
+    fn entity(public_key: &str, link_name: &str, contract_id: &str) -> WasmCloudEntity {
+        WasmCloudEntity {
+            public_key: public_key.into(),
+            link_name: link_name.into(),
+            contract_id: contract_id.into(),
+        }
+    }
+
+    /// An invocation whose claims are signed after `change` has had its way.
+    fn signed(key: &KeyPair, change: impl FnOnce(&mut serde_json::Value)) -> Invocation {
+        let mut invocation = Invocation::default();
+        invocation.origin = entity(ACTOR, "", "");
+        invocation.target = entity(PROVIDER, "default", "wasmcloud:latticecontrol");
+        invocation.operation = "LatticeController.GetHosts".into();
+        invocation.host_id = KeyPair::new(KeyPairType::Server).public_key();
+        let (origin, target) = (invocation.origin.url(), target_url(&invocation));
+        let mut hash = Sha256::new();
+        for part in [
+            origin.as_bytes(),
+            target.as_bytes(),
+            invocation.operation.as_bytes(),
+            BODY,
+        ] {
+            hash.update(part);
+        }
+        let mut claims = serde_json::json!({
+            "iss": key.public_key(), "sub": "id", "jti": "j", "iat": 1,
+            "wascap": { "target_url": target, "origin_url": origin,
+                        "hash": HEXUPPER.encode(&hash.finalize()) },
+        });
+        change(&mut claims);
+        let header = BASE64URL_NOPAD.encode(br#"{"typ":"jwt","alg":"Ed25519"}"#);
+        let token = format!(
+            "{header}.{}",
+            BASE64URL_NOPAD.encode(claims.to_string().as_bytes())
+        );
+        let signature = BASE64URL_NOPAD.encode(&key.sign(token.as_bytes()).unwrap());
+        invocation.encoded_claims = format!("{token}.{signature}");
+        invocation
+    }
+
+    fn verdict(key: &KeyPair, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
+        Verifier::new(PROVIDER, &[key.public_key()])
+            .check(invocation)?
+            .check_body(invocation, body)
+    }
+
+    #[test]
+    fn a_signed_invocation_counts() {
+        let key = KeyPair::new(KeyPairType::Cluster);
+        assert_eq!(verdict(&key, &signed(&key, |_| {}), BODY), Ok(()));
+    }
+
+    #[test]
+    fn what_the_claims_do_not_cover_is_refused() {
+        let key = KeyPair::new(KeyPairType::Cluster);
+        type Change = fn(&mut Invocation);
+        let changes: [(&str, Change); 7] = [
+            ("target", |i| {
+                i.operation = "LatticeController.StopHost".into()
+            }),
+            ("target", |i| i.target.link_name = "other".into()),
+            ("origin", |i| i.origin.public_key = "MOTHER".into()),
+            ("host", |i| i.host_id = "C1".into()),
+            ("three parts", |i| i.encoded_claims = "a.b".into()),
+            ("cannot be read", |i| {
+                let (_, rest) = i.encoded_claims.split_once('.').unwrap();
+                i.encoded_claims = format!("{}.{rest}", BASE64URL_NOPAD.encode(b"{}"));
+            }),
+            ("signature", |i| {
+                let (token, _) = i.encoded_claims.rsplit_once('.').unwrap();
+                i.encoded_claims = format!("{token}.{}", BASE64URL_NOPAD.encode(&[1; 64]));
+            }),
+        ];
+        for (expected, change) in changes {
+            let mut invocation = signed(&key, |_| {});
+            change(&mut invocation);
+            let problem = verdict(&key, &invocation, BODY).unwrap_err();
+            assert!(problem.contains(expected), "{expected}: {problem}");
+        }
+        let problem = verdict(&key, &signed(&key, |_| {}), b"\xa5other").unwrap_err();
+        assert!(problem.contains("body"), "{problem}");
+    }
+
+    #[test]
+    fn times_issuer_and_target_are_checked() {
+        let key = KeyPair::new(KeyPairType::Cluster);
+        let expired = signed(&key, |claims| claims["exp"] = 5.into());
+        assert!(
+            verdict(&key, &expired, BODY)
+                .unwrap_err()
+                .contains("expired")
+        );
+        let early = signed(&key, |claims| claims["nbf"] = 99_999_999_999_u64.into());
+        assert!(
+            verdict(&key, &early, BODY)
+                .unwrap_err()
+                .contains("not valid yet")
+        );
+        let bare = signed(&key, |claims| claims["wascap"] = serde_json::Value::Null);
+        assert!(
+            verdict(&key, &bare, BODY)
+                .unwrap_err()
+                .contains("no target")
+        );
+        let other = KeyPair::new(KeyPairType::Cluster);
+        let foreign = signed(&other, |_| {});
+        assert!(
+            verdict(&key, &foreign, BODY)
+                .unwrap_err()
+                .contains("issuer")
+        );
+        let verifier = Verifier::new("VOTHER", &[key.public_key()]);
+        let problem = verifier.check(&signed(&key, |_| {})).err().unwrap();
+        assert!(problem.contains("another provider"), "{problem}");
+    }
+
+    #[test]
+    fn the_id_is_found_in_what_is_no_invocation() {
+        let bytes = rmp_serde::to_vec_named(&serde_json::json!({ "id": "abc", "x": 1 })).unwrap();
+        assert_eq!(id_of(&bytes), "abc");
+        assert_eq!(id_of(b"\xc1garbage"), "");
+    }
+}

@@ -1,0 +1,177 @@
+//! Which actors are linked to us, and what their links say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use serde::{Deserialize, Deserializer};
+use tracing::{debug, info, warn};
+
+use crate::settings::LinkSettings;
+
+/// The contract that we serve.
+const CONTRACT: &str = "wasmcloud:latticecontrol";
+
+/// A link definition as hosts send it: MessagePack, or JSON in host data and in
+/// test mode. OTP hosts add an `id`.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct LinkDefinition {
+    /// Public key of the actor.
+    #[serde(deserialize_with = "or_default")]
+    pub actor_id: String,
+    /// Public key of the provider.
+    #[serde(deserialize_with = "or_default")]
+    pub provider_id: String,
+    /// Link name.
+    #[serde(deserialize_with = "or_default")]
+    pub link_name: String,
+    /// Contract id.
+    #[serde(deserialize_with = "or_default")]
+    pub contract_id: String,
+    /// Values: settings of the link. May hold what is not for logs.
+    #[serde(deserialize_with = "or_default")]
+    pub values: HashMap<String, String>,
+}
+
+fn or_default<'de, D, T>(input: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
+}
+
+/// A link, read: its settings, or why it was refused.
+type Link = Result<Arc<LinkSettings>, String>;
+
+/// The links of this provider.
+pub struct LinkTable {
+    provider_key: String,
+    link_name: String,
+    /// By actor, then by contract: hosts send the same link once per host, and
+    /// an actor may be linked under several contracts.
+    links: DashMap<String, BTreeMap<String, Link>>,
+}
+
+impl LinkTable {
+    /// A table without links for this provider under this link name.
+    pub fn new(provider_key: &str, link_name: &str) -> Self {
+        Self {
+            provider_key: provider_key.to_owned(),
+            link_name: link_name.to_owned(),
+            links: DashMap::new(),
+        }
+    }
+
+    /// Takes a link, or its new values; they count from the next call on. A
+    /// link whose values are no settings is kept as refused.
+    pub fn put(&self, link: LinkDefinition) {
+        if !self.is_ours(&link) {
+            return;
+        }
+        let read = LinkSettings::parse(&link.values).map(Arc::new);
+        let (actor, contract) = (&link.actor_id, &link.contract_id);
+        let mut links = self.links.entry(actor.clone()).or_default();
+        if links.get(contract) == Some(&read) {
+            debug!(actor, contract, "link known");
+            return;
+        }
+        match &read {
+            Ok(_) => info!(actor, contract, "link put"),
+            Err(problem) => warn!(actor, contract, problem, "link refused"),
+        }
+        links.insert(contract.clone(), read);
+    }
+
+    /// Forgets a link.
+    pub fn delete(&self, link: &LinkDefinition) {
+        if !self.is_ours(link) {
+            return;
+        }
+        let (actor, contract) = (&link.actor_id, &link.contract_id);
+        if let Some(mut links) = self.links.get_mut(actor)
+            && links.remove(contract).is_some()
+        {
+            info!(actor, contract, "link deleted");
+        }
+        self.links.remove_if(actor, |_, links| links.is_empty());
+    }
+
+    /// Settings of the actor's link: the one under our contract, else the first
+    /// under any (hosts check the contract, see wasmbus-abi B.3).
+    ///
+    /// # Errors
+    /// Why the actor may not call.
+    pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, String> {
+        let refusal = || format!("actor {actor:?} is not linked to this provider");
+        let links = self.links.get(actor).ok_or_else(refusal)?;
+        let link = links.get(CONTRACT).or_else(|| links.values().next());
+        match link.ok_or_else(refusal)? {
+            Ok(settings) => Ok(settings.clone()),
+            Err(problem) => Err(format!("the link of actor {actor} was refused: {problem}")),
+        }
+    }
+
+    fn is_ours(&self, link: &LinkDefinition) -> bool {
+        let ours = link.provider_id == self.provider_key && link.link_name == self.link_name;
+        if !ours || link.actor_id.is_empty() {
+            warn!(
+                provider = link.provider_id,
+                link_name = link.link_name,
+                "a link that is not for this provider was ignored"
+            );
+        }
+        ours && !link.actor_id.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(contract: &str, values: &[(&str, &str)]) -> LinkDefinition {
+        LinkDefinition {
+            actor_id: "M1".into(),
+            provider_id: "V1".into(),
+            link_name: "default".into(),
+            contract_id: contract.into(),
+            values: values
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn changed_values_take_effect() {
+        let table = LinkTable::new("V1", "default");
+        table.put(link(CONTRACT, &[]));
+        assert!(table.settings("M1").unwrap().allows_lattice("b"));
+        table.put(link(CONTRACT, &[("lattices", "a")]));
+        assert!(!table.settings("M1").unwrap().allows_lattice("b"));
+        table.put(link(CONTRACT, &[("bogus", "a")]));
+        assert!(table.settings("M1").unwrap_err().contains("bogus"));
+    }
+
+    #[test]
+    fn deleting_one_of_two_contracts_leaves_the_other() {
+        let table = LinkTable::new("V1", "default");
+        table.put(link(CONTRACT, &[("lattices", "a")]));
+        table.put(link("other:contract", &[]));
+        table.delete(&link(CONTRACT, &[]));
+        assert!(table.settings("M1").unwrap().allows_lattice("b"));
+        table.delete(&link("other:contract", &[]));
+        table.delete(&link("other:contract", &[]));
+        assert!(table.settings("M1").unwrap_err().contains("not linked"));
+    }
+
+    #[test]
+    fn links_of_other_providers_are_ignored() {
+        let table = LinkTable::new("V1", "default");
+        let mut other = link(CONTRACT, &[]);
+        other.provider_id = "V2".into();
+        table.put(other);
+        assert!(table.settings("M1").is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! The host that started us, and the actors that call: everything that goes
+//! over wasmbus RPC. Knows nothing of the lattices we control.
+//!
+//! - [`host_data`]: the line on standard input
+//! - [`links`]: which actors may call
+//! - [`invocation`]: what a call must prove
+//! - [`chunks`]: calls and answers too large for one message
+//! - [`server`]: subscriptions, answers, shutdown
+
+pub mod chunks;
+pub mod host_data;
+pub mod invocation;
+pub mod links;
+pub mod server;
+mod shutdown;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use wasmbus_rpc::error::RpcResult;
+
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::settings::LinkSettings;
+
+/// A call that has proved itself.
+pub struct Call {
+    /// Id of the invocation.
+    pub id: String,
+    /// `LatticeController.{Operation}`.
+    pub operation: String,
+    /// MessagePack arguments.
+    pub argument: Vec<u8>,
+    /// Public key of the actor that calls.
+    pub actor: String,
+    /// Settings of the actor's link.
+    pub link: Arc<LinkSettings>,
+    /// When the actor must have its answer.
+    pub deadline: Deadline,
+}
+
+/// What serves calls.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Carries out a call; the MessagePack result goes to the actor.
+    async fn call(&self, call: &Call) -> RpcResult<Vec<u8>>;
+
+    /// Says, in the way of the operation, that it was not carried out.
+    fn refuse(&self, operation: &str, error: Error) -> RpcResult<Vec<u8>>;
+
+    /// How many calls may be under way at once.
+    fn max_calls(&self) -> usize;
+
+    /// Whether all is well.
+    ///
+    /// # Errors
+    /// What is not.
+    fn health(&self) -> Result<(), String>;
+}
