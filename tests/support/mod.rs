@@ -1,0 +1,36 @@
+//! What the tests run with: real NATS servers, the real provider process,
+//! simulated hosts, and an actor that calls.
+
+#![allow(
+    dead_code,
+    reason = "each test file uses a part of what they all share"
+)]
+
+pub mod actor;
+pub mod fixtures;
+pub mod host;
+pub mod nats;
+pub mod provider;
+pub mod secrets;
+pub mod world;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// Asks again and again, for 10 s at most, until there is something.
+pub async fn eventually<T, F, Fut>(what: &str, mut ask: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited 10 s for {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}

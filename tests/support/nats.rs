@@ -1,0 +1,185 @@
+//! Real `nats-server` processes on free ports of 127.0.0.1.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server that ends with this value.
+pub struct NatsServer {
+    child: Child,
+    dir: TempDir,
+    config: String,
+    jetstream: bool,
+    port: u16,
+    monitor: u16,
+}
+
+/// The program: `NATS_SERVER`, else `nats-server` on the PATH.
+fn program() -> String {
+    std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into())
+}
+
+impl NatsServer {
+    /// A server with JetStream, open to all.
+    pub fn start() -> Self {
+        Self::launch("", true, None)
+    }
+
+    /// A server without JetStream.
+    pub fn without_jetstream() -> Self {
+        Self::launch("", false, None)
+    }
+
+    /// A server with JetStream and this configuration beside.
+    pub fn with_config(config: &str) -> Self {
+        Self::launch(config, true, None)
+    }
+
+    /// A free port, for a server that is to start there later.
+    pub fn free_port() -> u16 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    }
+
+    /// A server on this port.
+    pub fn on_port(port: u16) -> Self {
+        Self::launch("", true, Some(port))
+    }
+
+    fn launch(config: &str, jetstream: bool, port: Option<u16>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (child, port, monitor) = spawn(dir.path(), config, jetstream, port);
+        Self {
+            child,
+            dir,
+            config: config.to_owned(),
+            jetstream,
+            port,
+            monitor,
+        }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// `host:port`, without scheme.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A client.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.unwrap()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Kills it and starts it again on the same port, with the same store.
+    pub fn restart(&mut self) {
+        self.kill();
+        let port = Some(self.port);
+        let (child, port, monitor) = spawn(self.dir.path(), &self.config, self.jetstream, port);
+        (self.child, self.port, self.monitor) = (child, port, monitor);
+    }
+
+    /// What its monitoring says under `path`.
+    pub fn monitoring(&self, path: &str) -> Value {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.monitor)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Connections made to it since it started.
+    pub fn dials(&self) -> u64 {
+        self.monitoring("/varz")["total_connections"]
+            .as_u64()
+            .unwrap()
+    }
+
+    /// Connections open now whose name contains `name`.
+    pub fn open_connections(&self, name: &str) -> usize {
+        let connections = &self.monitoring("/connz")["connections"];
+        let connections = connections.as_array().into_iter().flatten();
+        connections
+            .filter(|c| c["name"].as_str().is_some_and(|n| n.contains(name)))
+            .count()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child, u16, u16) {
+    let ports = dir.join("ports");
+    let _ = std::fs::remove_dir_all(&ports);
+    std::fs::create_dir_all(&ports).unwrap();
+    let file = dir.join("server.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(program());
+    command
+        .args(["-a", "127.0.0.1", "-m", "-1", "-c"])
+        .arg(&file)
+        .args(["-p", &port.map_or("-1".to_owned(), |port| port.to_string())])
+        .arg("--ports_file_dir")
+        .arg(&ports)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(dir.join("log")).unwrap());
+    if jetstream {
+        command.arg("-js").arg("-sd").arg(dir.join("store"));
+    }
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!(
+            "nats-server does not start ({error}): run `scripts/install-nats-server` \
+             (Debian: apt-get install nats-server), or name one in NATS_SERVER"
+        )
+    });
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some((port, monitor)) = ports_of(&ports, child.id()) {
+            return (child, port, monitor);
+        }
+        let ended = child.try_wait().unwrap();
+        if ended.is_some() || Instant::now() > until {
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            panic!("nats-server did not come up ({ended:?}):\n{log}");
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// The ports that the server wrote down once it listens.
+fn ports_of(dir: &Path, pid: u32) -> Option<(u16, u16)> {
+    let suffix = format!("_{pid}.ports");
+    let file = std::fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().ends_with(&suffix))?;
+    let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
+    let port = |name: &str| {
+        let url = ports[name][0].as_str()?;
+        url.rsplit_once(':')?.1.parse().ok()
+    };
+    Some((port("nats")?, port("monitoring")?))
+}

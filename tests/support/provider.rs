@@ -1,0 +1,194 @@
+//! The provider as a process, started as a host starts it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nkeys::{KeyPair, KeyPairType};
+use serde_json::{Value, json};
+use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
+
+use super::{eventually, secrets};
+
+/// Who is who around one provider.
+#[derive(Clone)]
+pub struct Identity {
+    /// Signs invocations.
+    pub cluster: Arc<WascapKey>,
+    pub host_id: String,
+    pub lattice: String,
+    pub provider_key: String,
+    pub link_name: String,
+    /// The linked actor.
+    pub actor: String,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        Self {
+            cluster: Arc::new(signing_key(KeyPairType::Cluster)),
+            host_id: KeyPair::new(KeyPairType::Server).public_key(),
+            lattice: "home".into(),
+            provider_key: KeyPair::new(KeyPairType::Service).public_key(),
+            link_name: "default".into(),
+            actor: KeyPair::new(KeyPairType::Module).public_key(),
+        }
+    }
+
+    /// A link of an actor to the provider.
+    pub fn link(&self, actor: &str, values: Value) -> Value {
+        json!({
+            "actor_id": actor, "provider_id": self.provider_key, "link_name": self.link_name,
+            "contract_id": "wasmcloud:latticecontrol", "values": values,
+        })
+    }
+
+    /// Host data as a Rust host 0.78 writes it, with level trace.
+    pub fn host_data(&self, nats_url: &str) -> Value {
+        json!({
+            "host_id": self.host_id,
+            "lattice_rpc_prefix": self.lattice,
+            "link_name": self.link_name,
+            "lattice_rpc_user_jwt": "",
+            "lattice_rpc_user_seed": "",
+            "lattice_rpc_url": nats_url,
+            "provider_key": self.provider_key,
+            "invocation_seed": secrets::plant(self.cluster.seed().unwrap()),
+            "env_values": {},
+            "instance_id": "0f2f5b1a-6b1c-4c57-9c44-6a9d6f1d6c11",
+            "link_definitions": [self.link(&self.actor, json!({}))],
+            "cluster_issuers": [self.cluster.public_key()],
+            "default_rpc_timeout_ms": 2000,
+            "structured_logging": false,
+            "log_level": "trace",
+            "otel_config": { "traces_exporter": null, "exporter_otlp_endpoint": null },
+        })
+    }
+
+    /// A subject of the provider: `""` is the one for calls.
+    pub fn subject(&self, rest: &str) -> String {
+        let (lattice, provider, link) = (&self.lattice, &self.provider_key, &self.link_name);
+        let dot = if rest.is_empty() { "" } else { "." };
+        format!("wasmbus.rpc.{lattice}.{provider}.{link}{dot}{rest}")
+    }
+}
+
+/// A new key that invocations can be signed with.
+pub fn signing_key(kind: KeyPairType) -> WascapKey {
+    WascapKey::from_seed(&KeyPair::new(kind).seed().unwrap()).unwrap()
+}
+
+/// A running provider, killed with this value. Its log must hold no planted
+/// secret.
+pub struct Provider {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Provider {
+    /// Starts it with this host data.
+    pub fn start(host_data: &Value) -> Self {
+        let line = BASE64.encode(host_data.to_string().as_bytes());
+        Self::start_with(&format!("{line}\r\n"), &[])
+    }
+
+    /// Starts it with this on standard input, then closes it, and with these
+    /// environment variables and no others.
+    pub fn start_with(line: &str, env: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program())
+            .env_clear()
+            .envs(env.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A provider that does not read is dealt with by the test.
+        let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let kept = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut log = kept.lock().unwrap();
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        Self {
+            child,
+            log,
+            reader: Some(reader),
+        }
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until a line with `text` was logged.
+    pub async fn logged(&self, text: &str) {
+        let found = || async { self.log().contains(text).then_some(()) };
+        eventually(&format!("{text:?} in the log"), found).await;
+    }
+
+    /// Waits until it has subscribed.
+    pub async fn ready(&self) {
+        self.logged("ready").await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    pub fn running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = Mutex::new(&mut self.child);
+        eventually("the provider to end", || async {
+            child.lock().unwrap().try_wait().unwrap()
+        })
+        .await
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        let log = self.log();
+        if std::thread::panicking() {
+            eprintln!("--- log of the provider ---\n{log}");
+        } else if let Some(secret) = secrets::found_in(&log) {
+            panic!("the provider logged a secret, {secret:?}:\n{log}");
+        }
+    }
+}
+
+/// The provider's binary: cargo names it to tests; examples find it beside.
+fn program() -> std::path::PathBuf {
+    match option_env!("CARGO_BIN_EXE_lattice-controller") {
+        Some(path) => path.into(),
+        None => {
+            let example = std::env::current_exe().unwrap();
+            let target = example.parent().unwrap().parent().unwrap();
+            target.join("lattice-controller")
+        }
+    }
+}
+
+/// How long tests wait for a thing that must not happen.
+pub const SHORTLY: Duration = Duration::from_millis(200);
