@@ -10,6 +10,7 @@ use crate::name::{ActorId, HostId, required};
 /// Starts `count` more instances; 0 starts one.
 pub(super) async fn start(call: &Call<'_>, arg: &StartActorCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    call.has_member("count")?;
     let host = HostId::parse(&arg.host_id)?;
     let body = wire::StartActor {
         actor_ref: required("actorRef", &arg.actor_ref)?,
@@ -25,6 +26,7 @@ pub(super) async fn start(call: &Call<'_>, arg: &StartActorCommand) -> Result<()
 /// Sets the number of instances; 0 stops them.
 pub(super) async fn scale(call: &Call<'_>, arg: &ScaleActorCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    call.has_member("count")?;
     let host = HostId::parse(&arg.host_id)?;
     let actor = ActorId::parse(&arg.actor_id)?;
     let body = wire::ScaleActor {
@@ -41,6 +43,7 @@ pub(super) async fn scale(call: &Call<'_>, arg: &ScaleActorCommand) -> Result<()
 /// Stops `count` instances; 0 stops all.
 pub(super) async fn stop(call: &Call<'_>, arg: &StopActorCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    call.has_member("count")?;
     let host = HostId::parse(&arg.host_id)?;
     let actor = ActorId::parse(&arg.actor_id)?;
     let body = wire::StopActor {

@@ -1,8 +1,10 @@
 //! One call: what its operation may use, and its line in the log.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use serde::de::IgnoredAny;
 use tracing::debug;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
@@ -72,6 +74,21 @@ impl<'a> Call<'a> {
             js_domain,
             deadline,
         })
+    }
+
+    /// That the arguments have this member. Numbers that are missing decode as
+    /// 0, and for `count` that would mean "all" or "one".
+    ///
+    /// # Errors
+    /// `Invalid` where it is missing.
+    pub(super) fn has_member(&self, name: &str) -> Result<(), Error> {
+        // Arguments in positional form have every member, or do not decode.
+        match rmp_serde::from_slice::<HashMap<&str, IgnoredAny>>(&self.incoming.argument) {
+            Ok(members) if !members.contains_key(name) => {
+                Err(Error::invalid(format!("{name} is missing")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Notes why the call failed.

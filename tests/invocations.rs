@@ -1,0 +1,274 @@
+//! What a call must prove, and that every call gets an answer that hosts take.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lattice_controller::error::Error;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::server::Server;
+use lattice_controller::wasmbus::{Call, Handler};
+use serde_json::json;
+use support::actor::Actor;
+use support::host::lattice::SimLattice;
+use support::nats::NatsServer;
+use support::provider::{Identity, signing_key};
+use support::world::{World, ctx};
+use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
+use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmcloud_interface_lattice_control::*;
+
+/// Sends any bytes as a call; the whole response.
+async fn send(world: &World, bytes: Vec<u8>) -> InvocationResponse {
+    let nats = world.nats.client().await;
+    let reply = nats.request(world.identity.subject(""), bytes.into());
+    let reply = tokio::time::timeout(Duration::from_secs(5), reply).await;
+    rmp_serde::from_slice(&reply.expect("an answer").unwrap().payload).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_decode_is_answered_under_its_id() {
+    let world = World::start().await;
+    let bytes = rmp_serde::to_vec_named(&json!({ "id": "the-id", "operation": 5 })).unwrap();
+    let response = send(&world, bytes).await;
+    // Rust hosts take no answer under another id, or without a length.
+    assert_eq!(response.invocation_id, "the-id");
+    assert_eq!(response.content_length, Some(0));
+    assert!(response.error.unwrap().contains("deserialization"));
+    let response = send(&world, b"\xc1garbage".to_vec()).await;
+    assert!(response.error.is_some());
+    assert_eq!(response.content_length, Some(0));
+}
+
+#[tokio::test]
+async fn an_unsigned_call_is_refused_under_its_id() {
+    let world = World::start().await;
+    let mut invocation = Invocation::default();
+    invocation.id = "unsigned".into();
+    invocation.operation = "LatticeController.GetHosts".into();
+    invocation.target = WasmCloudEntity {
+        public_key: world.identity.provider_key.clone(),
+        link_name: "default".into(),
+        contract_id: "wasmcloud:latticecontrol".into(),
+    };
+    let response = send(&world, rmp_serde::to_vec_named(&invocation).unwrap()).await;
+    assert_eq!(response.invocation_id, "unsigned");
+    assert!(response.error.unwrap().contains("token of three parts"));
+}
+
+#[tokio::test]
+async fn a_call_signed_by_no_issuer_of_the_cluster_is_refused() {
+    let world = World::with_lattice().await;
+    let stranger = Arc::new(signing_key(nkeys::KeyPairType::Cluster));
+    let identity = &world.identity;
+    let actor = Actor::connect_as(&world.nats.url(), identity, &identity.actor, &stranger).await;
+    let error = actor
+        .lattice()
+        .get_hosts(&ctx(), "default")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("issuer"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_for_another_provider_is_refused() {
+    let world = World::with_lattice().await;
+    let mut identity = world.identity.clone();
+    identity.provider_key = nkeys::KeyPair::new(nkeys::KeyPairType::Service).public_key();
+    // The published client signs for the other; its call arrives here.
+    let nats = world.nats.client().await;
+    let theirs = identity.subject("");
+    let mut stolen = nats.subscribe(theirs).await.unwrap();
+    nats.flush().await.unwrap();
+    let other = Actor::connect(&world.nats.url(), &identity).await;
+    tokio::spawn(async move { other.lattice().get_hosts(&ctx(), "default").await });
+    let call = futures::StreamExt::next(&mut stolen).await.unwrap();
+    let response = send(&world, call.payload.to_vec()).await;
+    assert!(response.error.unwrap().contains("another provider"));
+}
+
+#[tokio::test]
+async fn a_changed_body_is_refused() {
+    let world = World::with_lattice().await;
+    let nats = world.nats.client().await;
+    let mut calls = nats.subscribe(world.identity.subject("")).await.unwrap();
+    nats.flush().await.unwrap();
+    world
+        .actor
+        .lattice()
+        .get_hosts(&ctx(), "default")
+        .await
+        .unwrap();
+    let call = futures::StreamExt::next(&mut calls).await.unwrap();
+    let mut invocation: Invocation = rmp_serde::from_slice(&call.payload).unwrap();
+    invocation.msg = rmp_serde::to_vec(&"other").unwrap();
+    let response = send(&world, rmp_serde::to_vec_named(&invocation).unwrap()).await;
+    assert!(
+        response
+            .error
+            .unwrap()
+            .contains("not the one that was signed")
+    );
+    invocation.operation = "LatticeController.GetLinks".into();
+    let response = send(&world, rmp_serde::to_vec_named(&invocation).unwrap()).await;
+    assert!(response.error.unwrap().contains("target"));
+}
+
+// --- large calls and answers ---
+
+#[tokio::test]
+async fn calls_and_answers_over_900_kib_go_through_the_object_store() {
+    let world = World::with_lattice().await;
+    let sim = SimLattice::with_bucket(world.nats.client().await, "default").await;
+    let mut link = json!({ "actor_id": nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key(),
+        "provider_id": nkeys::KeyPair::new(nkeys::KeyPairType::Service).public_key(),
+        "contract_id": "c:d", "values": { "x": "y".repeat(100_000) } });
+    for number in 0..12 {
+        link["link_name"] = format!("l{number}").into();
+        sim.put_link(&link, link.to_string().as_bytes()).await;
+    }
+    let links = world
+        .actor
+        .lattice()
+        .get_links(&ctx(), "default")
+        .await
+        .unwrap()
+        .links;
+    assert_eq!(links.len(), 12);
+    assert!(links.iter().all(|link| link.values["x"].len() == 100_000));
+
+    // The reason for the refusal shows that the whole argument arrived.
+    let command = StartProviderCommand {
+        lattice_id: "default".into(),
+        host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),
+        provider_ref: "x".into(),
+        link_name: "default".into(),
+        annotations: None,
+        configuration: Some("x".repeat(1_200_000)),
+    };
+    let ack = world
+        .actor
+        .lattice()
+        .start_provider(&ctx(), &command)
+        .await
+        .unwrap();
+    assert!(ack.error.contains("1200000 bytes"), "{}", ack.error);
+}
+
+#[tokio::test]
+async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
+    let world = World::start_on(NatsServer::without_jetstream(), |_| {}).await;
+    world.set_lattice("default", &world.nats.url()).await;
+    let nats = world.nats.client().await;
+    let mut requests = nats
+        .subscribe("wasmbus.ctl.default.ping.hosts")
+        .await
+        .unwrap();
+    nats.flush().await.unwrap();
+    tokio::spawn(async move {
+        let request = futures::StreamExt::next(&mut requests).await.unwrap();
+        for _ in 0..3 {
+            let id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
+            let body = json!({ "id": id, "version": "x".repeat(400_000) }).to_string();
+            let to = request.reply.clone().unwrap();
+            nats.publish(to, body.into()).await.unwrap();
+        }
+        nats.flush().await.unwrap();
+    });
+    let error = world
+        .actor
+        .lattice()
+        .get_hosts(&ctx(), "default")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("needs JetStream"), "{error}");
+}
+
+// --- failures of our own ---
+
+/// A handler with the faults that operations must not have.
+struct Faulty;
+
+#[async_trait]
+impl Handler for Faulty {
+    async fn call(&self, call: &Call) -> RpcResult<Vec<u8>> {
+        match call.operation.as_str() {
+            "Faulty.Panic" => panic!("as the test asks"),
+            "Faulty.Hang" => std::future::pending().await,
+            _ => Ok(vec![1]),
+        }
+    }
+
+    fn refuse(&self, _: &str, error: Error) -> RpcResult<Vec<u8>> {
+        Err(RpcError::Other(error.to_string()))
+    }
+
+    fn max_calls(&self) -> usize {
+        1
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Serves with it in this process.
+async fn faulty() -> (NatsServer, Actor) {
+    let nats = NatsServer::start();
+    let identity = Identity::new();
+    let data = identity.host_data(&nats.url()).to_string();
+    let line = data_encoding::BASE64.encode(data.as_bytes());
+    let host = HostData::parse(&line).unwrap();
+    tokio::spawn(Server::run(host, Faulty));
+    let client = nats.client().await;
+    support::eventually("health", || async {
+        client
+            .request(identity.subject("health"), "".into())
+            .await
+            .ok()
+    })
+    .await;
+    let actor = Actor::connect(&nats.url(), &identity).await;
+    (nats, actor)
+}
+
+#[tokio::test]
+async fn a_panic_in_an_operation_still_sends_an_error() {
+    let (_nats, actor) = faulty().await;
+    let error = actor
+        .call_raw("Faulty.Panic", vec![])
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("the provider failed"), "{error}");
+    assert_eq!(actor.call_raw("Faulty.Fine", vec![]).await.unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn an_operation_that_never_ends_is_answered_before_the_actor_gives_up() {
+    let (_nats, actor) = faulty().await;
+    let error = actor
+        .call_raw("Faulty.Hang", vec![])
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("longer than it may"), "{error}");
+}
+
+#[tokio::test]
+async fn more_calls_than_may_be_under_way_are_refused_as_busy() {
+    let (_nats, actor) = faulty().await;
+    let hanging = actor.clone();
+    let hang = tokio::spawn(async move { hanging.call_raw("Faulty.Hang", vec![]).await });
+    support::eventually("busy", || async {
+        let answer = actor.call_raw("Faulty.Fine", vec![]).await;
+        answer
+            .is_err_and(|error| error.to_string().contains("busy"))
+            .then_some(())
+    })
+    .await;
+    assert!(hang.await.unwrap().is_err());
+    assert_eq!(actor.call_raw("Faulty.Fine", vec![]).await.unwrap(), [1]);
+}
