@@ -37,6 +37,16 @@ impl Actor {
         key: &Arc<KeyPair>,
     ) -> Self {
         let nats = wasmbus_rpc::async_nats::connect(nats_url).await.unwrap();
+        Self::over(nats, identity, actor, key)
+    }
+
+    /// The same, over any connection.
+    pub fn over(
+        nats: wasmbus_rpc::async_nats::Client,
+        identity: &Identity,
+        actor: &str,
+        key: &Arc<KeyPair>,
+    ) -> Self {
         let timeout = Some(Duration::from_millis(2000));
         Self {
             client: RpcClient::new(nats, identity.host_id.clone(), timeout, key.clone()),

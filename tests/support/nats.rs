@@ -40,6 +40,11 @@ impl NatsServer {
         Self::launch(config, true, None)
     }
 
+    /// A server without JetStream and with this configuration.
+    pub fn with_config_without_jetstream(config: &str) -> Self {
+        Self::launch(config, false, None)
+    }
+
     /// A free port, for a server that is to start there later.
     pub fn free_port() -> u16 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
