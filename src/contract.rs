@@ -11,6 +11,7 @@
 #[allow(
     missing_docs,
     clippy::all,
+    clippy::unwrap_used,
     dead_code,
     unused_imports,
     rustdoc::all,

@@ -23,6 +23,17 @@
 //! | [`settings`] | what can be configured |
 //! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "a test fails by panicking"
+    )
+)]
+
 pub mod contract;
 pub mod controller;
 pub mod deadline;
@@ -34,3 +45,8 @@ pub mod pool;
 pub mod settings;
 pub mod telemetry;
 pub mod wasmbus;
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,8 @@
 //! One question to a lattice, one answer.
+//!
+//! Every request fails in the same ways. `NotConnected`, `NoResponders` and
+//! `Refused`: certainly not carried out. `Timeout`, `ConnectionLost` and
+//! `BadReply`: it was sent, and nobody knows.
 
 use std::time::Duration;
 
@@ -22,7 +26,7 @@ impl Lattice {
     /// Tells a host to do something.
     ///
     /// # Errors
-    /// `Refused` with the host's words; else as [`Lattice::ask`].
+    /// As every request, see the module.
     pub async fn command(
         &self,
         host: &HostId,
@@ -38,7 +42,7 @@ impl Lattice {
     /// Asks a host what runs on it.
     ///
     /// # Errors
-    /// As [`Lattice::ask`].
+    /// As every request, see the module.
     pub async fn inventory(&self, host: &HostId) -> Result<wire::Inventory, Error> {
         let who = self.host_called(host);
         let subject = subject::inventory(&self.id, host);
@@ -49,7 +53,7 @@ impl Lattice {
     /// Asks the hosts for all claims; one of them answers.
     ///
     /// # Errors
-    /// As [`Lattice::ask`].
+    /// As every request, see the module.
     pub async fn claims_from_hosts(&self) -> Result<wire::ClaimsReply, Error> {
         let who = self.hosts_called();
         let subject = subject::claims(&self.id);
@@ -60,7 +64,7 @@ impl Lattice {
     /// Asks the hosts for all links; one of them answers.
     ///
     /// # Errors
-    /// As [`Lattice::ask`].
+    /// As every request, see the module.
     pub async fn links_from_hosts(&self) -> Result<wire::LinksReply, Error> {
         let who = self.hosts_called();
         let subject = subject::links(&self.id);
@@ -71,7 +75,7 @@ impl Lattice {
     /// Puts a link into the lattice.
     ///
     /// # Errors
-    /// As [`Lattice::command`].
+    /// As every request, see the module.
     pub async fn put_link(&self, link: &wire::Link) -> Result<(), Error> {
         let who = self.hosts_called();
         let subject = subject::put_link(&self.id);
@@ -82,7 +86,7 @@ impl Lattice {
     /// Removes a link from the lattice.
     ///
     /// # Errors
-    /// As [`Lattice::command`].
+    /// As every request, see the module.
     pub async fn remove_link(&self, link: &wire::LinkKey) -> Result<(), Error> {
         let who = self.hosts_called();
         let subject = subject::remove_link(&self.id);

@@ -1,0 +1,87 @@
+//! `make demo`: a nats-server, a lattice of three simulated hosts, the real
+//! provider with host data on its standard input, and a linked actor that walks
+//! through the contract. Ends with 0 only if every answer was as expected.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod table;
+mod walk;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use support::actor::Actor;
+use support::host::lattice::SimLattice;
+use support::host::{Generation, SimHost};
+use support::nats::NatsServer;
+use support::provider::{Identity, Provider};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    println!("\n  The lattice controller: a walk through a simulated lattice\n");
+
+    let nats = NatsServer::start();
+    println!("nats-server     {}", nats.url());
+
+    let client = nats.client().await;
+    let lattice = Arc::new(SimLattice::with_bucket(client, walk::LATTICE).await);
+    let actor_key = lattice.publish_actor(walk::ACTOR_REF, "shop", 3).await;
+    let provider_key = lattice
+        .publish_provider(walk::PROVIDER_REF, "HTTP Server", walk::CONTRACT)
+        .await;
+    let mut hosts = Vec::new();
+    for (generation, zone) in [
+        (Generation::G1b, "eu"),
+        (Generation::G2b, "eu"),
+        (Generation::G2b, "us"),
+    ] {
+        hosts.push(SimHost::start(&lattice, generation, &[("zone", zone)]).await);
+    }
+    println!(
+        "lattice         {:?}, {} simulated hosts",
+        walk::LATTICE,
+        hosts.len()
+    );
+
+    let identity = Identity::new();
+    let mut host_data = identity.host_data(&nats.url());
+    host_data["log_level"] = "info".into();
+    let mut provider = Provider::start(&host_data);
+    provider.ready().await;
+    println!("provider        {}", identity.provider_key);
+    let actor = Actor::connect(&nats.url(), &identity).await;
+    println!("linked actor    {}", identity.actor);
+
+    let walked = walk::Walk {
+        client: actor.lattice(),
+        url: nats.url(),
+        actor_key,
+        provider_key,
+    }
+    .all()
+    .await;
+
+    // As our host would end it.
+    let order = format!("{{\"host_id\":\"{}\"}}", identity.host_id);
+    let control = nats.client().await;
+    let ended = control
+        .request(identity.subject("shutdown"), order.into())
+        .await;
+    let ended = ended.is_ok() && provider.ended().await.success();
+
+    match walked {
+        Ok(steps) if ended => {
+            println!("\n  {steps} steps, all as expected; everything is stopped.\n");
+            ExitCode::SUCCESS
+        }
+        Ok(_) => {
+            eprintln!("\n  The provider did not end when it was told to.");
+            ExitCode::FAILURE
+        }
+        Err(problem) => {
+            eprintln!("\n  Not as expected: {problem}");
+            eprintln!("\n--- log of the provider ---\n{}", provider.log());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What README.md says is so.
+
+use std::collections::BTreeSet;
+
+use lattice_controller::settings::{LinkSettings, OPERATIONS, ProviderSettings};
+
+fn readme() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
+}
+
+/// The section under this heading.
+fn section(heading: &str) -> String {
+    let text = readme();
+    let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The rows of the first table in `text`, without its head.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    text.lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+fn names(cell: &str) -> Vec<String> {
+    let parts = cell.split(", ");
+    parts
+        .map(|name| name.trim_matches('`').to_owned())
+        .collect()
+}
+
+#[test]
+fn every_setting_is_documented_with_unit_default_and_example() {
+    for (heading, keys) in [
+        ("Settings of the provider", &ProviderSettings::KEYS[..]),
+        ("Settings of a link", &LinkSettings::KEYS[..]),
+    ] {
+        let rows = rows(&section(heading));
+        let documented: BTreeSet<String> = rows.iter().flat_map(|row| names(&row[0])).collect();
+        let expected: BTreeSet<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        assert_eq!(documented, expected, "{heading}");
+        for row in rows {
+            assert_eq!(row.len(), 5, "{row:?}");
+            assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
+    use secrecy::ExposeSecret as _;
+    let rows_of = |heading: &str| rows(&section(heading));
+    for row in rows_of("Settings of the provider") {
+        let json = format!(
+            "{{\"{}\": {}}}",
+            names(&row[0])[0],
+            row[3].trim_matches('`')
+        );
+        ProviderSettings::parse(Some(&json)).unwrap();
+    }
+    let defaults = ProviderSettings::default();
+    let shown: Vec<String> = rows_of("Settings of the provider")
+        .into_iter()
+        .map(|row| row[2].trim_matches('`').to_owned())
+        .collect();
+    let url = defaults.default_lattice_url.expose_secret().to_owned();
+    assert_eq!(shown, [url, defaults.max_calls.to_string()]);
+    for row in rows_of("Settings of a link") {
+        let value = row[3].trim_matches('`').to_owned();
+        LinkSettings::parse(&[(names(&row[0])[0].clone(), value)].into()).unwrap();
+    }
+}
+
+#[test]
+fn every_operation_is_in_the_table() {
+    let rows = rows(&section("Operations"));
+    let documented: BTreeSet<String> = rows.iter().flat_map(|row| names(&row[0])).collect();
+    let expected: BTreeSet<String> = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(documented, expected);
+}
+
+#[test]
+fn every_make_target_and_folder_it_names_exists() {
+    let makefile = concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile");
+    let makefile = std::fs::read_to_string(makefile).unwrap();
+    let text = readme();
+    for part in text.split("make ").skip(1) {
+        let target: String = part.chars().take_while(char::is_ascii_lowercase).collect();
+        let known = makefile.contains(&format!("\n{target}:"));
+        assert!(known || target.is_empty(), "make {target}");
+    }
+    let folders = rows(section("Develop").split_once("| folder").unwrap().1);
+    assert!(folders.len() > 4);
+    for row in folders {
+        for folder in names(&row[0]) {
+            let path = format!("{}/{folder}", env!("CARGO_MANIFEST_DIR"));
+            assert!(std::path::Path::new(&path).is_dir(), "{folder}");
+        }
+    }
+}
