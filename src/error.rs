@@ -30,14 +30,18 @@ pub enum Kind {
     NotConnected,
     /// Nobody listens where the request would go.
     NoResponders,
-    /// The host said no.
+    /// The host said no, or would do something else than was asked.
     Refused,
+    /// The lattice's hosts speak a protocol that this provider does not.
+    Unsupported,
     /// The request was sent and nobody answered in time.
     Timeout,
     /// The request was sent and the connection broke before the answer.
     ConnectionLost,
     /// The answer came and cannot be read.
     BadReply,
+    /// Some of several orders were carried out, and one was not.
+    Partial,
     /// A fault of the provider.
     Internal,
 }
@@ -47,7 +51,7 @@ impl Kind {
     pub fn certainly_not_carried_out(self) -> bool {
         !matches!(
             self,
-            Self::Timeout | Self::ConnectionLost | Self::BadReply | Self::Internal
+            Self::Timeout | Self::ConnectionLost | Self::BadReply | Self::Partial | Self::Internal
         )
     }
 
@@ -64,9 +68,11 @@ impl Kind {
             Self::NotConnected => "not_connected",
             Self::NoResponders => "no_responders",
             Self::Refused => "refused",
+            Self::Unsupported => "unsupported",
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
             Self::BadReply => "bad_reply",
+            Self::Partial => "partial",
             Self::Internal => "internal",
         }
     }
@@ -103,7 +109,7 @@ impl Error {
     /// The same error, saying that it is unknown whether the request was
     /// carried out, where that is so.
     fn with_outcome(&self) -> String {
-        if self.kind.certainly_not_carried_out() {
+        if self.kind.certainly_not_carried_out() || self.kind == Kind::Partial {
             self.message.clone()
         } else {
             format!(

@@ -244,7 +244,7 @@ async fn a_call_in_flight_when_the_connection_breaks_says_that_nobody_knows() {
     let world = World::start().await;
     let mut remote = NatsServer::start();
     let host = host_on(&remote, "x").await;
-    host.fall_silent();
+    host.fall_silent_on(".stop");
     world.set_lattice("x", &remote.url()).await;
     let actor = world.actor.clone();
     let command = StopHostCommand {

@@ -128,7 +128,7 @@ async fn calls_and_answers_over_900_kib_go_through_the_object_store() {
         "contract_id": "c:d", "values": { "x": "y".repeat(100_000) } });
     for number in 0..12 {
         link["link_name"] = format!("l{number}").into();
-        sim.put_link(&link, link.to_string().as_bytes()).await;
+        sim.put_link(&link, link.to_string().as_bytes(), true).await;
     }
     let links = world
         .actor

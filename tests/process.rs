@@ -242,7 +242,8 @@ async fn a_links_own_budget_shortens_its_calls() {
     let world = World::with_lattice().await;
     let sim = SimLattice::without_bucket(world.nats.client().await, "default");
     let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
-    host.fall_silent();
+    host.fall_silent_on(".stop");
+    host.fall_silent_on(".inv");
     publish_link(
         &world,
         "linkdefs.put",
@@ -371,7 +372,8 @@ async fn with_silent_host() -> (World, SimHost) {
     let world = World::with_lattice().await;
     let sim = SimLattice::without_bucket(world.nats.client().await, "default");
     let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
-    host.fall_silent();
+    host.fall_silent_on(".stop");
+    host.fall_silent_on(".inv");
     (world, host)
 }
 

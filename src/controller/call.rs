@@ -67,8 +67,11 @@ impl<'a> Call<'a> {
         let Lease {
             connection,
             js_domain,
+            binding,
         } = self.controller.pool.lease(&id, deadline).await?;
+        let roster = self.controller.rosters.of(&id, binding);
         Ok(Lattice {
+            roster,
             id,
             connection,
             js_domain,

@@ -44,12 +44,16 @@ pub(super) async fn of_registries(
     arg: &SetRegistryCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    let entries = arg
-        .credentials
-        .iter()
-        .flatten()
-        .map(|(registry, credential)| Ok((registry.as_str(), entry(registry, credential)?)))
-        .collect::<Result<BTreeMap<_, _>, Error>>()?;
+    let mut entries = BTreeMap::new();
+    for (registry, credential) in arg.credentials.iter().flatten() {
+        let entry = entry(registry, credential)?;
+        if entries.insert(key(registry, credential), entry).is_some() {
+            return Err(Error::invalid(format!(
+                "credentials name the registry of {} more than once",
+                quoted(registry)
+            )));
+        }
+    }
     if entries.is_empty() {
         return Err(Error::invalid(
             "credentials are missing: hosts add what they get to what they have, \
@@ -58,6 +62,20 @@ pub(super) async fn of_registries(
     }
     let lattice = call.connect(lattice).await?;
     lattice.put_registries(&entries).await
+}
+
+/// The form of a registry that hosts of every generation know. OTP hosts take
+/// scheme and path off themselves; Rust hosts compare with the text before the
+/// first `/` of image references.
+fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
+    let registry = registry.trim();
+    if credential.registry_type == "bindle" {
+        return registry;
+    }
+    let bare = registry
+        .split_once("://")
+        .map_or(registry, |(_, rest)| rest);
+    bare.split('/').next().unwrap_or(bare)
 }
 
 fn entry<'a>(
@@ -73,10 +91,47 @@ fn entry<'a>(
             quoted(&credential.registry_type)
         )));
     }
+    let token = present(credential.token.as_deref());
+    let basic = (
+        present(credential.username.as_deref()),
+        present(credential.password.as_deref()),
+    );
+    // Rust hosts take any other mixture for no credentials at all.
+    if !matches!(
+        (token, basic),
+        (Some(_), (None, None)) | (None, (Some(_), Some(_)))
+    ) {
+        return Err(Error::invalid(format!(
+            "credentials for {} must be a token, or a username and a password",
+            quoted(registry)
+        )));
+    }
     Ok(RegistryEntry {
-        password: present(credential.password.as_deref()),
+        password: basic.1,
         registry_type: &credential.registry_type,
-        token: present(credential.token.as_deref()),
-        username: present(credential.username.as_deref()),
+        token,
+        username: basic.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_have_the_form_that_every_host_compares() {
+        let of = |kind: &str| RegistryCredential {
+            registry_type: kind.into(),
+            ..Default::default()
+        };
+        for (given, expected) in [
+            ("ghcr.io", "ghcr.io"),
+            ("https://ghcr.io/org/x", "ghcr.io"),
+            ("oci://localhost:5000/x:1", "localhost:5000"),
+        ] {
+            assert_eq!(key(given, &of("oci")), expected);
+        }
+        let bindle = "x@https://bindle.example/v1";
+        assert_eq!(key(bindle, &of("bindle")), bindle);
+    }
 }

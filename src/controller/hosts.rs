@@ -6,9 +6,13 @@ use crate::contract::{
     ProviderDescription, StopHostCommand,
 };
 use crate::error::Error;
+use crate::lattice::generation::Traits;
 use crate::lattice::subject::Verb;
 use crate::lattice::wire::{self, HostPing, Inventory};
 use crate::name::HostId;
+
+/// Most instances of one set of annotations that an inventory lists.
+const MAX_LISTED: u32 = 1000;
 
 /// Every host that answers.
 pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Error> {
@@ -25,8 +29,9 @@ pub(super) async fn inventory(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let id = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
+    let traits = lattice.traits_of(&id).await?;
     let inventory = lattice.inventory(&id).await?;
-    Ok(described(&id, inventory))
+    Ok(described(&id, &traits, inventory))
 }
 
 /// Stops a host; `timeout` is seconds.
@@ -39,6 +44,7 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), E
         timeout: arg.timeout.map(|seconds| seconds.saturating_mul(1000)),
     };
     let lattice = call.connect(lattice).await?;
+    lattice.traits_of(&host).await?;
     lattice.command(&host, Verb::StopHost, &body).await
 }
 
@@ -58,30 +64,49 @@ fn host(ping: HostPing) -> Host {
     }
 }
 
-fn described(id: &HostId, inventory: Inventory) -> HostInventory {
+fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInventory {
+    let actors = inventory.actors.into_iter();
     HostInventory {
-        actors: inventory.actors.into_iter().map(actor).collect(),
+        actors: actors.map(|described| actor(traits, described)).collect(),
         host_id: id.to_string(),
         labels: inventory.labels,
         providers: inventory.providers.into_iter().map(provider).collect(),
     }
 }
 
-fn actor(actor: wire::Actor) -> ActorDescription {
+fn actor(traits: &Traits, actor: wire::Actor) -> ActorDescription {
     ActorDescription {
         id: actor.id,
         image_ref: actor.image_ref.filter(|text| !text.is_empty()),
         instances: actor
             .instances
             .into_iter()
-            .map(|instance| ActorInstance {
-                annotations: instance.annotations,
-                instance_id: instance.instance_id,
-                revision: instance.revision,
-            })
+            .flat_map(|instance| instances(traits, instance))
             .collect(),
         name: actor.name.filter(|text| !text.is_empty()),
     }
+}
+
+/// Hosts from 0.79.1 on list one entry for each set of annotations, with the
+/// most instances that may run: it is listed that many times, as other hosts
+/// do. What runs without limit is listed once.
+fn instances(
+    traits: &Traits,
+    instance: wire::ActorInstance,
+) -> impl Iterator<Item = ActorInstance> {
+    let generation = traits.generation;
+    let count = match instance.maximum() {
+        Some(count) if generation.counts_maximum() && count < generation.unbounded() => count,
+        _ => 1,
+    };
+    (1..=count.min(MAX_LISTED)).map(move |number| ActorInstance {
+        annotations: instance.annotations.clone(),
+        instance_id: match number {
+            1 => instance.instance_id.clone(),
+            _ => format!("{}#{number}", instance.instance_id),
+        },
+        revision: instance.revision,
+    })
 }
 
 fn provider(provider: wire::Provider) -> ProviderDescription {

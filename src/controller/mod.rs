@@ -17,6 +17,7 @@ use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use crate::error::{Error, Kind};
+use crate::lattice::roster::Rosters;
 use crate::pool::Pool;
 use crate::settings::{OPERATIONS, ProviderSettings};
 use crate::wasmbus::{self, Handler};
@@ -26,6 +27,7 @@ use call::Call;
 pub struct Controller {
     settings: Result<ProviderSettings, String>,
     pool: Pool,
+    rosters: Rosters,
 }
 
 impl Controller {
@@ -37,6 +39,7 @@ impl Controller {
         Self {
             settings,
             pool: Pool::new(name),
+            rosters: Rosters::default(),
         }
     }
 

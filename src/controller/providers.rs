@@ -3,7 +3,6 @@
 use super::call::Call;
 use crate::contract::{StartProviderCommand, StopProviderCommand};
 use crate::error::Error;
-use crate::lattice::subject::Verb;
 use crate::lattice::wire;
 use crate::name::{HostId, LinkName, ProviderId, required};
 
@@ -25,14 +24,14 @@ pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result
         )));
     }
     let body = wire::StartProvider {
-        annotations: arg.annotations.as_ref(),
+        annotations: arg.annotations.as_ref().filter(|map| !map.is_empty()),
         configuration,
         host_id: &host,
         link_name: &link_name,
         provider_ref: required("providerRef", &arg.provider_ref)?,
     };
     let lattice = call.connect(lattice).await?;
-    lattice.command(&host, Verb::StartProvider, &body).await
+    lattice.start_provider(&host, &body).await
 }
 
 /// Stops a provider on a host.
@@ -42,12 +41,12 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(
     let provider = ProviderId::parse(&arg.provider_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
     let body = wire::StopProvider {
-        annotations: arg.annotations.as_ref(),
+        annotations: arg.annotations.as_ref().filter(|map| !map.is_empty()),
         contract_id: required("contractId", &arg.contract_id)?,
         host_id: &host,
         link_name: &link_name,
         provider_ref: &provider,
     };
     let lattice = call.connect(lattice).await?;
-    lattice.command(&host, Verb::StopProvider, &body).await
+    lattice.stop_provider(&host, &body).await
 }

@@ -10,18 +10,22 @@ use std::time::Duration;
 use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::request::json;
-use super::wire::{self, Bid, HostPing};
+use super::wire::{self, Bid, HostPing, V1Ping};
 use super::{Lattice, subject};
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
 
 /// How long a gather waits for one more answer.
 const STALL: Duration = Duration::from_millis(300);
+/// How long 1.x hosts are asked for where no other host answered.
+const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 /// Most answers and bytes that one gather keeps.
 const MAX_REPLIES: usize = 10_000;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -31,6 +35,8 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 enum Ended {
     /// Nobody listens.
     NoResponders,
+    /// The answer that was waited for came.
+    Found,
     /// No further answer came for a while.
     Stall,
     /// The call's time was over.
@@ -56,6 +62,12 @@ impl FromHost for Bid {
     }
 }
 
+impl FromHost for V1Ping {
+    fn host(&self) -> &str {
+        &self.response.id
+    }
+}
+
 struct Gathered<T> {
     items: Vec<T>,
     ended: Ended,
@@ -64,39 +76,55 @@ struct Gathered<T> {
 }
 
 impl Lattice {
-    /// Every host that answers, in the order of their answers.
+    /// Every host that answers, in the order of their answers. The roster
+    /// learns from them.
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
-    pub async fn hosts(&self) -> Result<Vec<HostPing>, Error> {
-        let gathered = self.gather(subject::ping(&self.id), Bytes::new()).await?;
+    pub async fn ping(&self) -> Result<Vec<HostPing>, Error> {
+        let hosts = self.ping_until(self.deadline, |_| false).await?;
+        self.roster.heard_all();
+        Ok(hosts)
+    }
+
+    /// The same, until a host for which `found` holds answered.
+    pub(super) async fn ping_until(
+        &self,
+        deadline: Deadline,
+        found: impl Fn(&HostPing) -> bool,
+    ) -> Result<Vec<HostPing>, Error> {
+        let subject = subject::ping(&self.id);
+        let gathered = self.gather(subject, Bytes::new(), deadline, found).await?;
+        for ping in &gathered.items {
+            if let Ok(host) = HostId::parse(&ping.id) {
+                self.roster.heard(host, ping);
+            }
+        }
         Ok(gathered.items)
     }
 
-    /// Every host that bids for the actor.
+    /// The first 1.x host that answers.
+    pub(super) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
+        let subject = subject::ping_v1(&self.id);
+        let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
+        let gathered = self.gather(subject, Bytes::new(), deadline, |_: &V1Ping| true);
+        Ok(gathered.await?.items.pop().map(|ping| ping.response))
+    }
+
+    /// Every host that bids in an auction.
     ///
     /// # Errors
-    /// As [`Lattice::hosts`]; `Refused` where hosts answered and all of them
+    /// As [`Lattice::ping`]; `Refused` where hosts answered and all of them
     /// could not use the question.
-    pub async fn auction_actor(&self, auction: &wire::ActorAuction<'_>) -> Result<Vec<Bid>, Error> {
-        self.auction(subject::auction_actor(&self.id), json(auction)?)
-            .await
-    }
-
-    /// Every host that bids for the provider.
-    ///
-    /// # Errors
-    /// As [`Lattice::auction_actor`].
-    pub async fn auction_provider(
+    pub(super) async fn bids(
         &self,
-        auction: &wire::ProviderAuction<'_>,
+        subject: Subject,
+        auction: &impl Serialize,
     ) -> Result<Vec<Bid>, Error> {
-        self.auction(subject::auction_provider(&self.id), json(auction)?)
-            .await
-    }
-
-    async fn auction(&self, subject: Subject, body: Bytes) -> Result<Vec<Bid>, Error> {
-        let gathered = self.gather::<Bid>(subject, body).await?;
+        let body = json(auction)?;
+        let gathered = self
+            .gather::<Bid>(subject, body, self.deadline, |_| false)
+            .await?;
         match gathered.refusals.first() {
             Some(words) if gathered.items.is_empty() => Err(Error::new(
                 Kind::Refused,
@@ -110,6 +138,8 @@ impl Lattice {
         &self,
         subject: Subject,
         body: Bytes,
+        deadline: Deadline,
+        found: impl Fn(&T) -> bool,
     ) -> Result<Gathered<T>, Error> {
         let started = Instant::now();
         let lost = self.connection.lost_from_now(&self.id)?;
@@ -129,14 +159,14 @@ impl Lattice {
             refusals: Vec::new(),
             invalid: 0,
         };
-        let mut until = self.deadline.at();
+        let mut until = deadline.at();
         loop {
             let message = tokio::select! {
                 biased;
                 message = replies.next() => message.ok_or_else(|| closed("no more replies"))?,
                 () = &mut lost => return Err(closed("it broke while hosts were answering")),
                 () = tokio::time::sleep_until(until) => {
-                    if until < self.deadline.at() {
+                    if until < deadline.at() {
                         gathered.ended = Ended::Stall;
                     }
                     break;
@@ -149,8 +179,13 @@ impl Lattice {
             bytes += message.payload.len();
             match wire::parse::<T>(&message.payload) {
                 Ok(item) if HostId::parse(item.host()).is_ok() => {
+                    let wanted = found(&item);
                     if seen.insert(item.host().to_owned()) {
                         gathered.items.push(item);
+                    }
+                    if wanted {
+                        gathered.ended = Ended::Found;
+                        break;
                     }
                 }
                 // A refusal decodes as an answer without a host (trap T5).
@@ -163,7 +198,7 @@ impl Lattice {
                 gathered.ended = Ended::Limit;
                 break;
             }
-            until = self.deadline.within(STALL).at();
+            until = deadline.within(STALL).at();
         }
         self.log(&subject, &gathered, started);
         Ok(gathered)

@@ -6,18 +6,22 @@
 //! its bucket, or JetStream, later (trap T9). Where there is none, hosts are
 //! asked instead. Source: control-interface reference, section 3.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::Lattice;
+use super::request::json;
 use super::wire::{self, Claims, Link};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
@@ -26,13 +30,17 @@ use crate::error::{Error, Kind};
 /// without permission for JetStream get no answer at all.
 const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
 
+/// After the last pending entry: how long one more is waited for.
+const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
+
 impl Lattice {
     /// Every link of the lattice.
     ///
     /// # Errors
     /// As [`Lattice::links_from_hosts`], or `NotConnected` where the JetStream
-    /// domain does not answer.
+    /// domain does not answer; `Unsupported` where only 1.x hosts do.
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
+        self.spoken_here().await?;
         match self.entries("LINKDEF_").await? {
             Some(links) => Ok(links),
             None => Ok(self.links_from_hosts().await?.links),
@@ -44,51 +52,114 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Vec<Claims>, Error> {
+        self.spoken_here().await?;
         match self.entries("CLAIMS_").await? {
             Some(claims) => Ok(claims),
             None => Ok(self.claims_from_hosts().await?.claims),
         }
     }
 
-    /// Every readable value under keys that start with `prefix`; `None` where
-    /// there is no bucket.
+    /// Writes a link, and waits until JetStream has it; false where there is no
+    /// bucket.
+    pub(super) async fn write_link(&self, link: &Link) -> Result<bool, Error> {
+        self.write(link, HeaderMap::new(), json(link)?).await
+    }
+
+    /// Marks a link as removed; false where there is no bucket. The marker is
+    /// the one that hosts of every generation see.
+    pub(super) async fn unwrite_link(&self, link: &Link) -> Result<bool, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        self.write(link, headers, Bytes::new()).await
+    }
+
+    async fn write(&self, link: &Link, headers: HeaderMap, body: Bytes) -> Result<bool, Error> {
+        if self.bucket().await?.is_none() {
+            return Ok(false);
+        }
+        let lost = self.connection.lost_from_now(&self.id)?;
+        let prefix = match &self.js_domain {
+            Some(domain) => format!("$JS.{domain}.API."),
+            None => String::new(),
+        };
+        let subject = format!("{prefix}$KV.LATTICEDATA_{}.{}", self.id, link.key());
+        let jetstream = self.jetstream();
+        let written = async {
+            let stored = jetstream
+                .publish_with_headers(subject, headers, body)
+                .await?;
+            stored.await
+        };
+        tokio::select! {
+            biased;
+            stored = written => stored.map(|_| true).map_err(|error| Error::new(
+                Kind::Timeout,
+                format!("the bucket of {} did not confirm the write: {error}", self.called()),
+            )),
+            () = lost => Err(Error::new(
+                Kind::ConnectionLost,
+                format!("the connection broke before the bucket of {} confirmed", self.called()),
+            )),
+            () = sleep_until(self.deadline.at()) => Err(Error::new(
+                Kind::Timeout,
+                format!("the bucket of {} did not confirm the write in time", self.called()),
+            )),
+        }
+    }
+
+    /// Refuses a lattice of 1.x hosts, whose bucket looks alike. A lattice whose
+    /// hosts are all gone may be read.
+    async fn spoken_here(&self) -> Result<(), Error> {
+        self.all_traits().await.map(drop)
+    }
+
+    fn jetstream(&self) -> jetstream::Context {
+        let client = self.connection.client().clone();
+        match &self.js_domain {
+            Some(domain) => jetstream::with_domain(client, domain.as_str()),
+            None => jetstream::new(client),
+        }
+    }
+
+    /// Every readable value under keys that start with `prefix`, in the order of
+    /// the keys; `None` where there is no bucket.
     async fn entries<T: DeserializeOwned>(&self, prefix: &str) -> Result<Option<Vec<T>>, Error> {
+        let lost = self.connection.lost_from_now(&self.id)?;
         let Some(stream) = self.bucket().await? else {
             return Ok(None);
         };
-        let mut items = Vec::new();
+        // By key: one that changes while it is read comes again.
+        let mut values = BTreeMap::new();
         let mut unreadable = 0;
         let read = self.read(&stream, |key, value| {
-            if key.starts_with(prefix) {
-                match wire::parse(value) {
-                    Ok(item) => items.push(item),
-                    Err(_) => unreadable += 1,
-                }
+            if !key.starts_with(prefix) {
+                return;
+            }
+            match value.map(wire::parse) {
+                Some(Ok(value)) => drop(values.insert(key.to_owned(), value)),
+                Some(Err(_)) => unreadable += 1,
+                None => drop(values.remove(key)),
             }
         });
-        timeout_at(self.deadline.at(), read).await.map_err(|_| {
-            Error::new(
+        tokio::select! {
+            biased;
+            read = read => read?,
+            () = lost => return Err(self.not_read(&"the connection broke")),
+            () = sleep_until(self.deadline.at()) => return Err(Error::new(
                 Kind::Timeout,
-                format!(
-                    "the metadata bucket of {} was not read in time",
-                    self.called()
-                ),
-            )
-        })??;
+                format!("the metadata bucket of {} was not read in time", self.called()),
+            )),
+        }
         if unreadable > 0 {
             warn!(lattice = %self.id, prefix, unreadable, "entries of the bucket cannot be read");
         }
-        Ok(Some(items))
+        Ok(Some(values.into_values().collect()))
     }
 
     async fn bucket(&self) -> Result<Option<Stream>, Error> {
         // Refused at once when disconnected: JetStream requests would queue.
         drop(self.connection.lost_from_now(&self.id)?);
-        let client = self.connection.client().clone();
-        let jetstream = match &self.js_domain {
-            Some(domain) => jetstream::with_domain(client, domain.as_str()),
-            None => jetstream::new(client),
-        };
+        let jetstream = self.jetstream();
         let name = format!("KV_LATTICEDATA_{}", self.id);
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
         match timeout_at(until.at(), jetstream.get_stream(name)).await {
@@ -119,9 +190,13 @@ impl Lattice {
         }
     }
 
-    /// Hands the newest value under every key to `each`; removed keys are left
-    /// out.
-    async fn read(&self, stream: &Stream, mut each: impl FnMut(&str, &[u8])) -> Result<(), Error> {
+    /// Hands the newest value under every key to `each`, none for a key that was
+    /// removed. A key that changes meanwhile is handed over again.
+    async fn read(
+        &self,
+        stream: &Stream,
+        mut each: impl FnMut(&str, Option<&[u8]>),
+    ) -> Result<(), Error> {
         let subjects = format!("$KV.LATTICEDATA_{}.", self.id);
         let consumer = stream
             .create_consumer(OrderedConfig {
@@ -133,24 +208,38 @@ impl Lattice {
             })
             .await
             .map_err(|error| self.not_read(&error))?;
-        if consumer.cached_info().num_pending == 0 {
-            return Ok(());
-        }
+        let (name, keys) = {
+            let info = consumer.cached_info();
+            (info.name.clone(), info.num_pending as usize)
+        };
         let mut messages = consumer.messages().await.map_err(|e| self.not_read(&e))?;
-        while let Some(message) = messages.next().await {
+        // A key that changes before it is delivered moves to the end of the
+        // stream: the bucket is read when as many keys came as there were, not
+        // when nothing is pending for a moment.
+        let (mut seen, mut pending) = (HashSet::new(), 1);
+        while seen.len() < keys {
+            let next = match pending {
+                0 => timeout(NOTHING_FOLLOWS_AFTER, messages.next()).await,
+                _ => Ok(messages.next().await),
+            };
+            // Keys that were purged do not come at all.
+            let Ok(message) = next else { break };
+            let message = message.ok_or_else(|| self.not_read(&"the stream ended"))?;
             let message = message.map_err(|error| self.not_read(&error))?;
             let removed = message
                 .headers
                 .as_ref()
                 .is_some_and(|headers| headers.get("KV-Operation").is_some());
-            if let (false, Some(key)) = (removed, message.subject.strip_prefix(&subjects)) {
-                each(key, &message.payload);
+            if let Some(key) = message.subject.strip_prefix(&subjects) {
+                each(key, (!removed).then_some(&message.payload));
+                seen.insert(key.to_owned());
             }
-            if message.info().map_err(|e| self.not_read(&e))?.pending == 0 {
-                return Ok(());
-            }
+            pending = message.info().map_err(|e| self.not_read(&e))?.pending;
         }
-        Err(self.not_read(&"the stream ended"))
+        drop(messages);
+        // Left alone, the server would keep it for half a minute.
+        let _ = stream.delete_consumer(&name).await;
+        Ok(())
     }
 
     fn not_read(&self, error: &dyn std::fmt::Display) -> Error {

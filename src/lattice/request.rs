@@ -35,7 +35,7 @@ impl Lattice {
     ) -> Result<(), Error> {
         let who = self.host_called(host);
         let subject = subject::command(&self.id, host, verb);
-        let reply = self.ask(&who, subject, json(body)?, self.deadline).await?;
+        let reply = self.ask_host(host, &who, subject, json(body)?).await?;
         acknowledged(&who, &reply)
     }
 
@@ -46,8 +46,8 @@ impl Lattice {
     pub async fn inventory(&self, host: &HostId) -> Result<wire::Inventory, Error> {
         let who = self.host_called(host);
         let subject = subject::inventory(&self.id, host);
-        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
-        answer(&who, &reply)
+        let reply = self.ask_host(host, &who, subject, Bytes::new()).await?;
+        answer(&who, &reply).map(wire::Inventory::without_repetitions)
     }
 
     /// Asks the hosts for all claims; one of them answers.
@@ -72,22 +72,16 @@ impl Lattice {
         answer(&who, &reply)
     }
 
-    /// Puts a link into the lattice.
-    ///
-    /// # Errors
-    /// As every request, see the module.
-    pub async fn put_link(&self, link: &wire::Link) -> Result<(), Error> {
+    /// Has a host put a link.
+    pub(super) async fn put_link_by_host(&self, link: &wire::Link) -> Result<(), Error> {
         let who = self.hosts_called();
         let subject = subject::put_link(&self.id);
         let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
         acknowledged(&who, &reply)
     }
 
-    /// Removes a link from the lattice.
-    ///
-    /// # Errors
-    /// As every request, see the module.
-    pub async fn remove_link(&self, link: &wire::LinkKey) -> Result<(), Error> {
+    /// Has a host remove a link.
+    pub(super) async fn remove_link_by_host(&self, link: &wire::LinkKey) -> Result<(), Error> {
         let who = self.hosts_called();
         let subject = subject::remove_link(&self.id);
         let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
@@ -106,8 +100,28 @@ impl Lattice {
         match self.ask(&who, subject, json(body)?, confirmed).await {
             Ok(reply) => acknowledged(&who, &reply),
             Err(error) if error.kind() == Kind::Timeout => Ok(()),
+            Err(error) if error.kind() == Kind::NoResponders => {
+                self.refuse_v1().await.and(Err(error))
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks one host; one that nobody listens for is forgotten.
+    async fn ask_host(
+        &self,
+        host: &HostId,
+        who: &str,
+        subject: Subject,
+        body: Bytes,
+    ) -> Result<Bytes, Error> {
+        let reply = self.ask(who, subject, body, self.deadline).await;
+        if let Err(error) = &reply
+            && error.kind() == Kind::NoResponders
+        {
+            self.roster.gone(host);
+        }
+        reply
     }
 
     fn hosts_called(&self) -> String {

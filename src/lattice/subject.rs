@@ -44,6 +44,12 @@ pub fn ping(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("ping.hosts"))
 }
 
+/// Every 1.x host answers; they speak another protocol, and no other is asked
+/// of them.
+pub fn ping_v1(lattice: &LatticeId) -> Subject {
+    Subject::from(format!("wasmbus.ctl.v1.{lattice}.host.ping"))
+}
+
 /// Every host that would run the actor answers.
 pub fn auction_actor(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("auction.actor"))

@@ -10,6 +10,7 @@ mod connection;
 mod credentials;
 mod slot;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,12 +33,14 @@ pub struct Pool {
     slots: DashMap<Fingerprint, Weak<Slot>>,
     key: FingerprintKey,
     name: String,
+    bound: AtomicU64,
 }
 
 #[derive(Clone)]
 struct Binding {
     slot: Arc<Slot>,
     js_domain: Option<JsDomain>,
+    number: u64,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -46,6 +49,8 @@ pub struct Lease {
     pub connection: Arc<Connection>,
     /// JetStream domain of the lattice.
     pub js_domain: Option<JsDomain>,
+    /// Number of the binding: another one means other credentials.
+    pub binding: u64,
 }
 
 impl Pool {
@@ -56,6 +61,7 @@ impl Pool {
             slots: DashMap::new(),
             key: FingerprintKey::random(),
             name,
+            bound: AtomicU64::new(0),
         }
     }
 
@@ -66,8 +72,17 @@ impl Pool {
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
         info!(%lattice, server = slot.address(), %fingerprint, "credentials set");
-        let old = self.bindings.insert(lattice, Binding { slot, js_domain });
-        drop(old);
+        let same = |old: &Binding| Arc::ptr_eq(&old.slot, &slot) && old.js_domain == js_domain;
+        if self.bindings.get(&lattice).is_some_and(|old| same(&old)) {
+            return;
+        }
+        let number = self.bound.fetch_add(1, Ordering::Relaxed);
+        let binding = Binding {
+            slot,
+            js_domain,
+            number,
+        };
+        drop(self.bindings.insert(lattice, binding));
         self.slots.retain(|_, slot| slot.strong_count() > 0);
     }
 
@@ -81,7 +96,12 @@ impl Pool {
             .bindings
             .get(lattice)
             .map(|entry| entry.value().clone());
-        let Some(Binding { slot, js_domain }) = binding else {
+        let Some(Binding {
+            slot,
+            js_domain,
+            number,
+        }) = binding
+        else {
             return Err(Error::new(
                 Kind::UnknownLattice,
                 format!(
@@ -96,6 +116,7 @@ impl Pool {
             Ok(Ok(connection)) => Ok(Lease {
                 connection,
                 js_domain,
+                binding: number,
             }),
             Ok(Err(failure)) => Err(failure.for_lattice(lattice, slot.address())),
             Err(_) => Err(Error::new(

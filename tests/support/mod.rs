@@ -11,6 +11,7 @@ pub mod fixtures;
 pub mod host;
 pub mod jwt;
 pub mod nats;
+pub mod operator;
 pub mod provider;
 pub mod secrets;
 pub mod world;
@@ -33,5 +34,31 @@ where
         }
         assert!(Instant::now() < until, "waited 10 s for {what}");
         sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Answers every request on `subject` with these replies, until it is dropped.
+pub async fn respond(nats: &async_nats::Client, subject: &str, replies: Vec<Vec<u8>>) -> Responder {
+    use futures::StreamExt as _;
+    let mut requests = nats.subscribe(subject.to_owned()).await.unwrap();
+    nats.flush().await.unwrap();
+    let nats = nats.clone();
+    Responder(tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            for reply in &replies {
+                let to = request.reply.clone().unwrap();
+                nats.publish(to, reply.clone().into()).await.unwrap();
+            }
+            nats.flush().await.unwrap();
+        }
+    }))
+}
+
+/// A task that answers.
+pub struct Responder(tokio::task::JoinHandle<()>);
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -45,16 +45,20 @@ pub struct StartActor<'a> {
 /// sent: a missing one stops the actor on some hosts (trap T21).
 #[derive(Serialize)]
 pub struct ScaleActor<'a> {
-    /// Public key; only OTP hosts read it.
-    #[serde(serialize_with = "display")]
-    pub actor_id: &'a ActorId,
+    /// Public key; only OTP hosts read it, and hosts from 0.79.1 on have no
+    /// such member.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "display_some"
+    )]
+    pub actor_id: Option<&'a ActorId>,
     /// Image reference.
     pub actor_ref: &'a str,
     /// Annotations of the instances that count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<&'a TextMap>,
-    /// Instances that shall run.
-    pub count: u16,
+    /// Instances that shall run; 16 bits wide before 0.82.
+    pub count: u32,
     /// The host; hosts go by the subject.
     #[serde(serialize_with = "display")]
     pub host_id: &'a HostId,
@@ -69,8 +73,10 @@ pub struct StopActor<'a> {
     /// Annotations of the instances to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<&'a TextMap>,
-    /// Instances to stop; 0 stops all.
-    pub count: u16,
+    /// Instances to stop; 0 stops all. Hosts from 0.79.1 on have no such
+    /// member.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
     /// The host; hosts go by the subject.
     #[serde(serialize_with = "display")]
     pub host_id: &'a HostId,
@@ -161,4 +167,14 @@ pub struct RegistryEntry<'a> {
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, output: S) -> Result<S::Ok, S::Error> {
     output.collect_str(value)
+}
+
+fn display_some<T: std::fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    output: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => output.collect_str(value),
+        None => output.serialize_none(),
+    }
 }

@@ -1,4 +1,5 @@
-//! What hosts say of themselves: pings, bids, inventories.
+//! What hosts say of themselves: pings, bids, inventories. Members by generation
+//! are in the reference, sections 1.3 and 1.4.
 
 use serde::Deserialize;
 
@@ -49,6 +50,14 @@ pub struct HostPing {
     pub lattice: Option<String>,
 }
 
+/// Answer of a 1.x host to `host.ping`, as far as it matters: that it came.
+#[derive(Debug, Default, Deserialize)]
+pub struct V1Ping {
+    /// What the envelope holds.
+    #[serde(default)]
+    pub response: HostPing,
+}
+
 /// Answer to an auction. The host echoes the question; only who bids matters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -73,6 +82,29 @@ pub struct Inventory {
     /// Providers.
     #[serde(default, deserialize_with = "list")]
     pub providers: Vec<Provider>,
+}
+
+impl Inventory {
+    /// Each actor once: OTP up to 0.57.1 repeats it, with all its instances, for
+    /// each of its instances (trap T26).
+    pub fn without_repetitions(mut self) -> Self {
+        let mut actors: Vec<Actor> = Vec::with_capacity(self.actors.len());
+        for actor in self.actors {
+            match actors.iter_mut().find(|known| known.id == actor.id) {
+                None => actors.push(actor),
+                Some(known) => {
+                    for instance in actor.instances {
+                        let same = |i: &ActorInstance| i.instance_id == instance.instance_id;
+                        if instance.instance_id.is_empty() || !known.instances.iter().any(same) {
+                            known.instances.push(instance);
+                        }
+                    }
+                }
+            }
+        }
+        self.actors = actors;
+        self
+    }
 }
 
 /// An actor in an inventory.
@@ -103,6 +135,22 @@ pub struct ActorInstance {
     /// Annotations.
     #[serde(default, deserialize_with = "optional_text_map")]
     pub annotations: Option<TextMap>,
+    /// Image reference (G2b, G3).
+    #[serde(default, deserialize_with = "optional_text")]
+    pub image_ref: Option<String>,
+    /// Maximum under these annotations (G2b, 0.81); 65535 is without limit.
+    #[serde(default)]
+    max_concurrent: Option<u32>,
+    /// The same on 0.82.
+    #[serde(default)]
+    max_instances: Option<u32>,
+}
+
+impl ActorInstance {
+    /// The maximum under these annotations, on hosts that keep one.
+    pub fn maximum(&self) -> Option<u32> {
+        self.max_instances.or(self.max_concurrent)
+    }
 }
 
 /// A provider in an inventory.
@@ -145,6 +193,18 @@ mod tests {
         assert_eq!(labels.len(), 2);
         assert_eq!(labels["b"], "2");
         assert_eq!(ping.version, None);
+    }
+
+    #[test]
+    fn repeated_actors_are_one() {
+        let twice = r#"{"actors":[
+            {"id":"M1","instances":[{"instance_id":"1"},{"instance_id":"2"}]},
+            {"id":"M1","instances":[{"instance_id":"1"},{"instance_id":"2"}]},
+            {"id":"M2","instances":[{"instance_id":"3"}]}]}"#;
+        let inventory: Inventory = parse(twice.as_bytes()).unwrap();
+        let actors = inventory.without_repetitions().actors;
+        let counts: Vec<_> = actors.iter().map(|actor| actor.instances.len()).collect();
+        assert_eq!(counts, [2, 1]);
     }
 
     #[test]

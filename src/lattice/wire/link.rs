@@ -1,7 +1,9 @@
 //! Link definitions, on `linkdefs.*`, in answers to `get.links` and in the
 //! bucket: the same JSON everywhere.
 
+use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{TextMap, list, text_map, text_or_empty};
 
@@ -26,6 +28,17 @@ pub struct Link {
     pub values: TextMap,
 }
 
+impl Link {
+    /// Its key in the bucket. Hosts refuse a value under any other.
+    pub fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [&self.actor_id, &self.contract_id, &self.link_name] {
+            hash.update(part);
+        }
+        format!("LINKDEF_{}", HEXUPPER.encode(&hash.finalize()))
+    }
+}
+
 /// What identifies a link, for `linkdefs.del`. Hosts' own client sends a whole
 /// definition with an empty provider and no values; so do we.
 pub type LinkKey = Link;
@@ -36,4 +49,24 @@ pub struct LinksReply {
     /// The links. Required: it tells an answer from a refusal.
     #[serde(deserialize_with = "list")]
     pub links: Vec<Link>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_the_one_that_hosts_compute() {
+        let link = Link {
+            actor_id: "Mbob".into(),
+            provider_id: String::new(),
+            link_name: "default".into(),
+            contract_id: "wasmcloud:testy".into(),
+            values: TextMap::new(),
+        };
+        assert_eq!(
+            link.key(),
+            "LINKDEF_B40411AD09B70A2C83D59923584F66BA2C5A3C274DC4F19416DA49CCD6531F9C"
+        );
+    }
 }

@@ -1,5 +1,5 @@
-//! The JSON bodies of the control interface, generations G1 (OTP hosts) and G2
-//! (Rust hosts 0.78 to 0.80), which share their names.
+//! The JSON bodies of the control interface, generations G1 to G3 (OTP hosts, and
+//! Rust hosts 0.78 to 0.82), which share their names.
 //!
 //! What we send is exact. What we read is forgiving: unknown members are
 //! ignored, a missing or `null` member counts as absent, a number where text is
@@ -16,7 +16,7 @@ pub use command::{
     ActorAuction, ProviderAuction, RegistryEntry, ScaleActor, StartActor, StartProvider, StopActor,
     StopHost, StopProvider, UpdateActor,
 };
-pub use host::{Actor, ActorInstance, Bid, HostPing, Inventory, Provider};
+pub use host::{Actor, ActorInstance, Bid, HostPing, Inventory, Provider, V1Ping};
 pub use link::{Link, LinkKey, LinksReply};
 
 use std::collections::HashMap;

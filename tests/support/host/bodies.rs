@@ -18,32 +18,73 @@ pub fn refused(words: &str) -> Value {
 impl Shared {
     /// Answer to `ping.hosts`.
     pub fn ping(&self) -> Value {
-        let nats = match self.generation.is_otp() {
-            true => "127.0.0.1",
-            false => "nats://127.0.0.1:4222",
+        let generation = self.generation;
+        if generation == Generation::G1a {
+            return json!({
+                "friendly_name": "silent-river-1021", "id": self.id, "uptime_seconds": 3733,
+            });
+        }
+        let (nats, uptime) = match generation.is_otp() {
+            true => ("127.0.0.1", "1 hour, 2 minutes, 13 seconds"),
+            false => ("nats://127.0.0.1:4222", "1h 2m 13s"),
         };
-        let uptime = match self.generation.is_otp() {
-            true => "1 hour, 2 minutes, 13 seconds",
-            false => "1h 2m 13s",
-        };
-        json!({
+        let mut body = json!({
             "cluster_issuers": self.issuer, "ctl_host": nats, "friendly_name": "silent-river-1021",
             "id": self.id, "issuer": self.issuer, "js_domain": null, "labels": self.labels,
-            "lattice_prefix": self.lattice.id, "prov_rpc_host": nats, "rpc_host": nats,
-            "uptime_human": uptime, "uptime_seconds": 3733,
-            "version": self.generation.version(),
-        })
+            "lattice_prefix": self.lattice.id, "rpc_host": nats, "uptime_human": uptime,
+            "uptime_seconds": 3733, "version": generation.version(),
+        });
+        if !generation.is_g3() {
+            body["prov_rpc_host"] = nats.into();
+        }
+        if generation == Generation::G3b {
+            body["lattice"] = self.lattice.id.clone().into();
+        }
+        body
     }
 
     /// Answer to `get.{host}.inv`.
     pub fn inventory(&self) -> Value {
         let state = self.state.lock().unwrap();
-        let actors: Vec<_> = state.actors.iter().map(|actor| self.actor(actor)).collect();
+        let mut actors = Vec::new();
+        for actor in &state.actors {
+            // Old hosts repeat an actor for each of its instances (T26).
+            let times = match self.generation {
+                Generation::G1a => actor.instances.len(),
+                _ => 1,
+            };
+            actors.extend(std::iter::repeat_n(self.actor(actor), times));
+        }
         let providers: Vec<_> = state.providers.iter().map(|p| self.provider(p)).collect();
-        json!({
+        let mut body = json!({
             "actors": actors, "friendly_name": "silent-river-1021", "host_id": self.id,
-            "issuer": self.issuer, "labels": self.labels, "providers": providers,
-        })
+            "labels": self.labels, "providers": providers,
+        });
+        if self.generation != Generation::G1a {
+            body["issuer"] = self.issuer.clone().into();
+        }
+        if self.generation == Generation::G3b {
+            body["version"] = self.generation.version().into();
+            body["uptime_human"] = "1h 2m 13s".into();
+            body["uptime_seconds"] = 3733.into();
+        }
+        body
+    }
+
+    /// Answer to `get.links`.
+    pub fn links_reply(&self) -> Value {
+        let links = self.links_view().into_iter().map(|(key, link)| {
+            let mut body = json!({
+                "actor_id": link["actor_id"], "provider_id": link["provider_id"],
+                "link_name": link["link_name"], "contract_id": link["contract_id"],
+                "values": link["values"],
+            });
+            if self.generation == Generation::G1b {
+                body["id"] = key.trim_start_matches("LINKDEF_").into();
+            }
+            body
+        });
+        json!({ "links": links.collect::<Vec<_>>() })
     }
 
     fn actor(&self, actor: &Actor) -> Value {
@@ -52,9 +93,16 @@ impl Shared {
                 "annotations": instance.annotations, "instance_id": instance.id,
                 "revision": instance.revision,
             });
-            if self.generation == Generation::G2b {
+            if self.generation == Generation::G1a {
+                body["annotations"] = json!({});
+            }
+            if self.generation.counts_maximum() {
+                let maximum = match self.generation {
+                    Generation::G3b => "max_instances",
+                    _ => "max_concurrent",
+                };
                 body["image_ref"] = actor.image_ref.clone().into();
-                body["max_concurrent"] = instance.max.into();
+                body[maximum] = instance.max.into();
             }
             body
         };
@@ -66,12 +114,16 @@ impl Shared {
 
     fn provider(&self, provider: &Provider) -> Value {
         let mut body = json!({
-            "annotations": provider.annotations, "contract_id": provider.contract_id,
             "id": provider.key, "image_ref": provider.image_ref,
             "link_name": provider.link_name, "name": provider.name,
             "revision": provider.revision,
         });
-        if self.generation.is_otp() {
+        if self.generation == Generation::G1a {
+            return body;
+        }
+        body["annotations"] = json!(provider.annotations);
+        body["contract_id"] = provider.contract_id.clone().into();
+        if self.generation == Generation::G1b {
             body["instance_id"] = "c5f7c7f0-27a9-4b0b-9a0c-0a8f6f4f0b53".into();
         }
         body
@@ -105,7 +157,7 @@ impl Shared {
         }
         if kind == "actor" {
             if self.generation.is_otp() && request["actor_ref"].is_null() {
-                return bad("Invalid JSON request to auction actor", "");
+                return bad("Invalid JSON request for actor auction", "");
             }
             return Some(json!({
                 "actor_ref": request["actor_ref"], "constraints": constraints,
@@ -122,8 +174,17 @@ impl Shared {
         (!runs).then(|| {
             json!({
                 "constraints": constraints, "host_id": self.id,
-                "link_name": request["link_name"], "provider_ref": request["provider_ref"],
+                "link_name": self.link_name_of(&request), "provider_ref": request["provider_ref"],
             })
         })
+    }
+
+    /// What a missing link name means.
+    fn link_name_of(&self, request: &Value) -> Value {
+        match (request.get("link_name"), self.generation.is_otp()) {
+            (Some(name), _) => name.clone(),
+            (None, true) => "default".into(),
+            (None, false) => "".into(),
+        }
     }
 }

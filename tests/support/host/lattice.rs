@@ -27,8 +27,13 @@ pub struct SimLattice {
     /// Prefix of its JetStream API, where it has a bucket.
     bucket: Option<String>,
     artifacts: Mutex<BTreeMap<String, Artifact>>,
-    links: Mutex<BTreeMap<String, Value>>,
+    /// Links of hosts that follow no bucket.
+    cache: Mutex<BTreeMap<String, Value>>,
+    /// Links in the bucket.
+    stored: Mutex<BTreeMap<String, Value>>,
     claims: Mutex<BTreeMap<String, Value>>,
+    /// Claims have the shape that hosts from 0.81 on write.
+    new_claims: bool,
 }
 
 impl SimLattice {
@@ -39,8 +44,10 @@ impl SimLattice {
             client,
             bucket: None,
             artifacts: Mutex::default(),
-            links: Mutex::default(),
+            cache: Mutex::default(),
+            stored: Mutex::default(),
             claims: Mutex::default(),
+            new_claims: false,
         }
     }
 
@@ -65,6 +72,16 @@ impl SimLattice {
         lattice
     }
 
+    /// The same, whose claims are written by hosts from 0.81 on.
+    pub fn with_new_claims(mut self) -> Self {
+        self.new_claims = true;
+        self
+    }
+
+    pub fn has_bucket(&self) -> bool {
+        self.bucket.is_some()
+    }
+
     /// Puts an actor into the registry, with its claims; hands back its key.
     pub async fn publish_actor(&self, image_ref: &str, name: &str, revision: i64) -> String {
         let key = KeyPair::new(KeyPairType::Module).public_key();
@@ -80,9 +97,21 @@ impl SimLattice {
     /// Puts a provider into the registry, with its claims; hands back its key.
     pub async fn publish_provider(&self, image_ref: &str, name: &str, contract: &str) -> String {
         let key = KeyPair::new(KeyPairType::Service).public_key();
-        self.publish(image_ref, &key, name, 1_644_594_344, contract)
+        self.publish_provider_as(image_ref, &key, name, contract)
             .await;
         key
+    }
+
+    /// Puts a provider with this key into the registry.
+    pub async fn publish_provider_as(
+        &self,
+        image_ref: &str,
+        key: &str,
+        name: &str,
+        contract: &str,
+    ) {
+        self.publish(image_ref, key, name, 1_644_594_344, contract)
+            .await;
     }
 
     async fn publish(&self, image_ref: &str, key: &str, name: &str, revision: i64, contract: &str) {
@@ -96,16 +125,30 @@ impl SimLattice {
             .lock()
             .unwrap()
             .insert(image_ref.into(), artifact);
-        let claims = json!({
-            "call_alias": "", "caps": "", "contract_id": contract,
-            "iss": KeyPair::new(KeyPairType::Account).public_key(),
-            "name": name, "rev": revision.to_string(), "sub": key, "tags": "", "version": "0.1.0",
+        let issuer = KeyPair::new(KeyPairType::Account).public_key();
+        let (rev, actor) = (revision.to_string(), key.starts_with('M'));
+        let mut claims = json!({
+            "call_alias": "", "caps": "wasmcloud:httpserver", "contract_id": contract,
+            "iss": issuer, "name": name, "rev": rev, "sub": key, "tags": "", "version": "0.1.0",
         });
-        self.claims
-            .lock()
-            .unwrap()
-            .insert(key.into(), claims.clone());
-        self.write(&format!("CLAIMS_{key}"), claims.to_string().as_bytes())
+        let mut stored = claims.clone();
+        if self.new_claims {
+            stored = match actor {
+                true => json!({
+                    "call_alias": "", "capabilities": ["wasmcloud:httpserver"], "issuer": issuer,
+                    "name": name, "revision": rev, "subject": key, "tags": [], "version": "0.1.0",
+                }),
+                false => json!({
+                    "contract_id": contract, "issuer": issuer, "name": name, "revision": rev,
+                    "subject": key, "version": "0.1.0",
+                }),
+            };
+            claims["issuer"] = issuer.into();
+            claims["subject"] = key.into();
+            claims["revision"] = rev.into();
+        }
+        self.claims.lock().unwrap().insert(key.into(), claims);
+        self.write(&format!("CLAIMS_{key}"), stored.to_string().as_bytes())
             .await;
     }
 
@@ -114,34 +157,44 @@ impl SimLattice {
         self.artifacts.lock().unwrap().get(image_ref).cloned()
     }
 
-    /// Every link, by its key in the bucket.
-    pub fn links(&self) -> BTreeMap<String, Value> {
-        self.links.lock().unwrap().clone()
+    /// Links of hosts that follow no bucket.
+    pub fn cached_links(&self) -> BTreeMap<String, Value> {
+        self.cache.lock().unwrap().clone()
     }
 
-    /// Keeps a link, and the bytes of `raw` in the bucket.
-    pub async fn put_link(&self, link: &Value, raw: &[u8]) {
+    /// Links that hosts put into the bucket before another one starts.
+    pub fn bucket_links(&self) -> BTreeMap<String, Value> {
+        self.stored.lock().unwrap().clone()
+    }
+
+    /// Keeps a link: in the bucket `raw`, or in the cache.
+    pub async fn put_link(&self, link: &Value, raw: &[u8], in_bucket: bool) {
         let key = link_key(link);
-        let kept = json!({
-            "actor_id": link["actor_id"], "provider_id": link["provider_id"],
-            "link_name": link["link_name"], "contract_id": link["contract_id"],
-            "values": link["values"],
-        });
-        self.links.lock().unwrap().insert(key.clone(), kept);
-        self.write(&key, raw).await;
+        if in_bucket && self.has_bucket() {
+            self.stored
+                .lock()
+                .unwrap()
+                .insert(key.clone(), link.clone());
+            self.write(&key, raw).await;
+        } else {
+            self.cache.lock().unwrap().insert(key, link.clone());
+        }
     }
 
     /// Forgets a link; `marker` is what the bucket says of it.
-    pub async fn remove_link(&self, link: &Value, marker: &str) {
+    pub async fn remove_link(&self, link: &Value, marker: &str, in_bucket: bool) {
         let key = link_key(link);
-        self.links.lock().unwrap().remove(&key);
-        if let Some(bucket) = &self.bucket {
-            let mut headers = async_nats::HeaderMap::new();
-            headers.insert("KV-Operation", marker);
-            let ack = jetstream::new(self.client.clone())
-                .publish_with_headers(format!("$KV.{bucket}.{key}"), headers, "".into())
-                .await;
-            ack.unwrap().await.unwrap();
+        match &self.bucket {
+            Some(bucket) if in_bucket => {
+                self.stored.lock().unwrap().remove(&key);
+                let mut headers = async_nats::HeaderMap::new();
+                headers.insert("KV-Operation", marker);
+                let ack = jetstream::new(self.client.clone())
+                    .publish_with_headers(format!("$KV.{bucket}.{key}"), headers, "".into())
+                    .await;
+                ack.unwrap().await.unwrap();
+            }
+            _ => drop(self.cache.lock().unwrap().remove(&key)),
         }
     }
 
@@ -157,10 +210,6 @@ impl SimLattice {
 
     pub fn claims_reply(&self) -> Value {
         json!({ "claims": self.claims.lock().unwrap().values().collect::<Vec<_>>() })
-    }
-
-    pub fn links_reply(&self) -> Value {
-        json!({ "links": self.links.lock().unwrap().values().collect::<Vec<_>>() })
     }
 }
 

@@ -3,14 +3,16 @@
 //!
 //! - [`state`]: the actors and providers of one host
 //! - [`bodies`]: what a host says, as JSON
-//! - [`commands`]: what a host does when told
+//! - [`commands`], [`actors`]: what a host does when told
 //! - [`lattice`]: what the hosts of one lattice share
 
+pub mod actors;
 pub mod bodies;
 pub mod commands;
 pub mod lattice;
 pub mod state;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,25 +28,52 @@ use state::State;
 /// What a host is, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generation {
+    /// OTP 0.54: no version and labels in pings, no bucket, actors repeated.
+    G1a,
     /// OTP 0.63.2.
     G1b,
     /// Rust 0.78.0: counts are instances.
     G2a,
     /// Rust 0.80.0: counts are "max concurrent" per set of annotations.
     G2b,
+    /// Rust 0.81.0: as 0.80.0, without `la`.
+    G3a,
+    /// Rust 0.82.0: as 0.81.0, counts of 32 bits, never absent.
+    G3b,
 }
 
 impl Generation {
+    pub const ALL: [Self; 6] = [
+        Self::G1a,
+        Self::G1b,
+        Self::G2a,
+        Self::G2b,
+        Self::G3a,
+        Self::G3b,
+    ];
+
     pub fn version(self) -> &'static str {
         match self {
+            Self::G1a => "0.54.6",
             Self::G1b => "0.63.2",
             Self::G2a => "0.78.0",
             Self::G2b => "0.80.0",
+            Self::G3a => "0.81.0",
+            Self::G3b => "0.82.0",
         }
     }
 
     pub fn is_otp(self) -> bool {
-        self == Self::G1b
+        matches!(self, Self::G1a | Self::G1b)
+    }
+
+    pub fn is_g3(self) -> bool {
+        matches!(self, Self::G3a | Self::G3b)
+    }
+
+    /// Whether it keeps a maximum for each set of annotations.
+    pub fn counts_maximum(self) -> bool {
+        matches!(self, Self::G2b | Self::G3a | Self::G3b)
     }
 }
 
@@ -79,7 +108,9 @@ pub struct Shared {
     pub state: Mutex<State>,
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
-    silent: Mutex<bool>,
+    silent: Mutex<Vec<String>>,
+    /// Links as this host knows them from the bucket.
+    links: Mutex<BTreeMap<String, Value>>,
 }
 
 impl SimHost {
@@ -89,6 +120,17 @@ impl SimHost {
         generation: Generation,
         labels: &[(&str, &str)],
     ) -> Self {
+        let id = KeyPair::new(KeyPairType::Server).public_key();
+        Self::start_as(lattice, generation, labels, id).await
+    }
+
+    /// Starts a host with this id.
+    pub async fn start_as(
+        lattice: &Arc<SimLattice>,
+        generation: Generation,
+        labels: &[(&str, &str)],
+        id: String,
+    ) -> Self {
         let mut all = json!({
             "hostcore.arch": "x86_64", "hostcore.os": "linux", "hostcore.osfamily": "unix",
         });
@@ -96,7 +138,7 @@ impl SimHost {
             all[*name] = (*value).into();
         }
         let shared = Arc::new(Shared {
-            id: KeyPair::new(KeyPairType::Server).public_key(),
+            id,
             issuer: KeyPair::new(KeyPairType::Cluster).public_key(),
             generation,
             lattice: lattice.clone(),
@@ -105,6 +147,7 @@ impl SimHost {
             received: Mutex::default(),
             delay: Mutex::default(),
             silent: Mutex::default(),
+            links: Mutex::new(lattice.bucket_links()),
         });
         let tasks = shared.clone().listen().await;
         Self {
@@ -119,9 +162,9 @@ impl SimHost {
         *self.shared.delay.lock().unwrap() = delay;
     }
 
-    /// Answers nothing from now on.
-    pub fn fall_silent(&self) {
-        *self.shared.silent.lock().unwrap() = true;
+    /// Answers nothing from now on to what comes on subjects that end like this.
+    pub fn fall_silent_on(&self, end: &str) {
+        self.shared.silent.lock().unwrap().push(end.into());
     }
 
     /// Everything it received so far.
@@ -143,9 +186,57 @@ impl SimHost {
         received.remove(0)
     }
 
-    /// Whether its control interface still works: some requests end it.
-    pub fn alive(&self) -> bool {
-        !self.shared.state.lock().unwrap().dead
+    /// What a request did to it that no request should.
+    pub fn harm(&self) -> Option<&'static str> {
+        self.shared.state.lock().unwrap().harm
+    }
+
+    /// The same, and it is meant: the host may end with it.
+    pub fn meant_harm(&self) -> Option<&'static str> {
+        self.shared.state.lock().unwrap().harm.take()
+    }
+
+    /// Whether it was told to stop.
+    pub fn stopped(&self) -> bool {
+        self.shared.state.lock().unwrap().stopped
+    }
+
+    /// The links it knows.
+    pub fn links(&self) -> Vec<Value> {
+        self.shared.links_view().into_values().collect()
+    }
+
+    /// Names of the registries it has credentials for.
+    pub fn registries(&self) -> Vec<String> {
+        self.shared
+            .state
+            .lock()
+            .unwrap()
+            .registries
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    /// Annotations of the instances of an actor, each with how many.
+    pub fn groups(&self, actor: &str) -> BTreeMap<state::Annotations, u64> {
+        let state = self.shared.state.lock().unwrap();
+        let mut groups = BTreeMap::new();
+        for actor in state.actors.iter().filter(|a| a.key == actor) {
+            for instance in &actor.instances {
+                *groups.entry(instance.annotations.clone()).or_default() += instance.max;
+            }
+        }
+        groups
+    }
+
+    /// Revisions of the instances of an actor.
+    pub fn revisions(&self, actor: &str) -> Vec<i64> {
+        let state = self.shared.state.lock().unwrap();
+        let actors = state.actors.iter().filter(|a| a.key == actor);
+        actors
+            .flat_map(|a| a.instances.iter().map(|i| i.revision))
+            .collect()
     }
 
     /// Instances of an actor that run here.
@@ -167,6 +258,9 @@ impl Drop for SimHost {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
+        }
+        if let (Some(harm), false) = (self.harm(), std::thread::panicking()) {
+            panic!("a {:?} host was harmed: {harm}", self.shared.generation);
         }
     }
 }
@@ -190,31 +284,79 @@ impl Shared {
             subscriptions.push(match self.generation {
                 // Every host of these versions executes and answers (trap T19).
                 Generation::G2a => client.subscribe(subject).await.unwrap(),
-                Generation::G1b => client
-                    .queue_subscribe(subject, prefix.clone())
-                    .await
-                    .unwrap(),
-                Generation::G2b => {
+                otp if otp.is_otp() => {
+                    let group = prefix.clone();
+                    client.queue_subscribe(subject, group).await.unwrap()
+                }
+                _ => {
                     let group = format!("{prefix}.{group}");
                     client.queue_subscribe(subject, group).await.unwrap()
                 }
             });
         }
+        let bucket = format!("$KV.LATTICEDATA_{}.>", self.lattice.id);
+        let bucket = client.subscribe(bucket).await.unwrap();
         client.flush().await.unwrap();
         let serve = |messages| tokio::spawn(self.clone().serve(client.clone(), messages));
-        subscriptions.into_iter().map(serve).collect()
+        let mut tasks: Vec<_> = subscriptions.into_iter().map(serve).collect();
+        tasks.push(tokio::spawn(self.clone().follow(bucket)));
+        tasks
+    }
+
+    /// Follows the bucket as hosts do: Rust hosts see DEL only (trap T25) and
+    /// take no link under another key than its own.
+    async fn follow(self: Arc<Self>, mut bucket: Subscriber) {
+        while let Some(message) = bucket.next().await {
+            let Some(key) = message.subject.rsplit('.').next() else {
+                continue;
+            };
+            let headers = message.headers.as_ref();
+            let operation = headers
+                .and_then(|h| h.get("KV-Operation"))
+                .map(|o| o.as_str());
+            let mut links = self.links.lock().unwrap();
+            match operation {
+                Some("DEL") => drop(links.remove(key)),
+                Some(_) if self.generation.is_otp() => drop(links.remove(key)),
+                Some(_) => {}
+                None => {
+                    let Ok(link) = serde_json::from_slice::<Value>(&message.payload) else {
+                        continue;
+                    };
+                    let own = lattice::link_key(&link) == key && link["values"].is_object();
+                    if key.starts_with("LINKDEF_") && (own || self.generation.is_otp()) {
+                        links.insert(key.to_owned(), link);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The links this host knows: OTP before 0.60 has no bucket.
+    fn links_view(&self) -> BTreeMap<String, Value> {
+        match self.generation == Generation::G1a || !self.lattice.has_bucket() {
+            true => self.lattice.cached_links(),
+            false => self.links.lock().unwrap().clone(),
+        }
     }
 
     async fn serve(self: Arc<Self>, client: Client, mut messages: Subscriber) {
         while let Some(message) = messages.next().await {
-            if self.state.lock().unwrap().dead {
+            if self.state.lock().unwrap().ended() {
                 return;
             }
             let reply = self.take(&message).await;
             let host = self.clone();
             let client = client.clone();
             tokio::spawn(async move {
-                let (delay, silent) = (*host.delay.lock().unwrap(), *host.silent.lock().unwrap());
+                let delay = *host.delay.lock().unwrap();
+                let subject = message.subject.as_str();
+                let silent = host
+                    .silent
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .any(|end| subject.ends_with(end));
                 tokio::time::sleep(delay).await;
                 if let (Some(to), Some(reply), false) = (message.reply, reply, silent) {
                     client.publish(to, reply.into()).await.unwrap();
@@ -238,11 +380,12 @@ impl Shared {
             ["auction", kind] => self.bid(kind, body),
             ["registries", "put"] => self.registries(body),
             ["get", "claims"] => Some(self.lattice.claims_reply()),
-            ["get", "links"] => Some(self.lattice.links_reply()),
+            ["get", "links"] => Some(self.links_reply()),
             ["get", _, "inv"] => Some(self.inventory()),
             ["linkdefs", "put"] => Some(self.put_link(body).await),
             ["linkdefs", "del"] => Some(self.remove_link(body).await),
             ["cmd", _, verb] => self.command(verb, body),
+            _ if self.generation.is_g3() => Some(bodies::refused("unsupported subject")),
             _ => None,
         };
         reply.map(|reply| reply.to_string().into_bytes())

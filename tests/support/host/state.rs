@@ -13,8 +13,12 @@ pub struct State {
     pub providers: Vec<Provider>,
     /// Registries it has credentials for.
     pub registries: BTreeMap<String, Value>,
-    /// A request ended its control interface.
-    pub dead: bool,
+    /// What a request did to it that no request should.
+    pub harm: Option<&'static str>,
+    /// Its control interface is gone.
+    pub crashed: bool,
+    /// It was told to stop.
+    pub stopped: bool,
     next: u64,
 }
 
@@ -47,6 +51,17 @@ pub struct Provider {
 }
 
 impl State {
+    /// Whether it answers nothing more.
+    pub fn ended(&self) -> bool {
+        self.crashed || self.stopped
+    }
+
+    /// A request ends its control interface.
+    pub fn crash(&mut self, harm: &'static str) {
+        self.harm = Some(harm);
+        self.crashed = true;
+    }
+
     /// The actor with this key.
     pub fn actor(&mut self, key: &str) -> Option<&mut Actor> {
         self.actors.iter_mut().find(|actor| actor.key == key)

@@ -1,0 +1,387 @@
+//! An actor that runs a lattice of simulated hosts: every operation of the
+//! contract with its arguments filled in.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmbus_rpc::core::LinkDefinition;
+use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmcloud_interface_lattice_control::*;
+
+use super::actor::Actor;
+use super::host::lattice::SimLattice;
+use super::host::{Generation, SimHost};
+use super::world::{World, ctx};
+
+/// What the fixtures name, and simulated lattices have.
+pub const LATTICE: &str = "default";
+pub const ACTOR_REF: &str = "wasmcloud.azurecr.io/kvcounter:0.3.0";
+pub const NEW_ACTOR_REF: &str = "wasmcloud.azurecr.io/kvcounter:0.3.1";
+pub const PROVIDER_REF: &str = "wasmcloud.azurecr.io/httpserver:0.14.10";
+pub const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
+pub const PROVIDER: &str = "VAG3QITQQ2ODAOWB5TTQSDJ53XK3SHBEIFNK4AYJ5RKAX2UNSCAPHA5M";
+pub const CONTRACT: &str = "wasmcloud:httpserver";
+
+pub type Annotations = HashMap<String, String>;
+
+/// Text with text.
+pub fn map(pairs: &[(&str, &str)]) -> Annotations {
+    let pairs = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+    pairs.collect()
+}
+
+/// The annotations of the fixtures.
+pub fn managed() -> Annotations {
+    map(&[("wasmcloud.dev/managed-by", "wadm")])
+}
+
+/// `None` for none: absent on the wire.
+fn some(annotations: &Annotations) -> Option<Annotations> {
+    (!annotations.is_empty()).then(|| annotations.clone())
+}
+
+/// That an order was accepted.
+#[track_caller]
+pub fn accepted(ack: RpcResult<CtlOperationAck>) {
+    match ack {
+        Ok(ack) => assert!(
+            ack.accepted && ack.error.is_empty(),
+            "not accepted: {}",
+            ack.error
+        ),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// That an order was not accepted, with a reason that has this in it.
+#[track_caller]
+pub fn refused(ack: RpcResult<CtlOperationAck>, reason: &str) {
+    match ack {
+        Ok(ack) => assert!(
+            !ack.accepted && ack.error.contains(reason),
+            "{:?}",
+            ack.error
+        ),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A provider that knows lattice `default`, and hosts there.
+pub struct Operated {
+    pub hosts: Vec<SimHost>,
+    pub sim: Arc<SimLattice>,
+    pub world: World,
+}
+
+impl Operated {
+    /// A lattice with a bucket where its hosts make one, and with what hosts
+    /// can start.
+    pub async fn with(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
+        let bucket = hosts
+            .iter()
+            .any(|(generation, _)| *generation != Generation::G1a);
+        Self::built(hosts, bucket).await
+    }
+
+    /// One host.
+    pub async fn one(generation: Generation) -> Self {
+        Self::with(&[(generation, &[])]).await
+    }
+
+    /// The same without a bucket.
+    pub async fn without_bucket(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
+        Self::built(hosts, false).await
+    }
+
+    async fn built(hosts: &[(Generation, &[(&str, &str)])], bucket: bool) -> Self {
+        let world = World::with_lattice().await;
+        let client = world.nats.client().await;
+        let mut sim = match bucket {
+            true => SimLattice::with_bucket(client, LATTICE).await,
+            false => SimLattice::without_bucket(client, LATTICE),
+        };
+        if hosts.iter().any(|(generation, _)| generation.is_g3()) {
+            sim = sim.with_new_claims();
+        }
+        sim.publish_actor_as(ACTOR_REF, ACTOR, "kvcounter", 1).await;
+        sim.publish_actor_as(NEW_ACTOR_REF, ACTOR, "kvcounter", 2)
+            .await;
+        sim.publish_provider_as(PROVIDER_REF, PROVIDER, "HTTP Server", CONTRACT)
+            .await;
+        let sim = Arc::new(sim);
+        let mut started = Vec::new();
+        for (generation, labels) in hosts {
+            started.push(SimHost::start(&sim, *generation, labels).await);
+        }
+        Self {
+            hosts: started,
+            sim,
+            world,
+        }
+    }
+
+    pub fn client(&self) -> LatticeControllerSender<Actor> {
+        self.world.actor.lattice()
+    }
+
+    pub async fn get_hosts(&self) -> RpcResult<Vec<Host>> {
+        self.client().get_hosts(&ctx(), LATTICE).await
+    }
+
+    pub async fn inventory(&self, host: &str) -> RpcResult<HostInventory> {
+        let request = GetHostInventoryRequest {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+        };
+        self.client().get_host_inventory(&ctx(), &request).await
+    }
+
+    /// Instances of the actor that an inventory lists.
+    pub async fn listed(&self, host: &str) -> usize {
+        let inventory = self.inventory(host).await.unwrap();
+        let actors = inventory.actors.iter().filter(|actor| actor.id == ACTOR);
+        actors.map(|actor| actor.instances.len()).sum()
+    }
+
+    pub async fn auction_actor(&self, constraints: &[(&str, &str)]) -> RpcResult<Vec<String>> {
+        let request = ActorAuctionRequest {
+            lattice_id: LATTICE.into(),
+            actor_ref: ACTOR_REF.into(),
+            constraints: map(constraints),
+        };
+        let bids = self.client().auction_actor(&ctx(), &request).await?;
+        assert!(bids.iter().all(|bid| bid.actor_ref == ACTOR_REF));
+        let mut hosts: Vec<_> = bids.into_iter().map(|bid| bid.host_id).collect();
+        hosts.sort();
+        Ok(hosts)
+    }
+
+    pub async fn auction_provider(&self, constraints: &[(&str, &str)]) -> RpcResult<Vec<String>> {
+        let request = ProviderAuctionRequest {
+            lattice_id: LATTICE.into(),
+            provider_ref: PROVIDER_REF.into(),
+            link_name: "default".into(),
+            constraints: map(constraints),
+        };
+        let bids = self.client().auction_provider(&ctx(), &request).await?;
+        let echo = |bid: &ProviderAuctionAck| {
+            bid.provider_ref == PROVIDER_REF && bid.link_name == "default"
+        };
+        assert!(bids.iter().all(echo));
+        let mut hosts: Vec<_> = bids.into_iter().map(|bid| bid.host_id).collect();
+        hosts.sort();
+        Ok(hosts)
+    }
+
+    pub async fn start_actor(
+        &self,
+        host: &str,
+        count: u16,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
+        let command = StartActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_ref: ACTOR_REF.into(),
+            annotations: some(annotations),
+            count,
+        };
+        self.client().start_actor(&ctx(), &command).await
+    }
+
+    pub async fn scale_actor(
+        &self,
+        host: &str,
+        count: u16,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
+        let command = ScaleActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_id: ACTOR.into(),
+            actor_ref: ACTOR_REF.into(),
+            annotations: some(annotations),
+            count,
+        };
+        self.client().scale_actor(&ctx(), &command).await
+    }
+
+    pub async fn stop_actor(
+        &self,
+        host: &str,
+        count: u16,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
+        let command = StopActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_id: ACTOR.into(),
+            annotations: some(annotations),
+            count,
+        };
+        self.client().stop_actor(&ctx(), &command).await
+    }
+
+    pub async fn update_actor(
+        &self,
+        host: &str,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
+        let command = UpdateActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_id: ACTOR.into(),
+            new_actor_ref: NEW_ACTOR_REF.into(),
+            annotations: some(annotations),
+        };
+        self.client().update_actor(&ctx(), &command).await
+    }
+
+    pub async fn start_provider(&self, host: &str) -> RpcResult<CtlOperationAck> {
+        let command = StartProviderCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            provider_ref: PROVIDER_REF.into(),
+            link_name: "default".into(),
+            annotations: some(&managed()),
+            configuration: Some("eyJmb28iOiJiYXIifQ==".into()),
+        };
+        self.client().start_provider(&ctx(), &command).await
+    }
+
+    pub async fn stop_provider(
+        &self,
+        host: &str,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
+        let command = StopProviderCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            provider_id: PROVIDER.into(),
+            link_name: "default".into(),
+            contract_id: CONTRACT.into(),
+            annotations: some(annotations),
+        };
+        self.client().stop_provider(&ctx(), &command).await
+    }
+
+    pub async fn stop_host(&self, host: &str, timeout: Option<u64>) -> RpcResult<CtlOperationAck> {
+        let command = StopHostCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            timeout,
+        };
+        self.client().stop_host(&ctx(), &command).await
+    }
+
+    pub async fn advertise_link(&self) -> RpcResult<CtlOperationAck> {
+        let request = AdvertiseLinkRequest {
+            lattice_id: LATTICE.into(),
+            link: link(),
+        };
+        self.client().advertise_link(&ctx(), &request).await
+    }
+
+    pub async fn remove_link(&self) -> RpcResult<CtlOperationAck> {
+        let request = RemoveLinkDefinitionRequest {
+            lattice_id: LATTICE.into(),
+            actor_id: ACTOR.into(),
+            contract_id: CONTRACT.into(),
+            link_name: "default".into(),
+        };
+        self.client().remove_link(&ctx(), &request).await
+    }
+
+    pub async fn links(&self) -> RpcResult<Vec<LinkDefinition>> {
+        Ok(self.client().get_links(&ctx(), LATTICE).await?.links)
+    }
+
+    pub async fn claims(&self) -> RpcResult<Vec<HashMap<String, String>>> {
+        Ok(self.client().get_claims(&ctx(), LATTICE).await?.claims)
+    }
+
+    pub async fn set_registry(&self, registry: &str, kind: &str) -> RpcResult<()> {
+        let credential = RegistryCredential {
+            username: Some("alice".into()),
+            password: Some(super::secrets::plant("s3cret-registry-password")),
+            token: None,
+            registry_type: kind.into(),
+        };
+        let request = SetRegistryCredentialsRequest {
+            lattice_id: LATTICE.into(),
+            credentials: Some(HashMap::from([(registry.to_owned(), credential)])),
+        };
+        self.client()
+            .set_registry_credentials(&ctx(), &request)
+            .await
+    }
+}
+
+/// The link of the fixtures.
+pub fn link() -> LinkDefinition {
+    let mut link = LinkDefinition::default();
+    link.actor_id = ACTOR.into();
+    link.provider_id = PROVIDER.into();
+    link.link_name = "default".into();
+    link.contract_id = CONTRACT.into();
+    link.values = map(&[("address", "0.0.0.0:8080")]);
+    link
+}
+
+/// Every operation on a lattice, with arguments that could work, and what came
+/// of it: nothing, or the reason why not, whichever way it was said.
+pub async fn every_operation(
+    operated: &Operated,
+    host: &str,
+) -> Vec<(&'static str, Option<String>)> {
+    let said = |error: RpcError| Some(error.to_string());
+    let ack = |ack: RpcResult<CtlOperationAck>| match ack {
+        Ok(ack) if ack.accepted => None,
+        Ok(ack) => Some(ack.error),
+        Err(error) => Some(error.to_string()),
+    };
+    let none = Annotations::new();
+    vec![
+        ("GetHosts", operated.get_hosts().await.err().and_then(said)),
+        (
+            "GetHostInventory",
+            operated.inventory(host).await.err().and_then(said),
+        ),
+        ("GetClaims", operated.claims().await.err().and_then(said)),
+        ("GetLinks", operated.links().await.err().and_then(said)),
+        (
+            "AuctionActor",
+            operated.auction_actor(&[]).await.err().and_then(said),
+        ),
+        (
+            "AuctionProvider",
+            operated.auction_provider(&[]).await.err().and_then(said),
+        ),
+        (
+            "StartActor",
+            ack(operated.start_actor(host, 1, &none).await),
+        ),
+        (
+            "ScaleActor",
+            ack(operated.scale_actor(host, 1, &none).await),
+        ),
+        ("UpdateActor", ack(operated.update_actor(host, &none).await)),
+        ("StopActor", ack(operated.stop_actor(host, 0, &none).await)),
+        ("StartProvider", ack(operated.start_provider(host).await)),
+        (
+            "StopProvider",
+            ack(operated.stop_provider(host, &none).await),
+        ),
+        ("AdvertiseLink", ack(operated.advertise_link().await)),
+        ("RemoveLink", ack(operated.remove_link().await)),
+        (
+            "SetRegistryCredentials",
+            operated
+                .set_registry("ghcr.io", "oci")
+                .await
+                .err()
+                .and_then(said),
+        ),
+        ("StopHost", ack(operated.stop_host(host, None).await)),
+    ]
+}
