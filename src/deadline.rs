@@ -29,4 +29,9 @@ impl Deadline {
     pub fn within(self, limit: Duration) -> Self {
         Self(self.0.min(Instant::now() + limit))
     }
+
+    /// This deadline, `by` earlier.
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.checked_sub(by).unwrap_or(self.0))
+    }
 }

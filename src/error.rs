@@ -131,6 +131,13 @@ impl Error {
         }
     }
 
+    /// The same for an operation that changes something: says where it is unknown
+    /// whether it did.
+    pub fn into_rpc_of_order(self) -> RpcError {
+        let message = self.with_outcome();
+        Self { message, ..self }.into_rpc()
+    }
+
     /// How an operation that answers with an acknowledgement says this.
     ///
     /// # Errors
@@ -142,8 +149,7 @@ impl Error {
                 error: self.message,
             })
         } else {
-            let message = self.with_outcome();
-            Err(Self { message, ..self }.into_rpc())
+            Err(self.into_rpc_of_order())
         }
     }
 }
@@ -155,26 +161,36 @@ impl Error {
 /// use lattice_controller::error::without_values;
 /// let text = r#"invalid type: string "SUAM…\" x", expected u16"#;
 /// assert_eq!(without_values(text), r#"invalid type: string "…", expected u16"#);
+/// let text = "invalid value: integer `70000`, expected u16";
+/// assert_eq!(without_values(text), "invalid value: integer `…`, expected u16");
+/// assert_eq!(without_values("missing field `link`"), "missing field `link`");
 /// ```
 pub fn without_values(text: &str) -> String {
+    /// What serde calls a value before it quotes it; names of members are in
+    /// backticks, too, and stay.
+    const VALUES: [&str; 4] = ["integer ", "floating point ", "boolean ", "character "];
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
+        let quote = match c {
+            '"' => true,
+            '`' => VALUES.iter().any(|value| out.ends_with(value)),
+            _ => false,
+        };
         out.push(c);
-        if c == '"' {
-            out.push('…');
-            loop {
-                match chars.next() {
-                    Some('\\') => {
-                        chars.next();
-                    }
-                    Some('"') => {
-                        out.push('"');
-                        break;
-                    }
-                    Some(_) => {}
-                    None => return out,
+        if !quote {
+            continue;
+        }
+        out.push('…');
+        loop {
+            match chars.next() {
+                Some('\\') => drop(chars.next()),
+                Some(end) if end == c => {
+                    out.push(end);
+                    break;
                 }
+                Some(_) => {}
+                None => return out,
             }
         }
     }

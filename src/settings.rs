@@ -129,7 +129,12 @@ impl LinkSettings {
                     }
                     _ => mistakes.add(key, "it must be a whole number from 50 to 600000"),
                 },
-                "lattices" => settings.lattices = words(value),
+                "lattices" => {
+                    settings.lattices = words(value);
+                    if !settings.lattices.iter().all(|word| is_pattern(word)) {
+                        mistakes.add(key, "it must be lattice ids, in which * may stand");
+                    }
+                }
                 "operations" => {
                     settings.operations = words(value);
                     let known = |name: &String| OPERATIONS.contains(&name.as_str());
@@ -154,13 +159,20 @@ impl LinkSettings {
     }
 }
 
+/// The parts between commas. One that is empty stays, and is a mistake: a list
+/// without words would allow everything.
 fn words(value: &str) -> Vec<String> {
     value
         .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
+        .map(|word| word.trim().to_owned())
         .collect()
+}
+
+fn is_pattern(word: &str) -> bool {
+    !word.is_empty()
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'*'))
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any characters.
@@ -259,6 +271,14 @@ mod tests {
         assert!(settings.allows_lattice("prod") && settings.allows_lattice("test-1"));
         assert!(!settings.allows_lattice("prod2") && !settings.allows_lattice("xtest-1"));
         assert!(settings.allows_operation("GetHosts") && !settings.allows_operation("StopHost"));
+    }
+
+    #[test]
+    fn a_list_without_words_does_not_allow_everything() {
+        for list in [",", " , ", "a,,b", "a;b"] {
+            assert!(link(&[("lattices", list)]).is_err(), "{list}");
+            assert!(link(&[("operations", list)]).is_err(), "{list}");
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 ///
 /// The level is the host's, else `RUST_LOG`'s, else info. It applies to the
 /// provider's own messages: libraries log at warn unless `RUST_LOG` names them,
-/// because at lower levels they show what passes through them.
+/// because at lower levels they show what passes through them. The part of
+/// async-nats that connects is silent: it logs an error for every attempt, and
+/// what it reports is logged here, with the name of the server.
 pub fn init(host_level: Option<&str>, structured: bool) {
     let env = std::env::var("RUST_LOG").unwrap_or_default();
     let logs = tracing_subscriber::fmt()
@@ -33,27 +35,26 @@ pub fn init(host_level: Option<&str>, structured: bool) {
 }
 
 fn filter(host_level: Option<&str>, env: &str) -> EnvFilter {
-    let mut own = None;
-    let mut filter = EnvFilter::default().add_directive(LevelFilter::WARN.into());
-    for part in env
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-    {
-        if let Some(named) = level(part) {
-            own = Some(named);
-        } else if let Ok(directive) = part.parse::<Directive>() {
-            filter = filter.add_directive(directive);
-        }
-    }
-    let own = host_level
-        .and_then(level)
-        .or(own)
-        .unwrap_or(LevelFilter::INFO);
-    match format!("{OWN}={own}").parse::<Directive>() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    }
+    let parts = || {
+        env.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+    };
+    let bare = parts().filter_map(level).next_back();
+    let host = host_level.and_then(level);
+    // Later directives replace earlier ones for the same target.
+    let mut directives = vec!["warn".to_owned(), "async_nats::connector=off".to_owned()];
+    directives.push(format!("{OWN}={}", bare.unwrap_or(LevelFilter::INFO)));
+    directives.extend(
+        parts()
+            .filter(|part| level(part).is_none())
+            .map(str::to_owned),
+    );
+    directives.extend(host.map(|level| format!("{OWN}={level}")));
+    directives
+        .iter()
+        .filter_map(|directive| directive.parse::<Directive>().ok())
+        .fold(EnvFilter::default(), EnvFilter::add_directive)
 }
 
 /// A level by any name that hosts send: Rust's, and Erlang's of OTP hosts.
@@ -103,6 +104,15 @@ mod tests {
         let shown = filter(Some("debug"), "info,async_nats=trace").to_string();
         assert!(shown.contains("async_nats=trace"), "{shown}");
         assert!(shown.contains(&format!("{OWN}=debug")), "{shown}");
+    }
+
+    #[test]
+    fn rust_log_may_name_the_provider() {
+        let shown = filter(None, "lattice_controller=debug").to_string();
+        assert!(shown.contains(&format!("{OWN}=debug")), "{shown}");
+        let shown = filter(Some("warn"), "lattice_controller=trace").to_string();
+        assert!(shown.contains(&format!("{OWN}=warn")), "{shown}");
+        assert!(!shown.contains("trace"), "{shown}");
     }
 
     #[test]

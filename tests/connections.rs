@@ -179,6 +179,48 @@ async fn a_token_in_the_url_logs_in() {
     assert!(hosts(&world, "x").await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn credentials_that_are_rejected_later_are_said_to_be_that() {
+    let (old, new) = (
+        support::secrets::plant("the-old-password"),
+        support::secrets::plant("the-new-password"),
+    );
+    let config = |password: &str| {
+        format!("authorization {{ users: [ {{ user: alice, password: \"{password}\" }} ] }}")
+    };
+    let mut remote = NatsServer::with_config(&config(&old));
+    let world = World::start().await;
+    let url = |password: &str| format!("nats://alice:{password}@{}", remote.address());
+    let (with_old, with_new) = (url(&old), url(&new));
+    world.set_lattice("x", &with_old).await;
+    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    remote.reconfigure(&config(&new));
+    eventually("a rejection", || async {
+        let error = hosts(&world, "x").await.err()?;
+        error.contains("rejected the credentials").then_some(())
+    })
+    .await;
+    world.set_lattice("x", &with_new).await;
+    assert!(hosts(&world, "x").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_unreachable_home_server_is_logged_once_in_a_while() {
+    let identity = support::provider::Identity::new();
+    let port = NatsServer::free_port();
+    let provider = support::provider::Provider::start(
+        &identity.host_data(&format!("nats://127.0.0.1:{port}")),
+    );
+    provider.logged("no connection to our lattice").await;
+    let _nats = NatsServer::on_port(port);
+    provider.ready().await;
+    let complaints = provider
+        .log()
+        .matches("no connection to our lattice")
+        .count();
+    assert_eq!(complaints, 1, "{}", provider.log());
+}
+
 /// Waits until the lattice answers; meanwhile calls are refused, not lost.
 async fn answers_again(world: &World) {
     eventually("the lattice to answer again", || async {

@@ -187,6 +187,35 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
     assert!(error.to_string().contains("needs JetStream"), "{error}");
 }
 
+#[tokio::test]
+async fn an_answer_over_the_servers_max_payload_is_an_error_that_says_so() {
+    let nats = NatsServer::with_config("max_payload: 65536");
+    let remote = NatsServer::start();
+    let world = World::start_on(nats, |_| {}).await;
+    world.set_lattice("default", &remote.url()).await;
+    let sim = SimLattice::with_bucket(remote.client().await, "default").await;
+    let mut link = json!({ "actor_id": "M", "provider_id": "V", "contract_id": "c:d",
+        "link_name": "l", "values": { "x": "y".repeat(100_000) } });
+    sim.put_link(&link, link.to_string().as_bytes(), true).await;
+    let error = world
+        .actor
+        .lattice()
+        .get_links(&ctx(), "default")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("takes 65536"), "{error}");
+    link["values"] = json!({});
+    sim.put_link(&link, link.to_string().as_bytes(), true).await;
+    let links = world
+        .actor
+        .lattice()
+        .get_links(&ctx(), "default")
+        .await
+        .unwrap()
+        .links;
+    assert_eq!(links.len(), 1);
+}
+
 // --- failures of our own ---
 
 /// A handler with the faults that operations must not have.

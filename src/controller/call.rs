@@ -24,6 +24,8 @@ pub(super) struct Call<'a> {
     lattice: OnceLock<LatticeId>,
     /// For the log: why it failed.
     failure: OnceLock<Kind>,
+    /// For the log: what came of it; nothing while it runs.
+    outcome: OnceLock<&'static str>,
 }
 
 impl<'a> Call<'a> {
@@ -34,6 +36,7 @@ impl<'a> Call<'a> {
             started: Instant::now(),
             lattice: OnceLock::new(),
             failure: OnceLock::new(),
+            outcome: OnceLock::new(),
         }
     }
 
@@ -99,8 +102,8 @@ impl<'a> Call<'a> {
         let _ = self.failure.set(error.kind());
     }
 
-    /// The one line that every call leaves at debug.
-    pub(super) fn log(&self, result: &RpcResult<Vec<u8>>) {
+    /// Notes what came of the call.
+    pub(super) fn ended(&self, result: &RpcResult<Vec<u8>>) {
         let outcome = match (self.failure.get(), result) {
             (Some(kind), _) => kind.name(),
             (None, Ok(_)) => "ok",
@@ -108,11 +111,18 @@ impl<'a> Call<'a> {
             (None, Err(RpcError::MethodNotHandled(_))) => "unknown_operation",
             (None, Err(_)) => "error",
         };
+        let _ = self.outcome.set(outcome);
+    }
+}
+
+/// The one line that every call leaves at debug, also one that is cut off.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
         debug!(
             operation = self.incoming.operation,
             lattice = self.lattice.get().map_or("-", LatticeId::as_str),
             actor = self.incoming.actor,
-            outcome,
+            outcome = self.outcome.get().copied().unwrap_or("cut_off"),
             ms = self.started.elapsed().as_secs_f64() * 1000.0,
             id = self.incoming.id,
             "call"

@@ -7,7 +7,6 @@ use crate::contract::{
 };
 use crate::error::Error;
 use crate::lattice::generation::Traits;
-use crate::lattice::subject::Verb;
 use crate::lattice::wire::{self, HostPing, Inventory};
 use crate::name::HostId;
 
@@ -38,14 +37,8 @@ pub(super) async fn inventory(
 pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
-    let body = wire::StopHost {
-        host_id: &host,
-        // Hosts count in milliseconds (trap T4).
-        timeout: arg.timeout.map(|seconds| seconds.saturating_mul(1000)),
-    };
     let lattice = call.connect(lattice).await?;
-    lattice.traits_of(&host).await?;
-    lattice.command(&host, Verb::StopHost, &body).await
+    lattice.stop_host(&host, arg.timeout).await
 }
 
 fn host(ping: HostPing) -> Host {

@@ -121,7 +121,7 @@ impl Handler for Controller {
                 }
             },
         };
-        call.log(&result);
+        call.ended(&result);
         result
     }
 

@@ -182,6 +182,10 @@ impl LatticeController for Call<'_> {
         _: &Context,
         arg: &SetRegistryCredentialsRequest,
     ) -> RpcResult<()> {
-        self.answer(credentials::of_registries(self, arg).await)
+        let result = credentials::of_registries(self, arg).await;
+        result.map_err(|error| {
+            self.failed(&error);
+            error.into_rpc_of_order()
+        })
     }
 }

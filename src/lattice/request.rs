@@ -39,6 +39,20 @@ impl Lattice {
         acknowledged(&who, &reply)
     }
 
+    /// Tells a host to stop, within `seconds` where it looks at that.
+    ///
+    /// # Errors
+    /// As every request, see the module.
+    pub async fn stop_host(&self, host: &HostId, seconds: Option<u64>) -> Result<(), Error> {
+        self.traits_of(host).await?;
+        let body = wire::StopHost {
+            host_id: host,
+            // Hosts count in milliseconds (trap T4).
+            timeout: seconds.map(|seconds| seconds.saturating_mul(1000)),
+        };
+        self.command(host, Verb::StopHost, &body).await
+    }
+
     /// Asks a host what runs on it.
     ///
     /// # Errors
@@ -144,8 +158,12 @@ impl Lattice {
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
-        let request = Request::new().payload(body).timeout(None);
-        let sent = self.connection.client().send_request(subject, request);
+        let client = self.connection.client();
+        // An inbox of its own: async-nats keeps what waits on its shared one for
+        // ever where no answer comes.
+        let inbox = client.new_inbox();
+        let request = Request::new().payload(body).timeout(None).inbox(inbox);
+        let sent = client.send_request(subject, request);
         tokio::select! {
             biased;
             reply = sent => reply

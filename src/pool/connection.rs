@@ -9,13 +9,26 @@ use tracing::{debug, info, warn};
 
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
-use crate::nats::Access;
+use crate::nats::{Access, Complaints};
 
 /// A connection that was made once. It reconnects by itself; while it cannot,
 /// calls are refused at once.
 pub struct Connection {
     client: Client,
-    up: watch::Receiver<bool>,
+    address: String,
+    state: watch::Receiver<Reported>,
+}
+
+/// What the connection reported last.
+#[derive(Clone, Default)]
+struct Reported {
+    up: bool,
+    /// How often it broke.
+    breaks: u64,
+    /// It will not connect again.
+    closed: bool,
+    /// Why the server refused the credentials, since it was up last.
+    rejected: Option<String>,
 }
 
 /// Why there is no connection.
@@ -58,18 +71,15 @@ impl DialFailure {
 impl Connection {
     /// Connects once, without trying again.
     pub(super) async fn dial(access: &Access, name: String) -> Result<Self, DialFailure> {
-        let (report, up) = watch::channel(true);
+        let (report, state) = watch::channel(Reported {
+            up: true,
+            ..Reported::default()
+        });
         let address = access.address();
+        let (server, complaints) = (address.clone(), Complaints::default());
         let options = access.options(name).event_callback(move |event| {
-            let up = match &event {
-                Event::Connected => Some(true),
-                Event::Disconnected | Event::Closed => Some(false),
-                _ => None,
-            };
-            if let Some(up) = up {
-                report.send_replace(up);
-            }
-            log(&address, &event);
+            report.send_modify(|reported| reported.take(&event));
+            log(&server, &event, &complaints);
             std::future::ready(())
         });
         let client =
@@ -82,7 +92,11 @@ impl Connection {
                     }
                     _ => DialFailure::Unreachable(error.to_string()),
                 })?;
-        Ok(Self { client, up })
+        Ok(Self {
+            client,
+            address,
+            state,
+        })
     }
 
     /// The client. Drop clones of it with the call: they keep the connection.
@@ -90,27 +104,42 @@ impl Connection {
         &self.client
     }
 
+    /// Whether it will never be up again.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.borrow().closed
+    }
+
     /// Ends when the connection, up now, breaks.
     ///
     /// # Errors
-    /// `NotConnected` when it is not up now.
+    /// `NotConnected` when it is not up now; `CredentialsRejected` when the
+    /// server would not have us back.
     pub fn lost_from_now(
         &self,
         lattice: &LatticeId,
     ) -> Result<impl Future<Output = ()> + use<>, Error> {
-        let mut up = self.up.clone();
-        if self.client.connection_state() != State::Connected || !*up.borrow_and_update() {
+        let mut state = self.state.clone();
+        let now = state.borrow_and_update().clone();
+        if let Some(why) = now.rejected {
+            return Err(DialFailure::Rejected(why).for_lattice(lattice, &self.address));
+        }
+        if self.client.connection_state() != State::Connected || !now.up {
             return Err(Error::new(
                 Kind::NotConnected,
                 format!(
-                    "lattice {:?}: the connection is down and being made again; \
+                    "lattice {:?}: the connection to {} is down and being made again; \
                      nothing was sent, try again",
-                    lattice.as_str()
+                    lattice.as_str(),
+                    self.address
                 ),
             ));
         }
         Ok(async move {
-            if up.wait_for(|up| !up).await.is_err() {
+            let broke = state
+                .wait_for(|state| state.breaks != now.breaks)
+                .await
+                .is_ok();
+            if !broke {
                 // No more reports: the connection lives on without them.
                 std::future::pending::<()>().await;
             }
@@ -118,7 +147,34 @@ impl Connection {
     }
 }
 
-fn log(address: &str, event: &Event) {
+impl Reported {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.up = true;
+                self.rejected = None;
+            }
+            Event::Disconnected => {
+                self.up = false;
+                self.breaks += 1;
+            }
+            Event::Closed => {
+                self.up = false;
+                self.breaks += 1;
+                self.closed = true;
+            }
+            // async-nats tells the kinds of these errors by their text only.
+            Event::ClientError(error)
+                if error.to_string().to_lowercase().contains("authorization") =>
+            {
+                self.rejected = Some(error.to_string());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn log(address: &str, event: &Event, complaints: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected"),
         Event::Disconnected => warn!(address, "disconnected"),
@@ -129,7 +185,9 @@ fn log(address: &str, event: &Event) {
                 subscription, "answers were dropped: read too slowly"
             );
         }
-        Event::ClientError(error) => debug!(address, %error, "client error"),
+        Event::ClientError(error) if complaints.is_due() => {
+            warn!(address, %error, "no connection; trying on");
+        }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),
     }

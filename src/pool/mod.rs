@@ -27,6 +27,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::{JsDomain, LatticeId};
 
+/// Most of a call's time that a dial leaves.
+const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
+
 /// Lattices and their connections.
 pub struct Pool {
     bindings: DashMap<LatticeId, Binding>,
@@ -110,8 +113,9 @@ impl Pool {
                 ),
             ));
         };
-        let margin = Duration::from_millis(10);
-        let in_time = deadline.at() - margin;
+        // What is asked over the connection needs time, too.
+        let left = deadline.remaining();
+        let in_time = deadline.earlier((left / 4).min(MOST_TIME_TO_ASK)).at();
         match timeout_at(in_time, slot.connection(self.name.clone())).await {
             Ok(Ok(connection)) => Ok(Lease {
                 connection,

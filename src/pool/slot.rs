@@ -47,15 +47,20 @@ impl Slot {
         name: String,
     ) -> Result<Arc<Connection>, DialFailure> {
         let dial = match &mut *self.lock() {
-            State::Ready(connection) => return Ok(connection.clone()),
+            State::Ready(connection) if !connection.is_closed() => return Ok(connection.clone()),
             State::Connecting(dial) => dial.clone(),
-            state @ State::Idle => {
+            state => {
                 let dial = self.dial(name);
                 *state = State::Connecting(dial.clone());
                 dial
             }
         };
-        dial.await
+        let dialled = dial.await;
+        if let Err(DialFailure::Aborted) = dialled {
+            // The dial's own task could not say so.
+            *self.lock() = State::Idle;
+        }
+        dialled
     }
 
     /// Dials in a task of its own, so that a caller who gives up harms nobody

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::BASE64_NOPAD;
 use nkeys::KeyPair;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::links::LinkDefinition;
+use super::or_default;
 use crate::error::without_values;
 use crate::name::{JsDomain, is_token};
 use crate::nats::{Access, Login};
@@ -69,9 +70,9 @@ struct Raw {
     lattice_rpc_url: String,
     #[serde(deserialize_with = "or_default")]
     provider_key: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "readable")]
     link_definitions: Vec<LinkDefinition>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "readable")]
     cluster_issuers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     config_json: String,
@@ -82,12 +83,16 @@ struct Raw {
     js_domain: String,
 }
 
-fn or_default<'de, D, T>(input: D) -> Result<T, D::Error>
+/// Members of a list, without those that cannot be read: one odd link must not
+/// keep the provider from starting.
+fn readable<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
+    T: serde::de::DeserializeOwned,
 {
-    Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
+    let members: Vec<Value> = or_default(input)?;
+    let read = members.into_iter().map(serde_json::from_value);
+    Ok(read.filter_map(Result::ok).collect())
 }
 
 impl HostData {
@@ -120,7 +125,6 @@ impl HostData {
         let text = line.trim().trim_end_matches('=').as_bytes();
         let json = BASE64_NOPAD
             .decode(text)
-            .or_else(|_| BASE64.decode(line.trim().as_bytes()))
             .map_err(|_| "host data is not base64".to_owned())?;
         let raw: Raw = serde_json::from_slice(&json).map_err(|error| {
             let problem = without_values(&error.to_string());
@@ -211,6 +215,7 @@ fn login(jwt: &str, seed: &str) -> Result<Login, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
 
     const OTP: &str = r#"{"host_id":"N1","lattice_rpc_prefix":"default","link_name":"default",
         "lattice_rpc_user_jwt":"","lattice_rpc_user_seed":"","lattice_rpc_url":"127.0.0.1:4299",
@@ -256,6 +261,19 @@ mod tests {
         assert_eq!(data.access.address(), "127.0.0.1:4222");
         assert_eq!(data.rpc_timeout, Duration::from_secs(2));
         assert!(!data.test_mode());
+    }
+
+    #[test]
+    fn one_odd_link_or_issuer_does_not_cost_the_others() {
+        let line = encoded(
+            r#"{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1",
+            "link_definitions":[7,{"actor_id":"M1","values":{"a":null,"b":"c"}}],
+            "cluster_issuers":[null,"C1"]}"#,
+        );
+        let data = HostData::parse(&line).unwrap();
+        assert_eq!(data.cluster_issuers, ["C1"]);
+        assert_eq!(data.links.len(), 1);
+        assert_eq!(data.links[0].values.len(), 1);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use tracing::{debug, info, warn};
 
+use super::or_default;
 use crate::settings::LinkSettings;
 
 /// The contract that we serve.
@@ -30,16 +31,29 @@ pub struct LinkDefinition {
     #[serde(deserialize_with = "or_default")]
     pub contract_id: String,
     /// Values: settings of the link. May hold what is not for logs.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "text_values")]
     pub values: HashMap<String, String>,
 }
 
-fn or_default<'de, D, T>(input: D) -> Result<T, D::Error>
+/// Values that are null count as absent.
+fn text_values<'de, D>(input: D) -> Result<HashMap<String, String>, D::Error>
 where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
+    D: serde::Deserializer<'de>,
 {
-    Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
+    let values: HashMap<String, Option<String>> = or_default(input)?;
+    let there = values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    Ok(there.collect())
+}
+
+/// Why an actor has no settings.
+#[derive(Debug)]
+pub enum Unlinked {
+    /// It is not linked.
+    Never(String),
+    /// Its link was refused.
+    Refused(String),
 }
 
 /// A link, read: its settings, or why it was refused.
@@ -103,13 +117,15 @@ impl LinkTable {
     ///
     /// # Errors
     /// Why the actor may not call.
-    pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, String> {
-        let refusal = || format!("actor {actor:?} is not linked to this provider");
-        let links = self.links.get(actor).ok_or_else(refusal)?;
+    pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, Unlinked> {
+        let never = || Unlinked::Never(format!("actor {actor:?} is not linked to this provider"));
+        let links = self.links.get(actor).ok_or_else(never)?;
         let link = links.get(CONTRACT).or_else(|| links.values().next());
-        match link.ok_or_else(refusal)? {
+        match link.ok_or_else(never)? {
             Ok(settings) => Ok(settings.clone()),
-            Err(problem) => Err(format!("the link of actor {actor} was refused: {problem}")),
+            Err(problem) => Err(Unlinked::Refused(format!(
+                "the link of actor {actor} was refused: {problem}"
+            ))),
         }
     }
 
@@ -151,7 +167,8 @@ mod tests {
         table.put(link(CONTRACT, &[("lattices", "a")]));
         assert!(!table.settings("M1").unwrap().allows_lattice("b"));
         table.put(link(CONTRACT, &[("bogus", "a")]));
-        assert!(table.settings("M1").unwrap_err().contains("bogus"));
+        let refused = table.settings("M1").unwrap_err();
+        assert!(matches!(refused, Unlinked::Refused(why) if why.contains("bogus")));
     }
 
     #[test]
@@ -163,7 +180,7 @@ mod tests {
         assert!(table.settings("M1").unwrap().allows_lattice("b"));
         table.delete(&link("other:contract", &[]));
         table.delete(&link("other:contract", &[]));
-        assert!(table.settings("M1").unwrap_err().contains("not linked"));
+        assert!(matches!(table.settings("M1"), Err(Unlinked::Never(_))));
     }
 
     #[test]

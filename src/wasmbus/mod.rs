@@ -5,8 +5,10 @@
 //! - [`links`]: which actors may call
 //! - [`invocation`]: what a call must prove
 //! - [`chunks`]: calls and answers too large for one message
-//! - [`server`]: subscriptions, answers, shutdown
+//! - [`server`]: connection, subscriptions, shutdown
+//! - `calls`: one call, from the message to its answer
 
+mod calls;
 pub mod chunks;
 pub mod host_data;
 pub mod invocation;
@@ -17,6 +19,7 @@ mod shutdown;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Deserializer};
 use wasmbus_rpc::error::RpcResult;
 
 use crate::deadline::Deadline;
@@ -56,4 +59,13 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// What is not.
     fn health(&self) -> Result<(), String>;
+}
+
+/// A member that may be null, which counts as missing.
+fn or_default<'de, D, T>(input: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(input)?.unwrap_or_default())
 }

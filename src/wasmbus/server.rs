@@ -1,4 +1,4 @@
-//! The provider on wasmbus RPC: subscriptions, answers, shutdown.
+//! The provider on wasmbus RPC: connection, subscriptions, shutdown.
 //!
 //! ```text
 //! wasmbus.rpc.{lattice}.{provider}.{link}                calls   (queue group rpc)
@@ -9,58 +9,56 @@
 //! ```
 //! Source: wasmbus-abi reference, section B.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use async_nats::{Client, Event, Message, Subscriber};
-use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use futures::StreamExt as _;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
-use wasmbus_rpc::core::{HealthCheckResponse, Invocation, InvocationResponse};
-use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmbus_rpc::core::HealthCheckResponse;
 
-use super::chunks::{Chunks, THRESHOLD};
+use super::Handler;
+use super::chunks::Chunks;
 use super::host_data::HostData;
-use super::invocation::{Verifier, id_of};
+use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
-use super::shutdown::{Order, is_for};
-use super::{Call, Handler};
-use crate::deadline::Deadline;
-use crate::error::{Error, Kind, without_values};
+use super::shutdown::{Order, Signals, is_for};
+use crate::error::without_values;
+use crate::nats::Complaints;
 
 /// Queue group of every instance of a provider.
 const QUEUE: &str = "rpc";
 /// Pause before a lost subscription is made again.
 const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
-/// After calls are cut off: time to answer them, and time to flush.
-const LAST_ANSWERS: Duration = Duration::from_millis(15);
-const LAST_FLUSH: Duration = Duration::from_millis(15);
 
 /// A provider on wasmbus RPC.
 pub struct Server<H> {
-    handler: H,
-    client: Client,
-    chunks: Chunks,
-    links: LinkTable,
-    verifier: Verifier,
+    pub(super) handler: H,
+    pub(super) client: Client,
+    pub(super) chunks: Chunks,
+    pub(super) links: LinkTable,
+    pub(super) verifier: Verifier,
     subject: String,
     host_id: String,
     test_mode: bool,
     /// Time for one call: what hosts give, less a margin for the way back.
-    budget: Duration,
-    calls: TaskTracker,
+    pub(super) budget: Duration,
+    pub(super) calls: TaskTracker,
     /// One permit for each call that may be under way.
-    permits: Semaphore,
+    pub(super) permits: Semaphore,
     /// New calls are refused from now on.
-    stopping: CancellationToken,
+    pub(super) stopping: CancellationToken,
     /// Calls in flight are cut off now.
-    cut_off: CancellationToken,
+    pub(super) cut_off: CancellationToken,
 }
+
+/// Asks the task that takes calls to say when it took all that were delivered.
+type Settled = mpsc::Sender<oneshot::Sender<()>>;
 
 impl<H: Handler> Server<H> {
     /// Serves calls with `handler` until the host or a signal ends it. NATS may
@@ -70,23 +68,24 @@ impl<H: Handler> Server<H> {
     /// Only what can never heal: credentials that no connection could be tried
     /// with, or signals that cannot be had.
     pub async fn run(host: HostData, handler: H) -> anyhow::Result<()> {
+        let mut signals = Signals::install()?;
         let server = Arc::new(Self::new(host, handler).await?);
         let (order, mut orders) = mpsc::channel(1);
-        server.clone().serve_calls();
-        server.clone().serve_links();
-        server.clone().serve_health();
-        server.clone().serve_shutdown(order);
-        let flushed = server.client.clone();
+        let settled = server.clone().serve_calls().await;
+        server.clone().serve_links().await;
+        server.clone().serve_health().await;
+        server.clone().serve_shutdown(order).await;
+        let subscribed = server.clone();
         tokio::spawn(async move {
-            if flushed.flush().await.is_ok() {
+            if subscribed.fence().await {
                 info!("ready");
             }
         });
         let order = tokio::select! {
-            order = orders.recv() => order.ok_or_else(|| anyhow::anyhow!("no more orders"))?,
-            order = Order::by_signal() => order?,
+            order = orders.recv() => order.ok_or_else(|| anyhow!("no more orders"))?,
+            order = signals.order() => order,
         };
-        server.stop(order).await;
+        server.stop(order, settled).await;
         Ok(())
     }
 
@@ -107,12 +106,13 @@ impl<H: Handler> Server<H> {
             host.provider_key, host.link_name
         );
         let address = host.access.address();
+        let complaints = Complaints::default();
         let client = host
             .access
             .options(name)
             .retry_on_initial_connect()
             .event_callback(move |event| {
-                log(&address, &event);
+                log(&address, &event, &complaints);
                 std::future::ready(())
             })
             .connect(host.access.servers().to_vec())
@@ -147,106 +147,105 @@ impl<H: Handler> Server<H> {
 
     // --- subscriptions ---
 
-    fn serve_calls(self: Arc<Self>) {
+    /// Takes calls, to the very end: those that come too late are refused.
+    async fn serve_calls(self: Arc<Self>) -> Settled {
+        let (settled, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
+        let mut calls = self.subscribe("", Some(QUEUE)).await;
         tokio::spawn(async move {
-            while !self.stopping.is_cancelled() {
-                let subject = self.subject.clone();
-                let subscribed = self.client.queue_subscribe(subject, QUEUE.to_owned()).await;
-                let Some(mut calls) = self.subscribed("calls", subscribed).await else {
-                    continue;
-                };
-                let mut draining = false;
-                loop {
-                    let message = tokio::select! {
-                        message = calls.next() => message,
-                        // Other instances get what comes from here on; what was
-                        // delivered already is refused.
-                        () = self.stopping.cancelled(), if !draining => {
-                            draining = true;
-                            let _ = calls.drain().await;
-                            continue;
-                        }
-                    };
-                    match message {
-                        Some(message) => self.clone().accept(message),
-                        None => break,
-                    }
+            loop {
+                // In this order: what was delivered is taken before anybody is
+                // told that it was.
+                tokio::select! {
+                    biased;
+                    call = calls.next() => match call {
+                        Some(call) => self.clone().accept(call),
+                        None => calls = self.subscribe("", Some(QUEUE)).await,
+                    },
+                    Some(told) = asked.recv() => drop(told.send(())),
                 }
             }
         });
+        settled
     }
 
-    fn serve_links(self: Arc<Self>) {
+    async fn serve_links(self: Arc<Self>) {
         let server = self.clone();
-        self.serve("linkdefs.put", move |message| {
+        let put = move |message| {
             if let Some(link) = server.link(&message) {
                 server.links.put(link);
             }
-        });
+        };
+        self.clone().serve("linkdefs.put", put).await;
         let server = self.clone();
-        self.serve("linkdefs.del", move |message| {
+        let delete = move |message| {
             if let Some(link) = server.link(&message) {
                 server.links.delete(&link);
             }
-        });
+        };
+        self.serve("linkdefs.del", delete).await;
     }
 
-    fn serve_health(self: Arc<Self>) {
+    async fn serve_health(self: Arc<Self>) {
         let server = self.clone();
-        self.serve("health", move |message| {
+        let answer = move |message| {
             let server = server.clone();
             // A slow connection must not keep the next question waiting.
             tokio::spawn(async move { server.answer_health(message).await });
-        });
+        };
+        self.serve("health", answer).await;
     }
 
-    fn serve_shutdown(self: Arc<Self>, order: mpsc::Sender<Order>) {
+    async fn serve_shutdown(self: Arc<Self>, order: mpsc::Sender<Order>) {
         let server = self.clone();
-        self.serve("shutdown", move |message| {
+        let stop = move |message: Message| {
             if is_for(&server.host_id, &message.payload) {
                 // Full means that an order was given already.
                 let _ = order.try_send(Order::of_host(message.reply));
             } else {
                 warn!("an order to stop that is not for us was ignored");
             }
-        });
+        };
+        self.serve("shutdown", stop).await;
     }
 
     /// Subscribes to one of the provider's subjects, and again whenever the
     /// subscription is lost.
-    fn serve(&self, name: &'static str, mut each: impl FnMut(Message) + Send + 'static)
-    where
-        Self: Sized,
-    {
-        let (client, subject) = (self.client.clone(), format!("{}.{name}", self.subject));
+    async fn serve(
+        self: Arc<Self>,
+        name: &'static str,
+        mut each: impl FnMut(Message) + Send + 'static,
+    ) {
+        let mut messages = self.subscribe(name, None).await;
         tokio::spawn(async move {
             loop {
-                match client.subscribe(subject.clone()).await {
-                    Ok(mut messages) => {
-                        while let Some(message) = messages.next().await {
-                            each(message);
-                        }
-                        warn!(name, "a subscription ended and is made again");
-                    }
-                    Err(error) => warn!(name, %error, "subscription failed and is tried again"),
+                match messages.next().await {
+                    Some(message) => each(message),
+                    None => messages = self.subscribe(name, None).await,
                 }
-                sleep(RESUBSCRIBE_AFTER).await;
             }
         });
     }
 
-    async fn subscribed<E: std::fmt::Display>(
-        &self,
-        name: &str,
-        result: Result<Subscriber, E>,
-    ) -> Option<Subscriber> {
-        match result {
-            Ok(subscriber) => Some(subscriber),
-            Err(error) => {
-                warn!(name, %error, "subscription failed and is tried again");
-                sleep(RESUBSCRIBE_AFTER).await;
-                None
+    /// A subscription to the provider's subject that ends like this; tries
+    /// until there is one.
+    async fn subscribe(&self, name: &str, queue: Option<&str>) -> Subscriber {
+        let subject = match name {
+            "" => self.subject.clone(),
+            name => format!("{}.{name}", self.subject),
+        };
+        loop {
+            let subscribed = match queue {
+                Some(queue) => {
+                    let queue = queue.to_owned();
+                    self.client.queue_subscribe(subject.clone(), queue).await
+                }
+                None => self.client.subscribe(subject.clone()).await,
+            };
+            match subscribed {
+                Ok(subscriber) => return subscriber,
+                Err(error) => warn!(subject, %error, "subscription failed and is tried again"),
             }
+            sleep(RESUBSCRIBE_AFTER).await;
         }
     }
 
@@ -257,10 +256,8 @@ impl<H: Handler> Server<H> {
             rmp_serde::from_slice(&message.payload).map_err(|error| error.to_string())
         };
         read.map_err(|error| {
-            warn!(
-                problem = without_values(&error),
-                "a link definition cannot be read"
-            );
+            let problem = without_values(&error);
+            warn!(problem, "a link definition cannot be read");
         })
         .ok()
     }
@@ -283,143 +280,20 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    // --- calls ---
-
-    /// Takes a call into a task of its own.
-    fn accept(self: Arc<Self>, message: Message) {
-        let deadline = Deadline::new(Instant::now(), self.budget);
-        let Some(reply) = message.reply else {
-            warn!("a call without a reply subject was ignored");
-            return;
-        };
-        let server = self.clone();
-        self.calls.spawn(async move {
-            let (id, result) = server.serve_one(&message.payload, deadline).await;
-            server.answer(reply, id, result).await;
-        });
-    }
-
-    /// Decodes, verifies and carries out a call: its id and its result.
-    async fn serve_one(&self, payload: &[u8], deadline: Deadline) -> (String, RpcResult<Vec<u8>>) {
-        let mut invocation: Invocation = match rmp_serde::from_slice(payload) {
-            Ok(invocation) => invocation,
-            Err(error) => {
-                let problem = without_values(&error.to_string());
-                warn!(problem, "a call cannot be decoded");
-                let error = RpcError::Deser(format!("invocation: {problem}"));
-                return (id_of(payload), Err(error));
-            }
-        };
-        let id = std::mem::take(&mut invocation.id);
-        let Ok(_permit) = self.permits.try_acquire() else {
-            let error = Error::new(Kind::Busy, "the provider is busy; try again later");
-            return (id, self.handler.refuse(&invocation.operation, error));
-        };
-        let served = AssertUnwindSafe(self.verify_and_call(&id, invocation, deadline));
-        // Calls end at the deadline whatever happens below, and a panic ends in
-        // an answer like any other failure.
-        let result = tokio::select! {
-            result = timeout_at(deadline.at(), served.catch_unwind()) => match result {
-                Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(unknown(
-                    Kind::Internal,
-                    "the provider failed while it carried out the call; see its log",
-                )),
-                Err(_) => Err(unknown(Kind::Timeout, "the call took longer than it may")),
-            },
-            () = self.cut_off.cancelled() => Err(unknown(
-                Kind::Internal,
-                "the provider stopped before the call had ended",
-            )),
-        };
-        (id, result)
-    }
-
-    async fn verify_and_call(
-        &self,
-        id: &str,
-        mut invocation: Invocation,
-        deadline: Deadline,
-    ) -> RpcResult<Vec<u8>> {
-        let refused = |problem: String| {
-            warn!(
-                id,
-                operation = invocation.operation,
-                problem,
-                "call refused"
-            );
-            RpcError::Rpc(problem)
-        };
-        let claims = self.verifier.check(&invocation).map_err(refused)?;
-        let link = self
-            .links
-            .settings(&invocation.origin.public_key)
-            .map_err(refused)?;
-        let inline = invocation.msg.len() as u64;
-        let argument = match invocation.content_length {
-            Some(length) if length > inline => {
-                self.chunks.take(id, length).await.map_err(refused)?
-            }
-            _ => std::mem::take(&mut invocation.msg),
-        };
-        claims.check_body(&invocation, &argument).map_err(refused)?;
-        if self.stopping.is_cancelled() {
-            let error = Error::new(Kind::Stopping, "the provider is stopping");
-            return self.handler.refuse(&invocation.operation, error);
-        }
-        let deadline = match link.call_budget {
-            Some(budget) => deadline.within(budget),
-            None => deadline,
-        };
-        let call = Call {
-            id: id.to_owned(),
-            operation: invocation.operation,
-            argument,
-            actor: invocation.origin.public_key,
-            link,
-            deadline,
-        };
-        self.handler.call(&call).await
-    }
-
-    /// Sends the answer to a call, through the object store where it is large.
-    /// Hosts take no answer without `content_length` or under another id.
-    async fn answer(&self, reply: async_nats::Subject, id: String, result: RpcResult<Vec<u8>>) {
-        let mut response = InvocationResponse::default();
-        response.content_length = Some(0);
-        match result {
-            Ok(body) => {
-                response.content_length = Some(body.len() as u64);
-                if body.len() <= THRESHOLD {
-                    response.msg = body;
-                } else if let Err(problem) = self.chunks.leave(&id, &body).await {
-                    warn!(
-                        id,
-                        problem,
-                        bytes = body.len(),
-                        "a large answer was not sent"
-                    );
-                    response.content_length = Some(0);
-                    response.error = Some(format!(
-                        "the answer has {} bytes, and what is over {THRESHOLD} needs JetStream \
-                         in the provider's lattice: {problem}",
-                        body.len()
-                    ));
-                }
-            }
-            Err(error) => response.error = Some(error.to_string()),
-        }
-        response.invocation_id = id;
-        match rmp_serde::to_vec_named(&response) {
-            Ok(bytes) => self.publish(reply, bytes).await,
-            Err(error) => error!(%error, "an answer cannot be encoded"),
-        }
-    }
-
-    async fn publish(&self, reply: async_nats::Subject, body: Vec<u8>) {
-        if let Err(error) = self.client.publish(reply, Bytes::from(body)).await {
+    pub(super) async fn publish(&self, reply: async_nats::Subject, body: Vec<u8>) {
+        if let Err(error) = self.client.publish(reply, body.into()).await {
             warn!(%error, "an answer was not sent");
         }
+    }
+
+    /// There and back to the server: what was published before has reached it,
+    /// and what it sent us before has been delivered.
+    async fn fence(&self) -> bool {
+        let inbox = self.client.new_inbox();
+        let Ok(mut back) = self.client.subscribe(inbox.clone()).await else {
+            return false;
+        };
+        self.client.publish(inbox, "".into()).await.is_ok() && back.next().await.is_some()
     }
 
     // --- the end ---
@@ -427,28 +301,38 @@ impl<H: Handler> Server<H> {
     /// Refuses new calls, lets those in flight end until they are cut off, sends
     /// every answer, and only then says that we are done: Rust hosts kill us the
     /// moment they hear it.
-    async fn stop(&self, order: Order) {
+    async fn stop(&self, order: Order, settled: Settled) {
         info!(from = order.from, in_flight = self.calls.len(), "stopping");
         self.stopping.cancel();
         self.calls.close();
         if timeout_at(order.cut_off, self.calls.wait()).await.is_err() {
             warn!(in_flight = self.calls.len(), "calls are cut off");
             self.cut_off.cancel();
-            let _ = timeout(LAST_ANSWERS, self.calls.wait()).await;
         }
-        let _ = timeout(LAST_FLUSH, self.client.flush()).await;
-        if let Some(reply) = order.answer_to {
-            self.publish(reply, b"shutting down".to_vec()).await;
-            let _ = timeout(LAST_FLUSH, self.client.flush()).await;
+        let all_answered = async {
+            // Calls that the server sent before the fence are here after it.
+            self.fence().await;
+            let (tell, told) = oneshot::channel();
+            if settled.send(tell).await.is_ok() {
+                let _ = told.await;
+            }
+            self.calls.wait().await;
+            self.fence().await;
+        };
+        if timeout_at(order.answered_by(), all_answered).await.is_err() {
+            warn!(
+                in_flight = self.calls.len(),
+                "not every call was answered in time"
+            );
+        }
+        if let Some(reply) = order.answer_to.clone() {
+            let acknowledged = async {
+                self.publish(reply, b"shutting down".to_vec()).await;
+                self.fence().await;
+            };
+            let _ = timeout_at(order.over_by(), acknowledged).await;
         }
         info!("stopped");
-    }
-}
-
-fn unknown(kind: Kind, message: &str) -> RpcError {
-    match Error::new(kind, message).into_ack() {
-        Ok(ack) => RpcError::Other(ack.error),
-        Err(error) => error,
     }
 }
 
@@ -461,12 +345,15 @@ fn budget(rpc_timeout: Duration) -> Duration {
         .max(Duration::from_millis(50))
 }
 
-fn log(address: &str, event: &Event) {
+fn log(address: &str, event: &Event, complaints: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected to our lattice"),
         Event::Disconnected => warn!(address, "disconnected from our lattice; reconnecting"),
         Event::SlowConsumer(_) => error!(address, "calls were dropped: read too slowly"),
         Event::ServerError(error) => warn!(address, %error, "our NATS server complains"),
+        Event::ClientError(error) if complaints.is_due() => {
+            warn!(address, %error, "no connection to our lattice; trying on");
+        }
         event => debug!(address, %event, "connection event"),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::Subject;
 use serde::Deserialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 /// Time from the host's order for calls in flight to end. Rust hosts kill us at
@@ -12,6 +12,10 @@ use tokio::time::Instant;
 const HOST_GRACE: Duration = Duration::from_millis(200);
 /// The same after a signal.
 const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+
+/// After the cut-off: time for the last answers, and for our own.
+const LAST_ANSWERS: Duration = Duration::from_millis(32);
+const LAST_WORD: Duration = Duration::from_millis(13);
 
 /// An order to stop.
 pub(super) struct Order {
@@ -33,19 +37,43 @@ impl Order {
         }
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    pub(super) async fn by_signal() -> std::io::Result<Self> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let from = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+    /// When every call must have its answer.
+    pub(super) fn answered_by(&self) -> Instant {
+        self.cut_off + LAST_ANSWERS
+    }
+
+    /// When it must be over.
+    pub(super) fn over_by(&self) -> Instant {
+        self.answered_by() + LAST_WORD
+    }
+}
+
+/// SIGTERM and SIGINT, caught from the moment this value is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them.
+    pub(super) fn install() -> std::io::Result<Self> {
         Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one.
+    pub(super) async fn order(&mut self) -> Order {
+        let from = tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        Order {
             from,
             cut_off: Instant::now() + SIGNAL_GRACE,
             answer_to: None,
-        })
+        }
     }
 }
 

@@ -19,9 +19,19 @@ pub struct NatsServer {
     monitor: u16,
 }
 
-/// The program: `NATS_SERVER`, else `nats-server` on the PATH.
+/// The program: `NATS_SERVER`, else `nats-server` on the PATH, else where Debian
+/// puts it, which is not on the PATH of users.
 fn program() -> String {
-    std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into())
+    const DEBIAN: &str = "/usr/sbin/nats-server";
+    let on_path = || {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join("nats-server").is_file())
+    };
+    match std::env::var("NATS_SERVER") {
+        Ok(named) if !named.is_empty() => named,
+        _ if !on_path() && Path::new(DEBIAN).is_file() => DEBIAN.into(),
+        _ => "nats-server".into(),
+    }
 }
 
 impl NatsServer {
@@ -45,10 +55,13 @@ impl NatsServer {
         Self::launch(config, false, None)
     }
 
-    /// A free port, for a server that is to start there later.
+    /// A free port, for a server that is to start there later: below those that
+    /// connections are made from.
     pub fn free_port() -> u16 {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
+        let start = 20_000 + (std::process::id() % 10_000) as u16;
+        (start..32_000)
+            .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .unwrap()
     }
 
     /// A server on this port.
@@ -100,6 +113,12 @@ impl NatsServer {
         let port = Some(self.port);
         let (child, port, monitor) = spawn(self.dir.path(), &self.config, self.jetstream, port);
         (self.child, self.port, self.monitor) = (child, port, monitor);
+    }
+
+    /// Restarts it with another configuration.
+    pub fn reconfigure(&mut self, config: &str) {
+        self.config = config.to_owned();
+        self.restart();
     }
 
     /// What its monitoring says under `path`.

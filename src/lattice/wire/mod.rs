@@ -23,6 +23,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use tracing::warn;
 
 use crate::error::without_values;
 
@@ -131,13 +132,20 @@ where
     D: Deserializer<'de>,
     T: serde::de::DeserializeOwned,
 {
-    Ok(match Value::deserialize(input)? {
-        Value::Array(members) => members
-            .into_iter()
-            .filter_map(|member| serde_json::from_value(member).ok())
-            .collect(),
-        _ => Vec::new(),
-    })
+    let Value::Array(members) = Value::deserialize(input)? else {
+        return Ok(Vec::new());
+    };
+    let all = members.len();
+    let read = members.into_iter().map(serde_json::from_value);
+    let read: Vec<T> = read.filter_map(Result::ok).collect();
+    if read.len() < all {
+        let unreadable = all - read.len();
+        warn!(
+            unreadable,
+            "entries of a host's answer cannot be read and were left out"
+        );
+    }
+    Ok(read)
 }
 
 /// A count of seconds; what is negative, fractional or no number becomes the

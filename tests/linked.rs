@@ -1,0 +1,129 @@
+//! Which actors may call, and what their links allow.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::actor::Actor;
+use support::eventually;
+use support::host::Generation;
+use support::operator::Operated;
+use support::world::{World, ctx};
+use wasmbus_rpc::core::LinkDefinition;
+use wasmcloud_interface_lattice_control::*;
+
+async fn publish_link(world: &World, kind: &str, actor: &str, values: Value) {
+    let mut link = LinkDefinition::default();
+    link.actor_id = actor.into();
+    link.provider_id = world.identity.provider_key.clone();
+    link.link_name = world.identity.link_name.clone();
+    link.contract_id = "wasmcloud:latticecontrol".into();
+    link.values = serde_json::from_value(values).unwrap();
+    let nats = world.nats.client().await;
+    let body = rmp_serde::to_vec_named(&link).unwrap();
+    nats.publish(world.identity.subject(kind), body.into())
+        .await
+        .unwrap();
+    nats.flush().await.unwrap();
+}
+
+/// Waits until calls of the actor are answered with a text.
+async fn answers(actor: &Actor, lattice: &str, text: &str) {
+    eventually(&format!("an answer with {text:?}"), || async {
+        let answer = match actor.lattice().get_hosts(&ctx(), lattice).await {
+            Ok(hosts) => format!("{} hosts", hosts.len()),
+            Err(error) => error.to_string(),
+        };
+        answer.contains(text).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_linked_actors_may_call() {
+    let world = World::with_lattice().await;
+    let other = nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key();
+    let cluster = &world.identity.cluster;
+    let actor = Actor::connect_as(&world.nats.url(), &world.identity, &other, cluster).await;
+    answers(&actor, "default", "not linked").await;
+    publish_link(&world, "linkdefs.put", &other, json!({})).await;
+    answers(&actor, "default", "0 hosts").await;
+    publish_link(&world, "linkdefs.del", &other, json!({})).await;
+    answers(&actor, "default", "not linked").await;
+    answers(&world.actor, "default", "0 hosts").await;
+}
+
+#[tokio::test]
+async fn changed_link_values_take_effect() {
+    let world = World::with_lattice().await;
+    let actor = &world.identity.actor;
+    answers(&world.actor, "default", "0 hosts").await;
+    publish_link(
+        &world,
+        "linkdefs.put",
+        actor,
+        json!({ "lattices": "other-*" }),
+    )
+    .await;
+    answers(&world.actor, "default", "does not allow lattice").await;
+    publish_link(
+        &world,
+        "linkdefs.put",
+        actor,
+        json!({ "operations": "StopHost" }),
+    )
+    .await;
+    answers(&world.actor, "default", "does not allow GetHosts").await;
+    publish_link(&world, "linkdefs.put", actor, json!({ "bogus": "x" })).await;
+    answers(&world.actor, "default", "\"bogus\" is no setting").await;
+    publish_link(&world, "linkdefs.put", actor, json!({})).await;
+    answers(&world.actor, "default", "0 hosts").await;
+}
+
+#[tokio::test]
+async fn a_links_own_budget_shortens_its_calls() {
+    let operated = Operated::one(Generation::G2b).await;
+    let (world, host) = (&operated.world, &operated.hosts[0]);
+    operated.get_hosts().await.unwrap();
+    host.fall_silent_on(".inv");
+    let values = json!({ "call_budget_ms": "100", "lattices": "default" });
+    publish_link(world, "linkdefs.put", &world.identity.actor, values).await;
+    answers(&world.actor, "other", "does not allow lattice").await;
+    let request = GetHostInventoryRequest {
+        lattice_id: "default".into(),
+        host_id: host.id.clone(),
+    };
+    let started = Instant::now();
+    let answer = world
+        .actor
+        .lattice()
+        .get_host_inventory(&ctx(), &request)
+        .await;
+    assert!(
+        answer
+            .unwrap_err()
+            .to_string()
+            .contains("did not answer in time")
+    );
+    assert!(
+        started.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
+    let world = World::with_lattice().await;
+    let actor = &world.identity.actor;
+    publish_link(&world, "linkdefs.put", actor, json!({ "lattices": " , " })).await;
+    answers(&world.actor, "default", "link of actor").await;
+    let url = world.nats.url();
+    let ack = world.try_set_lattice("default", &url).await.unwrap();
+    assert!(
+        !ack.accepted && ack.error.contains("lattices"),
+        "{}",
+        ack.error
+    );
+}
