@@ -271,7 +271,7 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
         remote.restart();
         let nats = remote.client().await;
         let mut late = nats.subscribe("wasmbus.ctl.x.cmd.>").await.unwrap();
-        nats.flush().await.unwrap();
+        support::fence(&nats).await;
         answers_again(&world).await;
         let queued = tokio::time::timeout(
             support::provider::SHORTLY,

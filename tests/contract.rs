@@ -160,8 +160,14 @@ fn known_bytes_are_what_they_were() {
 // --- the models ---
 
 fn ours_text() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/smithy/lattice-control.smithy");
-    std::fs::read_to_string(path).unwrap()
+    let read = |name: &str| {
+        let path = format!("{}/smithy/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    };
+    let shapes = read("lattice-control-shapes.smithy");
+    let shapes = shapes.split_once("\nnamespace ").unwrap().1;
+    let (_, shapes) = shapes.split_once('\n').unwrap();
+    read("lattice-control.smithy") + shapes
 }
 
 /// A Smithy file, as far as it goes here: shapes by name, their text without

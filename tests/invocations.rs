@@ -81,7 +81,7 @@ async fn a_call_for_another_provider_is_refused() {
     let nats = world.nats.client().await;
     let theirs = identity.subject("");
     let mut stolen = nats.subscribe(theirs).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     let other = Actor::connect(&world.nats.url(), &identity).await;
     tokio::spawn(async move { other.lattice().get_hosts(&ctx(), "default").await });
     let call = futures::StreamExt::next(&mut stolen).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_changed_body_is_refused() {
     let world = World::with_lattice().await;
     let nats = world.nats.client().await;
     let mut calls = nats.subscribe(world.identity.subject("")).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     world
         .actor
         .lattice()
@@ -167,7 +167,7 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
         .subscribe("wasmbus.ctl.default.ping.hosts")
         .await
         .unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     tokio::spawn(async move {
         let request = futures::StreamExt::next(&mut requests).await.unwrap();
         for _ in 0..3 {
@@ -176,7 +176,7 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
             let to = request.reply.clone().unwrap();
             nats.publish(to, body.into()).await.unwrap();
         }
-        nats.flush().await.unwrap();
+        support::fence(&nats).await;
     });
     let error = world
         .actor

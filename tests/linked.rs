@@ -25,7 +25,7 @@ async fn publish_link(world: &World, kind: &str, actor: &str, values: Value) {
     nats.publish(world.identity.subject(kind), body.into())
         .await
         .unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
 }
 
 /// Waits until calls of the actor are answered with a text.

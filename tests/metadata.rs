@@ -79,7 +79,7 @@ async fn a_link_that_changes_while_it_is_read_is_told_once() {
                 .await
                 .unwrap();
             if number % 20 == 0 {
-                nats.flush().await.unwrap();
+                support::fence(&nats).await;
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
             }
         }

@@ -111,7 +111,7 @@ async fn watched() -> (World, async_nats::Subscriber) {
     let world = World::with_lattice().await;
     let nats = world.nats.client().await;
     let watch = nats.subscribe("wasmbus.ctl.>").await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     (world, watch)
 }
 
@@ -120,7 +120,7 @@ async fn nothing_was_sent(world: &World, mut watch: async_nats::Subscriber) {
     use futures::StreamExt as _;
     let nats = world.nats.client().await;
     nats.publish("wasmbus.ctl.end", "".into()).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     let first = watch.next().await.unwrap();
     assert_eq!(first.subject.as_str(), "wasmbus.ctl.end");
 }

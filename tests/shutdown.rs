@@ -128,7 +128,7 @@ async fn orders_for_others_and_unreadable_ones_are_ignored() {
             .await
             .unwrap();
     }
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     // Health is asked after the orders and answered.
     assert!(health(&nats, &world.identity).await.healthy);
     let ack = tokio::time::timeout(support::provider::SHORTLY, acks.next()).await;
@@ -177,7 +177,7 @@ async fn every_call_that_was_sent_before_the_order_is_answered() {
     let mut world = World::with_lattice().await;
     let nats = world.nats.client().await;
     let mut samples = nats.subscribe(world.identity.subject("")).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     world
         .actor
         .lattice()
@@ -230,7 +230,7 @@ async fn a_signal_cuts_calls_off_after_2_seconds() {
     let inbox = nats.new_inbox();
     let mut answers = nats.subscribe(inbox.clone()).await.unwrap();
     let mut calls = nats.subscribe(world.identity.subject("")).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     let command = StartActorCommand {
         lattice_id: "default".into(),
         host_id: host.id.clone(),
@@ -244,7 +244,7 @@ async fn a_signal_cuts_calls_off_after_2_seconds() {
     let copy = calls.next().await.unwrap().payload;
     let subject = world.identity.subject("");
     nats.publish_with_reply(subject, inbox, copy).await.unwrap();
-    nats.flush().await.unwrap();
+    support::fence(&nats).await;
     eventually("the host to hear twice", || async {
         (host.received_on(".la").len() == 2).then_some(())
     })

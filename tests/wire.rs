@@ -228,7 +228,7 @@ async fn links_are_written_into_the_bucket_as_clients_do() {
         let nats = lattice.world.nats.client().await;
         let key = "LINKDEF_6EEC1926DB5D71600C9CDF6E0585F4A9AFA548D579F5CA2E5C30F633A67D5192";
         let mut bucket = nats.subscribe("$KV.LATTICEDATA_default.>").await.unwrap();
-        nats.flush().await.unwrap();
+        support::fence(&nats).await;
         accepted(lattice.advertise_link().await);
         let written = bucket.next().await.unwrap();
         assert!(written.subject.ends_with(key), "{}", written.subject);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use async_nats::connection::State;
 use async_nats::{Client, Event, Message, Subscriber};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -289,6 +290,10 @@ impl<H: Handler> Server<H> {
     /// There and back to the server: what was published before has reached it,
     /// and what it sent us before has been delivered.
     async fn fence(&self) -> bool {
+        if self.stopping.is_cancelled() && self.client.connection_state() != State::Connected {
+            // Nothing comes back, and nobody has time to wait for it.
+            return false;
+        }
         let inbox = self.client.new_inbox();
         let Ok(mut back) = self.client.subscribe(inbox.clone()).await else {
             return false;

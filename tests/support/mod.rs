@@ -14,6 +14,7 @@ pub mod nats;
 pub mod operator;
 pub mod provider;
 pub mod secrets;
+pub mod table;
 pub mod world;
 
 use std::future::Future;
@@ -37,11 +38,22 @@ where
     }
 }
 
+/// There and back to the server, so that subscriptions made before are there for
+/// what others publish from now on. `Client::flush` reaches the socket only.
+pub async fn fence(client: &async_nats::Client) {
+    use futures::StreamExt as _;
+    let inbox = client.new_inbox();
+    let mut back = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, "".into()).await.unwrap();
+    let back = tokio::time::timeout(Duration::from_secs(10), back.next()).await;
+    assert!(back.unwrap().is_some(), "the connection broke");
+}
+
 /// Answers every request on `subject` with these replies, until it is dropped.
 pub async fn respond(nats: &async_nats::Client, subject: &str, replies: Vec<Vec<u8>>) -> Responder {
     use futures::StreamExt as _;
     let mut requests = nats.subscribe(subject.to_owned()).await.unwrap();
-    nats.flush().await.unwrap();
+    fence(&nats).await;
     let nats = nats.clone();
     Responder(tokio::spawn(async move {
         while let Some(request) = requests.next().await {
@@ -49,7 +61,7 @@ pub async fn respond(nats: &async_nats::Client, subject: &str, replies: Vec<Vec<
                 let to = request.reply.clone().unwrap();
                 nats.publish(to, reply.clone().into()).await.unwrap();
             }
-            nats.flush().await.unwrap();
+            fence(&nats).await;
         }
     }))
 }

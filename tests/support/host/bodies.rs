@@ -118,12 +118,11 @@ impl Shared {
             "link_name": provider.link_name, "name": provider.name,
             "revision": provider.revision,
         });
-        if self.generation == Generation::G1a {
-            return body;
+        if self.generation != Generation::G1a {
+            body["annotations"] = json!(provider.annotations);
+            body["contract_id"] = provider.contract_id.clone().into();
         }
-        body["annotations"] = json!(provider.annotations);
-        body["contract_id"] = provider.contract_id.clone().into();
-        if self.generation == Generation::G1b {
+        if self.generation.is_otp() {
             body["instance_id"] = "c5f7c7f0-27a9-4b0b-9a0c-0a8f6f4f0b53".into();
         }
         body

@@ -146,6 +146,15 @@ impl SimLattice {
             claims["issuer"] = issuer.into();
             claims["subject"] = key.into();
             claims["revision"] = rev.into();
+            let members = claims.as_object_mut().unwrap();
+            if actor {
+                members.remove("contract_id");
+                members.insert("capabilities".into(), "wasmcloud:httpserver".into());
+            } else {
+                for of_actors in ["call_alias", "caps", "tags"] {
+                    members.remove(of_actors);
+                }
+            }
         }
         self.claims.lock().unwrap().insert(key.into(), claims);
         self.write(&format!("CLAIMS_{key}"), stored.to_string().as_bytes())

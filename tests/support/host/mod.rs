@@ -21,6 +21,7 @@ use futures::StreamExt as _;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use lattice::SimLattice;
 use state::State;
@@ -109,6 +110,8 @@ pub struct Shared {
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
     silent: Mutex<Vec<String>>,
+    /// Its control interface is gone, or it stopped.
+    ended: CancellationToken,
     /// Links as this host knows them from the bucket.
     links: Mutex<BTreeMap<String, Value>>,
 }
@@ -147,6 +150,7 @@ impl SimHost {
             received: Mutex::default(),
             delay: Mutex::default(),
             silent: Mutex::default(),
+            ended: CancellationToken::new(),
             links: Mutex::new(lattice.bucket_links()),
         });
         let tasks = shared.clone().listen().await;
@@ -296,7 +300,7 @@ impl Shared {
         }
         let bucket = format!("$KV.LATTICEDATA_{}.>", self.lattice.id);
         let bucket = client.subscribe(bucket).await.unwrap();
-        client.flush().await.unwrap();
+        super::fence(client).await;
         let serve = |messages| tokio::spawn(self.clone().serve(client.clone(), messages));
         let mut tasks: Vec<_> = subscriptions.into_iter().map(serve).collect();
         tasks.push(tokio::spawn(self.clone().follow(bucket)));
@@ -341,11 +345,18 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, client: Client, mut messages: Subscriber) {
-        while let Some(message) = messages.next().await {
-            if self.state.lock().unwrap().ended() {
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = self.ended.cancelled() => None,
+            };
+            let Some(message) = message else {
                 return;
-            }
+            };
             let reply = self.take(&message).await;
+            if self.state.lock().unwrap().ended() {
+                self.ended.cancel();
+            }
             let host = self.clone();
             let client = client.clone();
             tokio::spawn(async move {
@@ -360,7 +371,7 @@ impl Shared {
                 tokio::time::sleep(delay).await;
                 if let (Some(to), Some(reply), false) = (message.reply, reply, silent) {
                     client.publish(to, reply.into()).await.unwrap();
-                    client.flush().await.unwrap();
+                    let _ = client.flush().await;
                 }
             });
         }
