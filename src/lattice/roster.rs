@@ -39,14 +39,12 @@ impl Rosters {
     /// The roster of a lattice under this binding; a new one where the binding
     /// changed.
     pub fn of(&self, lattice: &LatticeId, binding: u64) -> Arc<Roster> {
-        if let Some(entry) = self.0.get(lattice)
-            && entry.0 == binding
-        {
-            return entry.1.clone();
+        // One look at the table: calls that come together share a roster.
+        let mut entry = self.0.entry(lattice.clone()).or_default();
+        if entry.0 != binding {
+            *entry = (binding, Arc::default());
         }
-        let roster = Arc::new(Roster::default());
-        self.0.insert(lattice.clone(), (binding, roster.clone()));
-        roster
+        entry.1.clone()
     }
 }
 
