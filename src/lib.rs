@@ -9,8 +9,8 @@
 //!   --> lattice (subject and body, request or gather) --> controller --> reply
 //! ```
 //!
-//! State has three owners: the links (`wasmbus`), the connections (`pool`) and,
-//! for one call, the lattice (`lattice`).
+//! State has three owners: the links (`wasmbus`), the connections (`pool`) and
+//! what is known of a lattice's hosts (`lattice`).
 //!
 //! | module | what is decided there |
 //! | --- | --- |

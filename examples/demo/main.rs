@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
     for (generation, zone) in [
         (Generation::G1b, "eu"),
         (Generation::G2b, "eu"),
-        (Generation::G2b, "us"),
+        (Generation::G3b, "us"),
     ] {
         hosts.push(SimHost::start(&lattice, generation, &[("zone", zone)]).await);
     }

@@ -55,7 +55,7 @@ impl Walk {
         self.set_credentials().await?;
         steps.next("GetHosts");
         let hosts = self.hosts().await?;
-        steps.next("AuctionActor: who would run the shop on Linux?");
+        steps.next("AuctionActor: who would run the shop in Europe?");
         self.auction().await?;
         steps.next("StartActor: two shops on the first host");
         self.start_actor(&hosts[0]).await?;
@@ -133,7 +133,7 @@ impl Walk {
         let request = ActorAuctionRequest {
             lattice_id: LATTICE.into(),
             actor_ref: ACTOR_REF.into(),
-            constraints: HashMap::from([("hostcore.os".into(), "linux".into())]),
+            constraints: HashMap::from([("zone".into(), "eu".into())]),
         };
         let bids = self
             .client
@@ -145,7 +145,7 @@ impl Walk {
             bids.iter()
                 .map(|bid| [short(&bid.host_id), bid.actor_ref.clone()]),
         );
-        expect(bids.len() == 3, format!("{} bids, not 3", bids.len()))
+        expect(bids.len() == 2, format!("{} bids, not 2", bids.len()))
     }
 
     async fn start_actor(&self, host: &str) -> Result<()> {
