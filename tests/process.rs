@@ -10,20 +10,13 @@ use serde_json::{Value, json};
 use support::actor::Actor;
 use support::eventually;
 use support::nats::NatsServer;
-use support::provider::{Identity, Provider};
+use support::provider::{Identity, Provider, health};
 use support::world::{World, ctx};
 use wasmbus_rpc::core::HealthCheckResponse;
 use wasmcloud_interface_lattice_control::*;
 
 fn line(host_data: &Value) -> String {
     BASE64.encode(host_data.to_string().as_bytes())
-}
-
-/// Asks for health, in MessagePack.
-async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
-    let request = nats.request(identity.subject("health"), "".into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), request);
-    rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
 async fn serves_calls(url: &str, identity: &Identity) {

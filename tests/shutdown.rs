@@ -12,17 +12,10 @@ use support::eventually;
 use support::host::lattice::SimLattice;
 use support::host::{Generation, SimHost};
 use support::nats::NatsServer;
-use support::provider::{Identity, Provider};
+use support::provider::{Identity, Provider, health};
 use support::world::{World, ctx};
-use wasmbus_rpc::core::{HealthCheckResponse, InvocationResponse};
+use wasmbus_rpc::core::InvocationResponse;
 use wasmcloud_interface_lattice_control::*;
-
-/// Asks for health, in MessagePack.
-async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
-    let request = nats.request(identity.subject("health"), "".into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), request);
-    rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
-}
 
 /// A world whose lattice has a host that never answers.
 async fn with_silent_host() -> (World, SimHost) {

@@ -53,7 +53,7 @@ pub async fn fence(client: &async_nats::Client) {
 pub async fn respond(nats: &async_nats::Client, subject: &str, replies: Vec<Vec<u8>>) -> Responder {
     use futures::StreamExt as _;
     let mut requests = nats.subscribe(subject.to_owned()).await.unwrap();
-    fence(&nats).await;
+    fence(nats).await;
     let nats = nats.clone();
     Responder(tokio::spawn(async move {
         while let Some(request) = requests.next().await {

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
+use wasmbus_rpc::core::HealthCheckResponse;
 use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
 
 use super::{eventually, secrets};
@@ -176,6 +177,13 @@ impl Drop for Provider {
             panic!("the provider logged a secret, {secret:?}:\n{log}");
         }
     }
+}
+
+/// Asks for health, in MessagePack.
+pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
+    let request = nats.request(identity.subject("health"), "".into());
+    let reply = tokio::time::timeout(Duration::from_secs(5), request);
+    rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
 /// The provider's binary: cargo names it to tests; examples find it beside.
