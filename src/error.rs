@@ -30,6 +30,8 @@ pub enum Kind {
     NotConnected,
     /// Nobody listens where the request would go.
     NoResponders,
+    /// What must be known before an order could not be learned.
+    NothingSent,
     /// The host said no, or would do something else than was asked.
     Refused,
     /// The lattice's hosts speak a protocol that this provider does not.
@@ -67,6 +69,7 @@ impl Kind {
             Self::CredentialsRejected => "credentials_rejected",
             Self::NotConnected => "not_connected",
             Self::NoResponders => "no_responders",
+            Self::NothingSent => "nothing_sent",
             Self::Refused => "refused",
             Self::Unsupported => "unsupported",
             Self::Timeout => "timeout",
@@ -117,6 +120,18 @@ impl Error {
                 self.message
             )
         }
+    }
+
+    /// The same for what was only asked, before an order: nothing was carried
+    /// out, whatever became of the question.
+    pub fn before_order(self) -> Self {
+        if self.kind.certainly_not_carried_out() {
+            return self;
+        }
+        Self::new(
+            Kind::NothingSent,
+            format!("{}; nothing was sent", self.message),
+        )
     }
 
     /// How an operation without an acknowledgement says this.

@@ -29,6 +29,11 @@ async fn answering(subject: &str, reply: String) -> (Operated, Vec<support::Resp
         let ping = respond(&nats, "wasmbus.ctl.default.ping.hosts", vec![ping.into()]);
         responders.push(ping.await);
     }
+    let inventory = format!("wasmbus.ctl.default.get.{HOST}.inv");
+    if subject != inventory {
+        let empty = json!({ "actors": [], "providers": [] }).to_string();
+        responders.push(respond(&nats, &inventory, vec![empty.into()]).await);
+    }
     (lattice, responders)
 }
 
@@ -151,16 +156,9 @@ async fn every_refusal_of_real_hosts_reaches_the_actor() {
             .unwrap()
         {
             let (words, reply) = (case["reply"]["error"].as_str().unwrap(), &case["reply"]);
-            let subject = format!("wasmbus.ctl.default.cmd.{HOST}.la");
+            let subject = format!("wasmbus.ctl.default.cmd.{HOST}.stop");
             let (lattice, _answering) = answering(&subject, reply.to_string()).await;
-            let nats = lattice.world.nats.client().await;
-            let inventory = json!({ "actors": [], "providers": [] }).to_string();
-            let subject = format!("wasmbus.ctl.default.get.{HOST}.inv");
-            let _inventory = respond(&nats, &subject, vec![inventory.into()]).await;
-            let ack = lattice
-                .start_actor(HOST, 1, &Annotations::new())
-                .await
-                .unwrap();
+            let ack = lattice.stop_host(HOST, None).await.unwrap();
             assert!(
                 !ack.accepted && ack.error.contains(words),
                 "{words}: {}",

@@ -47,7 +47,8 @@ pub(super) async fn of_registries(
     let mut entries = BTreeMap::new();
     for (registry, credential) in arg.credentials.iter().flatten() {
         let entry = entry(registry, credential)?;
-        if entries.insert(key(registry, credential), entry).is_some() {
+        let key = required("the name of a registry", key(registry, credential))?;
+        if entries.insert(key, entry).is_some() {
             return Err(Error::invalid(format!(
                 "credentials name the registry of {} more than once",
                 quoted(registry)

@@ -46,9 +46,12 @@ fn host(ping: HostPing) -> Host {
         cluster_issuers: ping.cluster_issuers,
         ctl_host: ping.ctl_host,
         id: ping.id,
-        js_domain: ping.js_domain,
+        js_domain: ping.js_domain.filter(|text| !text.is_empty()),
         labels: ping.labels,
-        lattice_prefix: ping.lattice_prefix.or(ping.lattice),
+        lattice_prefix: ping
+            .lattice_prefix
+            .filter(|text| !text.is_empty())
+            .or(ping.lattice),
         prov_rpc_host: ping.prov_rpc_host,
         rpc_host: ping.rpc_host,
         uptime_human: ping.uptime_human,

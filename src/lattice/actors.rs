@@ -1,13 +1,22 @@
 //! Starting, scaling, stopping and updating actors: what [`super::plan`] says,
 //! told to the host in the words of its generation.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::Lattice;
-use super::generation::Traits;
+use super::generation::{Generation, Traits};
 use super::plan::{self, Group, Order, Refusal};
 use super::subject::Verb;
 use super::wire::{self, TextMap};
 use crate::error::{Error, Kind};
 use crate::name::{ActorId, HostId};
+
+/// Pause between looks at an inventory that lags.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Time that an order itself needs of what is left of the call.
+const TIME_TO_ORDER: Duration = Duration::from_millis(300);
 
 impl Lattice {
     /// Adds `count` (at least 1) instances.
@@ -21,37 +30,35 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let traits = self.traits_of(host).await?;
+        let traits = self.traits_for_order(host).await?;
         let to = Addressee {
             host,
             traits,
             actor: None,
             image_ref,
         };
-        if !traits.generation.counts_maximum() {
-            let orders = plan::start(&traits, 0, annotations, count, image_ref);
-            return self.carry_out(&to, orders).await;
+        if traits.generation.is_otp() {
+            let orders = plan::start(&traits, &[], annotations, count, image_ref);
+            return self.carry_out(&to, Vec::new(), orders).await;
         }
-        let inventory = self.inventory(host).await?;
         // Other orders name the actor by its key, which only what runs tells.
-        let running = inventory.actors.iter().find(|actor| {
-            let mut refs = actor.instances.iter().map(|i| i.image_ref.as_deref());
-            actor.image_ref.as_deref() == Some(image_ref) || refs.any(|r| r == Some(image_ref))
-        });
-        let _turn = match running {
-            Some(actor) => Some(self.roster.turn(host, &actor.id, self.deadline).await?),
+        let key = self.key_of(host, image_ref).await?;
+        let _turn = match &key {
+            Some(key) => Some(self.roster.turn(host, key, self.deadline).await?),
             None => None,
         };
         let _start = self.roster.turn(host, image_ref, self.deadline).await?;
-        let inventory = self.inventory(host).await?;
-        let groups = plan::groups(&traits, &inventory, |_, reference| reference == image_ref);
-        let shown = groups
-            .iter()
-            .find(|group| group.annotations == *annotations)
-            .map_or(0, |group| group.count);
-        let running = self.roster.maximum(host, image_ref, annotations, shown);
-        let orders = plan::start(&traits, running, annotations, count, image_ref);
-        self.carry_out(&to, orders).await
+        let key = self.key_of(host, image_ref).await?;
+        let shown = self
+            .groups_shown(&to, |id, reference| match &key {
+                Some(key) => id == key,
+                None => reference == image_ref,
+            })
+            .await?;
+        // Adding harms no host, so what lags is not waited for.
+        let groups = self.roster.expected(host, image_ref, &shown);
+        let orders = plan::start(&traits, &groups, annotations, count, image_ref);
+        self.carry_out(&to, groups, orders).await
     }
 
     /// Sets the number of instances that match the annotations.
@@ -66,7 +73,7 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let traits = self.traits_of(host).await?;
+        let traits = self.traits_for_order(host).await?;
         let to = Addressee {
             host,
             traits,
@@ -75,7 +82,7 @@ impl Lattice {
         };
         if traits.generation.is_otp() {
             let orders = plan::scale(&traits, &[], annotations, count, image_ref);
-            return self.carry_out(&to, orders).await;
+            return self.carry_out(&to, Vec::new(), orders).await;
         }
         // Always the key first: starts of what does not run yet know no key.
         let _turn = self
@@ -83,9 +90,16 @@ impl Lattice {
             .turn(host, actor.as_str(), self.deadline)
             .await?;
         let _start = self.roster.turn(host, image_ref, self.deadline).await?;
-        let groups = self.groups(host, &traits, actor).await?;
+        // These hosts go by the reference alone.
+        if let Some(other) = self.key_of(host, image_ref).await?
+            && other != actor.as_str()
+        {
+            let why = format!("{image_ref} runs there as actor {other}");
+            return Err(self.refusal(&to, Refusal::Cannot(why)));
+        }
+        let groups = self.groups(&to).await?;
         let orders = plan::scale(&traits, &groups, annotations, count, image_ref);
-        self.carry_out(&to, orders).await
+        self.carry_out(&to, groups, orders).await
     }
 
     /// Stops `count` instances that match the annotations, 0 all of them.
@@ -99,22 +113,25 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let traits = self.traits_of(host).await?;
+        let traits = self.traits_for_order(host).await?;
         let _turn = self
             .roster
             .turn(host, actor.as_str(), self.deadline)
             .await?;
-        let groups = self.groups(host, &traits, actor).await?;
-        let image_ref = groups.first().map_or("", |group| group.image_ref.as_str());
-        let to = Addressee {
+        let mut to = Addressee {
             host,
             traits,
             actor: Some(actor),
-            image_ref,
+            image_ref: "",
         };
-        self.roster.stopped(host, image_ref);
-        self.carry_out(&to, plan::stop(&traits, &groups, annotations, count))
-            .await
+        let groups = self.groups(&to).await?;
+        let image_ref = groups
+            .first()
+            .map(|group| group.image_ref.clone())
+            .unwrap_or_default();
+        to.image_ref = &image_ref;
+        let orders = plan::stop(&traits, &groups, annotations, count);
+        self.carry_out(&to, groups, orders).await
     }
 
     /// Replaces the instances that match the annotations by another revision.
@@ -128,43 +145,95 @@ impl Lattice {
         new_image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
-        let traits = self.traits_of(host).await?;
+        let traits = self.traits_for_order(host).await?;
         let _turn = self
             .roster
             .turn(host, actor.as_str(), self.deadline)
             .await?;
-        let groups = self.groups(host, &traits, actor).await?;
         let to = Addressee {
             host,
             traits,
             actor: Some(actor),
             image_ref: new_image_ref,
         };
-        self.carry_out(&to, plan::update(&traits, &groups, annotations))
-            .await
+        let groups = self
+            .groups_shown(&to, |key, _| key == actor.as_str())
+            .await?;
+        let orders = plan::update(&traits, &groups, annotations);
+        self.carry_out(&to, groups, orders).await
     }
 
-    async fn groups(
+    /// The key of the actor that runs from an image reference.
+    async fn key_of(&self, host: &HostId, image_ref: &str) -> Result<Option<String>, Error> {
+        let inventory = self.inventory(host).await.map_err(Error::before_order)?;
+        let from = |actor: &&wire::Actor| {
+            let mut refs = actor.instances.iter().map(|i| i.image_ref.as_deref());
+            actor.image_ref.as_deref() == Some(image_ref) || refs.any(|r| r == Some(image_ref))
+        };
+        Ok(inventory
+            .actors
+            .iter()
+            .find(from)
+            .map(|actor| actor.id.clone()))
+    }
+
+    async fn groups_shown(
         &self,
-        host: &HostId,
-        traits: &Traits,
-        actor: &ActorId,
+        to: &Addressee<'_>,
+        is: impl Fn(&str, &str) -> bool,
     ) -> Result<Vec<Group>, Error> {
-        let inventory = self.inventory(host).await?;
-        Ok(plan::groups(traits, &inventory, |key, _| {
-            key == actor.as_str()
-        }))
+        let inventory = self.inventory(to.host).await.map_err(Error::before_order)?;
+        Ok(plan::groups(&to.traits, &inventory, is))
     }
 
-    /// Tells a host what was planned, one order after the other.
+    /// What runs of the actor, with what was ordered a moment ago.
+    ///
+    /// Hosts acknowledge, then download, then show it. Where they keep a
+    /// maximum, what was ordered counts. 0.78 and 0.79.0 crash when they are told
+    /// by numbers that are not there (trap T3): they are waited for.
+    ///
+    /// # Errors
+    /// `Busy` where such a host has not caught up in time.
+    async fn groups(&self, to: &Addressee<'_>) -> Result<Vec<Group>, Error> {
+        let key = to.key()?;
+        loop {
+            let shown = self.groups_shown(to, |id, _| id == key.as_str()).await?;
+            let expected = self.roster.expected(to.host, to.image_ref, &shown);
+            if to.traits.generation != Generation::G2a || same(&shown, &expected) {
+                return Ok(expected);
+            }
+            if self.deadline.remaining() < TIME_TO_ORDER {
+                return Err(Error::new(
+                    Kind::Busy,
+                    format!(
+                        "{} has not done yet what it was told of actor {key}; try again",
+                        self.host_called(to.host)
+                    ),
+                ));
+            }
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Tells a host what was planned, one order after the other. `groups` is
+    /// what runs.
     async fn carry_out(
         &self,
         to: &Addressee<'_>,
+        groups: Vec<Group>,
         orders: Result<Vec<Order>, Refusal>,
     ) -> Result<(), Error> {
         let orders = orders.map_err(|refusal| self.refusal(to, refusal))?;
         for (done, order) in orders.iter().enumerate() {
-            self.tell(to, order).await.map_err(|error| match done {
+            let told = self.tell(to, order).await;
+            let unknown = |error: &Error| !error.kind().certainly_not_carried_out();
+            if !to.traits.generation.is_otp() && told.as_ref().err().is_none_or(unknown) {
+                for (annotations, count) in plan::effect(&to.traits, &groups, order) {
+                    self.roster
+                        .ordered(to.host, to.image_ref, &annotations, count);
+                }
+            }
+            told.map_err(|error| match done {
                 0 => error,
                 // Something was carried out, so "not accepted" would be wrong.
                 _ => Error::new(
@@ -205,9 +274,7 @@ impl Lattice {
                     count: *count,
                     host_id: host,
                 };
-                self.command(host, Verb::ScaleActor, &body).await?;
-                self.roster.ordered(host, image_ref, annotations, *count);
-                Ok(())
+                self.command(host, Verb::ScaleActor, &body).await
             }
             Order::Stop { annotations, count } => self.stop_matching(to, annotations, *count).await,
             Order::Update { annotations } => {
@@ -259,35 +326,42 @@ impl Lattice {
         let target = matching - count;
         let (mut left, mut passed) = (count, 0);
         while left > 0 {
+            let part = |error: Error| {
+                let stopped = count - left;
+                Error::new(
+                    Kind::Partial,
+                    format!("at least {stopped} of {count} instances were stopped, then: {error}"),
+                )
+            };
             let reach = u16::try_from(passed + left).unwrap_or(u16::MAX);
             let told = self.stop_matching(to, annotations, Some(reach)).await;
-            told.map_err(|error| match left == count {
-                true => error,
-                false => Error::new(
-                    Kind::Partial,
-                    format!(
-                        "{} of {count} instances were stopped, then: {error}",
-                        count - left
-                    ),
-                ),
-            })?;
-            let groups = self.groups(to.host, &to.traits, to.key()?).await?;
-            let running = groups
+            told.map_err(|error| if left == count { error } else { part(error) })?;
+            let key = to.key()?.as_str();
+            let shown = self
+                .groups_shown(to, |id, _| id == key)
+                .await
+                .map_err(part)?;
+            let all: u32 = shown.iter().map(|group| group.count).sum();
+            let running: u32 = shown
                 .iter()
                 .filter(|group| plan::contains(&group.annotations, annotations))
                 .map(|group| group.count)
-                .sum::<u32>();
-            let still = running.saturating_sub(target);
-            passed += still.min(left);
-            if passed > groups.iter().map(|group| group.count).sum() {
-                return Err(Error::new(
-                    Kind::Partial,
-                    format!("{still} of {count} instances could not be stopped"),
-                ));
+                .sum();
+            let still = running.saturating_sub(target).min(left);
+            passed += still;
+            if passed > all {
+                return Err(part(Error::new(
+                    Kind::Refused,
+                    "the host stops no more of them",
+                )));
             }
             left = still;
         }
         Ok(())
+    }
+
+    async fn traits_for_order(&self, host: &HostId) -> Result<Traits, Error> {
+        self.traits_of(host).await.map_err(Error::before_order)
     }
 
     fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {
@@ -297,7 +371,7 @@ impl Lattice {
             Kind::Refused,
             match refusal {
                 Refusal::NothingRuns => format!(
-                    "no instance of actor {name} with these annotations runs on {host}; \
+                    "{host} shows no instance of actor {name} with these annotations; \
                      nothing was sent"
                 ),
                 Refusal::Cannot(why) => {
@@ -328,4 +402,9 @@ impl Addressee<'_> {
 
 fn some(annotations: &TextMap) -> Option<&TextMap> {
     (!annotations.is_empty()).then_some(annotations)
+}
+
+/// Whether two lists hold the same groups.
+fn same(one: &[Group], other: &[Group]) -> bool {
+    one.len() == other.len() && one.iter().all(|group| other.contains(group))
 }

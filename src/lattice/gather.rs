@@ -68,6 +68,13 @@ impl FromHost for V1Ping {
     }
 }
 
+/// How long a gather may take.
+struct Limits {
+    deadline: Deadline,
+    /// The wait for one more answer.
+    stall: Duration,
+}
+
 struct Gathered<T> {
     items: Vec<T>,
     ended: Ended,
@@ -82,19 +89,32 @@ impl Lattice {
     /// # Errors
     /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
     pub async fn ping(&self) -> Result<Vec<HostPing>, Error> {
-        let hosts = self.ping_until(self.deadline, |_| false).await?;
-        self.roster.heard_all();
+        let hosts = self.ping_within(self.deadline, STALL, |_| false).await?;
+        self.roster.heard_all(&hosts);
         Ok(hosts)
     }
 
-    /// The same, until a host for which `found` holds answered.
-    pub(super) async fn ping_until(
+    /// The same until one host answered, however late others do; every answer
+    /// that came.
+    pub(super) async fn ping_for(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Vec<HostPing>, Error> {
+        let id = host.as_str();
+        self.ping_within(deadline, deadline.remaining(), |ping| ping.id == id)
+            .await
+    }
+
+    async fn ping_within(
         &self,
         deadline: Deadline,
+        stall: Duration,
         found: impl Fn(&HostPing) -> bool,
     ) -> Result<Vec<HostPing>, Error> {
+        let limits = Limits { deadline, stall };
         let subject = subject::ping(&self.id);
-        let gathered = self.gather(subject, Bytes::new(), deadline, found).await?;
+        let gathered = self.gather(subject, Bytes::new(), limits, found).await?;
         for ping in &gathered.items {
             if let Ok(host) = HostId::parse(&ping.id) {
                 self.roster.heard(host, ping);
@@ -106,8 +126,11 @@ impl Lattice {
     /// The first 1.x host that answers.
     pub(super) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
         let subject = subject::ping_v1(&self.id);
-        let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
-        let gathered = self.gather(subject, Bytes::new(), deadline, |_: &V1Ping| true);
+        let limits = Limits {
+            deadline: self.deadline.within(V1_ANSWERS_WITHIN),
+            stall: STALL,
+        };
+        let gathered = self.gather(subject, Bytes::new(), limits, |_: &V1Ping| true);
         Ok(gathered.await?.items.pop().map(|ping| ping.response))
     }
 
@@ -122,9 +145,11 @@ impl Lattice {
         auction: &impl Serialize,
     ) -> Result<Vec<Bid>, Error> {
         let body = json(auction)?;
-        let gathered = self
-            .gather::<Bid>(subject, body, self.deadline, |_| false)
-            .await?;
+        let limits = Limits {
+            deadline: self.deadline,
+            stall: STALL,
+        };
+        let gathered = self.gather::<Bid>(subject, body, limits, |_| false).await?;
         match gathered.refusals.first() {
             Some(words) if gathered.items.is_empty() => Err(Error::new(
                 Kind::Refused,
@@ -138,9 +163,10 @@ impl Lattice {
         &self,
         subject: Subject,
         body: Bytes,
-        deadline: Deadline,
+        limits: Limits,
         found: impl Fn(&T) -> bool,
     ) -> Result<Gathered<T>, Error> {
+        let Limits { deadline, stall } = limits;
         let started = Instant::now();
         let lost = self.connection.lost_from_now(&self.id)?;
         let client = self.connection.client();
@@ -198,7 +224,7 @@ impl Lattice {
                 gathered.ended = Ended::Limit;
                 break;
             }
-            until = deadline.within(STALL).at();
+            until = deadline.within(stall).at();
         }
         self.log(&subject, &gathered, started);
         Ok(gathered)

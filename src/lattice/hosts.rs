@@ -1,7 +1,11 @@
 //! Which hosts there are, of which generation each is, and which would run
 //! something.
 
-use super::generation::Traits;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::generation::{Generation, Traits};
 use super::plan::contains;
 use super::roster::Standing;
 use super::subject;
@@ -10,17 +14,28 @@ use super::{Lattice, wire};
 use crate::error::{Error, Kind};
 use crate::name::HostId;
 
+/// After a ping without the host: how long to wait for word that it is not there.
+const ABSENCE_TOLD_WITHIN: Duration = Duration::from_millis(50);
+
 impl Lattice {
     /// Every host of the lattice.
     ///
     /// # Errors
     /// As [`Lattice::ping`]; `Unsupported` where only 1.x hosts answer.
     pub async fn hosts(&self) -> Result<Vec<HostPing>, Error> {
-        let hosts = self.ping().await?;
-        if hosts.is_empty() {
-            self.refuse_v1().await?;
+        if self.roster.all().is_some() {
+            let hosts = self.ping().await?;
+            if hosts.is_empty() {
+                self.refuse_v1().await?;
+            }
+            return Ok(hosts);
         }
-        Ok(hosts)
+        // Both at once: after a silence, no time would be left for the other.
+        let (hosts, newer) = tokio::try_join!(self.ping(), self.ping_v1())?;
+        match newer {
+            Some(newer) if hosts.is_empty() => Err(self.too_new(&newer)),
+            _ => Ok(hosts),
+        }
     }
 
     /// What is known of a host. One that is not known yet is pinged first; one
@@ -30,8 +45,8 @@ impl Lattice {
     /// `NoResponders` where it does not answer; `Unsupported` where only 1.x
     /// hosts do.
     pub async fn traits_of(&self, host: &HostId) -> Result<Traits, Error> {
-        match self.roster.standing(host) {
-            Standing::Known(traits) => return Ok(traits),
+        let traits = match self.roster.standing(host) {
+            Standing::Known(traits) => traits,
             Standing::Stale(traits) => {
                 let lattice = self.clone_for_refresh();
                 self.roster.refresh(async move {
@@ -39,30 +54,57 @@ impl Lattice {
                     // next order.
                     let _ = lattice.ping().await;
                 });
-                return Ok(traits);
+                traits
             }
-            Standing::Unknown => {}
+            Standing::Unknown => self.ask_traits(host).await?,
+        };
+        match traits.generation {
+            Generation::V1 => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "{} is of {traits}, which is too new",
+                    self.host_called(host)
+                ),
+            )),
+            _ => Ok(traits),
         }
+    }
+
+    /// Pings a host. Its inventory is asked for at the same time: where nobody
+    /// listens for that, it is not there, and need not be waited for.
+    async fn ask_traits(&self, host: &HostId) -> Result<Traits, Error> {
         let deadline = self.deadline.within(self.deadline.remaining() / 2);
-        let id = host.as_str();
-        let hosts = self.ping_until(deadline, |ping| ping.id == id).await?;
-        match hosts.iter().find(|ping| ping.id == id) {
-            Some(ping) => Ok(Traits::of(ping.version.as_deref())),
-            None => {
-                if hosts.is_empty() {
-                    self.refuse_v1().await?;
-                }
-                Err(Error::new(
-                    Kind::NoResponders,
-                    format!(
-                        "{} does not answer pings, {} other hosts do; nobody listens for it: \
-                         check the id and that it runs",
-                        self.host_called(host),
-                        hosts.len()
-                    ),
-                ))
+        let ping = self.ping_for(host, deadline);
+        let absent = async {
+            match self.inventory(host).await {
+                Err(error) if error.kind() == Kind::NoResponders => error,
+                // It is there: the ping will tell.
+                _ => std::future::pending().await,
             }
-        }
+        };
+        tokio::pin!(absent);
+        let missing = tokio::select! {
+            biased;
+            hosts = ping => {
+                let found = hosts?.into_iter().find(|ping| ping.id == host.as_str());
+                if let Some(ping) = found {
+                    return Ok(Traits::of(ping.version.as_deref()));
+                }
+                // Both were asked at once: what there is to say of it is here.
+                timeout(ABSENCE_TOLD_WITHIN, &mut absent).await.ok()
+            }
+            error = &mut absent => Some(error),
+        };
+        self.refuse_v1().await?;
+        Err(missing.unwrap_or_else(|| {
+            Error::new(
+                Kind::NoResponders,
+                format!(
+                    "{} does not answer pings; nothing was sent: check that it is well",
+                    self.host_called(host)
+                ),
+            )
+        }))
     }
 
     /// The generation of every host, where any answers; pings them unless that
@@ -87,10 +129,12 @@ impl Lattice {
         let subject = subject::auction_actor(&self.id);
         let (bids, hosts) = tokio::try_join!(self.bids(subject, auction), self.ping())?;
         self.none_but_v1(&bids, &hosts).await?;
-        Ok(bids
-            .into_iter()
-            .filter(|bid| meets(bid, &hosts, auction.constraints))
-            .collect())
+        let met = bids.into_iter().map(|bid| async {
+            let meets = self.meets(&bid, &hosts, auction.constraints).await;
+            meets.then_some(bid)
+        });
+        let met = futures::future::join_all(met).await;
+        Ok(met.into_iter().flatten().collect())
     }
 
     /// The hosts that would run a provider, and do not yet.
@@ -101,19 +145,18 @@ impl Lattice {
         let subject = subject::auction_provider(&self.id);
         let (bids, hosts) = tokio::try_join!(self.bids(subject, auction), self.ping())?;
         self.none_but_v1(&bids, &hosts).await?;
-        let fit = bids
-            .into_iter()
-            .filter(|bid| meets(bid, &hosts, auction.constraints));
-        let free = fit.map(|bid| async {
-            let runs = self.runs_provider(&bid, &hosts, auction).await;
-            (!runs).then_some(bid)
+        let free = bids.into_iter().map(|bid| async {
+            let fits = self.meets(&bid, &hosts, auction.constraints).await
+                && !self.runs_provider(&bid, &hosts, auction).await;
+            fits.then_some(bid)
         });
         let free = futures::future::join_all(free).await;
         Ok(free.into_iter().flatten().collect())
     }
 
-    /// Whether a Rust host that bids runs the provider under another name than
-    /// the one it compared: hosts compare image references as they are written.
+    /// Whether a host that bids runs the provider all the same: OTP before 0.54.5
+    /// does not look, and Rust hosts compare image references as they are
+    /// written.
     async fn runs_provider(
         &self,
         bid: &Bid,
@@ -123,11 +166,11 @@ impl Lattice {
         let Ok(host) = HostId::parse(&bid.host_id) else {
             return false;
         };
-        let otp = hosts
+        let looks = hosts
             .iter()
             .find(|ping| ping.id == bid.host_id)
-            .is_some_and(|ping| Traits::of(ping.version.as_deref()).generation.is_otp());
-        if otp {
+            .is_some_and(|ping| Traits::of(ping.version.as_deref()).generation == Generation::G1b);
+        if looks {
             return false;
         }
         // A host that does not tell what it runs keeps its bid.
@@ -153,28 +196,40 @@ impl Lattice {
     pub(super) async fn refuse_v1(&self) -> Result<(), Error> {
         match self.ping_v1().await? {
             None => Ok(()),
-            Some(ping) => Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "{} has hosts of wasmCloud {} only; this provider controls hosts up to 0.82",
-                    self.called(),
-                    ping.version.as_deref().unwrap_or("1.x")
-                ),
-            )),
+            Some(ping) => Err(self.too_new(&ping)),
         }
     }
-}
 
-/// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
-/// hosts do not (trap T18), so their labels must be known to meet them.
-fn meets(bid: &Bid, hosts: &[HostPing], constraints: &TextMap) -> bool {
-    match hosts.iter().find(|ping| ping.id == bid.host_id) {
-        Some(ping) => {
-            let labels = ping.labels.clone().unwrap_or_default();
-            Traits::of(ping.version.as_deref()).generation.is_otp()
-                || contains(&labels, constraints)
+    fn too_new(&self, ping: &HostPing) -> Error {
+        Error::new(
+            Kind::Unsupported,
+            format!(
+                "{} has hosts of wasmCloud {} only; this provider controls hosts up to 0.82",
+                self.called(),
+                ping.version.as_deref().unwrap_or("1.x")
+            ),
+        )
+    }
+
+    /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
+    /// hosts do not (trap T18), so their labels must be known to meet them.
+    async fn meets(&self, bid: &Bid, hosts: &[HostPing], constraints: &TextMap) -> bool {
+        if constraints.is_empty() {
+            return true;
         }
-        None => constraints.is_empty(),
+        if let Some(ping) = hosts.iter().find(|ping| ping.id == bid.host_id) {
+            let otp = Traits::of(ping.version.as_deref()).generation.is_otp();
+            let labels = ping.labels.as_ref();
+            return otp || labels.is_some_and(|labels| contains(labels, constraints));
+        }
+        // It bid, and was too late with its ping: the inventory has labels, too.
+        match HostId::parse(&bid.host_id) {
+            Ok(host) => self
+                .inventory(&host)
+                .await
+                .is_ok_and(|inventory| contains(&inventory.labels, constraints)),
+            Err(_) => false,
+        }
     }
 }
 

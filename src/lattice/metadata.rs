@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::context::{
+    GetStreamError, GetStreamErrorKind, RequestError, RequestErrorKind,
+};
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
@@ -74,7 +76,7 @@ impl Lattice {
     }
 
     async fn write(&self, link: &Link, headers: HeaderMap, body: Bytes) -> Result<bool, Error> {
-        if self.bucket().await?.is_none() {
+        if self.bucket_for_writing().await?.is_none() {
             return Ok(false);
         }
         let lost = self.connection.lost_from_now(&self.id)?;
@@ -156,18 +158,47 @@ impl Lattice {
         Ok(Some(values.into_values().collect()))
     }
 
+    /// The bucket, where there is one. Where JetStream does not say, hosts are
+    /// not asked instead: what they write might not be seen by others.
+    async fn bucket_for_writing(&self) -> Result<Option<Stream>, Error> {
+        match self.look_up().await? {
+            LookUp::Found(stream) => Ok(Some(*stream)),
+            LookUp::Missing => Ok(None),
+            LookUp::Unanswered(why) => Err(Error::new(
+                Kind::NotConnected,
+                format!(
+                    "the bucket of {} cannot be looked up ({why}); nothing was sent",
+                    self.called()
+                ),
+            )),
+        }
+    }
+
     async fn bucket(&self) -> Result<Option<Stream>, Error> {
+        match self.look_up().await? {
+            LookUp::Found(stream) => Ok(Some(*stream)),
+            LookUp::Missing => Ok(None),
+            LookUp::Unanswered(why) => self.no_bucket(&why),
+        }
+    }
+
+    async fn look_up(&self) -> Result<LookUp, Error> {
         // Refused at once when disconnected: JetStream requests would queue.
-        drop(self.connection.lost_from_now(&self.id)?);
+        let lost = self.connection.lost_from_now(&self.id)?;
         let jetstream = self.jetstream();
         let name = format!("KV_LATTICEDATA_{}", self.id);
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
-        match timeout_at(until.at(), jetstream.get_stream(name)).await {
-            Ok(Ok(stream)) => Ok(Some(stream)),
-            Ok(Err(error)) if is_missing(&error) => Ok(None),
-            Ok(Err(error)) => self.no_bucket(&error.to_string()),
-            Err(_) => self.no_bucket("no answer; may these credentials use JetStream?"),
-        }
+        let found = tokio::select! {
+            found = timeout_at(until.at(), jetstream.get_stream(name)) => found,
+            () = lost => return Err(self.not_read(&"the connection broke")),
+        };
+        Ok(match found {
+            Ok(Ok(stream)) => LookUp::Found(Box::new(stream)),
+            Ok(Err(error)) if is_missing(&error) => LookUp::Missing,
+            Ok(Err(error)) if is_unserved(&error) && self.js_domain.is_none() => LookUp::Missing,
+            Ok(Err(error)) => LookUp::Unanswered(error.to_string()),
+            Err(_) => LookUp::Unanswered("no answer; may these credentials use JetStream?".into()),
+        })
     }
 
     /// JetStream did not answer: hosts may, unless the lattice was said to have
@@ -237,8 +268,12 @@ impl Lattice {
             pending = message.info().map_err(|e| self.not_read(&e))?.pending;
         }
         drop(messages);
-        // Left alone, the server would keep it for half a minute.
-        let _ = stream.delete_consumer(&name).await;
+        // Left alone, the server would keep it for half a minute. Nobody waits:
+        // credentials may not allow it, and what was read is here.
+        let stream = stream.clone();
+        tokio::spawn(async move {
+            let _ = timeout(LOOK_UP_WITHIN, stream.delete_consumer(&name)).await;
+        });
         Ok(())
     }
 
@@ -251,6 +286,22 @@ impl Lattice {
             ),
         )
     }
+}
+
+/// What a look for the bucket brought.
+enum LookUp {
+    Found(Box<Stream>),
+    Missing,
+    /// Nobody said whether there is one.
+    Unanswered(String),
+}
+
+/// Whether nobody serves JetStream here.
+fn is_unserved(error: &GetStreamError) -> bool {
+    let source = std::error::Error::source(error);
+    source
+        .and_then(|source| source.downcast_ref::<RequestError>())
+        .is_some_and(|error| error.kind() == RequestErrorKind::NoResponders)
 }
 
 /// Whether JetStream says that there is no such stream, or that it is not

@@ -4,7 +4,7 @@
 //! Source: control-interface reference, 1.7, 1.8, 1.11 and 1.14, traps T3, T20,
 //! T21, T23 and T29.
 
-use super::generation::{Generation, Traits};
+use super::generation::Traits;
 use super::wire::{Inventory, TextMap};
 
 /// What runs of an actor under one set of annotations.
@@ -145,11 +145,30 @@ fn taken<'a>(groups: &[&'a Group], count: u32) -> Vec<(&'a Group, u32)> {
     taken
 }
 
-/// StartActor: `count` (at least 1) more. `running` is the maximum under exactly
-/// these annotations, on hosts that keep one.
+/// Hosts with a maximum do nothing, silently, where an instance of the actor
+/// runs from another image reference than the one they are told.
+fn one_reference(groups: &[Group], image_ref: &str) -> Result<(), Refusal> {
+    match groups.iter().find(|group| group.image_ref != image_ref) {
+        None => Ok(()),
+        Some(other) => Err(cannot(format!(
+            "the actor runs from {:?} there; use UpdateActor to replace it",
+            other.image_ref
+        ))),
+    }
+}
+
+/// What runs under exactly these annotations.
+fn running_under(groups: &[Group], annotations: &TextMap) -> u32 {
+    groups
+        .iter()
+        .find(|group| group.annotations == *annotations)
+        .map_or(0, |group| group.count)
+}
+
+/// StartActor: `count` (at least 1) more than what runs of the actor.
 pub fn start(
     traits: &Traits,
-    running: u32,
+    groups: &[Group],
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
@@ -161,6 +180,8 @@ pub fn start(
             count,
         }]);
     }
+    one_reference(groups, image_ref)?;
+    let running = running_under(groups, wanted);
     if running >= generation.unbounded() {
         // It runs without limit already.
         return Ok(Vec::new());
@@ -171,17 +192,12 @@ pub fn start(
             "{new} instances are more than it can count"
         )));
     }
-    Ok(vec![match generation {
-        Generation::G2b => Order::Start {
-            annotations: wanted.clone(),
-            count,
-        },
-        // 0.81 and later have no subject to start actors.
-        _ => Order::Scale {
-            annotations: wanted.clone(),
-            count: new,
-            image_ref: image_ref.to_owned(),
-        },
+    // 0.81 and later have no subject to start actors; before, it reads and
+    // writes after the acknowledgement, so that starts in a row could be lost.
+    Ok(vec![Order::Scale {
+        annotations: wanted.clone(),
+        count: new,
+        image_ref: image_ref.to_owned(),
     }])
 }
 
@@ -210,13 +226,8 @@ pub fn scale(
     }
     let matching = matching(groups, wanted);
     let same = matching.iter().find(|group| group.annotations == *wanted);
-    if let Some(other) = matching.iter().find(|group| group.image_ref != image_ref)
-        && count > 0
-    {
-        return Err(cannot(format!(
-            "the actor runs from {:?} there; use UpdateActor to replace it",
-            other.image_ref
-        )));
+    if count > 0 {
+        one_reference(groups, image_ref)?;
     }
     let others = matching.len() - usize::from(same.is_some());
     let running = total(&matching);
@@ -246,7 +257,7 @@ pub fn scale(
         ));
     }
     if count >= running {
-        let here = same.map_or(0, |group| group.count);
+        let here = running_under(groups, wanted);
         return Ok(vec![Order::Scale {
             annotations: wanted.clone(),
             count: here + (count - running),
@@ -273,25 +284,24 @@ pub fn stop(
     let all = count == 0 || u32::from(count) >= running;
     if generation.counts_maximum() {
         let without_limit = matching.iter().any(|g| g.count >= generation.unbounded());
-        return match (count == 0 || (all && !without_limit), without_limit) {
+        return match (all && (count == 0 || !without_limit), without_limit) {
             (true, _) => Ok(vec![Order::Stop {
                 annotations: wanted.clone(),
                 count: None,
             }]),
             (false, true) => Err(cannot("it runs without limit there; scale it instead")),
-            (false, false) => Ok(scale_down(&matching, u32::from(count))),
+            (false, false) => {
+                one_reference(groups, &matching[0].image_ref)?;
+                Ok(scale_down(&matching, u32::from(count)))
+            }
         };
     }
     if generation.is_otp() {
         if !every_group && !traits.stop_selects_by_annotations() {
             return Err(cannot("it cannot select instances by annotations"));
         }
-        return Ok(vec![if all {
-            Order::Stop {
-                annotations: wanted.clone(),
-                count: Some(0),
-            }
-        } else if every_group {
+        // Never 0, all, where N was asked: more may be starting.
+        return Ok(vec![if count == 0 || every_group {
             Order::Stop {
                 annotations: wanted.clone(),
                 count: Some(count),
@@ -299,7 +309,7 @@ pub fn stop(
         } else {
             Order::StopFirst {
                 annotations: wanted.clone(),
-                count: u32::from(count),
+                count: u32::from(count).min(running),
                 matching: running,
             }
         }]);
@@ -339,6 +349,48 @@ pub fn update(traits: &Traits, groups: &[Group], wanted: &TextMap) -> Result<Vec
             annotations: group.annotations.clone(),
         })
         .collect())
+}
+
+/// What runs of the actor after an order, by set of annotations: only the sets
+/// that the order changes. For hosts whose inventory lags behind what they were
+/// told.
+pub fn effect(traits: &Traits, groups: &[Group], order: &Order) -> Vec<(TextMap, u32)> {
+    let here = |annotations: &TextMap| running_under(groups, annotations);
+    match order {
+        Order::Start { annotations, count } => {
+            let new = here(annotations).saturating_add(u32::from(*count));
+            vec![(annotations.clone(), new)]
+        }
+        Order::Scale {
+            annotations, count, ..
+        } if traits.generation.counts_maximum() => vec![(annotations.clone(), *count)],
+        Order::Scale {
+            annotations, count, ..
+        } => {
+            let matching = matching(groups, annotations);
+            let others = total(&matching) - here(annotations);
+            match (matching.as_slice(), count.checked_sub(others)) {
+                ([only], _) if *count <= only.count => vec![(only.annotations.clone(), *count)],
+                (_, Some(new)) => vec![(annotations.clone(), new)],
+                (_, None) => Vec::new(),
+            }
+        }
+        Order::Stop {
+            annotations,
+            count: None | Some(0),
+        } => matching(groups, annotations)
+            .into_iter()
+            .map(|group| (group.annotations.clone(), 0))
+            .collect(),
+        Order::Stop {
+            annotations,
+            count: Some(count),
+        } => {
+            let left = here(annotations).saturating_sub(u32::from(*count));
+            vec![(annotations.clone(), left)]
+        }
+        Order::Update { .. } | Order::StopFirst { .. } => Vec::new(),
+    }
 }
 
 /// Never more than a group has, never 0: either harms 0.78 and 0.79.0.

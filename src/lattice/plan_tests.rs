@@ -40,30 +40,64 @@ fn scale_order(pairs: &[(&str, &str)], count: u32) -> Order {
 
 #[test]
 fn starting_adds_to_what_runs() {
-    let start =
-        |version: &str, running, count| start(&traits(version), running, &notes(&[]), count, REF);
-    let la = |count| {
-        Ok(vec![Order::Start {
-            annotations: notes(&[]),
-            count,
-        }])
+    let start = |version: &str, running, count| {
+        let groups = [group(&[], running), group(&[("a", "1")], 9)];
+        start(&traits(version), &groups, &notes(&[]), count, REF)
     };
-    for version in ["", "0.63.2", "0.78.0", "0.80.0"] {
-        assert_eq!(start(version, 2, 3), la(3), "{version}");
+    for version in ["", "0.63.2", "0.78.0"] {
+        let la = Order::Start {
+            annotations: notes(&[]),
+            count: 3,
+        };
+        assert_eq!(start(version, 2, 3), Ok(vec![la]), "{version}");
     }
-    for version in ["0.81.0", "0.82.0"] {
-        assert_eq!(
-            start(version, 2, 3),
-            Ok(vec![scale_order(&[], 5)]),
-            "{version}"
-        );
+    for version in ["0.80.0", "0.81.0", "0.82.0"] {
+        let scale = scale_order(&[], 5);
+        assert_eq!(start(version, 2, 3), Ok(vec![scale]), "{version}");
     }
     // "Unbounded" plus N would become N on 0.79.1 to 0.80.
     assert_eq!(start("0.80.0", 65_535, 3), Ok(vec![]));
     assert!(start("0.80.0", 65_530, 5).is_err());
+    let scale = scale_order(&[], 65_536);
+    assert_eq!(start("0.82.0", 65_535, 1), Ok(vec![scale]));
+}
+
+#[test]
+fn what_hosts_would_silently_ignore_is_refused() {
+    let mut groups = [group(&[], 2), group(&[("a", "1")], 2)];
+    groups[1].image_ref = "r:2".into();
+    let none = notes(&[]);
+    for version in ["0.80.0", "0.81.0", "0.82.0"] {
+        let traits = traits(version);
+        assert!(start(&traits, &groups, &none, 1, REF).is_err(), "{version}");
+        assert!(scale(&traits, &groups, &none, 5, REF).is_err(), "{version}");
+        assert!(stop(&traits, &groups, &none, 1).is_err(), "{version}");
+        // All that match is another order, and works.
+        assert_eq!(
+            stop(&traits, &groups, &none, 0),
+            Ok(vec![stop_order(&[], None)])
+        );
+    }
+}
+
+#[test]
+fn the_effect_of_an_order_is_what_the_inventory_will_show() {
+    let groups = [group(&[], 2), group(&[("a", "1")], 3)];
+    let effect = |version: &str, order: Order| effect(&traits(version), &groups, &order);
+    let la = Order::Start {
+        annotations: notes(&[]),
+        count: 3,
+    };
+    assert_eq!(effect("0.78.0", la), [(notes(&[]), 5)]);
+    assert_eq!(effect("0.80.0", scale_order(&[], 9)), [(notes(&[]), 9)]);
+    // There, it is the number of all that match.
+    assert_eq!(effect("0.78.0", scale_order(&[], 9)), [(notes(&[]), 6)]);
+    let all = [(notes(&[]), 0), (notes(&[("a", "1")]), 0)];
+    assert_eq!(effect("0.80.0", stop_order(&[], None)), all);
+    assert_eq!(effect("0.78.0", stop_order(&[], Some(0))), all);
     assert_eq!(
-        start("0.82.0", 65_535, 1),
-        Ok(vec![scale_order(&[], 65_536)])
+        effect("0.78.0", stop_order(&[], Some(1))),
+        [(notes(&[]), 1)]
     );
 }
 
@@ -119,8 +153,8 @@ fn stopping_n_stops_n_on_every_generation() {
         stop(&traits(version), &groups, &notes(wanted), count)
     };
     assert_eq!(stop("0.63.2", &[], 4), Ok(vec![stop_order(&[], Some(4))]));
-    // More than run is all, and never more than a group has (T3).
-    assert_eq!(stop("0.63.2", &[], 9), Ok(vec![stop_order(&[], Some(0))]));
+    // Never all where N was asked, and never more than a group has (T3).
+    assert_eq!(stop("0.63.2", &[], 9), Ok(vec![stop_order(&[], Some(9))]));
     assert_eq!(
         stop("0.63.2", &[("a", "1")], 1),
         Ok(vec![Order::StopFirst {

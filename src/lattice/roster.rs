@@ -14,6 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
 use super::generation::Traits;
+use super::plan::Group;
 use super::wire::{HostPing, TextMap};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
@@ -41,10 +42,14 @@ impl Rosters {
     pub fn of(&self, lattice: &LatticeId, binding: u64) -> Arc<Roster> {
         // One look at the table: calls that come together share a roster.
         let mut entry = self.0.entry(lattice.clone()).or_default();
-        if entry.0 != binding {
+        if binding > entry.0 {
             *entry = (binding, Arc::default());
         }
-        entry.1.clone()
+        match binding == entry.0 {
+            true => entry.1.clone(),
+            // A call from before the last change of credentials.
+            false => Arc::default(),
+        }
     }
 }
 
@@ -69,14 +74,14 @@ pub enum Standing {
 #[derive(Default)]
 pub struct Roster {
     hosts: Mutex<HashMap<HostId, Known>>,
-    /// When all hosts were last pinged, and waited for.
-    complete: Mutex<Option<Instant>>,
-    refreshing: AtomicBool,
+    /// When all hosts were last pinged and waited for, and who answered.
+    complete: Mutex<Option<(Instant, Vec<Traits>)>>,
+    refreshing: Arc<AtomicBool>,
     locks: DashMap<(HostId, String), Arc<AsyncMutex<()>>>,
     targets: DashMap<(HostId, String), Vec<Target>>,
 }
 
-/// A maximum that was ordered for a set of annotations.
+/// How many shall run of a set of annotations, as was ordered.
 struct Target {
     annotations: TextMap,
     count: u32,
@@ -93,9 +98,10 @@ impl Roster {
         lock(&self.hosts).insert(host, known);
     }
 
-    /// Takes that all hosts were pinged and waited for.
-    pub fn heard_all(&self) {
-        *lock(&self.complete) = Some(Instant::now());
+    /// Takes that all hosts were pinged and waited for, and that these answered.
+    pub fn heard_all(&self, hosts: &[HostPing]) {
+        let traits = hosts.iter().map(|ping| Traits::of(ping.version.as_deref()));
+        *lock(&self.complete) = Some((Instant::now(), traits.collect()));
         lock(&self.hosts).retain(|_, known| known.seen.elapsed() < FORGET_AFTER);
     }
 
@@ -113,21 +119,30 @@ impl Roster {
         }
     }
 
-    /// The generation of every host, where all were pinged lately and any
-    /// answered.
+    /// The generation of every host that answered, where all were pinged lately
+    /// and any did.
     pub fn all(&self) -> Option<Vec<Traits>> {
-        let complete = lock(&self.complete).is_some_and(|at| at.elapsed() < COMPLETE_FOR);
-        let hosts = lock(&self.hosts);
-        (complete && !hosts.is_empty()).then(|| hosts.values().map(|known| known.traits).collect())
+        match &*lock(&self.complete) {
+            Some((at, hosts)) if at.elapsed() < COMPLETE_FOR && !hosts.is_empty() => {
+                Some(hosts.clone())
+            }
+            _ => None,
+        }
     }
 
     /// Runs `refresh` unless one is under way.
-    pub fn refresh(self: &Arc<Self>, refresh: impl Future<Output = ()> + Send + 'static) {
+    pub fn refresh(&self, refresh: impl Future<Output = ()> + Send + 'static) {
+        struct Done(Arc<AtomicBool>);
+        impl Drop for Done {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
         if !self.refreshing.swap(true, Ordering::Relaxed) {
-            let roster = self.clone();
+            let done = Done(self.refreshing.clone());
             tokio::spawn(async move {
                 refresh.await;
-                roster.refreshing.store(false, Ordering::Relaxed);
+                drop(done);
             });
         }
     }
@@ -158,7 +173,7 @@ impl Roster {
             })
     }
 
-    /// Takes that this maximum was ordered.
+    /// Takes that so many shall run of a set of annotations.
     pub fn ordered(&self, host: &HostId, image_ref: &str, annotations: &TextMap, count: u32) {
         if self.targets.len() > SWEEP_ABOVE {
             self.targets
@@ -174,29 +189,33 @@ impl Roster {
         });
     }
 
-    /// The maximum that counts: the one that was ordered a moment ago, else the
-    /// one that the inventory shows.
-    pub fn maximum(
-        &self,
-        host: &HostId,
-        image_ref: &str,
-        annotations: &TextMap,
-        shown: u32,
-    ) -> u32 {
-        let key = (host.clone(), image_ref.to_owned());
-        let Some(targets) = self.targets.get(&key) else {
-            return shown;
-        };
-        let same = |target: &&Target| target.counts() && target.annotations == *annotations;
-        targets
-            .iter()
-            .find(same)
-            .map_or(shown, |target| target.count)
-    }
-
-    /// Takes that the actor was ordered to stop: earlier targets count no more.
-    pub fn stopped(&self, host: &HostId, image_ref: &str) {
-        self.targets.remove(&(host.clone(), image_ref.to_owned()));
+    /// What an inventory will show once the host has done what it was told a
+    /// moment ago: groups with the counts that were ordered. `image_ref` is the
+    /// one asked about, beside those of the groups.
+    pub fn expected(&self, host: &HostId, image_ref: &str, shown: &[Group]) -> Vec<Group> {
+        let mut expected = shown.to_vec();
+        let mut refs: Vec<&str> = shown.iter().map(|group| group.image_ref.as_str()).collect();
+        refs.push(image_ref);
+        refs.sort_unstable();
+        refs.dedup();
+        for image_ref in refs {
+            let Some(targets) = self.targets.get(&(host.clone(), image_ref.to_owned())) else {
+                continue;
+            };
+            for target in targets.iter().filter(|target| target.counts()) {
+                let same = |group: &Group| group.annotations == target.annotations;
+                match expected.iter_mut().find(|group| same(group)) {
+                    Some(group) => group.count = target.count,
+                    None => expected.push(Group {
+                        annotations: target.annotations.clone(),
+                        count: target.count,
+                        image_ref: image_ref.to_owned(),
+                    }),
+                }
+            }
+        }
+        expected.retain(|group| group.count > 0);
+        expected
     }
 }
 
@@ -234,15 +253,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_counts_until_the_inventory_should_show_it() {
         let (roster, host) = (Roster::default(), host());
-        let (none, some) = (TextMap::new(), TextMap::from([("a".into(), "b".into())]));
-        roster.ordered(&host, "ref", &none, 3);
-        assert_eq!(roster.maximum(&host, "ref", &none, 0), 3);
-        assert_eq!(roster.maximum(&host, "ref", &some, 7), 7);
+        let group = |pairs: &[(&str, &str)], count| Group {
+            annotations: pairs
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+            count,
+            image_ref: "ref".into(),
+        };
+        let (bare, noted) = (group(&[], 1), group(&[("a", "b")], 7));
+        let expected = |shown: &[Group]| roster.expected(&host, "ref", shown);
+        roster.ordered(&host, "ref", &bare.annotations, 3);
+        assert_eq!(expected(&[]), [group(&[], 3)]);
+        assert_eq!(
+            expected(&[bare.clone(), noted.clone()]),
+            [group(&[], 3), noted.clone()]
+        );
+        roster.ordered(&host, "ref", &bare.annotations, 0);
+        assert_eq!(expected(std::slice::from_ref(&bare)), []);
         tokio::time::advance(TARGET_COUNTS_FOR).await;
-        assert_eq!(roster.maximum(&host, "ref", &none, 2), 2);
-        roster.ordered(&host, "ref", &none, 3);
-        roster.stopped(&host, "ref");
-        assert_eq!(roster.maximum(&host, "ref", &none, 0), 0);
+        assert_eq!(expected(std::slice::from_ref(&bare)), [bare]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_did_not_answer_the_last_ping_does_not_count() {
+        let (roster, host) = (Roster::default(), host());
+        roster.heard(host, &HostPing::default());
+        roster.heard_all(&[HostPing::default()]);
+        assert_eq!(roster.all().map(|all| all.len()), Some(1));
+        roster.heard_all(&[]);
+        assert_eq!(roster.all(), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,6 +302,10 @@ mod tests {
         let (rosters, lattice) = (Rosters::default(), LatticeId::parse("x").unwrap());
         let one = rosters.of(&lattice, 1);
         assert!(Arc::ptr_eq(&one, &rosters.of(&lattice, 1)));
-        assert!(!Arc::ptr_eq(&one, &rosters.of(&lattice, 2)));
+        let two = rosters.of(&lattice, 2);
+        assert!(!Arc::ptr_eq(&one, &two));
+        // A call from before does not bring the old one back.
+        rosters.of(&lattice, 1);
+        assert!(Arc::ptr_eq(&two, &rosters.of(&lattice, 2)));
     }
 }

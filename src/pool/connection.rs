@@ -164,14 +164,18 @@ impl Reported {
                 self.closed = true;
             }
             // async-nats tells the kinds of these errors by their text only.
-            Event::ClientError(error)
-                if error.to_string().to_lowercase().contains("authorization") =>
-            {
+            Event::ClientError(error) if is_rejection(&error.to_string()) => {
                 self.rejected = Some(error.to_string());
             }
             _ => {}
         }
     }
+}
+
+/// Of the kinds `Authentication` and `AuthorizationViolation`.
+fn is_rejection(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("authorization") || text.contains("authentication")
 }
 
 fn log(address: &str, event: &Event, complaints: &Complaints) {

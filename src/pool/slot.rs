@@ -58,7 +58,10 @@ impl Slot {
         let dialled = dial.await;
         if let Err(DialFailure::Aborted) = dialled {
             // The dial's own task could not say so.
-            *self.lock() = State::Idle;
+            let mut state = self.lock();
+            if matches!(*state, State::Connecting(_)) {
+                *state = State::Idle;
+            }
         }
         dialled
     }

@@ -31,18 +31,20 @@ pub const TABLE: [(&str, [&str; 7]); 17] = [
     ),
     (
         "StartActor",
-        ["yes", "yes", "yes", "yes", "yes (5)", "yes (5)", "per host"],
+        [
+            "yes", "yes", "yes (5)", "yes (5)", "yes (5)", "yes (5)", "per host",
+        ],
     ),
     (
         "ScaleActor",
         [
-            "yes (6)", "yes (6)", "yes", "yes (5)", "yes (5)", "yes (5)", "per host",
+            "yes (6)", "yes (6)", "yes (5)", "yes (5)", "yes (5)", "yes (5)", "per host",
         ],
     ),
     (
         "StopActor",
         [
-            "yes (7)", "yes", "yes", "yes (5)", "yes (5)", "yes (5)", "per host",
+            "yes (7)", "yes", "yes (5)", "yes (5)", "yes (5)", "yes (5)", "per host",
         ],
     ),
     (

@@ -51,7 +51,7 @@ impl Shared {
         let Some(actor) = state.actor(key) else {
             return;
         };
-        let revision = actor.revision;
+        let (revision, image_ref) = (actor.revision, actor.image_ref.clone());
         if self.generation.counts_maximum() {
             let same = |instance: &&mut Instance| instance.annotations == annotations;
             if let Some(instance) = actor.instances.iter_mut().find(same) {
@@ -68,6 +68,7 @@ impl Shared {
                     annotations,
                     revision,
                     max: count,
+                    image_ref,
                 });
             }
         } else {
@@ -78,6 +79,7 @@ impl Shared {
                     annotations: annotations.clone(),
                     revision,
                     max: 1,
+                    image_ref: image_ref.clone(),
                 }));
         }
     }
@@ -127,9 +129,9 @@ impl Shared {
         count: u64,
     ) {
         if let Some(actor) = state.actor(key) {
-            let other = actor.image_ref != image_ref;
             let same = |i: &Instance| i.annotations == wanted;
-            if other && actor.instances.iter().any(same) {
+            let other = actor.instances.iter().any(|i| i.image_ref != image_ref);
+            if count > 0 && other && actor.instances.iter().any(same) {
                 // Another reference: an event says that it failed.
                 return;
             }
@@ -265,6 +267,7 @@ impl Shared {
         actor.revision = artifact.revision;
         for instance in actor.instances.iter_mut().filter(|i| chosen(i)) {
             instance.revision = artifact.revision;
+            instance.image_ref = image_ref.into();
         }
         Some(accepted())
     }

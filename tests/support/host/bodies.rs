@@ -101,7 +101,7 @@ impl Shared {
                     Generation::G3b => "max_instances",
                     _ => "max_concurrent",
                 };
-                body["image_ref"] = actor.image_ref.clone().into();
+                body["image_ref"] = instance.image_ref.clone().into();
                 body[maximum] = instance.max.into();
             }
             body

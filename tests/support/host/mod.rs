@@ -109,6 +109,7 @@ pub struct Shared {
     pub state: Mutex<State>,
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
+    lag: Mutex<Duration>,
     silent: Mutex<Vec<String>>,
     /// Its control interface is gone, or it stopped.
     ended: CancellationToken,
@@ -149,6 +150,7 @@ impl SimHost {
             state: Mutex::default(),
             received: Mutex::default(),
             delay: Mutex::default(),
+            lag: Mutex::default(),
             silent: Mutex::default(),
             ended: CancellationToken::new(),
             links: Mutex::new(lattice.bucket_links()),
@@ -164,6 +166,12 @@ impl SimHost {
     /// Answers this late from now on.
     pub fn answer_after(&self, delay: Duration) {
         *self.shared.delay.lock().unwrap() = delay;
+    }
+
+    /// Acknowledges starts and scales at once from now on, and does them this
+    /// much later.
+    pub fn lag_by(&self, lag: Duration) {
+        *self.shared.lag.lock().unwrap() = lag;
     }
 
     /// Answers nothing from now on to what comes on subjects that end like this.
@@ -353,7 +361,25 @@ impl Shared {
             let Some(message) = message else {
                 return;
             };
-            let reply = self.take(&message).await;
+            let lag = *self.lag.lock().unwrap();
+            let later = [".la", ".scale"]
+                .iter()
+                .any(|end| message.subject.ends_with(end));
+            self.record(&message);
+            let reply = if later && !lag.is_zero() {
+                // As hosts do that download first: acknowledged, not done yet.
+                let (host, message) = (self.clone(), message.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(lag).await;
+                    host.take(&message).await;
+                    if host.state.lock().unwrap().ended() {
+                        host.ended.cancel();
+                    }
+                });
+                Some(bodies::accepted().to_string().into_bytes())
+            } else {
+                self.take(&message).await
+            };
             if self.state.lock().unwrap().ended() {
                 self.ended.cancel();
             }
@@ -377,13 +403,18 @@ impl Shared {
         }
     }
 
+    fn record(&self, message: &Message) {
+        let prefix = format!("wasmbus.ctl.{}.", self.lattice.id);
+        let subject = message.subject.strip_prefix(&prefix);
+        self.received.lock().unwrap().push(Received {
+            subject: subject.unwrap_or_default().to_owned(),
+            body: message.payload.to_vec(),
+        });
+    }
+
     async fn take(&self, message: &Message) -> Option<Vec<u8>> {
         let prefix = format!("wasmbus.ctl.{}.", self.lattice.id);
         let subject = message.subject.strip_prefix(&prefix)?.to_owned();
-        self.received.lock().unwrap().push(Received {
-            subject: subject.clone(),
-            body: message.payload.to_vec(),
-        });
         let parts: Vec<&str> = subject.split('.').collect();
         let body = &message.payload;
         let reply = match parts.as_slice() {

@@ -37,6 +37,7 @@ pub struct Instance {
     pub annotations: Annotations,
     pub revision: i64,
     pub max: u64,
+    pub image_ref: String,
 }
 
 pub struct Provider {
