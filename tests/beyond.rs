@@ -54,13 +54,10 @@ async fn lagging(generation: Generation) -> Operated {
     lattice
 }
 
+/// Once the host has done all that it acknowledged, so many instances run.
 async fn comes_to_run(host: &SimHost, count: usize) {
-    eventually(&format!("{count} instances"), || async {
-        (host.instances(ACTOR) == count).then_some(())
-    })
-    .await;
-    // And stays there when all that was acknowledged is done.
-    tokio::time::sleep(2 * LAG).await;
+    let caught_up = || async { host.caught_up().then_some(()) };
+    eventually("the host to catch up", caught_up).await;
     assert_eq!(host.instances(ACTOR), count);
 }
 

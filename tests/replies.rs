@@ -250,6 +250,19 @@ async fn a_silent_host_is_named_before_the_actor_gives_up() {
 }
 
 #[tokio::test]
+async fn a_host_silent_before_an_order_is_no_unknown_outcome() {
+    let lattice = Operated::one(Generation::G3b).await;
+    let host = &lattice.hosts[0];
+    lattice.get_hosts().await.unwrap();
+    host.fall_silent_on(".inv");
+    refused(
+        lattice.start_actor(&host.id, 1, &Annotations::new()).await,
+        "nothing was sent",
+    );
+    assert!(host.received_on(".scale").is_empty());
+}
+
+#[tokio::test]
 async fn a_host_that_answers_no_ping_is_not_commanded() {
     let lattice = Operated::with(&[(Generation::G2b, &[]), (Generation::G2b, &[])]).await;
     let host = &lattice.hosts[0];

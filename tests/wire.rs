@@ -152,6 +152,39 @@ async fn actors_are_stopped_as_the_fixtures_do() {
 }
 
 #[tokio::test]
+async fn some_of_a_maximum_are_stopped_by_a_scale() {
+    for generation in [G2b, G3a, G3b] {
+        let lattice = Operated::one(generation).await;
+        let host = &lattice.hosts[0].id;
+        accepted(lattice.scale_actor(host, 7, &managed()).await);
+        accepted(lattice.stop_actor(host, 2, &managed()).await);
+        let scales = lattice.hosts[0].received_on(".scale");
+        // Five are left: the fixture scales to five.
+        let mut expected = fixture(generation, "ScaleActor.request.json");
+        expected["host_id"] = host.clone().into();
+        assert_eq!(scales[1].json(), expected, "{generation:?}");
+        assert!(lattice.hosts[0].received_on(".sa").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_show_no_annotations_are_told_without_them() {
+    let lattice = Operated::one(G1a).await;
+    let (host, none) = (&lattice.hosts[0].id, Annotations::new());
+    let bare = |expected: &mut Value| {
+        expected.as_object_mut().unwrap().remove("annotations");
+    };
+    accepted(lattice.start_actor(host, 3, &none).await);
+    accepted(lattice.stop_actor(host, 2, &none).await);
+    received(G1a, &lattice, ".sa", "StopActor", bare);
+    accepted(lattice.update_actor(host, &none).await);
+    received(G1a, &lattice, ".upd", "UpdateActor", bare);
+    accepted(lattice.start_provider(host).await);
+    accepted(lattice.stop_provider(host, &none).await);
+    received(G1a, &lattice, ".sp", "StopProvider", bare);
+}
+
+#[tokio::test]
 async fn actors_are_updated_as_the_fixtures_do() {
     for generation in [G1b, G2a, G2b, G3a, G3b] {
         let lattice = Operated::one(generation).await;

@@ -360,10 +360,6 @@ impl Lattice {
         Ok(())
     }
 
-    async fn traits_for_order(&self, host: &HostId) -> Result<Traits, Error> {
-        self.traits_of(host).await.map_err(Error::before_order)
-    }
-
     fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {
         let host = self.host_called(to.host);
         let name = to.actor.map_or(to.image_ref, ActorId::as_str);

@@ -88,8 +88,8 @@ impl Lattice {
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
-    pub async fn ping(&self) -> Result<Vec<HostPing>, Error> {
-        let hosts = self.ping_within(self.deadline, STALL, |_| false).await?;
+    pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
+        let hosts = self.ping_within(deadline, STALL, |_| false).await?;
         self.roster.heard_all(&hosts);
         Ok(hosts)
     }
@@ -137,7 +137,7 @@ impl Lattice {
     /// Every host that bids in an auction.
     ///
     /// # Errors
-    /// As [`Lattice::ping`]; `Refused` where hosts answered and all of them
+    /// As [`Lattice::ping_all`]; `Refused` where hosts answered and all of them
     /// could not use the question.
     pub(super) async fn bids(
         &self,

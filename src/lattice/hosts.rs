@@ -11,6 +11,7 @@ use super::roster::Standing;
 use super::subject;
 use super::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
 use super::{Lattice, wire};
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
 
@@ -21,17 +22,21 @@ impl Lattice {
     /// Every host of the lattice.
     ///
     /// # Errors
-    /// As [`Lattice::ping`]; `Unsupported` where only 1.x hosts answer.
+    /// As [`Lattice::ping_all`]; `Unsupported` where only 1.x hosts answer.
     pub async fn hosts(&self) -> Result<Vec<HostPing>, Error> {
+        self.hosts_within(self.deadline).await
+    }
+
+    async fn hosts_within(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
         if self.roster.all().is_some() {
-            let hosts = self.ping().await?;
+            let hosts = self.ping_all(deadline).await?;
             if hosts.is_empty() {
                 self.refuse_v1().await?;
             }
             return Ok(hosts);
         }
         // Both at once: after a silence, no time would be left for the other.
-        let (hosts, newer) = tokio::try_join!(self.ping(), self.ping_v1())?;
+        let (hosts, newer) = tokio::try_join!(self.ping_all(deadline), self.ping_v1())?;
         match newer {
             Some(newer) if hosts.is_empty() => Err(self.too_new(&newer)),
             _ => Ok(hosts),
@@ -52,7 +57,7 @@ impl Lattice {
                 self.roster.refresh(async move {
                     // What it learns is in the roster; a failure shows at the
                     // next order.
-                    let _ = lattice.ping().await;
+                    let _ = lattice.ping_all(lattice.deadline).await;
                 });
                 traits
             }
@@ -68,6 +73,11 @@ impl Lattice {
             )),
             _ => Ok(traits),
         }
+    }
+
+    /// The same, before an order: a failure means that nothing was sent.
+    pub(super) async fn traits_for_order(&self, host: &HostId) -> Result<Traits, Error> {
+        self.traits_of(host).await.map_err(Error::before_order)
     }
 
     /// Pings a host. Its inventory is asked for at the same time: where nobody
@@ -116,7 +126,9 @@ impl Lattice {
         if let Some(known) = self.roster.all() {
             return Ok(known);
         }
-        let hosts = self.hosts().await?;
+        // What they are needed for needs time, too.
+        let half = self.deadline.within(self.deadline.remaining() / 2);
+        let hosts = self.hosts_within(half).await?;
         let traits = hosts.iter().map(|ping| Traits::of(ping.version.as_deref()));
         Ok(traits.collect())
     }
@@ -124,10 +136,11 @@ impl Lattice {
     /// The hosts that would run an actor.
     ///
     /// # Errors
-    /// As [`Lattice::ping`], and where hosts refused the question.
+    /// As [`Lattice::ping_all`], and where hosts refused the question.
     pub async fn auction_actor(&self, auction: &ActorAuction<'_>) -> Result<Vec<Bid>, Error> {
         let subject = subject::auction_actor(&self.id);
-        let (bids, hosts) = tokio::try_join!(self.bids(subject, auction), self.ping())?;
+        let (bids, hosts) =
+            tokio::try_join!(self.bids(subject, auction), self.ping_all(self.deadline))?;
         self.none_but_v1(&bids, &hosts).await?;
         let met = bids.into_iter().map(|bid| async {
             let meets = self.meets(&bid, &hosts, auction.constraints).await;
@@ -143,7 +156,8 @@ impl Lattice {
     /// As [`Lattice::auction_actor`].
     pub async fn auction_provider(&self, auction: &ProviderAuction<'_>) -> Result<Vec<Bid>, Error> {
         let subject = subject::auction_provider(&self.id);
-        let (bids, hosts) = tokio::try_join!(self.bids(subject, auction), self.ping())?;
+        let (bids, hosts) =
+            tokio::try_join!(self.bids(subject, auction), self.ping_all(self.deadline))?;
         self.none_but_v1(&bids, &hosts).await?;
         let free = bids.into_iter().map(|bid| async {
             let fits = self.meets(&bid, &hosts, auction.constraints).await

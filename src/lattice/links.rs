@@ -39,7 +39,7 @@ impl Lattice {
         in_bucket: impl Future<Output = Result<bool, Error>>,
         by_host: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let hosts = self.all_traits().await?;
+        let hosts = self.all_traits().await.map_err(Error::before_order)?;
         if hosts.is_empty() {
             return Err(Error::new(
                 Kind::NoResponders,

@@ -18,10 +18,10 @@ impl Lattice {
         host: &HostId,
         body: &wire::StartProvider<'_>,
     ) -> Result<(), Error> {
-        let traits = self.traits_of(host).await?;
+        let traits = self.traits_for_order(host).await?;
         // All but these acknowledge, and then do nothing.
         if traits.generation != Generation::G1b {
-            let inventory = self.inventory(host).await?;
+            let inventory = self.inventory(host).await.map_err(Error::before_order)?;
             let runs = inventory.providers.iter().any(|provider| {
                 provider.image_ref.as_deref() == Some(body.provider_ref)
                     && provider.link_name == body.link_name.as_str()
@@ -51,8 +51,8 @@ impl Lattice {
         host: &HostId,
         body: &wire::StopProvider<'_>,
     ) -> Result<(), Error> {
-        self.traits_of(host).await?;
-        let inventory = self.inventory(host).await?;
+        self.traits_for_order(host).await?;
+        let inventory = self.inventory(host).await.map_err(Error::before_order)?;
         let none = TextMap::new();
         let wanted = body.annotations.unwrap_or(&none);
         let runs = inventory.providers.iter().any(|provider| {

@@ -44,7 +44,7 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub async fn stop_host(&self, host: &HostId, seconds: Option<u64>) -> Result<(), Error> {
-        self.traits_of(host).await?;
+        self.traits_for_order(host).await?;
         let body = wire::StopHost {
             host_id: host,
             // Hosts count in milliseconds (trap T4).

@@ -13,6 +13,7 @@ pub mod lattice;
 pub mod state;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -110,6 +111,8 @@ pub struct Shared {
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
     lag: Mutex<Duration>,
+    /// What it acknowledged and has not done yet.
+    owed: AtomicUsize,
     silent: Mutex<Vec<String>>,
     /// Its control interface is gone, or it stopped.
     ended: CancellationToken,
@@ -151,6 +154,7 @@ impl SimHost {
             received: Mutex::default(),
             delay: Mutex::default(),
             lag: Mutex::default(),
+            owed: AtomicUsize::new(0),
             silent: Mutex::default(),
             ended: CancellationToken::new(),
             links: Mutex::new(lattice.bucket_links()),
@@ -172,6 +176,11 @@ impl SimHost {
     /// much later.
     pub fn lag_by(&self, lag: Duration) {
         *self.shared.lag.lock().unwrap() = lag;
+    }
+
+    /// Whether it has done all that it acknowledged.
+    pub fn caught_up(&self) -> bool {
+        self.shared.owed.load(Ordering::Relaxed) == 0
     }
 
     /// Answers nothing from now on to what comes on subjects that end like this.
@@ -369,9 +378,11 @@ impl Shared {
             let reply = if later && !lag.is_zero() {
                 // As hosts do that download first: acknowledged, not done yet.
                 let (host, message) = (self.clone(), message.clone());
+                self.owed.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
                     tokio::time::sleep(lag).await;
                     host.take(&message).await;
+                    host.owed.fetch_sub(1, Ordering::Relaxed);
                     if host.state.lock().unwrap().ended() {
                         host.ended.cancel();
                     }
