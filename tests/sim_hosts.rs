@@ -355,3 +355,45 @@ async fn what_harms_real_hosts_harms_simulated_ones() {
         assert!(host.meant_harm().is_some(), "{generation:?} {requests:?}");
     }
 }
+
+/// Every answer to a request: until none came for a while.
+async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
+    use futures::StreamExt as _;
+    let inbox = nats.new_inbox();
+    let mut replies = nats.subscribe(inbox.clone()).await.unwrap();
+    let body = body.to_owned().into();
+    nats.publish_with_reply(subject.to_owned(), inbox, body)
+        .await
+        .unwrap();
+    let mut count = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(support::provider::SHORTLY, replies.next()).await {
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn of_two_hosts_as_many_answer_as_of_two_real_ones() {
+    // The transcripts of two 0.78 and of two 0.82 hosts in one lattice (T19).
+    let link =
+        r#"{"actor_id":"M","provider_id":"V","contract_id":"a:b","link_name":"l","values":{}}"#;
+    for (generation, queued) in [(G2a, 2), (G3b, 1), (G1b, 1)] {
+        let nats = NatsServer::start();
+        let client = nats.client().await;
+        let sim = Arc::new(SimLattice::with_bucket(client.clone(), "default").await);
+        let _one = SimHost::start(&sim, generation, &[]).await;
+        let _two = SimHost::start(&sim, generation, &[]).await;
+        for (rest, body, expected) in [
+            ("ping.hosts", "", 2),
+            ("registries.put", "{}", 2),
+            ("get.claims", "", queued),
+            ("get.links", "", queued),
+            ("linkdefs.put", link, queued),
+            ("linkdefs.del", link, queued),
+        ] {
+            let subject = format!("wasmbus.ctl.default.{rest}");
+            let count = answers(&client, &subject, body).await;
+            assert_eq!(count, expected, "{generation:?} {rest}");
+        }
+    }
+}
