@@ -63,7 +63,7 @@ async fn the_hosts_order_ends_it_within_250_ms_and_calls_in_flight_are_answered(
         took >= Duration::from_millis(190),
         "calls in flight got {took:?}"
     );
-    assert!(took < Duration::from_millis(300), "{took:?}");
+    assert!(took < Duration::from_millis(250), "{took:?}");
     // The answer was sent before the acknowledgement.
     let answer = tokio::time::timeout(Duration::from_millis(200), call)
         .await
