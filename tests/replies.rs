@@ -263,6 +263,31 @@ async fn a_host_silent_before_an_order_is_no_unknown_outcome() {
 }
 
 #[tokio::test]
+async fn an_otp_host_that_cannot_tell_its_inventory_can_be_told_to_stop_things() {
+    // It answers nothing while claims of what runs are not in its cache.
+    for generation in [Generation::G1a, Generation::G1b] {
+        let lattice = Operated::one(generation).await;
+        let (host, none) = (&lattice.hosts[0], Annotations::new());
+        accepted(lattice.start_actor(&host.id, 3, &none).await);
+        accepted(lattice.start_provider(&host.id).await);
+        host.fall_silent_on(".inv");
+        accepted(lattice.stop_actor(&host.id, 2, &none).await);
+        assert_eq!(host.instances(ACTOR), 1);
+        accepted(lattice.stop_provider(&host.id, &none).await);
+        assert!(!host.runs_provider(PROVIDER, "default"));
+        // What needs to be known is still refused.
+        refused(
+            lattice.stop_provider(&host.id, &managed()).await,
+            "nothing was sent",
+        );
+        refused(
+            lattice.update_actor(&host.id, &managed()).await,
+            "nothing was sent",
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_answers_no_ping_is_not_commanded() {
     let lattice = Operated::with(&[(Generation::G2b, &[]), (Generation::G2b, &[])]).await;
     let host = &lattice.hosts[0];

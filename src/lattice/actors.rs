@@ -124,7 +124,26 @@ impl Lattice {
             actor: Some(actor),
             image_ref: "",
         };
-        let groups = self.groups(&to).await?;
+        let groups = if traits.generation.is_otp() {
+            match self.inventory_if_told(host, &traits).await? {
+                Some(inventory) => {
+                    plan::groups(&traits, &inventory, |key, _| key == actor.as_str())
+                }
+                None if annotations.is_empty() => {
+                    let so_many = Order::Stop {
+                        annotations: TextMap::new(),
+                        count: Some(count),
+                    };
+                    return self.carry_out(&to, Vec::new(), Ok(vec![so_many])).await;
+                }
+                None => {
+                    let why = "it does not tell what runs".to_owned();
+                    return Err(self.refusal(&to, Refusal::Cannot(why)));
+                }
+            }
+        } else {
+            self.groups(&to).await?
+        };
         let image_ref = groups
             .first()
             .map(|group| group.image_ref.clone())

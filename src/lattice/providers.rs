@@ -21,8 +21,8 @@ impl Lattice {
         let traits = self.traits_for_order(host).await?;
         // All but these acknowledge, and then do nothing.
         if traits.generation != Generation::G1b {
-            let inventory = self.inventory(host).await.map_err(Error::before_order)?;
-            let runs = inventory.providers.iter().any(|provider| {
+            let inventory = self.inventory_if_told(host, &traits).await?;
+            let runs = inventory.iter().flat_map(|i| &i.providers).any(|provider| {
                 provider.image_ref.as_deref() == Some(body.provider_ref)
                     && provider.link_name == body.link_name.as_str()
             });
@@ -51,17 +51,18 @@ impl Lattice {
         host: &HostId,
         body: &wire::StopProvider<'_>,
     ) -> Result<(), Error> {
-        self.traits_for_order(host).await?;
-        let inventory = self.inventory(host).await.map_err(Error::before_order)?;
+        let traits = self.traits_for_order(host).await?;
+        let inventory = self.inventory_if_told(host, &traits).await?;
         let none = TextMap::new();
         let wanted = body.annotations.unwrap_or(&none);
-        let runs = inventory.providers.iter().any(|provider| {
+        let untold = inventory.is_none() && wanted.is_empty();
+        let runs = inventory.iter().flat_map(|i| &i.providers).any(|provider| {
             let annotations = provider.annotations.as_ref().unwrap_or(&none);
             provider.id == body.provider_ref.as_str()
                 && provider.link_name == body.link_name.as_str()
                 && contains(annotations, wanted)
         });
-        if !runs {
+        if !runs && !untold {
             return Err(Error::new(
                 Kind::Refused,
                 format!(

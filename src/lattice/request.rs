@@ -12,6 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::Lattice;
+use super::generation::Traits;
 use super::subject::{self, Verb};
 use super::wire::{self, Ack};
 use crate::deadline::Deadline;
@@ -35,7 +36,8 @@ impl Lattice {
     ) -> Result<(), Error> {
         let who = self.host_called(host);
         let subject = subject::command(&self.id, host, verb);
-        let reply = self.ask_host(host, &who, subject, json(body)?).await?;
+        let reply = self.ask_host(host, &who, subject, json(body)?, self.deadline);
+        let reply = reply.await?;
         acknowledged(&who, &reply)
     }
 
@@ -58,10 +60,41 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub async fn inventory(&self, host: &HostId) -> Result<wire::Inventory, Error> {
+        self.inventory_within(host, self.deadline).await
+    }
+
+    async fn inventory_within(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<wire::Inventory, Error> {
         let who = self.host_called(host);
         let subject = subject::inventory(&self.id, host);
-        let reply = self.ask_host(host, &who, subject, Bytes::new()).await?;
-        answer(&who, &reply).map(wire::Inventory::without_repetitions)
+        let reply = self.ask_host(host, &who, subject, Bytes::new(), deadline);
+        answer(&who, &reply.await?).map(wire::Inventory::without_repetitions)
+    }
+
+    /// The inventory before an order that can do without it on OTP hosts: those
+    /// answer nothing while claims of what runs are missing from their cache,
+    /// and must be told to stop things all the same. `None` where one did not
+    /// answer.
+    ///
+    /// # Errors
+    /// As every request, see the module; nothing was sent.
+    pub(super) async fn inventory_if_told(
+        &self,
+        host: &HostId,
+        traits: &Traits,
+    ) -> Result<Option<wire::Inventory>, Error> {
+        let deadline = match traits.generation.is_otp() {
+            true => self.deadline.within(self.deadline.remaining() / 3),
+            false => self.deadline,
+        };
+        match self.inventory_within(host, deadline).await {
+            Ok(inventory) => Ok(Some(inventory)),
+            Err(error) if traits.generation.is_otp() && error.kind() == Kind::Timeout => Ok(None),
+            Err(error) => Err(error.before_order()),
+        }
     }
 
     /// Asks the hosts for all claims; one of them answers.
@@ -128,8 +161,9 @@ impl Lattice {
         who: &str,
         subject: Subject,
         body: Bytes,
+        deadline: Deadline,
     ) -> Result<Bytes, Error> {
-        let reply = self.ask(who, subject, body, self.deadline).await;
+        let reply = self.ask(who, subject, body, deadline).await;
         if let Err(error) = &reply
             && error.kind() == Kind::NoResponders
         {
