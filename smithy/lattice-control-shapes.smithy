@@ -183,8 +183,8 @@ structure ActorDescription {
     imageRef: String,
     /// Name in its claims, if any
     name: String,
-    /// Its instances. Hosts from 0.79.1 on list one entry per set of
-    /// annotations, not one per instance.
+    /// Its instances. Hosts from 0.79.1 on keep a maximum for each set of
+    /// annotations; it is listed as that many.
     @required
     instances: ActorInstances
 }
