@@ -42,19 +42,18 @@ impl Lattice {
             return self.carry_out(&to, Vec::new(), orders).await;
         }
         // Other orders name the actor by its key, which only what runs tells.
-        let key = self.key_of(host, image_ref).await?;
+        let key = key_of(&self.shown(host).await?, image_ref);
         let _turn = match &key {
             Some(key) => Some(self.roster.turn(host, key, self.deadline).await?),
             None => None,
         };
         let _start = self.roster.turn(host, image_ref, self.deadline).await?;
-        let key = self.key_of(host, image_ref).await?;
-        let shown = self
-            .groups_shown(&to, |id, reference| match &key {
-                Some(key) => id == key,
-                None => reference == image_ref,
-            })
-            .await?;
+        let inventory = self.shown(host).await?;
+        let key = key_of(&inventory, image_ref);
+        let shown = plan::groups(&traits, &inventory, |id, reference| match &key {
+            Some(key) => id == key,
+            None => reference == image_ref,
+        });
         // Adding harms no host, so what lags is not waited for.
         let groups = self.roster.expected(host, image_ref, &shown);
         let orders = plan::start(&traits, &groups, annotations, count, image_ref);
@@ -91,7 +90,7 @@ impl Lattice {
             .await?;
         let _start = self.roster.turn(host, image_ref, self.deadline).await?;
         // These hosts go by the reference alone.
-        if let Some(other) = self.key_of(host, image_ref).await?
+        if let Some(other) = key_of(&self.shown(host).await?, image_ref)
             && other != actor.as_str()
         {
             let why = format!("{image_ref} runs there as actor {other}");
@@ -175,34 +174,15 @@ impl Lattice {
             actor: Some(actor),
             image_ref: new_image_ref,
         };
-        let groups = self
-            .groups_shown(&to, |key, _| key == actor.as_str())
-            .await?;
+        let inventory = self.shown(host).await?;
+        let groups = plan::groups(&traits, &inventory, |key, _| key == actor.as_str());
         let orders = plan::update(&traits, &groups, annotations);
         self.carry_out(&to, groups, orders).await
     }
 
-    /// The key of the actor that runs from an image reference.
-    async fn key_of(&self, host: &HostId, image_ref: &str) -> Result<Option<String>, Error> {
-        let inventory = self.inventory(host).await.map_err(Error::before_order)?;
-        let from = |actor: &&wire::Actor| {
-            let mut refs = actor.instances.iter().map(|i| i.image_ref.as_deref());
-            actor.image_ref.as_deref() == Some(image_ref) || refs.any(|r| r == Some(image_ref))
-        };
-        Ok(inventory
-            .actors
-            .iter()
-            .find(from)
-            .map(|actor| actor.id.clone()))
-    }
-
-    async fn groups_shown(
-        &self,
-        to: &Addressee<'_>,
-        is: impl Fn(&str, &str) -> bool,
-    ) -> Result<Vec<Group>, Error> {
-        let inventory = self.inventory(to.host).await.map_err(Error::before_order)?;
-        Ok(plan::groups(&to.traits, &inventory, is))
+    /// What a host shows, for what it is told next.
+    async fn shown(&self, host: &HostId) -> Result<wire::Inventory, Error> {
+        self.inventory(host).await.map_err(Error::before_order)
     }
 
     /// What runs of the actor, with what was ordered a moment ago.
@@ -216,7 +196,8 @@ impl Lattice {
     async fn groups(&self, to: &Addressee<'_>) -> Result<Vec<Group>, Error> {
         let key = to.key()?;
         loop {
-            let shown = self.groups_shown(to, |id, _| id == key.as_str()).await?;
+            let inventory = self.shown(to.host).await?;
+            let shown = plan::groups(&to.traits, &inventory, |id, _| id == key.as_str());
             let expected = self.roster.expected(to.host, to.image_ref, &shown);
             if to.traits.generation != Generation::G2a || same(&shown, &expected) {
                 return Ok(expected);
@@ -356,10 +337,8 @@ impl Lattice {
             let told = self.stop_matching(to, annotations, Some(reach)).await;
             told.map_err(|error| if left == count { error } else { part(error) })?;
             let key = to.key()?.as_str();
-            let shown = self
-                .groups_shown(to, |id, _| id == key)
-                .await
-                .map_err(part)?;
+            let inventory = self.shown(to.host).await.map_err(part)?;
+            let shown = plan::groups(&to.traits, &inventory, |id, _| id == key);
             let all: u32 = shown.iter().map(|group| group.count).sum();
             let running: u32 = shown
                 .iter()
@@ -417,6 +396,16 @@ impl Addressee<'_> {
 
 fn some(annotations: &TextMap) -> Option<&TextMap> {
     (!annotations.is_empty()).then_some(annotations)
+}
+
+/// The key of the actor that runs from an image reference.
+fn key_of(inventory: &wire::Inventory, image_ref: &str) -> Option<String> {
+    let from = |actor: &&wire::Actor| {
+        let mut refs = actor.instances.iter().map(|i| i.image_ref.as_deref());
+        actor.image_ref.as_deref() == Some(image_ref) || refs.any(|r| r == Some(image_ref))
+    };
+    let actor = inventory.actors.iter().find(from)?;
+    Some(actor.id.clone())
 }
 
 /// Whether two lists hold the same groups.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::wire::HostPing;
+
 /// The generations that differ for a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
@@ -96,6 +98,12 @@ pub struct Traits {
     /// The generation.
     pub generation: Generation,
     version: Option<Version>,
+}
+
+impl From<&HostPing> for Traits {
+    fn from(ping: &HostPing) -> Self {
+        Self::of(ping.version.as_deref())
+    }
 }
 
 impl Traits {

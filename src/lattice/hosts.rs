@@ -98,7 +98,7 @@ impl Lattice {
             hosts = ping => {
                 let found = hosts?.into_iter().find(|ping| ping.id == host.as_str());
                 if let Some(ping) = found {
-                    return Ok(Traits::of(ping.version.as_deref()));
+                    return Ok(Traits::from(&ping));
                 }
                 // Both were asked at once: what there is to say of it is here.
                 timeout(ABSENCE_TOLD_WITHIN, &mut absent).await.ok()
@@ -129,7 +129,7 @@ impl Lattice {
         // What they are needed for needs time, too.
         let half = self.deadline.within(self.deadline.remaining() / 2);
         let hosts = self.hosts_within(half).await?;
-        let traits = hosts.iter().map(|ping| Traits::of(ping.version.as_deref()));
+        let traits = hosts.iter().map(Traits::from);
         Ok(traits.collect())
     }
 
@@ -183,7 +183,7 @@ impl Lattice {
         let looks = hosts
             .iter()
             .find(|ping| ping.id == bid.host_id)
-            .is_some_and(|ping| Traits::of(ping.version.as_deref()).generation == Generation::G1b);
+            .is_some_and(|ping| Traits::from(ping).generation == Generation::G1b);
         if looks {
             return false;
         }
@@ -232,7 +232,7 @@ impl Lattice {
             return true;
         }
         if let Some(ping) = hosts.iter().find(|ping| ping.id == bid.host_id) {
-            let otp = Traits::of(ping.version.as_deref()).generation.is_otp();
+            let otp = Traits::from(ping).generation.is_otp();
             let labels = ping.labels.as_ref();
             return otp || labels.is_some_and(|labels| contains(labels, constraints));
         }

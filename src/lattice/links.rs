@@ -9,7 +9,7 @@
 use std::future::Future;
 
 use super::Lattice;
-use super::generation::Generation;
+use super::generation::{Generation, Traits};
 use super::wire::{Link, LinkKey};
 use crate::error::{Error, Kind};
 
@@ -50,8 +50,7 @@ impl Lattice {
             ));
         }
         let written = in_bucket.await?;
-        let without_bucket =
-            |traits: &super::generation::Traits| traits.generation == Generation::G1a;
+        let without_bucket = |traits: &Traits| traits.generation == Generation::G1a;
         if written && !hosts.iter().any(without_bucket) {
             return Ok(());
         }

@@ -92,7 +92,7 @@ impl Roster {
     /// Takes what a host said of itself.
     pub fn heard(&self, host: HostId, ping: &HostPing) {
         let known = Known {
-            traits: Traits::of(ping.version.as_deref()),
+            traits: Traits::from(ping),
             seen: Instant::now(),
         };
         lock(&self.hosts).insert(host, known);
@@ -100,7 +100,7 @@ impl Roster {
 
     /// Takes that all hosts were pinged and waited for, and that these answered.
     pub fn heard_all(&self, hosts: &[HostPing]) {
-        let traits = hosts.iter().map(|ping| Traits::of(ping.version.as_deref()));
+        let traits = hosts.iter().map(Traits::from);
         *lock(&self.complete) = Some((Instant::now(), traits.collect()));
         lock(&self.hosts).retain(|_, known| known.seen.elapsed() < FORGET_AFTER);
     }
