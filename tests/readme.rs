@@ -1,8 +1,8 @@
 //! What README.md says is so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_controller::settings::{LinkSettings, OPERATIONS, ProviderSettings};
+use lattice_controller::settings::{LinkSettings, OPERATIONS, ProviderSettings, TimeLimits};
 
 fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
@@ -65,12 +65,31 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ProviderSettings::parse(Some(&json)).unwrap();
     }
     let defaults = ProviderSettings::default();
-    let shown: Vec<String> = rows_of("Settings of the provider")
-        .into_iter()
-        .map(|row| row[2].trim_matches('`').to_owned())
-        .collect();
-    let url = defaults.default_lattice_url.expose_secret().to_owned();
-    assert_eq!(shown, [url, defaults.max_calls.to_string()]);
+    let none = TimeLimits::default();
+    assert_eq!(defaults.limits, none);
+    let limits = none.with_link(&none);
+    assert_eq!((limits.request, limits.gather), (None, None));
+    let expected = [
+        ("call_budget_ms", "the host's".to_owned()),
+        (
+            "default_lattice_url",
+            defaults.default_lattice_url.expose_secret().to_owned(),
+        ),
+        ("gather_limit_ms", "the call's".to_owned()),
+        ("grace_ms", limits.grace.as_millis().to_string()),
+        ("max_calls", defaults.max_calls.to_string()),
+        ("request_limit_ms", "the call's".to_owned()),
+        ("stall_ms", limits.stall.as_millis().to_string()),
+    ];
+    let expected = expected.map(|(key, default)| (key.to_owned(), default));
+    let shown = rows_of("Settings of the provider");
+    let shown = shown.iter().map(|row| {
+        (
+            names(&row[0])[0].clone(),
+            row[2].trim_matches('`').to_owned(),
+        )
+    });
+    assert_eq!(shown.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
     for row in rows_of("Settings of a link") {
         let value = row[3].trim_matches('`').to_owned();
         LinkSettings::parse(&[(names(&row[0])[0].clone(), value)].into()).unwrap();

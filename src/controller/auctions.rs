@@ -23,9 +23,9 @@ pub(super) async fn for_actor(
     let bids = lattice.auction_actor(&auction).await?;
     Ok(bids
         .into_iter()
-        .map(|bid| ActorAuctionAck {
+        .map(|host| ActorAuctionAck {
             actor_ref: arg.actor_ref.clone(),
-            host_id: bid.host_id,
+            host_id: host.to_string(),
         })
         .collect())
 }
@@ -46,10 +46,10 @@ pub(super) async fn for_provider(
     let bids = lattice.auction_provider(&auction).await?;
     Ok(bids
         .into_iter()
-        .map(|bid| ProviderAuctionAck {
+        .map(|host| ProviderAuctionAck {
             provider_ref: arg.provider_ref.clone(),
             link_name: arg.link_name.clone(),
-            host_id: bid.host_id,
+            host_id: host.to_string(),
         })
         .collect())
 }

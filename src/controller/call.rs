@@ -12,7 +12,6 @@ use super::Controller;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::name::LatticeId;
-use crate::pool::Lease;
 use crate::wasmbus;
 
 /// A call that is being carried out.
@@ -67,19 +66,11 @@ impl<'a> Call<'a> {
     /// `UnknownLattice`, `CredentialsRejected`, `NotConnected`.
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
-        let Lease {
-            connection,
-            js_domain,
-            binding,
-        } = self.controller.pool.lease(&id, deadline).await?;
-        let roster = self.controller.rosters.of(&id, binding);
-        Ok(Lattice {
-            roster,
-            id,
-            connection,
-            js_domain,
-            deadline,
-        })
+        let lease = self.controller.pool.lease(&id, deadline).await?;
+        let limits = self.controller.settings()?.limits;
+        let limits = limits.with_link(&self.incoming.link.limits);
+        let rosters = &self.controller.rosters;
+        Ok(Lattice::new(id, lease, rosters, deadline, limits))
     }
 
     /// That the arguments have this member. Numbers that are missing decode as

@@ -12,6 +12,8 @@ mod links;
 mod providers;
 mod service;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
@@ -137,6 +139,10 @@ impl Handler for Controller {
         self.settings
             .as_ref()
             .map_or(1, |settings| settings.max_calls)
+    }
+
+    fn call_budget(&self) -> Option<Duration> {
+        self.settings.as_ref().ok()?.limits.call_budget
     }
 
     fn health(&self) -> Result<(), String> {

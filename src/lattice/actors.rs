@@ -44,10 +44,14 @@ impl Lattice {
         // Other orders name the actor by its key, which only what runs tells.
         let key = key_of(&self.shown(host).await?, image_ref);
         let _turn = match &key {
-            Some(key) => Some(self.roster.turn(host, key, self.deadline).await?),
+            Some(key) => Some(self.roster.orders.turn(host, key, self.deadline).await?),
             None => None,
         };
-        let _start = self.roster.turn(host, image_ref, self.deadline).await?;
+        let _start = self
+            .roster
+            .orders
+            .turn(host, image_ref, self.deadline)
+            .await?;
         let inventory = self.shown(host).await?;
         let key = key_of(&inventory, image_ref);
         let shown = plan::groups(&traits, &inventory, |id, reference| match &key {
@@ -55,7 +59,7 @@ impl Lattice {
             None => reference == image_ref,
         });
         // Adding harms no host, so what lags is not waited for.
-        let groups = self.roster.expected(host, image_ref, &shown);
+        let groups = self.roster.orders.expected(host, image_ref, &shown);
         let orders = plan::start(&traits, &groups, annotations, count, image_ref);
         self.carry_out(&to, groups, orders).await
     }
@@ -86,9 +90,14 @@ impl Lattice {
         // Always the key first: starts of what does not run yet know no key.
         let _turn = self
             .roster
+            .orders
             .turn(host, actor.as_str(), self.deadline)
             .await?;
-        let _start = self.roster.turn(host, image_ref, self.deadline).await?;
+        let _start = self
+            .roster
+            .orders
+            .turn(host, image_ref, self.deadline)
+            .await?;
         // These hosts go by the reference alone.
         if let Some(other) = key_of(&self.shown(host).await?, image_ref)
             && other != actor.as_str()
@@ -115,6 +124,7 @@ impl Lattice {
         let traits = self.traits_for_order(host).await?;
         let _turn = self
             .roster
+            .orders
             .turn(host, actor.as_str(), self.deadline)
             .await?;
         let mut to = Addressee {
@@ -166,6 +176,7 @@ impl Lattice {
         let traits = self.traits_for_order(host).await?;
         let _turn = self
             .roster
+            .orders
             .turn(host, actor.as_str(), self.deadline)
             .await?;
         let to = Addressee {
@@ -198,7 +209,7 @@ impl Lattice {
         loop {
             let inventory = self.shown(to.host).await?;
             let shown = plan::groups(&to.traits, &inventory, |id, _| id == key.as_str());
-            let expected = self.roster.expected(to.host, to.image_ref, &shown);
+            let expected = self.roster.orders.expected(to.host, to.image_ref, &shown);
             if to.traits.generation != Generation::G2a || same(&shown, &expected) {
                 return Ok(expected);
             }
@@ -230,6 +241,7 @@ impl Lattice {
             if !to.traits.generation.is_otp() && told.as_ref().err().is_none_or(unknown) {
                 for (annotations, count) in plan::effect(&to.traits, &groups, order) {
                     self.roster
+                        .orders
                         .ordered(to.host, to.image_ref, &annotations, count);
                 }
             }

@@ -1,52 +1,34 @@
-//! One question to every host of a lattice, an answer from each.
+//! When a gather is over, and which of its answers count.
 //!
-//! The first answer may take as long as the call has; after it, a gather ends
-//! when no further answer came for a while (the stall). An answer that cannot
-//! be read costs that answer only.
+//! A gather is one question to every host and an answer from each (NATS calls
+//! it request-many, ADR-47). It is over when it is complete: when every host
+//! that is known to be there has answered, and newcomers had a moment to; where
+//! not all are known, when answers have stalled; and at the deadline, whatever
+//! comes. The first answer may take until the deadline. Only answers that count
+//! move the clock: what cannot be read, refuses, or was said before changes
+//! nothing but a number in the log.
+//!
+//! Nothing here knows a socket: messages come from any stream.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use async_nats::{StatusCode, Subject};
-use bytes::Bytes;
-use futures::StreamExt as _;
-use serde::Serialize;
+use async_nats::{Message, StatusCode};
+use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep_until};
 
-use super::request::json;
 use super::wire::{self, Bid, HostPing, V1Ping};
-use super::{Lattice, subject};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
 use crate::name::HostId;
 
-/// How long a gather waits for one more answer.
-const STALL: Duration = Duration::from_millis(300);
-/// How long 1.x hosts are asked for where no other host answered.
-const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
-/// Most answers and bytes that one gather keeps.
+/// Most messages and bytes that one gather takes.
 const MAX_REPLIES: usize = 10_000;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Why a gather ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// Nobody listens.
-    NoResponders,
-    /// The answer that was waited for came.
-    Found,
-    /// No further answer came for a while.
-    Stall,
-    /// The call's time was over.
-    Deadline,
-    /// More came than one gather keeps.
-    Limit,
-}
-
 /// An answer that says which host it is from.
-trait FromHost: DeserializeOwned {
+pub trait FromHost: DeserializeOwned {
+    /// Public key of the host, as it says.
     fn host(&self) -> &str;
 }
 
@@ -68,192 +50,267 @@ impl FromHost for V1Ping {
     }
 }
 
-/// How long a gather may take.
-struct Limits {
-    deadline: Deadline,
-    /// The wait for one more answer.
-    stall: Duration,
+/// What a host said.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// Who.
+    pub host: HostId,
+    /// How long after the question.
+    pub after: Duration,
+    /// What.
+    pub said: T,
 }
 
-struct Gathered<T> {
-    items: Vec<T>,
-    ended: Ended,
-    refusals: Vec<String>,
-    invalid: usize,
+/// The answers that count, one for each host, and how many did not.
+#[derive(Debug)]
+pub struct Harvest<T> {
+    /// In the order in which they came.
+    pub answers: Vec<Answer<T>>,
+    hosts: HashSet<HostId>,
+    /// Failed acknowledgements.
+    pub refusals: usize,
+    /// The words of the first of them.
+    pub first_refusal: Option<String>,
+    /// What is no answer at all.
+    pub unreadable: usize,
+    /// Further answers of hosts that had answered: OTP hosts may answer once for
+    /// each virtual host, and a cluster may deliver twice.
+    pub duplicates: usize,
 }
 
-impl Lattice {
-    /// Every host that answers, in the order of their answers. The roster
-    /// learns from them.
-    ///
-    /// # Errors
-    /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
-    pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
-        let hosts = self.ping_within(deadline, STALL, |_| false).await?;
-        self.roster.heard_all(&hosts);
-        Ok(hosts)
-    }
-
-    /// The same until one host answered, however late others do; every answer
-    /// that came.
-    pub(super) async fn ping_for(
-        &self,
-        host: &HostId,
-        deadline: Deadline,
-    ) -> Result<Vec<HostPing>, Error> {
-        let id = host.as_str();
-        self.ping_within(deadline, deadline.remaining(), |ping| ping.id == id)
-            .await
-    }
-
-    async fn ping_within(
-        &self,
-        deadline: Deadline,
-        stall: Duration,
-        found: impl Fn(&HostPing) -> bool,
-    ) -> Result<Vec<HostPing>, Error> {
-        let limits = Limits { deadline, stall };
-        let subject = subject::ping(&self.id);
-        let gathered = self.gather(subject, Bytes::new(), limits, found).await?;
-        for ping in &gathered.items {
-            if let Ok(host) = HostId::parse(&ping.id) {
-                self.roster.heard(host, ping);
-            }
-        }
-        Ok(gathered.items)
-    }
-
-    /// The first 1.x host that answers.
-    pub(super) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
-        let subject = subject::ping_v1(&self.id);
-        let limits = Limits {
-            deadline: self.deadline.within(V1_ANSWERS_WITHIN),
-            stall: STALL,
-        };
-        let gathered = self.gather(subject, Bytes::new(), limits, |_: &V1Ping| true);
-        Ok(gathered.await?.items.pop().map(|ping| ping.response))
-    }
-
-    /// Every host that bids in an auction.
-    ///
-    /// # Errors
-    /// As [`Lattice::ping_all`]; `Refused` where hosts answered and all of them
-    /// could not use the question.
-    pub(super) async fn bids(
-        &self,
-        subject: Subject,
-        auction: &impl Serialize,
-    ) -> Result<Vec<Bid>, Error> {
-        let body = json(auction)?;
-        let limits = Limits {
-            deadline: self.deadline,
-            stall: STALL,
-        };
-        let gathered = self.gather::<Bid>(subject, body, limits, |_| false).await?;
-        match gathered.refusals.first() {
-            Some(words) if gathered.items.is_empty() => Err(Error::new(
-                Kind::Refused,
-                format!("the hosts of {} refused: {words}", self.called()),
-            )),
-            _ => Ok(gathered.items),
+impl<T> Default for Harvest<T> {
+    fn default() -> Self {
+        Self {
+            answers: Vec::new(),
+            hosts: HashSet::new(),
+            refusals: 0,
+            first_refusal: None,
+            unreadable: 0,
+            duplicates: 0,
         }
     }
+}
 
-    async fn gather<T: FromHost>(
-        &self,
-        subject: Subject,
-        body: Bytes,
-        limits: Limits,
-        found: impl Fn(&T) -> bool,
-    ) -> Result<Gathered<T>, Error> {
-        let Limits { deadline, stall } = limits;
-        let started = Instant::now();
-        let lost = self.connection.lost_from_now(&self.id)?;
-        let client = self.connection.client();
-        let inbox = client.new_inbox();
-        // The subscription ends when this value is dropped, on every path.
-        let mut replies = client.subscribe(inbox.clone()).await.map_err(closed)?;
-        let sent = client.publish_with_reply(subject.clone(), inbox, body);
-        sent.await.map_err(closed)?;
-
-        tokio::pin!(lost);
-        let mut seen = HashSet::new();
-        let mut bytes = 0;
-        let mut gathered = Gathered {
-            items: Vec::new(),
-            ended: Ended::Deadline,
-            refusals: Vec::new(),
-            invalid: 0,
-        };
-        let mut until = deadline.at();
-        loop {
-            let message = tokio::select! {
-                biased;
-                message = replies.next() => message.ok_or_else(|| closed("no more replies"))?,
-                () = &mut lost => return Err(closed("it broke while hosts were answering")),
-                () = tokio::time::sleep_until(until) => {
-                    if until < deadline.at() {
-                        gathered.ended = Ended::Stall;
-                    }
-                    break;
+impl<T: FromHost> Harvest<T> {
+    /// Takes a reply; whether it counts.
+    pub fn take(&mut self, payload: &[u8], after: Duration) -> bool {
+        let read = wire::parse::<T>(payload).ok();
+        let from = |said: T| Some((HostId::parse(said.host()).ok()?, said));
+        let Some((host, said)) = read.and_then(from) else {
+            // A refusal decodes as an answer without a host (trap T5).
+            match wire::refusal(payload) {
+                Some(words) => {
+                    self.refusals += 1;
+                    self.first_refusal.get_or_insert(words);
                 }
-            };
-            if message.status == Some(StatusCode::NO_RESPONDERS) {
-                gathered.ended = Ended::NoResponders;
-                break;
+                None => self.unreadable += 1,
             }
-            bytes += message.payload.len();
-            match wire::parse::<T>(&message.payload) {
-                Ok(item) if HostId::parse(item.host()).is_ok() => {
-                    let wanted = found(&item);
-                    if seen.insert(item.host().to_owned()) {
-                        gathered.items.push(item);
-                    }
-                    if wanted {
-                        gathered.ended = Ended::Found;
-                        break;
-                    }
+            return false;
+        };
+        if !self.hosts.insert(host.clone()) {
+            self.duplicates += 1;
+            return false;
+        }
+        self.answers.push(Answer { host, after, said });
+        true
+    }
+}
+
+impl<T> Harvest<T> {
+    /// Whether this host gave an answer that counts.
+    pub fn has(&self, host: &HostId) -> bool {
+        self.hosts.contains(host)
+    }
+}
+
+/// Hosts that will answer, each with how long after the question at most.
+pub type Expected = HashMap<HostId, Duration>;
+
+/// What a gather is after.
+#[derive(Clone, Debug)]
+pub enum Enough {
+    /// An answer of every host.
+    All,
+    /// Any answer.
+    First,
+    /// The answer of this host, and what came before it.
+    Host(HostId),
+}
+
+/// When a gather is over.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// At this moment, whatever comes.
+    pub deadline: Deadline,
+    /// After the last answer, while hosts are missing or not all are known.
+    pub stall: Duration,
+    /// After the last answer, once every expected host gave one.
+    pub grace: Duration,
+    /// The hosts that are known to be there; `None` where others may be.
+    pub expected: Option<Expected>,
+    /// What is waited for.
+    pub enough: Enough,
+}
+
+/// Why a gather ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nobody listens.
+    NoResponders,
+    /// What was waited for came.
+    Found,
+    /// Every expected host answered, and newcomers had a moment.
+    Complete,
+    /// No further answer came for a while.
+    Stall,
+    /// The time was over.
+    Deadline,
+    /// More came than one gather takes.
+    Limit,
+}
+
+/// What a gather brought.
+#[derive(Debug)]
+pub struct Gathered<T> {
+    /// The answers.
+    pub harvest: Harvest<T>,
+    /// Why it ended.
+    pub ended: Ended,
+    /// Expected hosts that did not answer, with how long they were expected to
+    /// take at most.
+    pub silent: Expected,
+    /// When the question was asked.
+    pub asked: Instant,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A gather under way.
+struct Gather<T> {
+    terms: Terms,
+    asked: Instant,
+    harvest: Harvest<T>,
+    /// Expected hosts that have not answered.
+    silent: Expected,
+    /// When the last answer that counts came.
+    last: Option<Instant>,
+    replies: usize,
+    bytes: usize,
+}
+
+/// Gathers the answers to a question that is asked now. `aside` sees every reply
+/// first, with the time since then, and says whether it kept it: replies to
+/// another question on the same stream.
+///
+/// `None` where the stream ended. Cut off, it leaves nothing behind.
+pub async fn gather<T: FromHost>(
+    replies: &mut (impl Stream<Item = Message> + Unpin),
+    terms: Terms,
+    mut aside: impl FnMut(&Message, Duration) -> bool,
+) -> Option<Gathered<T>> {
+    let mut gather = Gather::new(terms);
+    let ended = loop {
+        tokio::select! {
+            // What is here already came in time, also where we come late.
+            biased;
+            reply = replies.next() => {
+                let reply = reply?;
+                if let Some(ended) = gather.counted(&reply) {
+                    break ended;
                 }
-                // A refusal decodes as an answer without a host (trap T5).
-                _ => match wire::refusal(&message.payload) {
-                    Some(words) => gathered.refusals.push(words),
-                    None => gathered.invalid += 1,
-                },
+                if !aside(&reply, gather.asked.elapsed())
+                    && let Some(ended) = gather.take(&reply)
+                {
+                    break ended;
+                }
             }
-            if seen.len() >= MAX_REPLIES || bytes > MAX_BYTES {
-                gathered.ended = Ended::Limit;
-                break;
-            }
-            until = deadline.within(stall).at();
+            () = sleep_until(gather.until()) => break gather.expired(),
         }
-        self.log(&subject, &gathered, started);
-        Ok(gathered)
+    };
+    Some(Gathered {
+        ended,
+        took: gather.asked.elapsed(),
+        harvest: gather.harvest,
+        silent: gather.silent,
+        asked: gather.asked,
+    })
+}
+
+impl<T: FromHost> Gather<T> {
+    fn new(terms: Terms) -> Self {
+        Self {
+            asked: Instant::now(),
+            harvest: Harvest::default(),
+            silent: terms.expected.clone().unwrap_or_default(),
+            last: None,
+            replies: 0,
+            bytes: 0,
+            terms,
+        }
     }
 
-    fn log<T>(&self, subject: &Subject, gathered: &Gathered<T>, started: Instant) {
-        debug!(
-            %subject,
-            ended = ?gathered.ended,
-            hosts = gathered.items.len(),
-            ms = started.elapsed().as_millis() as u64,
-            "gather ended"
-        );
-        if gathered.invalid > 0 || !gathered.refusals.is_empty() || gathered.ended == Ended::Limit {
-            warn!(
-                %subject,
-                ended = ?gathered.ended,
-                unreadable = gathered.invalid,
-                refusals = gathered.refusals.len(),
-                first_refusal = gathered.refusals.first().map(String::as_str),
-                "answers were left out of a gather"
-            );
+    /// Counts a reply of any kind: a flood of them is an end, too.
+    fn counted(&mut self, reply: &Message) -> Option<Ended> {
+        self.replies += 1;
+        self.bytes += reply.payload.len();
+        if self.replies > MAX_REPLIES || self.bytes > MAX_BYTES {
+            Some(Ended::Limit)
+        } else if Instant::now() > self.terms.deadline.at() {
+            Some(Ended::Deadline)
+        } else {
+            None
+        }
+    }
+
+    fn take(&mut self, reply: &Message) -> Option<Ended> {
+        // An answer of the server: the payload is empty.
+        if reply.status == Some(StatusCode::NO_RESPONDERS) {
+            return Some(Ended::NoResponders);
+        }
+        let after = self.asked.elapsed();
+        if !self.harvest.take(&reply.payload, after) {
+            return None;
+        }
+        self.last = Some(Instant::now());
+        let host = &self.harvest.answers.last()?.host;
+        self.silent.remove(host);
+        let found = match &self.terms.enough {
+            Enough::All => false,
+            Enough::First => true,
+            Enough::Host(wanted) => host == wanted,
+        };
+        found.then_some(Ended::Found)
+    }
+
+    fn all_answered(&self) -> bool {
+        self.terms.expected.is_some() && self.silent.is_empty()
+    }
+
+    /// When it is over unless an answer comes.
+    fn until(&self) -> Instant {
+        let deadline = self.terms.deadline.at();
+        let Some(last) = self.last else {
+            return deadline;
+        };
+        let over = if self.all_answered() {
+            last + self.terms.grace
+        } else {
+            // Not before the slowest that is missing has had its time.
+            let slowest = self.silent.values().max().copied().unwrap_or_default();
+            (last + self.terms.stall).max(self.asked + slowest)
+        };
+        over.min(deadline)
+    }
+
+    fn expired(&self) -> Ended {
+        match self.last {
+            Some(_) if self.all_answered() => Ended::Complete,
+            Some(_) if self.until() < self.terms.deadline.at() => Ended::Stall,
+            _ => Ended::Deadline,
         }
     }
 }
 
-fn closed(problem: impl std::fmt::Display) -> Error {
-    Error::new(
-        Kind::ConnectionLost,
-        format!("the connection to the lattice is lost: {problem}"),
-    )
-}
+#[cfg(test)]
+#[path = "gather_tests.rs"]
+mod tests;

@@ -1,16 +1,12 @@
-//! Which hosts there are, of which generation each is, and which would run
-//! something.
+//! Which hosts there are, and of which generation each is.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Lattice;
 use super::generation::{Generation, Traits};
-use super::plan::contains;
-use super::roster::Standing;
-use super::subject;
-use super::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
-use super::{Lattice, wire};
+use super::wire::HostPing;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
@@ -28,7 +24,7 @@ impl Lattice {
     }
 
     async fn hosts_within(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
-        if self.roster.all().is_some() {
+        if self.roster.all(self.connection.epoch()).is_some() {
             let hosts = self.ping_all(deadline).await?;
             if hosts.is_empty() {
                 self.refuse_v1().await?;
@@ -43,25 +39,32 @@ impl Lattice {
         }
     }
 
-    /// What is known of a host. One that is not known yet is pinged first; one
-    /// that was not heard of for a while is pinged in the background.
+    /// That hosts are there which this provider speaks to, or none at all.
+    ///
+    /// # Errors
+    /// As [`Lattice::hosts`].
+    pub(super) async fn spoken_here(&self) -> Result<(), Error> {
+        if self.roster.all(self.connection.epoch()).is_some() {
+            return Ok(());
+        }
+        let half = self.deadline.within(self.deadline.remaining() / 2);
+        let (any, newer) = tokio::try_join!(self.ping_any(half), self.ping_v1())?;
+        match newer {
+            Some(newer) if !any => Err(self.too_new(&newer)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of a host. One that is not known, or was not heard of for
+    /// long, is pinged first.
     ///
     /// # Errors
     /// `NoResponders` where it does not answer; `Unsupported` where only 1.x
     /// hosts do.
     pub async fn traits_of(&self, host: &HostId) -> Result<Traits, Error> {
-        let traits = match self.roster.standing(host) {
-            Standing::Known(traits) => traits,
-            Standing::Stale(traits) => {
-                let lattice = self.clone_for_refresh();
-                self.roster.refresh(async move {
-                    // What it learns is in the roster; a failure shows at the
-                    // next order.
-                    let _ = lattice.ping_all(lattice.deadline).await;
-                });
-                traits
-            }
-            Standing::Unknown => self.ask_traits(host).await?,
+        let traits = match self.roster.traits(host) {
+            Some(traits) => traits,
+            None => self.ask_traits(host).await?,
         };
         match traits.generation {
             Generation::V1 => Err(Error::new(
@@ -123,7 +126,7 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::hosts`].
     pub async fn all_traits(&self) -> Result<Vec<Traits>, Error> {
-        if let Some(known) = self.roster.all() {
+        if let Some(known) = self.roster.all(self.connection.epoch()) {
             return Ok(known);
         }
         // What they are needed for needs time, too.
@@ -131,76 +134,6 @@ impl Lattice {
         let hosts = self.hosts_within(half).await?;
         let traits = hosts.iter().map(Traits::from);
         Ok(traits.collect())
-    }
-
-    /// The hosts that would run an actor.
-    ///
-    /// # Errors
-    /// As [`Lattice::ping_all`], and where hosts refused the question.
-    pub async fn auction_actor(&self, auction: &ActorAuction<'_>) -> Result<Vec<Bid>, Error> {
-        let subject = subject::auction_actor(&self.id);
-        let (bids, hosts) =
-            tokio::try_join!(self.bids(subject, auction), self.ping_all(self.deadline))?;
-        self.none_but_v1(&bids, &hosts).await?;
-        let met = bids.into_iter().map(|bid| async {
-            let meets = self.meets(&bid, &hosts, auction.constraints).await;
-            meets.then_some(bid)
-        });
-        let met = futures::future::join_all(met).await;
-        Ok(met.into_iter().flatten().collect())
-    }
-
-    /// The hosts that would run a provider, and do not yet.
-    ///
-    /// # Errors
-    /// As [`Lattice::auction_actor`].
-    pub async fn auction_provider(&self, auction: &ProviderAuction<'_>) -> Result<Vec<Bid>, Error> {
-        let subject = subject::auction_provider(&self.id);
-        let (bids, hosts) =
-            tokio::try_join!(self.bids(subject, auction), self.ping_all(self.deadline))?;
-        self.none_but_v1(&bids, &hosts).await?;
-        let free = bids.into_iter().map(|bid| async {
-            let fits = self.meets(&bid, &hosts, auction.constraints).await
-                && !self.runs_provider(&bid, &hosts, auction).await;
-            fits.then_some(bid)
-        });
-        let free = futures::future::join_all(free).await;
-        Ok(free.into_iter().flatten().collect())
-    }
-
-    /// Whether a host that bids runs the provider all the same: OTP before 0.54.5
-    /// does not look, and Rust hosts compare image references as they are
-    /// written.
-    async fn runs_provider(
-        &self,
-        bid: &Bid,
-        hosts: &[HostPing],
-        auction: &ProviderAuction<'_>,
-    ) -> bool {
-        let Ok(host) = HostId::parse(&bid.host_id) else {
-            return false;
-        };
-        let looks = hosts
-            .iter()
-            .find(|ping| ping.id == bid.host_id)
-            .is_some_and(|ping| Traits::from(ping).generation == Generation::G1b);
-        if looks {
-            return false;
-        }
-        // A host that does not tell what it runs keeps its bid.
-        self.inventory(&host).await.is_ok_and(|inventory| {
-            inventory.providers.iter().any(|provider| {
-                provider.link_name == auction.link_name.as_str() && is_named(provider, auction)
-            })
-        })
-    }
-
-    /// Nobody bids and nobody is there: perhaps because all hosts are 1.x.
-    async fn none_but_v1(&self, bids: &[Bid], hosts: &[HostPing]) -> Result<(), Error> {
-        match bids.is_empty() && hosts.is_empty() {
-            true => self.refuse_v1().await,
-            false => Ok(()),
-        }
     }
 
     /// Refuses a lattice in which 1.x hosts answer; call it where no other did.
@@ -224,31 +157,4 @@ impl Lattice {
             ),
         )
     }
-
-    /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
-    /// hosts do not (trap T18), so their labels must be known to meet them.
-    async fn meets(&self, bid: &Bid, hosts: &[HostPing], constraints: &TextMap) -> bool {
-        if constraints.is_empty() {
-            return true;
-        }
-        if let Some(ping) = hosts.iter().find(|ping| ping.id == bid.host_id) {
-            let otp = Traits::from(ping).generation.is_otp();
-            let labels = ping.labels.as_ref();
-            return otp || labels.is_some_and(|labels| contains(labels, constraints));
-        }
-        // It bid, and was too late with its ping: the inventory has labels, too.
-        match HostId::parse(&bid.host_id) {
-            Ok(host) => self
-                .inventory(&host)
-                .await
-                .is_ok_and(|inventory| contains(&inventory.labels, constraints)),
-            Err(_) => false,
-        }
-    }
-}
-
-fn is_named(provider: &wire::Provider, auction: &ProviderAuction<'_>) -> bool {
-    let plain = |text: &str| text.trim_start_matches("oci://").to_lowercase();
-    let image_ref = provider.image_ref.as_deref().unwrap_or_default();
-    provider.id == auction.provider_ref || plain(image_ref) == plain(auction.provider_ref)
 }

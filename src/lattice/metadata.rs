@@ -42,8 +42,8 @@ impl Lattice {
     /// As [`Lattice::links_from_hosts`], or `NotConnected` where the JetStream
     /// domain does not answer; `Unsupported` where only 1.x hosts do.
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
-        self.spoken_here().await?;
-        match self.entries("LINKDEF_").await? {
+        let ((), entries) = tokio::try_join!(self.spoken_here(), self.entries("LINKDEF_"))?;
+        match entries {
             Some(links) => Ok(links),
             None => Ok(self.links_from_hosts().await?.links),
         }
@@ -54,8 +54,8 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Vec<Claims>, Error> {
-        self.spoken_here().await?;
-        match self.entries("CLAIMS_").await? {
+        let ((), entries) = tokio::try_join!(self.spoken_here(), self.entries("CLAIMS_"))?;
+        match entries {
             Some(claims) => Ok(claims),
             None => Ok(self.claims_from_hosts().await?.claims),
         }
@@ -107,12 +107,6 @@ impl Lattice {
                 format!("the bucket of {} did not confirm the write in time", self.called()),
             )),
         }
-    }
-
-    /// Refuses a lattice of 1.x hosts, whose bucket looks alike. A lattice whose
-    /// hosts are all gone may be read.
-    async fn spoken_here(&self) -> Result<(), Error> {
-        self.all_traits().await.map(drop)
     }
 
     fn jetstream(&self) -> jetstream::Context {

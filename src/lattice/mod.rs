@@ -4,35 +4,41 @@
 //! - [`subject`]: every subject, built from validated names only
 //! - [`wire`]: every JSON body
 //! - [`request`]: one question, one answer
-//! - [`gather`]: one question, an answer from every host
+//! - [`pings`]: one question, an answer from every host
+//! - [`gather`]: when such a question is over
 //! - [`metadata`]: the bucket in which hosts keep links and claims
 //! - [`generation`]: how hosts differ
 //! - [`roster`]: the hosts of a lattice, as far as they are known
+//! - [`watch`]: how they become known while the lattice is in use
+//! - [`orders`]: what was asked of them a moment ago
 //! - [`plan`]: from what is meant to what a host must be told
-//! - [`hosts`], [`actors`], [`providers`], [`links`]: what a lattice is asked for
+//! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
+//!   is asked for
 
 pub mod actors;
+pub mod auctions;
 pub mod gather;
 pub mod generation;
 pub mod hosts;
 pub mod links;
 pub mod metadata;
+pub mod orders;
+pub mod pings;
 pub mod plan;
 pub mod providers;
 pub mod request;
 pub mod roster;
 pub mod subject;
+mod watch;
 pub mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::name::{HostId, JsDomain, LatticeId};
-use crate::pool::Connection;
-use roster::Roster;
+use crate::pool::{Connection, Lease};
+use crate::settings::Limits;
+use roster::{Roster, Rosters};
 
 /// A lattice, reached over a leased connection, for the length of one call.
 pub struct Lattice {
@@ -44,23 +50,31 @@ pub struct Lattice {
     pub js_domain: Option<JsDomain>,
     /// When the call must be answered.
     pub deadline: Deadline,
+    /// How long parts of it may take.
+    pub limits: Limits,
     /// What is known of its hosts.
     pub roster: Arc<Roster>,
 }
 
-/// Time for a ping that nobody waits for.
-const REFRESH_WITHIN: Duration = Duration::from_secs(2);
-
 impl Lattice {
-    /// The same lattice, for a ping that outlives the call.
-    fn clone_for_refresh(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            connection: self.connection.clone(),
-            js_domain: self.js_domain.clone(),
-            deadline: Deadline::new(Instant::now(), REFRESH_WITHIN),
-            roster: self.roster.clone(),
-        }
+    /// A lattice that is called now. From here on its roster is kept fresh.
+    pub fn new(
+        id: LatticeId,
+        lease: Lease,
+        rosters: &Rosters,
+        deadline: Deadline,
+        limits: Limits,
+    ) -> Self {
+        let lattice = Self {
+            roster: rosters.of(&id, lease.binding),
+            id,
+            connection: lease.connection,
+            js_domain: lease.js_domain,
+            deadline,
+            limits,
+        };
+        watch::watch(&lattice);
+        lattice
     }
 
     /// `lattice "x"`, for messages.

@@ -154,7 +154,8 @@ impl Lattice {
         }
     }
 
-    /// Asks one host; one that nobody listens for is forgotten.
+    /// Asks one host: an answer is a sign of life, and one that nobody listens
+    /// for is forgotten.
     async fn ask_host(
         &self,
         host: &HostId,
@@ -164,10 +165,10 @@ impl Lattice {
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
         let reply = self.ask(who, subject, body, deadline).await;
-        if let Err(error) = &reply
-            && error.kind() == Kind::NoResponders
-        {
-            self.roster.gone(host);
+        match &reply {
+            Ok(_) => self.roster.answered(host),
+            Err(error) if error.kind() == Kind::NoResponders => self.roster.gone(host),
+            Err(_) => {}
         }
         reply
     }
@@ -191,6 +192,10 @@ impl Lattice {
         body: Bytes,
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
+        let deadline = match self.limits.request {
+            Some(limit) => deadline.within(limit),
+            None => deadline,
+        };
         let lost = self.connection.lost_from_now(&self.id)?;
         let client = self.connection.client();
         // An inbox of its own: async-nats keeps what waits on its shared one for

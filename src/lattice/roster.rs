@@ -1,36 +1,43 @@
-//! The hosts of a lattice, as far as they are known: which generation each is,
-//! and what was asked of it a moment ago.
+//! The hosts of a lattice, as far as they are known: who is there, of which
+//! generation, with which labels, and how fast each answers.
 //!
-//! Learned from every ping. A roster belongs to a lattice and the credentials
-//! it was bound with: other credentials may lead to other hosts.
+//! Learned from pings; the answers of any other operation, and the events of
+//! hosts, are signs of life only. A host that misses two pings is forgotten. A
+//! roster belongs to a lattice and the credentials it was bound with: other
+//! credentials may lead to other hosts. [`super::watch`] keeps it fresh while
+//! the lattice is in use.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::gather::{Ended, Expected, Gathered};
 use super::generation::Traits;
-use super::plan::Group;
+use super::orders::Orders;
 use super::wire::{HostPing, TextMap};
-use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
 use crate::name::{HostId, LatticeId};
+use crate::nats::Complaints;
 
-/// A host known for longer is pinged again in the background when it is used.
-const REFRESH_AFTER: Duration = Duration::from_secs(30);
-/// A host not heard of for longer is pinged before it is used.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// How long every host is taken to be known after all were pinged.
-const COMPLETE_FOR: Duration = Duration::from_secs(60);
-/// How long an order counts before the inventory shows it: hosts acknowledge,
-/// then download.
-const TARGET_COUNTS_FOR: Duration = Duration::from_secs(10);
-/// Locks and targets kept before those out of use are swept.
-const SWEEP_ABOVE: usize = 1024;
+/// What a host said of itself counts for so long.
+const BELIEVED_FOR: Duration = Duration::from_secs(600);
+/// How long all hosts are taken to be known after all were pinged and waited
+/// for. A roster in use is renewed more often.
+const COMPLETE_FOR: Duration = Duration::from_secs(75);
+/// A ping that was waited for this long, or as long as a host usually takes,
+/// and brought nothing, is missed.
+const MISSED_AFTER: Duration = Duration::from_millis(300);
+/// Hosts send heartbeats every 30 s; after two of them and a bit, one is late.
+const HEARTBEAT_LATE_AFTER: Duration = Duration::from_secs(65);
+/// How long after its last call a lattice is in use.
+const IN_USE_FOR: Duration = Duration::from_secs(120);
+/// What a host may take longer than twice its usual time.
+const SLACK: Duration = Duration::from_millis(30);
+/// Most hosts that are kept.
+const MAX_HOSTS: usize = 10_000;
 
 /// The rosters of all lattices.
 #[derive(Default)]
@@ -53,259 +60,249 @@ impl Rosters {
     }
 }
 
-/// What is known of a host.
-#[derive(Clone)]
-struct Known {
-    traits: Traits,
-    seen: Instant,
-}
-
-/// How well a host is known.
-pub enum Standing {
-    /// Well enough.
-    Known(Traits),
-    /// Well enough for now; a ping is due.
-    Stale(Traits),
-    /// Not at all, or too long ago.
-    Unknown,
-}
-
 /// The hosts of one lattice.
 #[derive(Default)]
 pub struct Roster {
-    hosts: Mutex<HashMap<HostId, Known>>,
-    /// When all hosts were last pinged and waited for, and who answered.
-    complete: Mutex<Option<(Instant, Vec<Traits>)>>,
-    refreshing: Arc<AtomicBool>,
-    locks: DashMap<(HostId, String), Arc<AsyncMutex<()>>>,
-    targets: DashMap<(HostId, String), Vec<Target>>,
+    /// What was asked of them a moment ago.
+    pub orders: Orders,
+    /// Keeps bids that come too late from filling the log.
+    pub late_bids: Complaints,
+    /// Told when a host missed a ping that had missed none.
+    pub missed: Arc<Notify>,
+    state: Mutex<State>,
 }
 
-/// How many shall run of a set of annotations, as was ordered.
-struct Target {
-    annotations: TextMap,
-    count: u32,
-    since: Instant,
+#[derive(Default)]
+struct State {
+    hosts: HashMap<HostId, Known>,
+    /// When all hosts were last pinged and waited for, and in which epoch of
+    /// the connection.
+    complete: Option<(Instant, u64)>,
+    /// When the lattice was last called.
+    used: Option<Instant>,
+    watched: bool,
+}
+
+/// What is known of a host.
+struct Known {
+    traits: Traits,
+    labels: Option<TextMap>,
+    /// When it last said what it is.
+    told: Instant,
+    /// The last sign of life.
+    seen: Instant,
+    /// The last of its heartbeats.
+    heartbeat: Option<Instant>,
+    /// How long it takes to answer a ping: as long as it did lately at most.
+    answers_in: Duration,
+    /// When it was noticed that it missed a ping, since it was seen last.
+    missed: Option<Instant>,
+}
+
+impl Known {
+    /// How long after a ping its answer is waited for, whatever others do.
+    fn patience(&self) -> Duration {
+        self.answers_in * 2 + SLACK
+    }
+
+    fn alive(&mut self) {
+        self.seen = Instant::now();
+        self.missed = None;
+    }
 }
 
 impl Roster {
-    /// Takes what a host said of itself.
-    pub fn heard(&self, host: HostId, ping: &HostPing) {
+    /// Takes what a host said of itself `after` a ping.
+    pub fn heard(&self, host: &HostId, ping: &HostPing, after: Duration) {
+        let state = &mut *self.lock();
+        let now = Instant::now();
+        let before = state.hosts.get(host);
+        if before.is_none() && state.hosts.len() >= MAX_HOSTS {
+            return;
+        }
+        let usual = before.map_or(after, |known| (known.answers_in * 3 + after) / 4);
         let known = Known {
             traits: Traits::from(ping),
-            seen: Instant::now(),
+            labels: ping.labels.clone(),
+            told: now,
+            seen: now,
+            heartbeat: before.and_then(|known| known.heartbeat),
+            answers_in: usual.max(after),
+            missed: None,
         };
-        lock(&self.hosts).insert(host, known);
+        state.hosts.insert(host.clone(), known);
     }
 
-    /// Takes that all hosts were pinged and waited for, and that these answered.
-    pub fn heard_all(&self, hosts: &[HostPing]) {
-        let traits = hosts.iter().map(Traits::from);
-        *lock(&self.complete) = Some((Instant::now(), traits.collect()));
-        lock(&self.hosts).retain(|_, known| known.seen.elapsed() < FORGET_AFTER);
-    }
-
-    /// Takes that nobody listens for a host.
-    pub fn gone(&self, host: &HostId) {
-        lock(&self.hosts).remove(host);
-    }
-
-    /// How well a host is known.
-    pub fn standing(&self, host: &HostId) -> Standing {
-        match lock(&self.hosts).get(host) {
-            Some(known) if known.seen.elapsed() < REFRESH_AFTER => Standing::Known(known.traits),
-            Some(known) if known.seen.elapsed() < FORGET_AFTER => Standing::Stale(known.traits),
-            _ => Standing::Unknown,
+    /// Takes what came of a ping to all hosts, in this epoch of the connection.
+    pub fn pinged(&self, gathered: &Gathered<HostPing>, epoch: u64) {
+        for answer in &gathered.harvest.answers {
+            self.heard(&answer.host, &answer.said, answer.after);
         }
+        let state = &mut *self.lock();
+        let misses = state.misses();
+        match gathered.ended {
+            // Not even a silent one is there.
+            Ended::NoResponders => state.hosts.clear(),
+            Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
+                state.hosts.retain(|host, known| {
+                    gathered.harvest.has(host) || !known.misses(gathered.asked, gathered.took)
+                });
+            }
+            _ => return,
+        }
+        state.complete = Some((Instant::now(), epoch));
+        if state.misses() > misses {
+            self.missed.notify_one();
+        }
+    }
+
+    /// Takes a sign of life that does not say what the host is.
+    pub fn answered(&self, host: &HostId) {
+        if let Some(known) = self.lock().hosts.get_mut(host) {
+            known.alive();
+        }
+    }
+
+    /// Takes a host's heartbeat; whether it should be pinged, because it is not
+    /// known or no longer what it was.
+    pub fn beat(&self, host: &HostId, traits: Traits) -> bool {
+        let state = &mut *self.lock();
+        match state.hosts.get_mut(host) {
+            Some(known) if known.traits == traits => {
+                known.alive();
+                known.told = known.seen;
+                known.heartbeat = Some(known.seen);
+                false
+            }
+            Some(_) => {
+                state.hosts.remove(host);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Takes that a host is not there, or starts anew.
+    pub fn gone(&self, host: &HostId) {
+        self.lock().hosts.remove(host);
+    }
+
+    /// What a host is, where it said so not too long ago.
+    pub fn traits(&self, host: &HostId) -> Option<Traits> {
+        let state = self.lock();
+        let known = state.hosts.get(host)?;
+        known.believed().then_some(known.traits)
+    }
+
+    /// The labels of a host, where it told them not too long ago.
+    pub fn labels(&self, host: &HostId) -> Option<TextMap> {
+        let state = self.lock();
+        let known = state.hosts.get(host)?;
+        known.believed().then(|| known.labels.clone())?
     }
 
     /// The generation of every host that answered, where all were pinged lately
     /// and any did.
-    pub fn all(&self) -> Option<Vec<Traits>> {
-        match &*lock(&self.complete) {
-            Some((at, hosts)) if at.elapsed() < COMPLETE_FOR && !hosts.is_empty() => {
-                Some(hosts.clone())
-            }
-            _ => None,
-        }
+    pub fn all(&self, epoch: u64) -> Option<Vec<Traits>> {
+        let state = self.lock();
+        state.complete_in(epoch).then_some(())?;
+        let there = state.hosts.values().filter(|known| known.missed.is_none());
+        let traits: Vec<Traits> = there.map(|known| known.traits).collect();
+        (!traits.is_empty()).then_some(traits)
     }
 
-    /// Runs `refresh` unless one is under way.
-    pub fn refresh(&self, refresh: impl Future<Output = ()> + Send + 'static) {
-        struct Done(Arc<AtomicBool>);
-        impl Drop for Done {
-            fn drop(&mut self) {
-                self.0.store(false, Ordering::Relaxed);
-            }
-        }
-        if !self.refreshing.swap(true, Ordering::Relaxed) {
-            let done = Done(self.refreshing.clone());
-            tokio::spawn(async move {
-                refresh.await;
-                drop(done);
-            });
-        }
+    /// The hosts whose answers make a ping complete, each with how long it may
+    /// take; `None` where there may be more.
+    pub fn expected(&self, epoch: u64) -> Option<Expected> {
+        let state = self.lock();
+        let known = state.complete_in(epoch) && !state.hosts.is_empty();
+        known.then(|| {
+            let hosts = state.hosts.iter();
+            hosts
+                .map(|(host, known)| (host.clone(), known.patience()))
+                .collect()
+        })
     }
 
-    /// Waits until no other order that goes through an inventory is under way
-    /// for this actor (a key, or an image reference) on this host.
-    ///
-    /// # Errors
-    /// `Busy` when the call's time is over first.
-    pub async fn turn(
-        &self,
-        host: &HostId,
-        actor: &str,
-        deadline: Deadline,
-    ) -> Result<OwnedMutexGuard<()>, Error> {
-        if self.locks.len() > SWEEP_ABOVE {
-            self.locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+    /// Whether heartbeats alone show that all hosts are there; if so, they are
+    /// known for another while, without a ping.
+    pub fn kept_by_heartbeats(&self, epoch: u64) -> bool {
+        let state = &mut *self.lock();
+        let kept = state.complete_in(epoch)
+            && !state.hosts.is_empty()
+            && state.hosts.values().all(Known::beats);
+        if kept {
+            state.complete = Some((Instant::now(), epoch));
         }
-        let key = (host.clone(), actor.to_owned());
-        let lock = self.locks.entry(key).or_default().clone();
-        timeout_at(deadline.at(), lock.lock_owned())
-            .await
-            .map_err(|_| {
-                Error::new(
-                    Kind::Busy,
-                    format!("another order for {actor} on host {host} is under way; try again"),
-                )
-            })
+        kept
     }
 
-    /// Takes that so many shall run of a set of annotations.
-    pub fn ordered(&self, host: &HostId, image_ref: &str, annotations: &TextMap, count: u32) {
-        if self.targets.len() > SWEEP_ABOVE {
-            self.targets
-                .retain(|_, targets| targets.iter().any(Target::counts));
-        }
-        let key = (host.clone(), image_ref.to_owned());
-        let mut targets = self.targets.entry(key).or_default();
-        targets.retain(|target| target.counts() && target.annotations != *annotations);
-        targets.push(Target {
-            annotations: annotations.clone(),
-            count,
-            since: Instant::now(),
-        });
+    /// Takes that the lattice is called; whether somebody must begin to watch
+    /// it.
+    pub fn used(&self) -> bool {
+        let state = &mut *self.lock();
+        state.used = Some(Instant::now());
+        !std::mem::replace(&mut state.watched, true)
     }
 
-    /// What an inventory will show once the host has done what it was told a
-    /// moment ago: groups with the counts that were ordered. `image_ref` is the
-    /// one asked about, beside those of the groups.
-    pub fn expected(&self, host: &HostId, image_ref: &str, shown: &[Group]) -> Vec<Group> {
-        let mut expected = shown.to_vec();
-        let mut refs: Vec<&str> = shown.iter().map(|group| group.image_ref.as_str()).collect();
-        refs.push(image_ref);
-        refs.sort_unstable();
-        refs.dedup();
-        for image_ref in refs {
-            let Some(targets) = self.targets.get(&(host.clone(), image_ref.to_owned())) else {
-                continue;
-            };
-            for target in targets.iter().filter(|target| target.counts()) {
-                let same = |group: &Group| group.annotations == target.annotations;
-                match expected.iter_mut().find(|group| same(group)) {
-                    Some(group) => group.count = target.count,
-                    None => expected.push(Group {
-                        annotations: target.annotations.clone(),
-                        count: target.count,
-                        image_ref: image_ref.to_owned(),
-                    }),
-                }
-            }
+    /// Whether the one who watches may stop: nobody calls any more, or `always`.
+    pub fn unwatched(&self, always: bool) -> bool {
+        let state = &mut *self.lock();
+        let in_use = state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR);
+        if always || !in_use {
+            state.watched = false;
         }
-        expected.retain(|group| group.count > 0);
-        expected
+        !state.watched
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Target {
-    fn counts(&self) -> bool {
-        self.since.elapsed() < TARGET_COUNTS_FOR
+impl State {
+    /// Hosts that missed a ping and may miss another.
+    fn misses(&self) -> usize {
+        let hosts = self.hosts.values();
+        hosts.filter(|known| known.missed.is_some()).count()
+    }
+
+    /// Whether all hosts are known. A connection that broke since may have
+    /// missed one that came.
+    fn complete_in(&self, epoch: u64) -> bool {
+        self.complete
+            .is_some_and(|(at, then)| then == epoch && at.elapsed() < COMPLETE_FOR)
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Known {
+    fn believed(&self) -> bool {
+        self.told.elapsed() < BELIEVED_FOR
+    }
+
+    fn beats(&self) -> bool {
+        self.missed.is_none()
+            && self
+                .heartbeat
+                .is_some_and(|at| at.elapsed() < HEARTBEAT_LATE_AFTER)
+    }
+
+    /// Takes that it did not answer a ping of `asked` within `took`; whether
+    /// that is the second one. Pings that were under way together count once.
+    fn misses(&mut self, asked: Instant, took: Duration) -> bool {
+        if self.seen > asked || took < self.patience() {
+            return false;
+        }
+        match self.missed {
+            Some(first) => first <= asked,
+            None => {
+                self.missed = Some(Instant::now());
+                false
+            }
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nkeys::{KeyPair, KeyPairType};
-
-    fn host() -> HostId {
-        HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_host_is_known_then_stale_then_forgotten() {
-        let (roster, host) = (Roster::default(), host());
-        assert!(matches!(roster.standing(&host), Standing::Unknown));
-        roster.heard(host.clone(), &HostPing::default());
-        assert!(matches!(roster.standing(&host), Standing::Known(_)));
-        tokio::time::advance(REFRESH_AFTER).await;
-        assert!(matches!(roster.standing(&host), Standing::Stale(_)));
-        tokio::time::advance(FORGET_AFTER).await;
-        assert!(matches!(roster.standing(&host), Standing::Unknown));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_order_counts_until_the_inventory_should_show_it() {
-        let (roster, host) = (Roster::default(), host());
-        let group = |pairs: &[(&str, &str)], count| Group {
-            annotations: pairs
-                .iter()
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
-            count,
-            image_ref: "ref".into(),
-        };
-        let (bare, noted) = (group(&[], 1), group(&[("a", "b")], 7));
-        let expected = |shown: &[Group]| roster.expected(&host, "ref", shown);
-        roster.ordered(&host, "ref", &bare.annotations, 3);
-        assert_eq!(expected(&[]), [group(&[], 3)]);
-        assert_eq!(
-            expected(&[bare.clone(), noted.clone()]),
-            [group(&[], 3), noted.clone()]
-        );
-        roster.ordered(&host, "ref", &bare.annotations, 0);
-        assert_eq!(expected(std::slice::from_ref(&bare)), []);
-        tokio::time::advance(TARGET_COUNTS_FOR).await;
-        assert_eq!(expected(std::slice::from_ref(&bare)), [bare]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_did_not_answer_the_last_ping_does_not_count() {
-        let (roster, host) = (Roster::default(), host());
-        roster.heard(host, &HostPing::default());
-        roster.heard_all(&[HostPing::default()]);
-        assert_eq!(roster.all().map(|all| all.len()), Some(1));
-        roster.heard_all(&[]);
-        assert_eq!(roster.all(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn orders_for_one_actor_take_turns_and_others_do_not_wait() {
-        let (roster, host) = (Roster::default(), host());
-        let deadline = || Deadline::new(Instant::now(), Duration::from_secs(1));
-        let turn = roster.turn(&host, "a", deadline()).await.unwrap();
-        roster.turn(&host, "b", deadline()).await.unwrap();
-        let busy = roster.turn(&host, "a", deadline()).await.err().unwrap();
-        assert_eq!(busy.kind(), Kind::Busy);
-        drop(turn);
-        roster.turn(&host, "a", deadline()).await.unwrap();
-    }
-
-    #[test]
-    fn other_credentials_start_another_roster() {
-        let (rosters, lattice) = (Rosters::default(), LatticeId::parse("x").unwrap());
-        let one = rosters.of(&lattice, 1);
-        assert!(Arc::ptr_eq(&one, &rosters.of(&lattice, 1)));
-        let two = rosters.of(&lattice, 2);
-        assert!(!Arc::ptr_eq(&one, &two));
-        // A call from before does not bring the old one back.
-        rosters.of(&lattice, 1);
-        assert!(Arc::ptr_eq(&two, &rosters.of(&lattice, 2)));
-    }
-}
+#[path = "roster_tests.rs"]
+mod tests;

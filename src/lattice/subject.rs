@@ -60,6 +60,12 @@ pub fn auction_provider(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("auction.provider"))
 }
 
+/// Every host tells of itself and what runs on it: hosts up to 0.82 all on this
+/// one, those from 0.81 on beside others.
+pub fn events(lattice: &LatticeId) -> Subject {
+    Subject::from(format!("wasmbus.evt.{lattice}"))
+}
+
 /// A host answers with what runs on it.
 pub fn inventory(lattice: &LatticeId, host: &HostId) -> Subject {
     of(lattice, format_args!("get.{host}.inv"))

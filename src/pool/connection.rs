@@ -5,6 +5,7 @@ use std::future::Future;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectErrorKind, Event};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::error::{Error, Kind};
@@ -17,6 +18,14 @@ pub struct Connection {
     client: Client,
     address: String,
     state: watch::Receiver<Reported>,
+    /// Cancelled when nobody needs the connection any more.
+    released: CancellationToken,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.released.cancel();
+    }
 }
 
 /// What the connection reported last.
@@ -96,12 +105,24 @@ impl Connection {
             client,
             address,
             state,
+            released: CancellationToken::new(),
         })
     }
 
     /// The client. Drop clones of it with the call: they keep the connection.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Cancelled when no call and no binding needs the connection any more. What
+    /// runs in the background, and keeps it open, ends with this.
+    pub fn released(&self) -> CancellationToken {
+        self.released.clone()
+    }
+
+    /// How often it broke: what was known for sure before may have changed since.
+    pub fn epoch(&self) -> u64 {
+        self.state.borrow().breaks
     }
 
     /// Whether it will never be up again.

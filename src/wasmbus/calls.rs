@@ -131,7 +131,7 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, &invocation, error);
             }
         };
-        let deadline = match link.call_budget {
+        let deadline = match link.limits.call_budget {
             Some(budget) => deadline.within(budget),
             None => deadline.earlier(OPERATION_ENDS_BEFORE),
         };

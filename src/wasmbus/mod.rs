@@ -17,6 +17,7 @@ pub mod server;
 mod shutdown;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer};
@@ -53,6 +54,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// How many calls may be under way at once.
     fn max_calls(&self) -> usize;
+
+    /// The longest time for a call, where it is less than hosts allow.
+    fn call_budget(&self) -> Option<Duration> {
+        None
+    }
 
     /// Whether all is well.
     ///

@@ -129,6 +129,7 @@ impl<H: Handler> Server<H> {
         for link in host.links {
             links.put(link);
         }
+        let limit = handler.call_budget();
         Ok(Self {
             permits: Semaphore::new(handler.max_calls()),
             handler,
@@ -139,7 +140,10 @@ impl<H: Handler> Server<H> {
             subject,
             test_mode,
             host_id: host.host_id,
-            budget: budget(host.rpc_timeout),
+            budget: match limit {
+                Some(limit) => budget(host.rpc_timeout).min(limit),
+                None => budget(host.rpc_timeout),
+            },
             calls: TaskTracker::new(),
             stopping: CancellationToken::new(),
             cut_off: CancellationToken::new(),

@@ -8,6 +8,7 @@
 
 mod claims;
 mod command;
+mod event;
 mod host;
 mod link;
 
@@ -16,6 +17,7 @@ pub use command::{
     ActorAuction, ProviderAuction, RegistryEntry, ScaleActor, StartActor, StartProvider, StopActor,
     StopHost, StopProvider, UpdateActor,
 };
+pub use event::{HostEvent, HostNews};
 pub use host::{Actor, ActorInstance, Bid, HostPing, Inventory, Provider, V1Ping};
 pub use link::{Link, LinkKey, LinksReply};
 

@@ -1,0 +1,235 @@
+//! Which hosts would run something.
+//!
+//! Hosts that would not are silent, so bids alone never show that an auction is
+//! over. It is published first and a ping behind it, on one connection: a host
+//! that answered the ping, and by a grace later has not bid, declined. So an
+//! auction ends with the ping, and the labels that bids are checked against
+//! come with it.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use super::Lattice;
+use super::gather::Harvest;
+use super::generation::{Generation, Traits};
+use super::pings::{Question, Replies};
+use super::plan::contains;
+use super::request::json;
+use super::subject;
+use super::wire::{self, ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::HostId;
+
+/// How long after the end bids are heard that come too late to count.
+const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
+
+/// An auction that is over.
+struct Auction {
+    bidders: Vec<HostId>,
+    /// What hosts answered to the ping.
+    hosts: HashMap<HostId, HostPing>,
+}
+
+impl Lattice {
+    /// The hosts that would run an actor.
+    ///
+    /// # Errors
+    /// As [`Lattice::ping_all`]; `Refused` where hosts answered and all of them
+    /// could not use the question; `Unsupported` where only 1.x hosts are there.
+    pub async fn auction_actor(&self, auction: &ActorAuction<'_>) -> Result<Vec<HostId>, Error> {
+        let (subject, body) = (subject::auction_actor(&self.id), json(auction)?);
+        let wanted = auction.constraints;
+        let held = self.hold(subject, body, wanted, self.deadline).await?;
+        let met = held.bidders.iter().map(|host| async {
+            let meets = self.meets(host, &held.hosts, wanted).await;
+            meets.then(|| host.clone())
+        });
+        Ok(join_all(met).await.into_iter().flatten().collect())
+    }
+
+    /// The hosts that would run a provider, and do not yet.
+    ///
+    /// # Errors
+    /// As [`Lattice::auction_actor`].
+    pub async fn auction_provider(
+        &self,
+        auction: &ProviderAuction<'_>,
+    ) -> Result<Vec<HostId>, Error> {
+        let (subject, body) = (subject::auction_provider(&self.id), json(auction)?);
+        let wanted = auction.constraints;
+        // Bidders are asked what they run, which needs time, too.
+        let most = self.deadline.earlier(self.deadline.remaining() / 4);
+        let held = self.hold(subject, body, wanted, most).await?;
+        let free = held.bidders.iter().map(|host| async {
+            let fits = self.meets(host, &held.hosts, wanted).await
+                && !self.runs_provider(host, &held.hosts, auction).await;
+            fits.then(|| host.clone())
+        });
+        Ok(join_all(free).await.into_iter().flatten().collect())
+    }
+
+    /// Holds an auction. `wanted` are its constraints.
+    async fn hold(
+        &self,
+        subject: Subject,
+        body: Bytes,
+        wanted: &TextMap,
+        deadline: Deadline,
+    ) -> Result<Auction, Error> {
+        let auction = self.question(subject, body);
+        let ping = self.question(subject::ping(&self.id), Bytes::new());
+        let epoch = self.connection.epoch();
+        let mut bids = Harvest::<Bid>::default();
+        let aside = |reply: &async_nats::Message, after| {
+            let is_bid = auction.is_answered_by(reply);
+            if is_bid && reply.status.is_none() {
+                bids.take(&reply.payload, after);
+            }
+            is_bid
+        };
+        let terms = self.terms_for_all(deadline);
+        let questions = [&auction, &ping];
+        let asked = self.ask_all::<HostPing>(&questions, terms, aside);
+        let (pings, replies) = asked.await?;
+        self.roster.pinged(&pings, epoch);
+        debug!(
+            lattice = %self.id,
+            bids = bids.answers.len(),
+            refusals = bids.refusals,
+            first_refusal = bids.first_refusal,
+            unreadable = bids.unreadable,
+            "auction ended"
+        );
+        if bids.answers.is_empty() {
+            if let Some(words) = bids.first_refusal {
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the hosts of {} refused: {words}", self.called()),
+                ));
+            }
+            if pings.harvest.answers.is_empty() {
+                // Perhaps because all hosts are 1.x.
+                self.refuse_v1().await?;
+            }
+        }
+        let might_bid = |ping: &HostPing| match &ping.labels {
+            Some(labels) => contains(labels, wanted),
+            None => true,
+        };
+        let answered = pings.harvest.answers.iter();
+        let undecided = answered
+            .filter(|answer| might_bid(&answer.said))
+            .map(|answer| &answer.host);
+        let undecided = undecided.chain(pings.silent.keys());
+        let undecided = undecided.filter(|host| !bids.has(host)).cloned();
+        self.hear_late_bids(auction, replies, undecided.collect());
+        let bidders = bids.answers.into_iter().map(|bid| bid.host).collect();
+        let hosts = pings.harvest.answers.into_iter();
+        Ok(Auction {
+            bidders,
+            hosts: hosts.map(|answer| (answer.host, answer.said)).collect(),
+        })
+    }
+
+    /// Hears, for a moment, the bids of hosts that were taken to have declined:
+    /// they do not count, and the log says so.
+    fn hear_late_bids(&self, auction: Question, mut replies: Replies, from: HashSet<HostId>) {
+        if from.is_empty() {
+            return;
+        }
+        // Not the roster itself: it would live on with the task.
+        let (id, roster) = (self.id.clone(), std::sync::Arc::downgrade(&self.roster));
+        let ended = Instant::now();
+        tokio::spawn(async move {
+            let mut late = Harvest::<Bid>::default();
+            let heard = async {
+                while let Some(reply) = replies.next().await {
+                    if auction.is_answered_by(&reply) && reply.status.is_none() {
+                        late.take(&reply.payload, ended.elapsed());
+                    }
+                    if from.iter().all(|host| late.has(host)) {
+                        break;
+                    }
+                }
+            };
+            let _ = timeout_at(ended + LATE_BIDS_WITHIN, heard).await;
+            let bids: Vec<_> = late.answers.iter().collect();
+            let bids = bids.into_iter().filter(|bid| from.contains(&bid.host));
+            let (hosts, after): (Vec<_>, Vec<_>) = bids
+                .map(|bid| (bid.host.as_str(), bid.after.as_millis()))
+                .unzip();
+            let Some(latest) = after.iter().max() else {
+                return;
+            };
+            let count = hosts.len();
+            if roster.upgrade().is_some_and(|r| r.late_bids.is_due()) {
+                warn!(
+                    lattice = %id, late = count, latest_ms = *latest as u64, ?hosts,
+                    "bids came after their auction had ended, and did not count; \
+                     a longer grace_ms would wait for them"
+                );
+            } else {
+                debug!(lattice = %id, late = count, ?hosts, "bids came too late");
+            }
+        });
+    }
+
+    /// Whether a host that bids runs the provider all the same: OTP before 0.54.5
+    /// does not look, and Rust hosts compare image references as they are
+    /// written.
+    async fn runs_provider(
+        &self,
+        host: &HostId,
+        hosts: &HashMap<HostId, HostPing>,
+        auction: &ProviderAuction<'_>,
+    ) -> bool {
+        let ping = hosts.get(host);
+        if ping.is_some_and(|ping| Traits::from(ping).generation == Generation::G1b) {
+            return false;
+        }
+        // A host that does not tell what it runs keeps its bid.
+        self.inventory(host).await.is_ok_and(|inventory| {
+            inventory.providers.iter().any(|provider| {
+                provider.link_name == auction.link_name.as_str() && is_named(provider, auction)
+            })
+        })
+    }
+
+    /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
+    /// hosts do not (trap T18), so their labels must be known to meet them.
+    async fn meets(
+        &self,
+        host: &HostId,
+        hosts: &HashMap<HostId, HostPing>,
+        wanted: &TextMap,
+    ) -> bool {
+        if wanted.is_empty() {
+            return true;
+        }
+        if let Some(ping) = hosts.get(host) {
+            let otp = Traits::from(ping).generation.is_otp();
+            let labels = ping.labels.as_ref();
+            return otp || labels.is_some_and(|labels| contains(labels, wanted));
+        }
+        // It bid, and was too late with its ping.
+        if let Some(labels) = self.roster.labels(host) {
+            return contains(&labels, wanted);
+        }
+        let inventory = self.inventory(host).await;
+        inventory.is_ok_and(|inventory| contains(&inventory.labels, wanted))
+    }
+}
+
+fn is_named(provider: &wire::Provider, auction: &ProviderAuction<'_>) -> bool {
+    let plain = |text: &str| text.trim_start_matches("oci://").to_lowercase();
+    let image_ref = provider.image_ref.as_deref().unwrap_or_default();
+    provider.id == auction.provider_ref || plain(image_ref) == plain(auction.provider_ref)
+}

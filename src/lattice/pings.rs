@@ -1,0 +1,213 @@
+//! Questions to every host of a lattice, and pings first of all.
+
+use std::time::Duration;
+
+use async_nats::{Message, Subject, Subscriber};
+use bytes::Bytes;
+use futures::stream::{SelectAll, select_all};
+use tracing::{debug, warn};
+
+use super::gather::{Ended, Enough, FromHost, Gathered, Terms, gather};
+use super::wire::{HostPing, V1Ping};
+use super::{Lattice, subject};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::HostId;
+
+/// How long 1.x hosts are asked for where no other host answered.
+const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+
+/// A question to all hosts.
+pub(super) struct Question {
+    pub(super) subject: Subject,
+    pub(super) body: Bytes,
+    /// Where the answers go.
+    inbox: Subject,
+}
+
+impl Question {
+    /// Whether a reply is to this question.
+    pub(super) fn is_answered_by(&self, reply: &Message) -> bool {
+        reply.subject == self.inbox
+    }
+}
+
+/// Replies that still may come; dropped, they are no longer subscribed to.
+pub(super) type Replies = SelectAll<Subscriber>;
+
+impl Lattice {
+    /// Every host that answers, in the order of their answers. The roster
+    /// learns from them.
+    ///
+    /// # Errors
+    /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
+    pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
+        let terms = self.terms_for_all(deadline);
+        let pings = self.ping(terms).await?;
+        Ok(said(pings))
+    }
+
+    /// The same for the roster alone: whoever is known, others may be there.
+    ///
+    /// # Errors
+    /// As [`Lattice::ping_all`].
+    pub(super) async fn ping_unhurried(&self, stall: Duration) -> Result<(), Error> {
+        let terms = Terms {
+            deadline: self.deadline,
+            stall,
+            grace: Duration::ZERO,
+            expected: None,
+            enough: Enough::All,
+        };
+        self.ping(terms).await.map(drop)
+    }
+
+    /// Pings until one host answered, however late others do; every answer that
+    /// came.
+    pub(super) async fn ping_for(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Vec<HostPing>, Error> {
+        let enough = Enough::Host(host.clone());
+        let pings = self.ping(self.terms_for(enough, deadline)).await?;
+        Ok(said(pings))
+    }
+
+    /// Pings until any host answered; whether one did.
+    pub(super) async fn ping_any(&self, deadline: Deadline) -> Result<bool, Error> {
+        let pings = self.ping(self.terms_for(Enough::First, deadline)).await?;
+        Ok(!pings.harvest.answers.is_empty())
+    }
+
+    /// The first 1.x host that answers.
+    pub(super) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
+        let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
+        let question = self.question(subject::ping_v1(&self.id), Bytes::new());
+        let terms = self.terms_for(Enough::First, deadline);
+        let questions = [&question];
+        let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false);
+        let (gathered, _) = asked.await?;
+        let first = gathered.harvest.answers.into_iter().next();
+        Ok(first.map(|answer| answer.said.response))
+    }
+
+    async fn ping(&self, terms: Terms) -> Result<Gathered<HostPing>, Error> {
+        let question = self.question(subject::ping(&self.id), Bytes::new());
+        let epoch = self.connection.epoch();
+        let (pings, _) = self.ask_all(&[&question], terms, |_, _| false).await?;
+        self.roster.pinged(&pings, epoch);
+        Ok(pings)
+    }
+
+    /// Terms to hear all hosts: those that are known end it early.
+    pub(super) fn terms_for_all(&self, deadline: Deadline) -> Terms {
+        Terms {
+            deadline: self.gathered_by(deadline),
+            stall: self.limits.stall,
+            grace: self.limits.grace,
+            expected: self.roster.expected(self.connection.epoch()),
+            enough: Enough::All,
+        }
+    }
+
+    /// Terms to hear one host, however late.
+    fn terms_for(&self, enough: Enough, deadline: Deadline) -> Terms {
+        Terms {
+            deadline: self.gathered_by(deadline),
+            stall: deadline.remaining(),
+            grace: Duration::ZERO,
+            expected: None,
+            enough,
+        }
+    }
+
+    fn gathered_by(&self, deadline: Deadline) -> Deadline {
+        match self.limits.gather {
+            Some(limit) => deadline.within(limit),
+            None => deadline,
+        }
+    }
+
+    /// A question with an inbox of its own.
+    pub(super) fn question(&self, subject: Subject, body: Bytes) -> Question {
+        Question {
+            subject,
+            body,
+            inbox: self.connection.client().new_inbox().into(),
+        }
+    }
+
+    /// Publishes questions in this order, and gathers what answers the last of
+    /// them; `aside` sees replies to the others. The replies go on where they
+    /// are kept.
+    pub(super) async fn ask_all<T: FromHost>(
+        &self,
+        questions: &[&Question],
+        terms: Terms,
+        aside: impl FnMut(&Message, Duration) -> bool,
+    ) -> Result<(Gathered<T>, Replies), Error> {
+        let lost = self.connection.lost_from_now(&self.id)?;
+        let client = self.connection.client();
+        let mut inboxes = Vec::with_capacity(questions.len());
+        for question in questions {
+            let inbox = client.subscribe(question.inbox.clone()).await;
+            inboxes.push(inbox.map_err(|error| self.closed(&error))?);
+        }
+        // Subscriptions end when this value is dropped, on every path.
+        let mut replies = select_all(inboxes);
+        for question in questions {
+            let (to, body) = (question.subject.clone(), question.body.clone());
+            let sent = client.publish_with_reply(to, question.inbox.clone(), body);
+            sent.await.map_err(|error| self.closed(&error))?;
+        }
+        let gathered = tokio::select! {
+            biased;
+            gathered = gather(&mut replies, terms, aside) => {
+                gathered.ok_or_else(|| self.closed(&"no more replies"))?
+            }
+            () = lost => return Err(self.closed(&"it broke while hosts were answering")),
+        };
+        if let Some(question) = questions.last() {
+            self.log(&question.subject, &gathered);
+        }
+        Ok((gathered, replies))
+    }
+
+    fn log<T>(&self, subject: &Subject, gathered: &Gathered<T>) {
+        let harvest = &gathered.harvest;
+        debug!(
+            %subject,
+            ended = ?gathered.ended,
+            hosts = harvest.answers.len(),
+            silent = ?gathered.silent.keys().map(HostId::as_str).collect::<Vec<_>>(),
+            duplicates = harvest.duplicates,
+            ms = gathered.took.as_millis() as u64,
+            "gather ended"
+        );
+        let left_out = harvest.unreadable + harvest.refusals > 0;
+        if left_out || gathered.ended == Ended::Limit {
+            warn!(
+                %subject,
+                ended = ?gathered.ended,
+                unreadable = harvest.unreadable,
+                refusals = harvest.refusals,
+                first_refusal = harvest.first_refusal,
+                "answers were left out of a gather"
+            );
+        }
+    }
+
+    fn closed(&self, problem: &dyn std::fmt::Display) -> Error {
+        Error::new(
+            Kind::ConnectionLost,
+            format!("the connection to {} is lost: {problem}", self.called()),
+        )
+    }
+}
+
+/// What the hosts said.
+pub(super) fn said<T>(gathered: Gathered<T>) -> Vec<T> {
+    let answers = gathered.harvest.answers.into_iter();
+    answers.map(|answer| answer.said).collect()
+}

@@ -1,0 +1,189 @@
+use super::*;
+use crate::lattice::gather::{Answer, Harvest};
+use nkeys::{KeyPair, KeyPairType};
+use tokio::time::advance;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn host() -> HostId {
+    HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
+}
+
+fn ping(version: &str) -> HostPing {
+    HostPing {
+        version: Some(version.into()),
+        ..HostPing::default()
+    }
+}
+
+/// A ping to all hosts that ends now, and these answered `after`.
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<HostPing> {
+    let mut harvest = Harvest::default();
+    for host in hosts {
+        let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
+        assert!(harvest.take(body.to_string().as_bytes(), after));
+    }
+    let answers: &Vec<Answer<HostPing>> = &harvest.answers;
+    assert_eq!(answers.len(), hosts.len());
+    Gathered {
+        harvest,
+        ended,
+        silent: Expected::new(),
+        asked: Instant::now() - took,
+        took,
+    }
+}
+
+/// The same, where the hosts answered at once and were waited for.
+fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
+    round(hosts, 20 * MS, Ended::Stall, 320 * MS)
+}
+
+fn known(roster: &Roster) -> usize {
+    roster.expected(0).map_or(0, |hosts| hosts.len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_misses_two_pings_is_forgotten() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    assert_eq!(known(&roster), 2);
+    advance(400 * MS).await;
+    roster.pinged(&answered(&[&one]), 0);
+    assert_eq!(known(&roster), 2);
+    roster.missed.notified().await;
+    advance(400 * MS).await;
+    roster.pinged(&answered(&[&one]), 0);
+    assert_eq!(known(&roster), 1);
+    assert_eq!(roster.traits(&two), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_that_were_under_way_together_are_missed_once() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    advance(400 * MS).await;
+    for _ in 0..64 {
+        roster.pinged(&answered(&[&one]), 0);
+    }
+    assert_eq!(known(&roster), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_was_not_waited_for_is_not_missed() {
+    let (roster, fast, slow) = (Roster::default(), host(), host());
+    roster.pinged(&round(&[&slow], 900 * MS, Ended::Deadline, 2000 * MS), 0);
+    roster.pinged(&answered(&[&fast]), 0);
+    for ended in [Ended::Stall, Ended::Deadline, Ended::Found, Ended::Limit] {
+        advance(1000 * MS).await;
+        // Less than a stall; more, and less than the slow host takes.
+        roster.pinged(&round(&[&fast], MS, ended, 100 * MS), 0);
+        roster.pinged(&round(&[&fast], MS, ended, 1800 * MS), 0);
+    }
+    assert_eq!(known(&roster), 2);
+    assert_eq!(roster.expected(0).unwrap()[&slow], 1830 * MS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_answer_takes_a_missed_ping_back() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    for _ in 0..5 {
+        advance(400 * MS).await;
+        roster.pinged(&answered(&[&one]), 0);
+        roster.answered(&two);
+    }
+    assert_eq!(known(&roster), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_did_not_answer_the_last_ping_does_not_count() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    assert_eq!(roster.all(0).map(|all| all.len()), Some(2));
+    advance(400 * MS).await;
+    roster.pinged(&answered(&[&one]), 0);
+    assert_eq!(roster.all(0).map(|all| all.len()), Some(1));
+    roster.pinged(&round(&[], MS, Ended::NoResponders, MS), 0);
+    assert_eq!((roster.all(0), roster.expected(0)), (None, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
+    let (roster, one) = (Roster::default(), host());
+    // One that was heard is not all that are there.
+    roster.heard(&one, &ping("0.80.0"), MS);
+    assert_eq!((roster.all(0), roster.expected(0)), (None, None));
+    roster.pinged(&answered(&[&one]), 3);
+    assert!(roster.expected(3).is_some());
+    assert!(roster.expected(4).is_none());
+    advance(COMPLETE_FOR).await;
+    assert!(roster.expected(3).is_none());
+    assert!(roster.traits(&one).is_some());
+    advance(BELIEVED_FOR).await;
+    assert_eq!(roster.traits(&one), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_of_all_hosts_make_pings_needless() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    let of = |version| Traits::of(Some(version));
+    for _ in 0..10 {
+        advance(30_000 * MS).await;
+        assert!(!roster.beat(&one, of("0.80.0")));
+        assert!(!roster.beat(&two, of("0.80.0")));
+        assert!(roster.kept_by_heartbeats(0));
+    }
+    assert_eq!(known(&roster), 2);
+    // One falls silent.
+    advance(40_000 * MS).await;
+    assert!(!roster.beat(&one, of("0.80.0")));
+    advance(30_000 * MS).await;
+    assert!(!roster.kept_by_heartbeats(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
+    let (roster, one) = (Roster::default(), host());
+    assert!(roster.beat(&one, Traits::of(None)));
+    roster.pinged(&answered(&[&one]), 0);
+    assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
+    assert_eq!(roster.traits(&one), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_watches_while_the_lattice_is_in_use() {
+    let roster = Roster::default();
+    assert!(roster.used());
+    assert!(!roster.used());
+    advance(IN_USE_FOR - MS).await;
+    assert!(!roster.unwatched(false));
+    advance(MS).await;
+    assert!(roster.unwatched(false));
+    assert!(roster.used());
+    assert!(roster.unwatched(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_hosts_are_kept_and_no_more() {
+    let roster = Roster::default();
+    let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
+    for host in &hosts {
+        roster.heard(host, &HostPing::default(), MS);
+    }
+    assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
+    assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
+}
+
+#[test]
+fn other_credentials_start_another_roster() {
+    let (rosters, lattice) = (Rosters::default(), LatticeId::parse("x").unwrap());
+    let one = rosters.of(&lattice, 1);
+    assert!(Arc::ptr_eq(&one, &rosters.of(&lattice, 1)));
+    let two = rosters.of(&lattice, 2);
+    assert!(!Arc::ptr_eq(&one, &two));
+    // A call from before does not bring the old one back.
+    rosters.of(&lattice, 1);
+    assert!(Arc::ptr_eq(&two, &rosters.of(&lattice, 2)));
+}

@@ -1,0 +1,175 @@
+//! How long things may take: per provider, and shorter per link.
+
+use std::time::Duration;
+
+use super::Mistakes;
+
+/// How long a gather waits for one more answer.
+pub const STALL: Duration = Duration::from_millis(300);
+/// How long newcomers and bids are waited for once every known host answered.
+const GRACE: Duration = Duration::from_millis(30);
+
+/// Time limits as they are written down: in the provider's settings and in a
+/// link's values, under the same keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeLimits {
+    /// `call_budget_ms`: longest time for one call; less than the host allows.
+    pub call_budget: Option<Duration>,
+    /// `request_limit_ms`: longest wait for the answer of one host.
+    pub request: Option<Duration>,
+    /// `gather_limit_ms`: longest wait for the answers of all hosts.
+    pub gather: Option<Duration>,
+    /// `stall_ms`: longest wait for one more answer of hosts that are not known.
+    pub stall: Option<Duration>,
+    /// `grace_ms`: wait for newcomers, and for bids, once every known host
+    /// answered.
+    pub grace: Option<Duration>,
+}
+
+impl TimeLimits {
+    /// Every key that [`TimeLimits::take`] knows.
+    pub(super) const KEYS: [&str; 5] = [
+        "call_budget_ms",
+        "gather_limit_ms",
+        "grace_ms",
+        "request_limit_ms",
+        "stall_ms",
+    ];
+
+    /// Takes milliseconds that stand under `key`, one of [`TimeLimits::KEYS`].
+    pub(super) fn take(&mut self, key: &str, value: Option<u64>, mistakes: &mut Mistakes) {
+        let (limit, least, most) = match key {
+            "call_budget_ms" => (&mut self.call_budget, 50, 600_000),
+            "request_limit_ms" => (&mut self.request, 10, 600_000),
+            "gather_limit_ms" => (&mut self.gather, 10, 600_000),
+            "stall_ms" => (&mut self.stall, 10, 60_000),
+            "grace_ms" => (&mut self.grace, 0, 10_000),
+            _ => return mistakes.unknown(key, &Self::KEYS),
+        };
+        match value {
+            Some(ms) if (least..=most).contains(&ms) => *limit = Some(Duration::from_millis(ms)),
+            _ => mistakes.add(
+                key,
+                &format!("it must be a whole number from {least} to {most}"),
+            ),
+        }
+    }
+
+    /// Adds what contradicts something else: a part that is longer than its
+    /// whole would never count.
+    pub(super) fn contradictions(&self, mistakes: &mut Mistakes) {
+        let budget = ("call_budget_ms", self.call_budget);
+        let gather = ("gather_limit_ms", self.gather);
+        let stall = ("stall_ms", self.stall);
+        let pairs = [
+            ("request_limit_ms", self.request, budget),
+            ("gather_limit_ms", self.gather, budget),
+            ("stall_ms", self.stall, gather),
+            ("stall_ms", self.stall, budget),
+            ("grace_ms", self.grace, stall),
+            ("grace_ms", self.grace, gather),
+            ("grace_ms", self.grace, budget),
+        ];
+        for (key, part, (whole_key, whole)) in pairs {
+            if let (Some(part), Some(whole)) = (part, whole)
+                && part > whole
+            {
+                let problem = format!("it must not be more than {whole_key}");
+                mistakes.add(key, &problem);
+            }
+        }
+    }
+
+    /// The limits of calls over a link: each of the link's counts where it is
+    /// less than the provider's.
+    pub fn with_link(&self, link: &Self) -> Limits {
+        let less = |ours: Option<Duration>, theirs: Option<Duration>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        let gather = less(self.gather, link.gather);
+        let most = gather.unwrap_or(Duration::MAX);
+        let stall = less(Some(self.stall.unwrap_or(STALL)), link.stall);
+        let stall = stall.unwrap_or(STALL).min(most);
+        let grace = less(Some(self.grace.unwrap_or(GRACE)), link.grace);
+        Limits {
+            request: less(self.request, link.request),
+            gather,
+            stall,
+            grace: grace.unwrap_or(GRACE).min(stall),
+        }
+    }
+}
+
+/// The time limits of a call, beside its deadline, which ends everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest wait for the answer of one host.
+    pub request: Option<Duration>,
+    /// Longest wait for the answers of all hosts.
+    pub gather: Option<Duration>,
+    /// Longest wait for one more answer of hosts that are not known.
+    pub stall: Duration,
+    /// Wait for newcomers, and for bids, once every known host answered.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        TimeLimits::default().with_link(&TimeLimits::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, u64)]) -> Result<TimeLimits, String> {
+        let (mut limits, mut mistakes) = (TimeLimits::default(), Mistakes::default());
+        for (key, ms) in pairs {
+            limits.take(key, Some(*ms), &mut mistakes);
+        }
+        limits.contradictions(&mut mistakes);
+        mistakes.none().map(|()| limits)
+    }
+
+    #[test]
+    fn a_part_longer_than_its_whole_is_a_mistake() {
+        for (part, whole) in [
+            ("request_limit_ms", "call_budget_ms"),
+            ("gather_limit_ms", "call_budget_ms"),
+            ("stall_ms", "gather_limit_ms"),
+            ("stall_ms", "call_budget_ms"),
+            ("grace_ms", "stall_ms"),
+            ("grace_ms", "gather_limit_ms"),
+            ("grace_ms", "call_budget_ms"),
+        ] {
+            let problem = read(&[(part, 600), (whole, 500)]).unwrap_err();
+            assert!(
+                problem.contains(part) && problem.contains(whole),
+                "{problem}"
+            );
+            read(&[(part, 500), (whole, 500)]).unwrap();
+        }
+    }
+
+    #[test]
+    fn defaults_fit_into_what_is_set() {
+        let limits = read(&[("gather_limit_ms", 20)]).unwrap();
+        let limits = limits.with_link(&TimeLimits::default());
+        assert_eq!(limits.stall, Duration::from_millis(20));
+        assert_eq!(limits.grace, Duration::from_millis(20));
+        assert_eq!(Limits::default().stall, STALL);
+        assert_eq!(Limits::default().grace, GRACE);
+    }
+
+    #[test]
+    fn a_link_can_only_shorten() {
+        let provider = read(&[("request_limit_ms", 500), ("stall_ms", 200)]).unwrap();
+        let link = read(&[("request_limit_ms", 900), ("stall_ms", 100)]).unwrap();
+        let limits = provider.with_link(&link);
+        assert_eq!(limits.request, Some(Duration::from_millis(500)));
+        assert_eq!(limits.stall, Duration::from_millis(100));
+        assert_eq!(limits.gather, None);
+    }
+}

@@ -1,0 +1,59 @@
+//! What can be configured: the provider's settings (`config_json` of the host
+//! data) and a link's (its values). README.md documents every key.
+//!
+//! Unknown keys are refused, and one reading reports every mistake.
+
+mod limits;
+mod link;
+mod provider;
+
+pub use limits::{Limits, STALL, TimeLimits};
+pub use link::LinkSettings;
+pub use provider::ProviderSettings;
+
+/// The name of every operation of the contract.
+pub const OPERATIONS: [&str; 17] = [
+    "AdvertiseLink",
+    "AuctionActor",
+    "AuctionProvider",
+    "GetClaims",
+    "GetHostInventory",
+    "GetHosts",
+    "GetLinks",
+    "RemoveLink",
+    "ScaleActor",
+    "SetLatticeCredentials",
+    "SetRegistryCredentials",
+    "StartActor",
+    "StartProvider",
+    "StopActor",
+    "StopHost",
+    "StopProvider",
+    "UpdateActor",
+];
+
+/// What is wrong with settings, without their values.
+#[derive(Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn add(&mut self, key: &str, problem: &str) {
+        self.0.push(format!("{key}: {problem}"));
+    }
+
+    fn unknown(&mut self, key: &str, known: &[&str]) {
+        let key: String = key.chars().take(40).collect();
+        self.0.push(format!(
+            "{key:?} is no setting; there are {}",
+            known.join(", ")
+        ));
+    }
+
+    fn none(mut self) -> Result<(), String> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        self.0.sort();
+        Err(self.0.join("; "))
+    }
+}

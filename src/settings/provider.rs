@@ -1,0 +1,124 @@
+//! Settings of the provider.
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::{Mistakes, TimeLimits};
+use crate::error::without_values;
+use crate::nats::{Access, Login};
+
+/// Settings of the provider: a JSON object in `config_json`.
+#[derive(Clone, Debug)]
+pub struct ProviderSettings {
+    /// `default_lattice_url`: where a lattice is whose credentials name no URL.
+    /// A secret: it may hold user info.
+    pub default_lattice_url: SecretString,
+    /// `max_calls`: calls under way at once; further ones are refused as busy.
+    pub max_calls: usize,
+    /// How long things may take.
+    pub limits: TimeLimits,
+}
+
+impl Default for ProviderSettings {
+    fn default() -> Self {
+        Self {
+            default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
+            max_calls: 1024,
+            limits: TimeLimits::default(),
+        }
+    }
+}
+
+impl ProviderSettings {
+    /// Every key that [`ProviderSettings::parse`] knows.
+    pub const KEYS: [&str; 7] = [
+        "call_budget_ms",
+        "default_lattice_url",
+        "gather_limit_ms",
+        "grace_ms",
+        "max_calls",
+        "request_limit_ms",
+        "stall_ms",
+    ];
+
+    /// Reads settings; no text, or a blank one, gives the defaults.
+    ///
+    /// # Errors
+    /// Every mistake, in one text, without the values.
+    pub fn parse(config_json: Option<&str>) -> Result<Self, String> {
+        let mut settings = Self::default();
+        let text = config_json.unwrap_or_default().trim();
+        if text.is_empty() {
+            return Ok(settings);
+        }
+        let members: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
+            let problem = without_values(&error.to_string());
+            format!("the configuration is not a JSON object: {problem}")
+        })?;
+        let mut mistakes = Mistakes::default();
+        for (key, value) in members {
+            match key.as_str() {
+                "default_lattice_url" => match value {
+                    Value::String(url) => match Access::parse(&url, Login::Anonymous) {
+                        Ok(_) => settings.default_lattice_url = url.into(),
+                        Err(problem) => mistakes.add(&key, &problem),
+                    },
+                    _ => mistakes.add(&key, "it must be text"),
+                },
+                "max_calls" => match value.as_u64() {
+                    Some(calls @ 1..=100_000) => settings.max_calls = calls as usize,
+                    _ => mistakes.add(&key, "it must be a whole number from 1 to 100000"),
+                },
+                _ if TimeLimits::KEYS.contains(&key.as_str()) => {
+                    settings.limits.take(&key, value.as_u64(), &mut mistakes);
+                }
+                _ => mistakes.unknown(&key, &Self::KEYS),
+            }
+        }
+        settings.limits.contradictions(&mut mistakes);
+        mistakes.none().map(|()| settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret as _;
+
+    #[test]
+    fn no_configuration_gives_the_defaults() {
+        for none in [None, Some(""), Some("  "), Some("{}")] {
+            let settings = ProviderSettings::parse(none).unwrap();
+            assert_eq!(
+                settings.default_lattice_url.expose_secret(),
+                "nats://127.0.0.1:4222"
+            );
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_without_values() {
+        let problem = ProviderSettings::parse(Some(
+            r#"{"default_lattice_url":"http://u:sekret@h","max_calls":0,"bogus":1,
+                "stall_ms":"sekret","gather_limit_ms":2000,"call_budget_ms":1000}"#,
+        ))
+        .unwrap_err();
+        for part in [
+            "default_lattice_url",
+            "max_calls",
+            "bogus",
+            "stall_ms",
+            "gather_limit_ms: it must not be more than call_budget_ms",
+        ] {
+            assert!(problem.contains(part), "{problem}");
+        }
+        assert!(!problem.contains("sekret"), "{problem}");
+    }
+
+    #[test]
+    fn every_key_is_told() {
+        for key in TimeLimits::KEYS {
+            assert!(ProviderSettings::KEYS.contains(&key), "{key}");
+        }
+    }
+}
