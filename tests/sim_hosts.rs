@@ -304,6 +304,59 @@ async fn simulated_hosts_have_the_members_of_the_fixtures() {
 }
 
 #[tokio::test]
+async fn simulated_hosts_publish_the_events_of_the_fixtures() {
+    use futures::StreamExt as _;
+    for (generation, folder, events) in [
+        (G1a, "G1-otp-0.54", &["heartbeat"][..]),
+        (G1b, "G1", &["started", "heartbeat", "stopped"]),
+        (G2b, "G2", &["started", "heartbeat", "stopped"]),
+        (G3a, "G3-rust-0.81", &["heartbeat"]),
+        (G3b, "G3", &["heartbeat"]),
+    ] {
+        let nats = NatsServer::start();
+        let client = nats.client().await;
+        let mut heard = client.subscribe("wasmbus.evt.default").await.unwrap();
+        support::fence(&client).await;
+        let sim = SimLattice::without_bucket(client.clone(), "default");
+        sim.publish_actor_as(ACTOR_REF, ACTOR, "kvcounter", 1).await;
+        sim.publish_provider_as(PROVIDER_REF, PROVIDER, "HTTP Server", CONTRACT)
+            .await;
+        let host = SimHost::start(&Arc::new(sim), generation, &[]).await;
+        let verb = if generation.is_g3() { "scale" } else { "la" };
+        for (verb, body) in [
+            (
+                verb,
+                json!({ "actor_ref": ACTOR_REF, "actor_id": ACTOR, "count": 1,
+                "annotations": { "wasmcloud.dev/managed-by": "wadm" } }),
+            ),
+            (
+                "lp",
+                json!({ "provider_ref": PROVIDER_REF, "link_name": "default" }),
+            ),
+        ] {
+            let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", host.id);
+            ask(&client, &subject, &body.to_string()).await;
+        }
+        host.beat().await;
+        let stop = format!("wasmbus.ctl.default.cmd.{}.stop", host.id);
+        ask(&client, &stop, r#"{"host_id":""}"#).await;
+        for event in events {
+            let expected = fixtures::json(&format!("{folder}/events/host_{event}.json"));
+            let mut told = Value::Null;
+            let what = json!(format!("com.wasmcloud.lattice.host_{event}"));
+            // The first heartbeat of old hosts comes before anything runs there.
+            let nothing = |told: &Value| told["data"]["actors"] == json!([]);
+            while told["type"] != what || (*event == "heartbeat" && nothing(&told)) {
+                let message = tokio::time::timeout(Duration::from_secs(5), heard.next());
+                told = serde_json::from_slice(&message.await.unwrap().unwrap().payload).unwrap();
+            }
+            assert_eq!(told["source"], host.id);
+            assert_eq!(shape(&told), shape(&expected), "{generation:?} {event}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_harms_real_hosts_harms_simulated_ones() {
     let registries = r#"{"ghcr.io":{"registryType":"","username":"a","password":"b"}}"#;
     for (generation, requests) in [

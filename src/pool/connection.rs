@@ -199,6 +199,11 @@ fn is_rejection(text: &str) -> bool {
     text.contains("authorization") || text.contains("authentication")
 }
 
+fn is_refused_subscription(text: &str) -> bool {
+    text.to_lowercase()
+        .contains("permissions violation for subscription")
+}
+
 fn log(address: &str, event: &Event, complaints: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected"),
@@ -212,6 +217,10 @@ fn log(address: &str, event: &Event, complaints: &Complaints) {
         }
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection; trying on");
+        }
+        // Nothing of it is heard, and that is all: who needs it finds out.
+        Event::ServerError(error) if is_refused_subscription(&error.to_string()) => {
+            info!(address, %error, "the credentials may not subscribe to something");
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde_json::Value;
 use wasmbus_rpc::core::LinkDefinition;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 use wasmcloud_interface_lattice_control::*;
@@ -11,6 +12,7 @@ use wasmcloud_interface_lattice_control::*;
 use super::actor::Actor;
 use super::host::lattice::SimLattice;
 use super::host::{Generation, SimHost};
+use super::nats::NatsServer;
 use super::world::{World, ctx};
 
 /// What the fixtures name, and simulated lattices have.
@@ -80,7 +82,22 @@ impl Operated {
         let bucket = hosts
             .iter()
             .any(|(generation, _)| *generation != Generation::G1a);
-        Self::built(hosts, bucket).await
+        Self::built(World::with_lattice().await, hosts, bucket).await
+    }
+
+    /// The same, under a provider with these settings.
+    pub async fn configured(hosts: &[(Generation, &[(&str, &str)])], settings: Value) -> Self {
+        let world = World::start_on(NatsServer::start(), |host_data| {
+            host_data["config_json"] = settings.to_string().into();
+        })
+        .await;
+        world.set_lattice(LATTICE, &world.nats.url()).await;
+        Self::built(world, hosts, true).await
+    }
+
+    /// The same with a provider that is there already and knows the lattice.
+    pub async fn in_world(world: World, hosts: &[(Generation, &[(&str, &str)])]) -> Self {
+        Self::built(world, hosts, true).await
     }
 
     /// One host.
@@ -90,11 +107,10 @@ impl Operated {
 
     /// The same without a bucket.
     pub async fn without_bucket(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
-        Self::built(hosts, false).await
+        Self::built(World::with_lattice().await, hosts, false).await
     }
 
-    async fn built(hosts: &[(Generation, &[(&str, &str)])], bucket: bool) -> Self {
-        let world = World::with_lattice().await;
+    async fn built(world: World, hosts: &[(Generation, &[(&str, &str)])], bucket: bool) -> Self {
         let client = world.nats.client().await;
         let mut sim = match bucket {
             true => SimLattice::with_bucket(client, LATTICE).await,

@@ -4,11 +4,13 @@
 //! - [`state`]: the actors and providers of one host
 //! - [`bodies`]: what a host says, as JSON
 //! - [`commands`], [`actors`]: what a host does when told
+//! - [`events`]: what a host says unasked
 //! - [`lattice`]: what the hosts of one lattice share
 
 pub mod actors;
 pub mod bodies;
 pub mod commands;
+pub mod events;
 pub mod lattice;
 pub mod state;
 
@@ -110,6 +112,7 @@ pub struct Shared {
     pub state: Mutex<State>,
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
+    delays: Mutex<Vec<(String, Duration)>>,
     lag: Mutex<Duration>,
     /// What it acknowledged and has not done yet.
     owed: AtomicUsize,
@@ -153,6 +156,7 @@ impl SimHost {
             state: Mutex::default(),
             received: Mutex::default(),
             delay: Mutex::default(),
+            delays: Mutex::default(),
             lag: Mutex::default(),
             owed: AtomicUsize::new(0),
             silent: Mutex::default(),
@@ -172,6 +176,12 @@ impl SimHost {
         *self.shared.delay.lock().unwrap() = delay;
     }
 
+    /// Answers this late from now on to what comes on subjects that end like
+    /// this.
+    pub fn answer_after_on(&self, end: &str, delay: Duration) {
+        self.shared.delays.lock().unwrap().push((end.into(), delay));
+    }
+
     /// Acknowledges starts and scales at once from now on, and does them this
     /// much later.
     pub fn lag_by(&self, lag: Duration) {
@@ -186,6 +196,11 @@ impl SimHost {
     /// Answers nothing from now on to what comes on subjects that end like this.
     pub fn fall_silent_on(&self, end: &str) {
         self.shared.silent.lock().unwrap().push(end.into());
+    }
+
+    /// Answers everything again from now on.
+    pub fn speak_again(&self) {
+        self.shared.silent.lock().unwrap().clear();
     }
 
     /// Everything it received so far.
@@ -321,6 +336,8 @@ impl Shared {
         let serve = |messages| tokio::spawn(self.clone().serve(client.clone(), messages));
         let mut tasks: Vec<_> = subscriptions.into_iter().map(serve).collect();
         tasks.push(tokio::spawn(self.clone().follow(bucket)));
+        tasks.push(tokio::spawn(self.clone().beat_on()));
+        self.say_started().await;
         tasks
     }
 
@@ -391,14 +408,29 @@ impl Shared {
             } else {
                 self.take(&message).await
             };
-            if self.state.lock().unwrap().ended() {
+            if self.generation.is_otp() && message.subject.ends_with("ping.hosts") {
+                self.beat().await;
+            }
+            let (ended, stopped) = {
+                let state = self.state.lock().unwrap();
+                (state.ended(), state.stopped)
+            };
+            if stopped && !self.ended.is_cancelled() {
+                self.say_stopped().await;
+            }
+            if ended {
                 self.ended.cancel();
             }
             let host = self.clone();
             let client = client.clone();
             tokio::spawn(async move {
-                let delay = *host.delay.lock().unwrap();
                 let subject = message.subject.as_str();
+                let mut delay = *host.delay.lock().unwrap();
+                for (end, more) in host.delays.lock().unwrap().iter() {
+                    if subject.ends_with(end.as_str()) {
+                        delay = *more;
+                    }
+                }
                 let silent = host
                     .silent
                     .lock()

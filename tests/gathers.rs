@@ -1,0 +1,274 @@
+//! Questions to all hosts: complete, and over when they are. How a gather ended
+//! is in the provider's log; how long it took is in the benches.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::json;
+use support::eventually;
+use support::host::{Generation, SimHost};
+use support::nats::NatsServer;
+use support::operator::*;
+use support::provider::Provider;
+use support::world::World;
+
+use Generation::{G1b, G2b, G3b};
+
+const ALONE: &[(&str, &str)] = &[];
+
+fn ids(hosts: &[SimHost]) -> Vec<String> {
+    let mut ids: Vec<_> = hosts.iter().map(|host| host.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+async fn found(lattice: &Operated) -> Vec<String> {
+    let hosts = lattice.get_hosts().await.unwrap();
+    let mut ids: Vec<_> = hosts.into_iter().map(|host| host.id).collect();
+    ids.sort();
+    ids
+}
+
+/// Gathers that ended like this, with so many hosts. Only gathers of calls are
+/// ever complete: those in the background wait for whom they do not know.
+fn ended(provider: &Provider, how: &str, hosts: usize) -> usize {
+    let text = format!("ended={how} hosts={hosts} ");
+    let log = provider.log();
+    let lines = log.lines().filter(|line| line.contains("gather ended"));
+    lines.filter(|line| line.contains(&text)).count()
+}
+
+/// Calls until a gather was complete with so many hosts, and hands back what the
+/// last call found.
+async fn complete(lattice: &Operated, hosts: usize) -> Vec<String> {
+    let provider = &lattice.world.provider;
+    let before = ended(provider, "Complete", hosts);
+    eventually(&format!("a complete gather of {hosts} hosts"), || async {
+        let found = found(lattice).await;
+        (ended(provider, "Complete", hosts) > before).then_some(found)
+    })
+    .await
+}
+
+/// Waits for the first ping in the background, which waits for the slowest; the
+/// next comes half a minute later.
+async fn pinged_in_the_background(lattice: &Operated) {
+    lattice.world.provider.logged("ended=Deadline").await;
+}
+
+#[tokio::test]
+async fn hosts_that_are_known_end_a_gather() {
+    let lattice = Operated::with(&[(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)]).await;
+    assert_eq!(found(&lattice).await, ids(&lattice.hosts));
+    let provider = &lattice.world.provider;
+    assert_eq!(ended(provider, "Stall", 3), 1);
+    assert_eq!(complete(&lattice, 3).await, ids(&lattice.hosts));
+}
+
+#[tokio::test]
+async fn nobody_there_is_known_at_once() {
+    let lattice = Operated::with(&[]).await;
+    assert!(found(&lattice).await.is_empty());
+    assert!(lattice.auction_actor(&[]).await.unwrap().is_empty());
+    let provider = &lattice.world.provider;
+    assert!(ended(provider, "NoResponders", 0) >= 2);
+    assert_eq!(ended(provider, "Deadline", 0), 0);
+}
+
+#[tokio::test]
+async fn a_silent_host_costs_itself_only_and_is_forgotten() {
+    let lattice = Operated::with(&[(G2b, ALONE); 5]).await;
+    assert_eq!(found(&lattice).await.len(), 5);
+    lattice.hosts[4].fall_silent_on("ping.hosts");
+    let others = ids(&lattice.hosts[..4]);
+    assert_eq!(found(&lattice).await, others);
+    assert_eq!(complete(&lattice, 4).await, others);
+    // And is back with its first answer.
+    lattice.hosts[4].speak_again();
+    eventually("the host to be back", || async {
+        (found(&lattice).await == ids(&lattice.hosts)).then_some(())
+    })
+    .await;
+    assert_eq!(complete(&lattice, 5).await, ids(&lattice.hosts));
+}
+
+#[tokio::test]
+async fn a_slow_host_is_found_in_the_background_and_waited_for_from_then_on() {
+    let lattice = Operated::with(&[(G2b, ALONE), (G2b, ALONE)]).await;
+    // Twice the stall after the first.
+    lattice.hosts[1].answer_after(Duration::from_millis(700));
+    assert_eq!(found(&lattice).await, [lattice.hosts[0].id.clone()]);
+    assert_eq!(complete(&lattice, 2).await, ids(&lattice.hosts));
+}
+
+#[tokio::test]
+async fn an_auction_goes_before_its_ping() {
+    let lattice = Operated::one(G2b).await;
+    lattice.auction_actor(&[]).await.unwrap();
+    let received = lattice.hosts[0].received();
+    let subjects: Vec<_> = received.iter().map(|m| m.subject.as_str()).collect();
+    let auction = subjects.iter().position(|s| *s == "auction.actor").unwrap();
+    assert_eq!(subjects[auction + 1], "ping.hosts");
+}
+
+#[tokio::test]
+async fn an_auction_ends_with_the_ping_when_nobody_bids() {
+    let eu: &[(&str, &str)] = &[("zone", "eu")];
+    let lattice = Operated::with(&[(G1b, eu), (G1b, eu)]).await;
+    found(&lattice).await;
+    assert!(
+        lattice
+            .auction_actor(&[("zone", "us")])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let provider = &lattice.world.provider;
+    assert_eq!(ended(provider, "Complete", 2), 1);
+}
+
+#[tokio::test]
+async fn a_bid_after_the_grace_does_not_count_and_is_logged() {
+    let lattice = Operated::with(&[(G2b, ALONE), (G2b, ALONE)]).await;
+    found(&lattice).await;
+    lattice.hosts[1].answer_after_on("auction.actor", Duration::from_millis(250));
+    let bids = lattice.auction_actor(&[]).await.unwrap();
+    assert_eq!(bids, [lattice.hosts[0].id.clone()]);
+    let provider = &lattice.world.provider;
+    provider
+        .logged("bids came after their auction had ended")
+        .await;
+    let log = provider.log();
+    let line = log.lines().find(|l| l.contains("bids came after")).unwrap();
+    assert!(
+        line.contains("late=1") && line.contains(&lattice.hosts[1].id),
+        "{line}"
+    );
+}
+
+#[tokio::test]
+async fn a_longer_grace_waits_for_late_bids() {
+    let settings = json!({ "grace_ms": 900, "stall_ms": 1000 });
+    let lattice = Operated::configured(&[(G2b, ALONE), (G2b, ALONE)], settings).await;
+    found(&lattice).await;
+    lattice.hosts[1].answer_after_on("auction.actor", Duration::from_millis(250));
+    assert_eq!(
+        lattice.auction_actor(&[]).await.unwrap(),
+        ids(&lattice.hosts)
+    );
+}
+
+#[tokio::test]
+async fn a_gather_leaves_no_subscription_behind() {
+    let lattice = Operated::with(&[(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)]).await;
+    let world = &lattice.world;
+    world.set_lattice("nobody", &world.nats.url()).await;
+    let subscriptions = || world.nats.monitoring("/subsz")["num_subscriptions"].as_u64();
+    let nobody = || async {
+        let client = world.actor.lattice();
+        use wasmcloud_interface_lattice_control::LatticeController as _;
+        client.get_hosts(&support::world::ctx(), "nobody").await
+    };
+    // Once for what stays: an event subscription for each lattice in use.
+    found(&lattice).await;
+    nobody().await.unwrap();
+    let before = subscriptions();
+    assert!(before.unwrap() > 0);
+    // Ends of every kind: complete, nobody, late bids, silence, refusals.
+    for round in 0..4 {
+        found(&lattice).await;
+        nobody().await.unwrap();
+        lattice.auction_actor(&[]).await.unwrap();
+        lattice.auction_actor(&[("zone", "nope")]).await.unwrap();
+        lattice.auction_provider(&[]).await.unwrap();
+        match round {
+            0 => lattice.hosts[0].answer_after_on("auction.actor", Duration::from_millis(200)),
+            1 => lattice.hosts[1].fall_silent_on("ping.hosts"),
+            2 => lattice.hosts[0].fall_silent_on("ping.hosts"),
+            _ => lattice.hosts[2].fall_silent_on("ping.hosts"),
+        }
+        // The last round is one where nobody answers: the whole budget.
+        found(&lattice).await;
+    }
+    let missing = "NAGASFIHF5SBGTNTZUOVWT3O63SJUMIFUL7BH52T3UAFKQW7PPP46KFU";
+    lattice.inventory(missing).await.unwrap_err();
+    eventually("the subscriptions of before", || async {
+        (subscriptions() == before).then_some(())
+    })
+    .await;
+}
+
+// --- what hosts say unasked ---
+
+#[tokio::test]
+async fn a_host_that_says_it_stops_is_not_waited_for() {
+    for generation in [G1b, G2b, G3b] {
+        let lattice = Operated::with(&[(generation, ALONE); 3]).await;
+        found(&lattice).await;
+        accepted(lattice.stop_host(&lattice.hosts[2].id, None).await);
+        assert_eq!(complete(&lattice, 2).await, ids(&lattice.hosts[..2]));
+        let log = lattice.world.provider.log();
+        let waited = |line: &&str| line.contains("gather ended") && line.contains("Stall hosts=2");
+        assert!(log.lines().filter(waited).count() <= 1, "{generation:?}");
+    }
+}
+
+/// Slower than the grace: pings of calls alone would never find it.
+const SLOWER_THAN_GRACE: Duration = Duration::from_millis(150);
+
+/// Waits until calls find these hosts, and none is missing any more.
+async fn come_to_find(lattice: &Operated, mut hosts: Vec<String>) {
+    hosts.sort();
+    eventually("all hosts", || async {
+        (found(lattice).await == hosts).then_some(())
+    })
+    .await;
+    assert_eq!(complete(lattice, hosts.len()).await, hosts);
+}
+
+#[tokio::test]
+async fn a_slow_host_that_starts_is_known_from_its_event() {
+    let lattice = Operated::one(G2b).await;
+    found(&lattice).await;
+    pinged_in_the_background(&lattice).await;
+    let late = SimHost::start(&lattice.sim, G2b, &[]).await;
+    late.answer_after(SLOWER_THAN_GRACE);
+    come_to_find(&lattice, vec![lattice.hosts[0].id.clone(), late.id.clone()]).await;
+}
+
+#[tokio::test]
+async fn a_slow_host_that_was_not_there_is_known_from_its_heartbeat() {
+    let lattice = Operated::with(&[(G2b, ALONE), (G2b, ALONE)]).await;
+    let late = &lattice.hosts[1];
+    late.fall_silent_on("ping.hosts");
+    found(&lattice).await;
+    pinged_in_the_background(&lattice).await;
+    assert_eq!(complete(&lattice, 1).await.len(), 1);
+    late.speak_again();
+    late.answer_after(SLOWER_THAN_GRACE);
+    late.beat().await;
+    come_to_find(&lattice, ids(&lattice.hosts)).await;
+}
+
+#[tokio::test]
+async fn a_refused_event_subscription_changes_nothing_but_freshness() {
+    let nats = NatsServer::with_config(
+        r#"no_auth_user: home
+        authorization { users = [
+            { user: home, password: pw }
+            { user: lattice, password: pw, permissions: { subscribe: { deny: "wasmbus.evt.>" } } }
+        ] }"#,
+    );
+    let url = format!("nats://lattice:pw@{}", nats.address());
+    let world = World::start_on(nats, |_| {}).await;
+    world.set_lattice(LATTICE, &url).await;
+    let lattice = Operated::in_world(world, &[(G2b, ALONE), (G3b, ALONE)]).await;
+    assert_eq!(found(&lattice).await, ids(&lattice.hosts));
+    assert_eq!(complete(&lattice, 2).await, ids(&lattice.hosts));
+    lattice.hosts[1].fall_silent_on("ping.hosts");
+    assert_eq!(complete(&lattice, 1).await, ids(&lattice.hosts[..1]));
+    let provider = &lattice.world.provider;
+    provider.logged("may not subscribe").await;
+    assert_eq!(provider.log().matches("may not subscribe").count(), 1);
+}
