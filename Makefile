@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo check clean
+.PHONY: help build test demo bench check clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -20,6 +20,10 @@ demo: ## a lattice of three simulated hosts, the real provider, an actor that wa
 	@scripts/install-nats-server
 	$(CARGO) build --locked --bins --examples
 	$(CARGO) run --quiet --locked --example demo
+
+bench: ## how long things take, against the least that is possible, in one run
+	@scripts/install-nats-server
+	$(CARGO) bench --locked --bench bench
 
 check: ## format, clippy and documentation, all warnings denied
 	$(CARGO) fmt --check

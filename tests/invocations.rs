@@ -227,6 +227,7 @@ impl Handler for Faulty {
         match call.operation.as_str() {
             "Faulty.Panic" => panic!("as the test asks"),
             "Faulty.Hang" => std::future::pending().await,
+            "Faulty.Huge" => Ok(vec![0; 70_000_000]),
             _ => Ok(vec![1]),
         }
     }
@@ -274,6 +275,13 @@ async fn a_panic_in_an_operation_still_sends_an_error() {
         .to_string();
     assert!(error.contains("the provider failed"), "{error}");
     assert_eq!(actor.call_raw("Faulty.Fine", vec![]).await.unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn an_answer_too_large_for_any_actor_is_an_error_that_says_how_large() {
+    let (_nats, actor) = faulty().await;
+    let error = actor.call_raw("Faulty.Huge", vec![]).await.unwrap_err();
+    assert!(error.to_string().contains("70000000 bytes"), "{error}");
 }
 
 #[tokio::test]

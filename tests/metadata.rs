@@ -101,6 +101,28 @@ async fn a_link_that_changes_while_it_is_read_is_told_once() {
 }
 
 #[tokio::test]
+async fn ten_thousand_links_are_told() {
+    use futures::StreamExt as _;
+    let lattice = Operated::with(&[(Generation::G2b, &[])]).await;
+    let sim = &lattice.sim;
+    let write = |number: usize| async move {
+        let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER, "contract_id": CONTRACT,
+            "link_name": format!("link-{number}"), "values": { "address": "0.0.0.0:8080" } });
+        let key = support::host::lattice::link_key(&link);
+        sim.write(&key, link.to_string().as_bytes()).await;
+    };
+    let mut writes = futures::stream::iter((0..10_000).map(write)).buffer_unordered(500);
+    while writes.next().await.is_some() {}
+    // Over 2 MB: through the object store of the provider's lattice.
+    let links = lattice.links().await.unwrap();
+    let names: std::collections::HashSet<_> = links.iter().map(|link| &link.link_name).collect();
+    assert_eq!((links.len(), names.len()), (10_000, 10_000));
+    assert!(names.contains(&"link-9999".to_owned()));
+    // Claims are in the same bucket.
+    assert_eq!(lattice.claims().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn reading_the_bucket_leaves_no_consumer_behind() {
     let lattice = Operated::one(Generation::G2b).await;
     for _ in 0..3 {

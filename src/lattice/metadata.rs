@@ -32,6 +32,9 @@ use crate::error::{Error, Kind};
 /// without permission for JetStream get no answer at all.
 const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
 
+/// Most bytes of a bucket that are read: an answer could not hold more.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
 /// After the last pending entry: how long one more is waited for.
 const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
 
@@ -241,7 +244,7 @@ impl Lattice {
         // A key that changes before it is delivered moves to the end of the
         // stream: the bucket is read when as many keys came as there were, not
         // when nothing is pending for a moment.
-        let (mut seen, mut pending) = (HashSet::new(), 1);
+        let (mut seen, mut pending, mut bytes) = (HashSet::new(), 1, 0);
         while seen.len() < keys {
             let next = match pending {
                 0 => timeout(NOTHING_FOLLOWS_AFTER, messages.next()).await,
@@ -251,6 +254,16 @@ impl Lattice {
             let Ok(message) = next else { break };
             let message = message.ok_or_else(|| self.not_read(&"the stream ended"))?;
             let message = message.map_err(|error| self.not_read(&error))?;
+            bytes += message.payload.len();
+            if bytes > MAX_BYTES {
+                return Err(Error::new(
+                    Kind::BadReply,
+                    format!(
+                        "the metadata bucket of {} holds more than {MAX_BYTES} bytes",
+                        self.called()
+                    ),
+                ));
+            }
             let removed = message
                 .headers
                 .as_ref()

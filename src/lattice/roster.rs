@@ -1,8 +1,8 @@
 //! The hosts of a lattice, as far as they are known: who is there, of which
 //! generation, with which labels, and how fast each answers.
 //!
-//! Learned from pings; the answers of any other operation, and the events of
-//! hosts, are signs of life only. A host that misses two pings is forgotten. A
+//! Learned from pings; the answers of any other operation are signs of life. A
+//! host that misses two pings is forgotten, also where it sends heartbeats. A
 //! roster belongs to a lattice and the credentials it was bound with: other
 //! credentials may lead to other hosts. [`super::watch`] keeps it fresh while
 //! the lattice is in use.
@@ -89,13 +89,13 @@ struct Known {
     labels: Option<TextMap>,
     /// When it last said what it is.
     told: Instant,
-    /// The last sign of life.
+    /// When it last answered anything.
     seen: Instant,
     /// The last of its heartbeats.
     heartbeat: Option<Instant>,
     /// How long it takes to answer a ping: as long as it did lately at most.
     answers_in: Duration,
-    /// When it was noticed that it missed a ping, since it was seen last.
+    /// When it was noticed that it missed a ping, since it answered last.
     missed: Option<Instant>,
 }
 
@@ -103,11 +103,6 @@ impl Known {
     /// How long after a ping its answer is waited for, whatever others do.
     fn patience(&self) -> Duration {
         self.answers_in * 2 + SLACK
-    }
-
-    fn alive(&mut self) {
-        self.seen = Instant::now();
-        self.missed = None;
     }
 }
 
@@ -156,10 +151,11 @@ impl Roster {
         }
     }
 
-    /// Takes a sign of life that does not say what the host is.
+    /// Takes an answer of a host that does not say what it is.
     pub fn answered(&self, host: &HostId) {
         if let Some(known) = self.lock().hosts.get_mut(host) {
-            known.alive();
+            known.seen = Instant::now();
+            known.missed = None;
         }
     }
 
@@ -168,10 +164,11 @@ impl Roster {
     pub fn beat(&self, host: &HostId, traits: Traits) -> bool {
         let state = &mut *self.lock();
         match state.hosts.get_mut(host) {
+            // No answer to anything: Rust hosts whose control loop died, and hosts
+            // that spin, beat on (traps T3, T36).
             Some(known) if known.traits == traits => {
-                known.alive();
-                known.told = known.seen;
-                known.heartbeat = Some(known.seen);
+                known.told = Instant::now();
+                known.heartbeat = Some(known.told);
                 false
             }
             Some(_) => {

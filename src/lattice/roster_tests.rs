@@ -97,6 +97,19 @@ async fn any_answer_takes_a_missed_ping_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn heartbeats_do_not_make_up_for_missed_pings() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    roster.pinged(&answered(&[&one, &two]), 0);
+    for _ in 0..2 {
+        advance(400 * MS).await;
+        roster.pinged(&answered(&[&one]), 0);
+        roster.beat(&two, Traits::of(Some("0.80.0")));
+    }
+    assert_eq!(known(&roster), 1);
+    assert!(roster.beat(&two, Traits::of(Some("0.80.0"))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_did_not_answer_the_last_ping_does_not_count() {
     let (roster, one, two) = (Roster::default(), host(), host());
     roster.pinged(&answered(&[&one, &two]), 0);

@@ -11,7 +11,7 @@ use tracing::{debug, error, warn};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
-use super::chunks::THRESHOLD;
+use super::chunks::{MAX_ANSWER, THRESHOLD};
 use super::invocation::id_of;
 use super::links::Unlinked;
 use super::server::Server;
@@ -175,6 +175,17 @@ impl<H: Handler> Server<H> {
             Ok(body) if body.len() <= THRESHOLD => {
                 response.content_length = Some(body.len() as u64);
                 response.msg = body;
+            }
+            Ok(body) if body.len() > MAX_ANSWER => {
+                warn!(
+                    id,
+                    bytes = body.len(),
+                    "an answer is too large for any actor"
+                );
+                response.error = Some(format!(
+                    "the answer has {} bytes; more than {MAX_ANSWER} are sent to no actor",
+                    body.len()
+                ));
             }
             Ok(body) => match self.store(&id, &body, deadline).await {
                 Ok(()) => response.content_length = Some(body.len() as u64),

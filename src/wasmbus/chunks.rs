@@ -13,6 +13,9 @@ use crate::name::JsDomain;
 pub const THRESHOLD: usize = 900 * 1024;
 /// Largest body that is fetched.
 const MAX_BODY: u64 = 16 * 1024 * 1024;
+/// Largest answer that is stored. Hosts name no limit, and fetch it whole into
+/// the memory of an actor.
+pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The object store of our lattice.
 pub struct Chunks {

@@ -1,0 +1,150 @@
+//! Questions to 50 hosts that answer after 20 ms. The floor is the answer of the
+//! slowest of them to a client of our own; where nobody is there, one round
+//! trip to the server.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController as _};
+
+use crate::support::host::Generation;
+use crate::support::operator::{ACTOR_REF, LATTICE, Operated};
+use crate::support::world::{World, ctx};
+use crate::table::{Promise, Row, Table};
+
+const ROUNDS: usize = 11;
+const HOSTS: usize = 50;
+const BIDDERS: usize = 10;
+const ANSWER_AFTER: Duration = Duration::from_millis(20);
+/// The default of `stall_ms`.
+const STALL: Duration = Duration::from_millis(300);
+
+fn over(ms: u64) -> Promise {
+    Promise::Over(Duration::from_millis(ms))
+}
+
+pub async fn measure(table: &mut Table) {
+    let lattice = fifty_hosts().await;
+    let client = lattice.world.nats.client().await;
+    let mut cold = Row::new(
+        "GetHosts, 50 hosts, first call",
+        over(STALL.as_millis() as u64 + 50),
+    );
+    let mut warm = Row::new("GetHosts, 50 hosts, known", over(60));
+    let mut auction = Row::new("AuctionActor, 10 of 50 bid, known", over(60));
+    for round in 0..ROUNDS {
+        // Other credentials: nothing is known, not even the connection.
+        let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
+        lattice.world.set_lattice(LATTICE, &url).await;
+        let least = slowest_answer(&client, HOSTS).await;
+        cold.add(least, get_hosts(&lattice, HOSTS).await);
+        let least = slowest_answer(&client, HOSTS).await;
+        warm.add(least, get_hosts(&lattice, HOSTS).await);
+        let least = slowest_answer(&client, HOSTS).await;
+        auction.add(least, auction_actor(&lattice).await);
+    }
+    table.add(cold);
+    table.add(warm);
+    table.add(auction);
+    silent(table, &lattice, &client).await;
+    nobody(table, &lattice.world, &client).await;
+}
+
+/// 40 OTP hosts, which look at constraints themselves, and 10 Rust hosts in
+/// another zone.
+async fn fifty_hosts() -> Operated {
+    let otp: (Generation, &[(&str, &str)]) = (Generation::G1b, &[("zone", "us")]);
+    let rust: (Generation, &[(&str, &str)]) = (Generation::G2b, &[("zone", "eu")]);
+    let hosts = [vec![otp; HOSTS - BIDDERS], vec![rust; BIDDERS]].concat();
+    let lattice = Operated::in_world(crate::world().await, &hosts).await;
+    for host in &lattice.hosts {
+        host.answer_after(ANSWER_AFTER);
+    }
+    lattice
+}
+
+/// How long the slowest of so many hosts takes to answer a ping.
+async fn slowest_answer(client: &async_nats::Client, hosts: usize) -> Duration {
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
+    let started = Instant::now();
+    let subject = format!("wasmbus.ctl.{LATTICE}.ping.hosts");
+    let asked = client.publish_with_reply(subject, inbox, "".into());
+    asked.await.unwrap();
+    for _ in 0..hosts {
+        replies.next().await.unwrap();
+    }
+    started.elapsed()
+}
+
+async fn get_hosts(lattice: &Operated, expected: usize) -> Duration {
+    let started = Instant::now();
+    let hosts = lattice.get_hosts().await.unwrap();
+    let took = started.elapsed();
+    assert_eq!(hosts.len(), expected);
+    took
+}
+
+async fn auction_actor(lattice: &Operated) -> Duration {
+    let started = Instant::now();
+    let bids = lattice.auction_actor(&[("zone", "eu")]).await.unwrap();
+    let took = started.elapsed();
+    assert_eq!(bids.len(), BIDDERS);
+    took
+}
+
+/// One of the hosts falls silent; it is missed, then forgotten.
+async fn silent(table: &mut Table, lattice: &Operated, client: &async_nats::Client) {
+    let others = HOSTS - 1;
+    let mut missing = Row::new(
+        "GetHosts, 1 of 50 falls silent",
+        Promise::Under(Duration::from_millis(1800)),
+    );
+    let mut forgotten = Row::new("GetHosts, once it is forgotten", over(60));
+    for _ in 0..5 {
+        // All are known.
+        get_hosts(lattice, HOSTS).await;
+        lattice.hosts[0].fall_silent_on("ping.hosts");
+        let least = slowest_answer(client, others).await;
+        missing.add(least, get_hosts(lattice, others).await);
+        // The second ping that it misses.
+        get_hosts(lattice, others).await;
+        let least = slowest_answer(client, others).await;
+        forgotten.add(least, get_hosts(lattice, others).await);
+        lattice.hosts[0].speak_again();
+    }
+    table.add(missing);
+    table.add(forgotten);
+}
+
+/// A lattice without hosts.
+async fn nobody(table: &mut Table, world: &World, client: &async_nats::Client) {
+    const EMPTY: &str = "empty";
+    world.set_lattice(EMPTY, &world.nats.url()).await;
+    let actor = world.actor.lattice();
+    let under = Promise::Under(Duration::from_millis(20));
+    let mut list = Row::new("GetHosts, nobody there", under);
+    let mut auction = Row::new("AuctionActor, nobody there", under);
+    let question = ActorAuctionRequest {
+        lattice_id: EMPTY.into(),
+        actor_ref: ACTOR_REF.into(),
+        constraints: HashMap::new(),
+    };
+    for _ in 0..ROUNDS {
+        let started = Instant::now();
+        let nobody = client.request("nobody.listens.here", "".into()).await;
+        let least = started.elapsed();
+        assert!(nobody.is_err());
+        let started = Instant::now();
+        let hosts = actor.get_hosts(&ctx(), EMPTY).await.unwrap();
+        list.add(least, started.elapsed());
+        assert!(hosts.is_empty());
+        let started = Instant::now();
+        let bids = actor.auction_actor(&ctx(), &question).await.unwrap();
+        auction.add(least, started.elapsed());
+        assert!(bids.is_empty());
+    }
+    table.add(list);
+    table.add(auction);
+}

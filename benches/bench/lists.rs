@@ -1,0 +1,84 @@
+//! Links from the bucket. The floor is one subscription of a client of our own
+//! that is handed the same messages by a plain consumer, and reads no further
+//! than their count.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::support::host::lattice::link_key;
+use crate::support::operator::{ACTOR, CONTRACT, LATTICE, Operated, PROVIDER};
+use crate::table::{Promise, Row, Table};
+
+pub async fn measure(table: &mut Table) {
+    for (links, rounds, promise) in [
+        (1_000, 15, Promise::Times(3.0)),
+        // Over 900 KiB, so the answer goes through the object store.
+        (10_000, 7, Promise::None),
+    ] {
+        let lattice = Operated::in_world(crate::world().await, &[]).await;
+        lattice
+            .world
+            .set_lattice(LATTICE, &lattice.world.nats.url())
+            .await;
+        let client = lattice.world.nats.client().await;
+        // Claims stand in the bucket, too: those of an actor and a provider.
+        let entries = links + 2;
+        fill(&client, links).await;
+        let mut row = Row::new(&format!("GetLinks, {links} links"), promise);
+        for round in 0..=rounds {
+            let least = direct(&client, entries).await;
+            let started = Instant::now();
+            let found = lattice.links().await.unwrap();
+            let took = started.elapsed();
+            assert_eq!(found.len(), links);
+            // The first one connects.
+            if round > 0 {
+                row.add(least, took);
+            }
+        }
+        table.add(row);
+    }
+}
+
+/// Writes so many links, as clients write them.
+async fn fill(client: &async_nats::Client, links: usize) {
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let write = |number: usize| {
+        let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER, "contract_id": CONTRACT,
+            "link_name": format!("link-{number}"), "values": { "address": "0.0.0.0:8080" } });
+        let subject = format!("$KV.LATTICEDATA_{LATTICE}.{}", link_key(&link));
+        let jetstream = jetstream.clone();
+        async move {
+            let ack = jetstream.publish(subject, link.to_string().into()).await;
+            ack.unwrap().await.unwrap()
+        }
+    };
+    let mut writes = futures::stream::iter((0..links).map(write)).buffer_unordered(500);
+    while writes.next().await.is_some() {}
+}
+
+/// How long a subscription takes to be handed so many entries.
+async fn direct(client: &async_nats::Client, entries: usize) -> Duration {
+    let started = Instant::now();
+    let inbox = client.new_inbox();
+    let mut messages = client.subscribe(inbox.clone()).await.unwrap();
+    let stream = format!("KV_LATTICEDATA_{LATTICE}");
+    let consumer = json!({ "stream_name": stream, "config": {
+        "deliver_subject": inbox, "deliver_policy": "last_per_subject", "ack_policy": "none",
+        "filter_subject": format!("$KV.LATTICEDATA_{LATTICE}.>"), "replay_policy": "instant",
+    } });
+    let create = format!("$JS.API.CONSUMER.CREATE.{stream}");
+    let created = client.request(create, consumer.to_string().into()).await;
+    let created: Value = serde_json::from_slice(&created.unwrap().payload).unwrap();
+    assert!(created["error"].is_null(), "{created}");
+    for _ in 0..entries {
+        messages.next().await.unwrap();
+    }
+    let took = started.elapsed();
+    let name = created["name"].as_str().unwrap();
+    let delete = format!("$JS.API.CONSUMER.DELETE.{stream}.{name}");
+    client.request(delete, "".into()).await.unwrap();
+    took
+}
