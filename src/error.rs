@@ -28,6 +28,8 @@ pub enum Kind {
     CredentialsRejected,
     /// There is no connection to the lattice.
     NotConnected,
+    /// The credentials of this lattice do not allow the request.
+    NotPermitted,
     /// Nobody listens where the request would go.
     NoResponders,
     /// What must be known before an order could not be learned.
@@ -40,6 +42,8 @@ pub enum Kind {
     Timeout,
     /// The request was sent and the connection broke before the answer.
     ConnectionLost,
+    /// The request was sent, and the credentials do not allow to hear the answer.
+    Unheard,
     /// The answer came and cannot be read.
     BadReply,
     /// Some of several orders were carried out, and one was not.
@@ -53,7 +57,12 @@ impl Kind {
     pub fn certainly_not_carried_out(self) -> bool {
         !matches!(
             self,
-            Self::Timeout | Self::ConnectionLost | Self::BadReply | Self::Partial | Self::Internal
+            Self::Timeout
+                | Self::ConnectionLost
+                | Self::Unheard
+                | Self::BadReply
+                | Self::Partial
+                | Self::Internal
         )
     }
 
@@ -68,12 +77,14 @@ impl Kind {
             Self::UnknownLattice => "unknown_lattice",
             Self::CredentialsRejected => "credentials_rejected",
             Self::NotConnected => "not_connected",
+            Self::NotPermitted => "not_permitted",
             Self::NoResponders => "no_responders",
             Self::NothingSent => "nothing_sent",
             Self::Refused => "refused",
             Self::Unsupported => "unsupported",
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
+            Self::Unheard => "unheard",
             Self::BadReply => "bad_reply",
             Self::Partial => "partial",
             Self::Internal => "internal",

@@ -269,6 +269,6 @@ async fn a_refused_event_subscription_changes_nothing_but_freshness() {
     lattice.hosts[1].fall_silent_on("ping.hosts");
     assert_eq!(complete(&lattice, 1).await, ids(&lattice.hosts[..1]));
     let provider = &lattice.world.provider;
-    provider.logged("may not subscribe").await;
-    assert_eq!(provider.log().matches("may not subscribe").count(), 1);
+    provider.logged("do not allow something").await;
+    assert_eq!(provider.log().matches("do not allow something").count(), 1);
 }

@@ -182,12 +182,22 @@ impl Lattice {
     async fn look_up(&self) -> Result<LookUp, Error> {
         // Refused at once when disconnected: JetStream requests would queue.
         let lost = self.connection.lost_from_now(&self.id)?;
+        let refusals = self.connection.refusals_from_now();
         let jetstream = self.jetstream();
         let name = format!("KV_LATTICEDATA_{}", self.id);
+        let api = match &self.js_domain {
+            Some(domain) => format!("$JS.{domain}.API"),
+            None => "$JS.API".to_owned(),
+        };
+        let question = [format!("{api}.STREAM.INFO.{name}")];
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
         let found = tokio::select! {
             found = timeout_at(until.at(), jetstream.get_stream(name)) => found,
             () = lost => return Err(self.not_read(&"the connection broke")),
+            refusal = refusals.naming(&question) => {
+                let why = self.not_permitted(&refusal);
+                return Ok(LookUp::Unanswered(why.to_string()));
+            }
         };
         Ok(match found {
             Ok(Ok(stream)) => LookUp::Found(Box::new(stream)),

@@ -40,7 +40,8 @@ impl Lattice {
     /// learns from them.
     ///
     /// # Errors
-    /// `NotConnected`, `ConnectionLost`; nobody there is an empty list.
+    /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`; nobody there
+    /// is an empty list.
     pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
         let terms = self.terms_for_all(deadline);
         let pings = self.ping(terms).await?;
@@ -87,9 +88,15 @@ impl Lattice {
         let terms = self.terms_for(Enough::First, deadline);
         let questions = [&question];
         let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false);
-        let (gathered, _) = asked.await?;
-        let first = gathered.harvest.answers.into_iter().next();
-        Ok(first.map(|answer| answer.said.response))
+        match asked.await {
+            Ok((gathered, _)) => {
+                let first = gathered.harvest.answers.into_iter().next();
+                Ok(first.map(|answer| answer.said.response))
+            }
+            // Credentials for the lattices that we speak to need not allow it.
+            Err(error) if error.kind() == Kind::NotPermitted => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn ping(&self, terms: Terms) -> Result<Gathered<HostPing>, Error> {
@@ -148,6 +155,11 @@ impl Lattice {
         aside: impl FnMut(&Message, Duration) -> bool,
     ) -> Result<(Gathered<T>, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
+        let refusals = self.connection.refusals_from_now();
+        let subjects = questions
+            .iter()
+            .flat_map(|q| [q.subject.as_str(), q.inbox.as_str()]);
+        let subjects: Vec<&str> = subjects.collect();
         let client = self.connection.client();
         let mut inboxes = Vec::with_capacity(questions.len());
         for question in questions {
@@ -167,6 +179,7 @@ impl Lattice {
                 gathered.ok_or_else(|| self.closed(&"no more replies"))?
             }
             () = lost => return Err(self.closed(&"it broke while hosts were answering")),
+            refusal = refusals.naming(&subjects) => return Err(self.not_permitted(&refusal)),
         };
         if let Some(question) = questions.last() {
             self.log(&question.subject, &gathered);

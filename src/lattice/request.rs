@@ -1,8 +1,8 @@
 //! One question to a lattice, one answer.
 //!
-//! Every request fails in the same ways. `NotConnected`, `NoResponders` and
-//! `Refused`: certainly not carried out. `Timeout`, `ConnectionLost` and
-//! `BadReply`: it was sent, and nobody knows.
+//! Every request fails in the same ways. `NotConnected`, `NotPermitted`,
+//! `NoResponders` and `Refused`: certainly not carried out. `Timeout`,
+//! `ConnectionLost`, `Unheard` and `BadReply`: it was sent, and nobody knows.
 
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::wire::{self, Ack};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
+use crate::pool::Refusal;
 
 /// Longest wait for somebody to confirm that registry credentials arrived. OTP
 /// hosts before 0.54.5 confirm nothing, so silence is no error.
@@ -173,6 +174,23 @@ impl Lattice {
         reply
     }
 
+    /// The credentials do not allow what was tried.
+    pub(super) fn not_permitted(&self, refusal: &Refusal) -> Error {
+        let (lattice, subject) = (self.called(), &refusal.subject);
+        match refusal.subscription {
+            false => Error::new(
+                Kind::NotPermitted,
+                format!("the credentials of {lattice} may not publish to {subject}"),
+            ),
+            true => Error::new(
+                Kind::Unheard,
+                format!(
+                    "the credentials of {lattice} may not subscribe to {subject}, where the                      answer goes; allow _INBOX.>"
+                ),
+            ),
+        }
+    }
+
     fn hosts_called(&self) -> String {
         format!("the hosts of {}", self.called())
     }
@@ -183,8 +201,8 @@ impl Lattice {
     /// delivered long after the caller was told that it failed (trap T14).
     ///
     /// # Errors
-    /// `NotConnected`, `NoResponders`: certainly not delivered. `Timeout`,
-    /// `ConnectionLost`: nobody knows.
+    /// `NotConnected`, `NotPermitted`, `NoResponders`: certainly not delivered.
+    /// `Timeout`, `ConnectionLost`, `Unheard`: nobody knows.
     async fn ask(
         &self,
         who: &str,
@@ -201,6 +219,9 @@ impl Lattice {
         // An inbox of its own: async-nats keeps what waits on its shared one for
         // ever where no answer comes.
         let inbox = client.new_inbox();
+        let refusals = self.connection.refusals_from_now();
+        let subjects = [subject.clone(), inbox.clone().into()];
+        let refused = refusals.naming(&subjects);
         let request = Request::new().payload(body).timeout(None).inbox(inbox);
         let sent = client.send_request(subject, request);
         tokio::select! {
@@ -212,6 +233,7 @@ impl Lattice {
                 Kind::ConnectionLost,
                 format!("the connection broke while {who} had not answered yet"),
             )),
+            refusal = refused => Err(self.not_permitted(&refusal)),
             () = tokio::time::sleep_until(deadline.at()) => Err(Error::new(
                 Kind::Timeout,
                 format!("{who} did not answer in time"),

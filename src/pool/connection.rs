@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::refusals::{Heard, Refusal, Refusals};
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
 use crate::nats::{Access, Complaints};
@@ -18,6 +19,7 @@ pub struct Connection {
     client: Client,
     address: String,
     state: watch::Receiver<Reported>,
+    refusals: Refusals,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
 }
@@ -86,8 +88,15 @@ impl Connection {
         });
         let address = access.address();
         let (server, complaints) = (address.clone(), Complaints::default());
+        let refusals = Refusals::default();
+        let told = refusals.clone();
         let options = access.options(name).event_callback(move |event| {
             report.send_modify(|reported| reported.take(&event));
+            if let Event::ServerError(error) = &event
+                && let Some(refusal) = Refusal::parse(&error.to_string())
+            {
+                told.tell(refusal);
+            }
             log(&server, &event, &complaints);
             std::future::ready(())
         });
@@ -105,6 +114,7 @@ impl Connection {
             client,
             address,
             state,
+            refusals,
             released: CancellationToken::new(),
         })
     }
@@ -118,6 +128,11 @@ impl Connection {
     /// runs in the background, and keeps it open, ends with this.
     pub fn released(&self) -> CancellationToken {
         self.released.clone()
+    }
+
+    /// What the server does not let the credentials do, from now on.
+    pub fn refusals_from_now(&self) -> Heard {
+        self.refusals.heard()
     }
 
     /// How often it broke: what was known for sure before may have changed since.
@@ -199,11 +214,6 @@ fn is_rejection(text: &str) -> bool {
     text.contains("authorization") || text.contains("authentication")
 }
 
-fn is_refused_subscription(text: &str) -> bool {
-    text.to_lowercase()
-        .contains("permissions violation for subscription")
-}
-
 fn log(address: &str, event: &Event, complaints: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected"),
@@ -218,9 +228,9 @@ fn log(address: &str, event: &Event, complaints: &Complaints) {
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection; trying on");
         }
-        // Nothing of it is heard, and that is all: who needs it finds out.
-        Event::ServerError(error) if is_refused_subscription(&error.to_string()) => {
-            info!(address, %error, "the credentials may not subscribe to something");
+        // Who waits for it is told.
+        Event::ServerError(error) if Refusal::parse(&error.to_string()).is_some() => {
+            info!(address, %error, "the credentials do not allow something");
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

@@ -8,6 +8,7 @@
 
 mod connection;
 mod credentials;
+mod refusals;
 mod slot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use tracing::info;
 
 pub use connection::Connection;
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
+pub use refusals::Refusal;
 use slot::Slot;
 
 use crate::deadline::Deadline;

@@ -1,0 +1,91 @@
+//! What credentials do not allow is said as such, at once: it must not look like
+//! silent hosts or an empty lattice.
+
+mod support;
+
+use support::host::Generation;
+use support::nats::NatsServer;
+use support::operator::*;
+use support::world::World;
+use wasmbus_rpc::error::RpcError;
+
+/// A lattice of one host whose credentials have these permissions.
+async fn permitted(permissions: &str) -> Operated {
+    let nats = NatsServer::with_config(&format!(
+        "no_auth_user: home
+        authorization {{ users = [
+            {{ user: home, password: pw }}
+            {{ user: lattice, password: pw, permissions: {{ {permissions} }} }}
+        ] }}"
+    ));
+    let url = format!("nats://lattice:pw@{}", nats.address());
+    let world = World::start_on(nats, |_| {}).await;
+    world.set_lattice(LATTICE, &url).await;
+    Operated::in_world(world, &[(Generation::G2b, &[])]).await
+}
+
+/// The text of an error that the provider sent.
+fn text(error: RpcError) -> String {
+    match error {
+        RpcError::Rpc(text) => text,
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_may_not_be_asked_are_not_no_hosts() {
+    for (permissions, expected) in [
+        (
+            r#"publish: { deny: "wasmbus.ctl.default.ping.hosts" }"#,
+            "may not publish to wasmbus.ctl.default.ping.hosts",
+        ),
+        (
+            r#"subscribe: { deny: "_INBOX.>" }"#,
+            "may not subscribe to _INBOX.",
+        ),
+    ] {
+        let lattice = permitted(permissions).await;
+        let error = text(lattice.get_hosts().await.unwrap_err());
+        assert!(error.contains(expected), "{error}");
+        let error = text(lattice.auction_actor(&[]).await.unwrap_err());
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_auction_that_may_not_be_held_is_not_without_bids() {
+    let lattice = permitted(r#"publish: { deny: "wasmbus.ctl.*.auction.>" }"#).await;
+    let error = text(lattice.auction_actor(&[]).await.unwrap_err());
+    assert!(
+        error.contains("may not publish to wasmbus.ctl.default.auction.actor"),
+        "{error}"
+    );
+    assert_eq!(lattice.get_hosts().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_that_may_not_be_given_was_not_accepted() {
+    let lattice = permitted(r#"publish: { deny: "wasmbus.ctl.default.cmd.>" }"#).await;
+    let host = &lattice.hosts[0];
+    refused(
+        lattice.stop_host(&host.id, None).await,
+        "may not publish to",
+    );
+    assert!(host.received_on(".stop").is_empty());
+}
+
+#[tokio::test]
+async fn credentials_for_these_hosts_alone_are_enough() {
+    // What 1.x hosts listen to is not among it.
+    let lattice =
+        permitted(r#"publish: ["wasmbus.ctl.default.>", "_INBOX.>"], subscribe: ["_INBOX.>"]"#)
+            .await;
+    assert_eq!(lattice.get_hosts().await.unwrap().len(), 1);
+    assert_eq!(lattice.auction_actor(&[]).await.unwrap().len(), 1);
+    accepted(
+        lattice
+            .start_actor(&lattice.hosts[0].id, 1, &Annotations::new())
+            .await,
+    );
+    assert!(lattice.links().await.is_ok());
+}
