@@ -114,6 +114,18 @@ async fn a_links_own_budget_shortens_its_calls() {
 }
 
 #[tokio::test]
+async fn a_links_budget_beyond_the_providers_leaves_the_answer_its_time() {
+    let operated = Operated::one(Generation::G2b).await;
+    let (world, host) = (&operated.world, &operated.hosts[0]);
+    host.fall_silent_on("");
+    let values = json!({ "call_budget_ms": "600000", "lattices": "default" });
+    publish_link(world, "linkdefs.put", &world.identity.actor, values).await;
+    answers(&world.actor, "other", "does not allow lattice").await;
+    // Not "the call took longer than it may".
+    assert!(operated.get_hosts().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
     let world = World::with_lattice().await;
     let actor = &world.identity.actor;

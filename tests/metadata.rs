@@ -3,11 +3,15 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::json;
 use support::fixtures;
 use support::host::Generation;
 use support::host::lattice::SimLattice;
+use support::nats::NatsServer;
 use support::operator::*;
+use support::world::World;
 
 #[tokio::test]
 async fn the_bucket_tells_what_hosts_of_every_generation_wrote() {
@@ -103,7 +107,14 @@ async fn a_link_that_changes_while_it_is_read_is_told_once() {
 #[tokio::test]
 async fn ten_thousand_links_are_told() {
     use futures::StreamExt as _;
-    let lattice = Operated::with(&[(Generation::G2b, &[])]).await;
+    // The debug build needs more than the usual time on a busy machine.
+    let mut world = World::start_on(NatsServer::start(), |host_data| {
+        host_data["default_rpc_timeout_ms"] = 9000.into();
+    })
+    .await;
+    world.actor = world.actor.with_timeout(Duration::from_millis(9000));
+    world.set_lattice(LATTICE, &world.nats.url()).await;
+    let lattice = Operated::in_world(world, &[(Generation::G2b, &[])]).await;
     let sim = &lattice.sim;
     let write = |number: usize| async move {
         let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER, "contract_id": CONTRACT,

@@ -89,3 +89,36 @@ async fn credentials_for_these_hosts_alone_are_enough() {
     );
     assert!(lattice.links().await.is_ok());
 }
+
+#[tokio::test]
+async fn a_bucket_that_may_not_be_read_leaves_the_hosts_to_ask() {
+    for refused in [
+        "$JS.API.STREAM.INFO.>",
+        "$JS.API.CONSUMER.CREATE.>",
+        "$JS.API.>",
+    ] {
+        let lattice = permitted(&format!("publish: {{ deny: \"{refused}\" }}")).await;
+        accepted(
+            lattice
+                .start_actor(&lattice.hosts[0].id, 1, &Annotations::new())
+                .await,
+        );
+        for _ in 0..2 {
+            assert!(lattice.links().await.unwrap().is_empty(), "{refused}");
+            assert_eq!(lattice.claims().await.unwrap().len(), 2, "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_may_not_be_written_was_not_accepted() {
+    let lattice = permitted(r#"publish: { deny: "$KV.>" }"#).await;
+    refused(
+        lattice.advertise_link().await,
+        "may not publish to $KV.LATTICEDATA_default.",
+    );
+    refused(
+        lattice.remove_link().await,
+        "may not publish to $KV.LATTICEDATA_default.",
+    );
+}

@@ -33,6 +33,9 @@ pub async fn measure(table: &mut Table) {
     );
     let mut warm = Row::new("GetHosts, 50 hosts, known", over(60));
     let mut auction = Row::new("AuctionActor, 10 of 50 bid, known", over(60));
+    // Rust hosts that bid are asked what they run: two answers, one after the
+    // other.
+    let mut providers = Row::new("AuctionProvider, 10 of 50 bid, known", Promise::None);
     for round in 0..ROUNDS {
         // Other credentials: nothing is known, not even the connection.
         let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
@@ -43,10 +46,13 @@ pub async fn measure(table: &mut Table) {
         warm.add(least, get_hosts(&lattice, HOSTS).await);
         let least = slowest_answer(&client, HOSTS).await;
         auction.add(least, auction_actor(&lattice).await);
+        let least = slowest_answer(&client, HOSTS).await;
+        providers.add(least, auction_provider(&lattice).await);
     }
     table.add(cold);
     table.add(warm);
     table.add(auction);
+    table.add(providers);
     silent(table, &lattice, &client).await;
     nobody(table, &lattice.world, &client).await;
 }
@@ -89,6 +95,14 @@ async fn get_hosts(lattice: &Operated, expected: usize) -> Duration {
 async fn auction_actor(lattice: &Operated) -> Duration {
     let started = Instant::now();
     let bids = lattice.auction_actor(&[("zone", "eu")]).await.unwrap();
+    let took = started.elapsed();
+    assert_eq!(bids.len(), BIDDERS);
+    took
+}
+
+async fn auction_provider(lattice: &Operated) -> Duration {
+    let started = Instant::now();
+    let bids = lattice.auction_provider(&[("zone", "eu")]).await.unwrap();
     let took = started.elapsed();
     assert_eq!(bids.len(), BIDDERS);
     took

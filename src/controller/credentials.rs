@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use secrecy::ExposeSecret as _;
 
+use super::Controller;
 use super::call::Call;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
@@ -34,7 +35,10 @@ pub(super) fn of_lattice(call: &Call<'_>, arg: &SetLatticeCredentialsRequest) ->
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
         .transpose()?;
-    call.controller.pool.bind(lattice, credentials, js_domain);
+    let Controller { pool, rosters, .. } = call.controller;
+    if pool.bind(lattice.clone(), credentials, js_domain) {
+        rosters.forget(&lattice);
+    }
     Ok(())
 }
 

@@ -7,12 +7,13 @@
 //! come with it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::join_all;
+use futures::{FutureExt, StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
@@ -31,6 +32,11 @@ use crate::name::HostId;
 /// How long after the end bids are heard that come too late to count.
 const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
 
+/// Most replies that are heard then.
+const MAX_LATE: usize = 1000;
+/// Bidders that are asked at once what they run.
+const ASKED_AT_ONCE: usize = 64;
+
 /// An auction that is over.
 struct Auction {
     bidders: Vec<HostId>,
@@ -47,7 +53,7 @@ impl Lattice {
     pub async fn auction_actor(&self, auction: &ActorAuction<'_>) -> Result<Vec<HostId>, Error> {
         let (subject, body) = (subject::auction_actor(&self.id), json(auction)?);
         let wanted = auction.constraints;
-        let held = self.hold(subject, body, wanted, self.deadline).await?;
+        let held = self.hold(subject, body, self.deadline).await?;
         let met = held.bidders.iter().map(|host| async {
             let meets = self.meets(host, &held.hosts, wanted).await;
             meets.then(|| host.clone())
@@ -67,26 +73,26 @@ impl Lattice {
         let wanted = auction.constraints;
         // Bidders are asked what they run, which needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
-        let held = self.hold(subject, body, wanted, most).await?;
+        let held = self.hold(subject, body, most).await?;
         let free = held.bidders.iter().map(|host| async {
             let fits = self.meets(host, &held.hosts, wanted).await
                 && !self.runs_provider(host, &held.hosts, auction).await;
             fits.then(|| host.clone())
         });
-        Ok(join_all(free).await.into_iter().flatten().collect())
+        let free: Vec<_> = free.map(FutureExt::boxed).collect();
+        let free: Vec<_> = stream::iter(free).buffered(ASKED_AT_ONCE).collect().await;
+        Ok(free.into_iter().flatten().collect())
     }
 
-    /// Holds an auction. `wanted` are its constraints.
+    /// Holds an auction.
     async fn hold(
         &self,
         subject: Subject,
         body: Bytes,
-        wanted: &TextMap,
         deadline: Deadline,
     ) -> Result<Auction, Error> {
         let auction = self.question(subject, body);
         let ping = self.question(subject::ping(&self.id), Bytes::new());
-        let epoch = self.connection.epoch();
         let mut bids = Harvest::<Bid>::default();
         let aside = |reply: &async_nats::Message, after| {
             let is_bid = auction.is_answered_by(reply);
@@ -97,9 +103,10 @@ impl Lattice {
         };
         let terms = self.terms_for_all(deadline);
         let questions = [&auction, &ping];
-        let asked = self.ask_all::<HostPing>(&questions, terms, aside);
-        let (pings, replies) = asked.await?;
-        self.roster.pinged(&pings, epoch);
+        let (pings, replies) = self.ping_and(&questions, terms, aside).await?;
+        for bid in &bids.answers {
+            self.roster.answered(&bid.host);
+        }
         debug!(
             lattice = %self.id,
             bids = bids.answers.len(),
@@ -120,17 +127,8 @@ impl Lattice {
                 self.refuse_v1().await?;
             }
         }
-        let might_bid = |ping: &HostPing| match &ping.labels {
-            Some(labels) => contains(labels, wanted),
-            None => true,
-        };
-        let answered = pings.harvest.answers.iter();
-        let undecided = answered
-            .filter(|answer| might_bid(&answer.said))
-            .map(|answer| &answer.host);
-        let undecided = undecided.chain(pings.silent.keys());
-        let undecided = undecided.filter(|host| !bids.has(host)).cloned();
-        self.hear_late_bids(auction, replies, undecided.collect());
+        let known = bids.answers.iter().map(|bid| bid.host.clone()).collect();
+        self.hear_late_bids(auction, replies, known);
         let bidders = bids.answers.into_iter().map(|bid| bid.host).collect();
         let hosts = pings.harvest.answers.into_iter();
         Ok(Auction {
@@ -139,45 +137,39 @@ impl Lattice {
         })
     }
 
-    /// Hears, for a moment, the bids of hosts that were taken to have declined:
-    /// they do not count, and the log says so.
-    fn hear_late_bids(&self, auction: Question, mut replies: Replies, from: HashSet<HostId>) {
-        if from.is_empty() {
-            return;
-        }
+    /// Hears, for a moment, bids of hosts that were taken to have declined: they
+    /// do not count, and the log says so. `known` bid in time.
+    fn hear_late_bids(&self, auction: Question, replies: Replies, known: HashSet<HostId>) {
         // Not the roster itself: it would live on with the task.
-        let (id, roster) = (self.id.clone(), std::sync::Arc::downgrade(&self.roster));
+        let (id, roster) = (self.id.clone(), Arc::downgrade(&self.roster));
         let ended = Instant::now();
         tokio::spawn(async move {
             let mut late = Harvest::<Bid>::default();
+            let mut replies = replies.take(MAX_LATE);
             let heard = async {
                 while let Some(reply) = replies.next().await {
                     if auction.is_answered_by(&reply) && reply.status.is_none() {
                         late.take(&reply.payload, ended.elapsed());
                     }
-                    if from.iter().all(|host| late.has(host)) {
-                        break;
-                    }
                 }
             };
             let _ = timeout_at(ended + LATE_BIDS_WITHIN, heard).await;
-            let bids: Vec<_> = late.answers.iter().collect();
-            let bids = bids.into_iter().filter(|bid| from.contains(&bid.host));
-            let (hosts, after): (Vec<_>, Vec<_>) = bids
-                .map(|bid| (bid.host.as_str(), bid.after.as_millis()))
-                .unzip();
+            let bids = late.answers.iter();
+            let bids = bids.filter(|bid| !known.contains(&bid.host));
+            let (hosts, after): (Vec<_>, Vec<_>) =
+                bids.map(|bid| (bid.host.as_str(), bid.after)).unzip();
             let Some(latest) = after.iter().max() else {
                 return;
             };
-            let count = hosts.len();
+            let (count, latest_ms) = (hosts.len(), latest.as_millis() as u64);
             if roster.upgrade().is_some_and(|r| r.late_bids.is_due()) {
                 warn!(
-                    lattice = %id, late = count, latest_ms = *latest as u64, ?hosts,
+                    lattice = %id, late = count, latest_ms, ?hosts,
                     "bids came after their auction had ended, and did not count; \
                      a longer grace_ms would wait for them"
                 );
             } else {
-                debug!(lattice = %id, late = count, ?hosts, "bids came too late");
+                debug!(lattice = %id, late = count, latest_ms, ?hosts, "bids came too late");
             }
         });
     }
@@ -195,12 +187,16 @@ impl Lattice {
         if ping.is_some_and(|ping| Traits::from(ping).generation == Generation::G1b) {
             return false;
         }
-        // A host that does not tell what it runs keeps its bid.
-        self.inventory(host).await.is_ok_and(|inventory| {
-            inventory.providers.iter().any(|provider| {
-                provider.link_name == auction.link_name.as_str() && is_named(provider, auction)
+        // A host that does not tell what it runs keeps its bid, and is not waited
+        // for any longer than it takes to tell who is there.
+        let most = self.deadline.within(self.limits.stall);
+        self.inventory_within(host, most)
+            .await
+            .is_ok_and(|inventory| {
+                inventory.providers.iter().any(|provider| {
+                    provider.link_name == auction.link_name.as_str() && is_named(provider, auction)
+                })
             })
-        })
     }
 
     /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust

@@ -123,8 +123,24 @@ impl<T> Harvest<T> {
     }
 }
 
-/// Hosts that will answer, each with how long after the question at most.
-pub type Expected = HashMap<HostId, Duration>;
+/// The hosts that are known.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Each of them.
+    pub hosts: HashMap<HostId, Expectation>,
+    /// There are no others, as far as is known: when they have answered, it is
+    /// over.
+    pub are_all: bool,
+}
+
+/// What is expected of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// How long after the question it is waited for, whatever others do.
+    pub within: Duration,
+    /// It may be gone: it is not waited for any longer than that.
+    pub doubtful: bool,
+}
 
 /// What a gather is after.
 #[derive(Clone, Debug)]
@@ -146,8 +162,8 @@ pub struct Terms {
     pub stall: Duration,
     /// After the last answer, once every expected host gave one.
     pub grace: Duration,
-    /// The hosts that are known to be there; `None` where others may be.
-    pub expected: Option<Expected>,
+    /// The hosts that are known to be there.
+    pub expected: Expected,
     /// What is waited for.
     pub enough: Enough,
 }
@@ -176,9 +192,8 @@ pub struct Gathered<T> {
     pub harvest: Harvest<T>,
     /// Why it ended.
     pub ended: Ended,
-    /// Expected hosts that did not answer, with how long they were expected to
-    /// take at most.
-    pub silent: Expected,
+    /// Known hosts that did not answer.
+    pub silent: Vec<HostId>,
     /// When the question was asked.
     pub asked: Instant,
     /// How long it took.
@@ -190,8 +205,13 @@ struct Gather<T> {
     terms: Terms,
     asked: Instant,
     harvest: Harvest<T>,
-    /// Expected hosts that have not answered.
-    silent: Expected,
+    /// Known hosts, the most patiently awaited last; those at the end have not
+    /// answered.
+    silent: Vec<(Expectation, HostId)>,
+    /// Known hosts without doubts that have not answered.
+    missing: usize,
+    /// Whether an answer to the question came, of any kind.
+    answered: bool,
     /// When the last answer that counts came.
     last: Option<Instant>,
     replies: usize,
@@ -200,18 +220,20 @@ struct Gather<T> {
 
 /// Gathers the answers to a question that is asked now. `aside` sees every reply
 /// first, with the time since then, and says whether it kept it: replies to
-/// another question on the same stream.
+/// another question on the same stream. `heard` sees every answer that counts,
+/// at once.
 ///
 /// `None` where the stream ended. Cut off, it leaves nothing behind.
 pub async fn gather<T: FromHost>(
     replies: &mut (impl Stream<Item = Message> + Unpin),
     terms: Terms,
     mut aside: impl FnMut(&Message, Duration) -> bool,
+    mut heard: impl FnMut(&Answer<T>),
 ) -> Option<Gathered<T>> {
     let mut gather = Gather::new(terms);
     let ended = loop {
         tokio::select! {
-            // What is here already came in time, also where we come late.
+            // What is here already came before the wait was over.
             biased;
             reply = replies.next() => {
                 let reply = reply?;
@@ -219,7 +241,7 @@ pub async fn gather<T: FromHost>(
                     break ended;
                 }
                 if !aside(&reply, gather.asked.elapsed())
-                    && let Some(ended) = gather.take(&reply)
+                    && let Some(ended) = gather.take(&reply, &mut heard)
                 {
                     break ended;
                 }
@@ -230,18 +252,23 @@ pub async fn gather<T: FromHost>(
     Some(Gathered {
         ended,
         took: gather.asked.elapsed(),
+        silent: gather.silent(),
         harvest: gather.harvest,
-        silent: gather.silent,
         asked: gather.asked,
     })
 }
 
 impl<T: FromHost> Gather<T> {
     fn new(terms: Terms) -> Self {
+        let hosts = terms.expected.hosts.iter();
+        let mut silent: Vec<_> = hosts.map(|(host, known)| (*known, host.clone())).collect();
+        silent.sort_by_key(|(known, _)| known.within);
         Self {
             asked: Instant::now(),
             harvest: Harvest::default(),
-            silent: terms.expected.clone().unwrap_or_default(),
+            missing: silent.iter().filter(|(known, _)| !known.doubtful).count(),
+            silent,
+            answered: false,
             last: None,
             replies: 0,
             bytes: 0,
@@ -262,9 +289,11 @@ impl<T: FromHost> Gather<T> {
         }
     }
 
-    fn take(&mut self, reply: &Message) -> Option<Ended> {
-        // An answer of the server: the payload is empty.
-        if reply.status == Some(StatusCode::NO_RESPONDERS) {
+    fn take(&mut self, reply: &Message, heard: &mut impl FnMut(&Answer<T>)) -> Option<Ended> {
+        let first = !std::mem::replace(&mut self.answered, true);
+        // An answer of the server. It gives no other: what looks like it, and
+        // comes behind another, is from somebody else.
+        if first && reply.status == Some(StatusCode::NO_RESPONDERS) {
             return Some(Ended::NoResponders);
         }
         let after = self.asked.elapsed();
@@ -272,18 +301,34 @@ impl<T: FromHost> Gather<T> {
             return None;
         }
         self.last = Some(Instant::now());
-        let host = &self.harvest.answers.last()?.host;
-        self.silent.remove(host);
+        let answer = self.harvest.answers.last()?;
+        heard(answer);
+        let host = &answer.host;
+        let known = self.terms.expected.hosts.get(host);
+        self.missing -= usize::from(known.is_some_and(|known| !known.doubtful));
+        while let Some((_, host)) = self.silent.last()
+            && self.harvest.has(host)
+        {
+            self.silent.pop();
+        }
         let found = match &self.terms.enough {
             Enough::All => false,
             Enough::First => true,
-            Enough::Host(wanted) => host == wanted,
+            Enough::Host(wanted) => self.harvest.has(wanted),
         };
         found.then_some(Ended::Found)
     }
 
     fn all_answered(&self) -> bool {
-        self.terms.expected.is_some() && self.silent.is_empty()
+        self.terms.expected.are_all && self.missing == 0
+    }
+
+    fn silent(&self) -> Vec<HostId> {
+        let silent = self.silent.iter().map(|(_, host)| host);
+        silent
+            .filter(|host| !self.harvest.has(host))
+            .cloned()
+            .collect()
     }
 
     /// When it is over unless an answer comes.
@@ -292,14 +337,14 @@ impl<T: FromHost> Gather<T> {
         let Some(last) = self.last else {
             return deadline;
         };
-        let over = if self.all_answered() {
-            last + self.terms.grace
-        } else {
-            // Not before the slowest that is missing has had its time.
-            let slowest = self.silent.values().max().copied().unwrap_or_default();
-            (last + self.terms.stall).max(self.asked + slowest)
+        let over = match self.all_answered() {
+            true => last + self.terms.grace,
+            false => last + self.terms.stall,
         };
-        over.min(deadline)
+        // Not before the slowest that is missing has had its time.
+        let slowest = self.silent.last();
+        let slowest = slowest.map_or(Duration::ZERO, |(known, _)| known.within);
+        over.max(self.asked + slowest).min(deadline)
     }
 
     fn expired(&self) -> Ended {

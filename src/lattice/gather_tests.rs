@@ -67,8 +67,11 @@ struct Case {
     deadline: u64,
     stall: u64,
     grace: u64,
-    /// Known hosts, each with how long it takes at most.
-    expected: Option<Vec<(usize, u64)>>,
+    /// Known hosts, each with how long it takes at most, and whether it is
+    /// doubtful.
+    expected: Vec<(usize, u64, bool)>,
+    /// Whether they are all.
+    are_all: bool,
 }
 
 /// What came of a case; times in milliseconds.
@@ -115,12 +118,20 @@ fn terms(case: &Case) -> Terms {
         deadline: Deadline::new(Instant::now(), ms(case.deadline)),
         stall: ms(case.stall),
         grace: ms(case.grace),
-        expected: case.expected.as_ref().map(|hosts| {
-            let hosts = hosts.iter();
-            hosts
-                .map(|(host, within)| (HOSTS[*host].clone(), ms(*within)))
-                .collect()
-        }),
+        expected: Expected {
+            hosts: case
+                .expected
+                .iter()
+                .map(|(host, within, doubtful)| {
+                    let expectation = Expectation {
+                        within: ms(*within),
+                        doubtful: *doubtful,
+                    };
+                    (HOSTS[*host].clone(), expectation)
+                })
+                .collect(),
+            are_all: case.are_all,
+        },
         enough: Enough::All,
     }
 }
@@ -139,7 +150,7 @@ fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
     in_still_time(async {
         let mut replies = timed(messages);
         let aside = |reply: &Message, _| reply.payload == "aside";
-        let gathered = gather::<HostPing>(&mut replies, terms(case), aside);
+        let gathered = gather::<HostPing>(&mut replies, terms(case), aside, |_| ());
         let gathered = gathered.await.unwrap();
         let millis = |time: Duration| time.as_millis() as u64;
         Outcome {
@@ -194,11 +205,15 @@ fn counts_not() -> impl Strategy<Value = Sent> {
     ]
 }
 
-fn expected() -> impl Strategy<Value = Option<Vec<(usize, u64)>>> {
-    let hosts = btree_set(0..12usize, 1..12);
-    let some = (hosts, vec(1..1500u64, 12));
-    let some = some.prop_map(|(hosts, within)| hosts.into_iter().zip(within).collect());
-    prop_oneof![Just(None), some.prop_map(Some)]
+fn expected() -> impl Strategy<Value = Vec<(usize, u64, bool)>> {
+    let hosts = btree_set(0..12usize, 0..12);
+    let rest = vec((1..1500u64, prop::bool::weighted(0.2)), 12);
+    (hosts, rest).prop_map(|(hosts, rest)| {
+        let hosts = hosts.into_iter().zip(rest);
+        hosts
+            .map(|(host, (within, doubtful))| (host, within, doubtful))
+            .collect()
+    })
 }
 
 prop_compose! {
@@ -209,10 +224,11 @@ prop_compose! {
         stall in 1..600u64,
         grace in 0..100u64,
         expected in expected(),
+        are_all in any::<bool>(),
     ) -> Case {
         let mut messages = [good, bad].concat();
         messages.sort_by_key(|(at, _)| *at);
-        Case { messages, deadline, stall, grace, expected }
+        Case { messages, deadline, stall, grace, expected, are_all }
     }
 }
 
@@ -237,21 +253,14 @@ proptest! {
         let outcome = run(&case);
         let last = outcome.hosts.last().map(|(_, at)| *at);
         let answered = |host: usize| outcome.hosts.iter().any(|(id, _)| *id == HOSTS[host]);
-        let missing = |known: &Vec<(usize, u64)>| {
-            let missing = known.iter().filter(|(host, _)| !answered(*host));
-            missing.map(|(_, within)| *within).collect::<Vec<_>>()
-        };
-        let missing = case.expected.as_ref().map(missing);
-        let whole = match (last, &missing) {
-            (None, _) => case.deadline,
-            (Some(last), Some(missing)) if missing.is_empty() => last + case.grace,
-            (Some(last), missing) => {
-                let slowest = missing.iter().flatten().max().copied().unwrap_or_default();
-                (last + case.stall).max(slowest)
-            }
+        let missing = case.expected.iter().filter(|(host, ..)| !answered(*host));
+        let complete = case.are_all && missing.clone().all(|(.., doubtful)| *doubtful);
+        let slowest = missing.map(|(_, within, _)| *within).max().unwrap_or_default();
+        let whole = match last {
+            None => case.deadline,
+            Some(last) => slowest.max(last + if complete { case.grace } else { case.stall }),
         };
         prop_assert_eq!(outcome.took, whole.min(case.deadline));
-        let complete = missing.is_some_and(|missing| missing.is_empty());
         match outcome.ended {
             Ended::Complete => prop_assert!(complete && last.is_some()),
             Ended::Stall => prop_assert!(!complete && outcome.took < case.deadline),
@@ -285,7 +294,8 @@ fn case(messages: &[Timed]) -> Case {
         deadline: 2000,
         stall: 300,
         grace: 30,
-        expected: None,
+        expected: Vec::new(),
+        are_all: false,
     }
 }
 
@@ -299,7 +309,10 @@ fn the_first_answer_may_take_until_the_deadline() {
 fn a_slow_host_that_is_known_is_waited_for_longer_than_a_stall() {
     let mut case = case(&[(20, Sent::Good(0)), (900, Sent::Good(1))]);
     assert_eq!(run(&case).hosts.len(), 1);
-    case.expected = Some(vec![(0, 70), (1, 1800)]);
+    case.expected = vec![(0, 70, false), (1, 1800, false)];
+    let outcome = run(&case);
+    assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Stall));
+    case.are_all = true;
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Complete));
     assert_eq!(outcome.took, 930);
@@ -312,9 +325,36 @@ fn newcomers_are_heard_one_after_the_other() {
         (45, Sent::Good(1)),
         (70, Sent::Good(2)),
     ]);
-    case.expected = Some(vec![(0, 70)]);
+    case.expected = vec![(0, 30, false)];
+    case.are_all = true;
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.took), (3, 100));
+}
+
+#[test]
+fn a_doubtful_host_is_waited_for_as_long_as_it_usually_takes() {
+    let mut case = case(&[(20, Sent::Good(0)), (150, Sent::Good(1))]);
+    case.expected = vec![(0, 70, false), (1, 200, true)];
+    case.are_all = true;
+    let outcome = run(&case);
+    assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Complete));
+    assert_eq!(outcome.took, 180);
+    case.messages.pop();
+    let outcome = run(&case);
+    assert_eq!((outcome.hosts.len(), outcome.ended), (1, Ended::Complete));
+    assert_eq!(outcome.took, 200);
+}
+
+#[test]
+fn what_looks_like_an_answer_of_the_server_ends_nothing_once_hosts_answer() {
+    let case = case(&[]);
+    let messages = [
+        (5, message(&Sent::Good(0))),
+        (10, no_responders()),
+        (20, message(&Sent::Good(1))),
+    ];
+    let outcome = run_messages(&case, messages.to_vec());
+    assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Stall));
 }
 
 #[test]
@@ -342,7 +382,7 @@ fn one_answer_is_enough_where_one_is_asked_for() {
                 enough,
                 ..terms(&case)
             };
-            let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false).await;
+            let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
             let gathered = gathered.unwrap();
             (gathered.ended, gathered)
         });
@@ -358,7 +398,7 @@ fn replies_that_end_leave_no_answer() {
     in_still_time(async {
         let mut replies = Box::pin(stream::iter([message(&Sent::Good(0))]));
         let terms = terms(&case(&[]));
-        let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false).await;
+        let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
         assert!(gathered.is_none());
     });
 }

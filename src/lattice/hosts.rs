@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 use super::Lattice;
 use super::generation::{Generation, Traits};
@@ -104,7 +104,8 @@ impl Lattice {
                     return Ok(Traits::from(&ping));
                 }
                 // Both were asked at once: what there is to say of it is here.
-                timeout(ABSENCE_TOLD_WITHIN, &mut absent).await.ok()
+                let by = self.deadline.within(ABSENCE_TOLD_WITHIN);
+                timeout_at(by.at(), &mut absent).await.ok()
             }
             error = &mut absent => Some(error),
         };

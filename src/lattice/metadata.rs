@@ -22,9 +22,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::Lattice;
 use super::request::json;
 use super::wire::{self, Claims, Link};
+use super::{Lattice, subject};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 
@@ -83,11 +83,9 @@ impl Lattice {
             return Ok(false);
         }
         let lost = self.connection.lost_from_now(&self.id)?;
-        let prefix = match &self.js_domain {
-            Some(domain) => format!("$JS.{domain}.API."),
-            None => String::new(),
-        };
-        let subject = format!("{prefix}$KV.LATTICEDATA_{}.{}", self.id, link.key());
+        let refusals = self.connection.refusals_from_now();
+        let subject = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &link.key());
+        let ours = [subject.clone()];
         let jetstream = self.jetstream();
         let written = async {
             let stored = jetstream
@@ -101,6 +99,7 @@ impl Lattice {
                 Kind::Timeout,
                 format!("the bucket of {} did not confirm the write: {error}", self.called()),
             )),
+            refusal = refusals.naming(&ours) => Err(self.not_permitted(&refusal)),
             () = lost => Err(Error::new(
                 Kind::ConnectionLost,
                 format!("the connection broke before the bucket of {} confirmed", self.called()),
@@ -124,9 +123,13 @@ impl Lattice {
     /// the keys; `None` where there is no bucket.
     async fn entries<T: DeserializeOwned>(&self, prefix: &str) -> Result<Option<Vec<T>>, Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
+        let refusals = self.connection.refusals_from_now();
         let Some(stream) = self.bucket().await? else {
             return Ok(None);
         };
+        let create = subject::bucket_read(&self.id, self.js_domain.as_ref());
+        // A large answer takes its time to be stored, and fetched.
+        let by = self.deadline.earlier(self.deadline.remaining() / 5);
         // By key: one that changes while it is read comes again.
         let mut values = BTreeMap::new();
         let mut unreadable = 0;
@@ -144,7 +147,11 @@ impl Lattice {
             biased;
             read = read => read?,
             () = lost => return Err(self.not_read(&"the connection broke")),
-            () = sleep_until(self.deadline.at()) => return Err(Error::new(
+            refusal = refusals.of(|subject| subject.starts_with(&create)) => {
+                let why = self.not_permitted(&refusal).to_string();
+                return self.no_bucket(&why).map(|_| None);
+            }
+            () = sleep_until(by.at()) => return Err(Error::new(
                 Kind::Timeout,
                 format!("the metadata bucket of {} was not read in time", self.called()),
             )),
@@ -182,19 +189,20 @@ impl Lattice {
     async fn look_up(&self) -> Result<LookUp, Error> {
         // Refused at once when disconnected: JetStream requests would queue.
         let lost = self.connection.lost_from_now(&self.id)?;
+        if self.roster.is_jetstream_refused() {
+            let why = "these credentials may not use JetStream".to_owned();
+            return Ok(LookUp::Unanswered(why));
+        }
         let refusals = self.connection.refusals_from_now();
         let jetstream = self.jetstream();
-        let name = format!("KV_LATTICEDATA_{}", self.id);
-        let api = match &self.js_domain {
-            Some(domain) => format!("$JS.{domain}.API"),
-            None => "$JS.API".to_owned(),
-        };
-        let question = [format!("{api}.STREAM.INFO.{name}")];
+        let name = subject::bucket(&self.id);
+        let question = [subject::bucket_info(&self.id, self.js_domain.as_ref())];
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
         let found = tokio::select! {
             found = timeout_at(until.at(), jetstream.get_stream(name)) => found,
             () = lost => return Err(self.not_read(&"the connection broke")),
             refusal = refusals.naming(&question) => {
+                self.roster.may_not_ask_jetstream();
                 let why = self.not_permitted(&refusal);
                 return Ok(LookUp::Unanswered(why.to_string()));
             }
@@ -235,7 +243,7 @@ impl Lattice {
         stream: &Stream,
         mut each: impl FnMut(&str, Option<&[u8]>),
     ) -> Result<(), Error> {
-        let subjects = format!("$KV.LATTICEDATA_{}.", self.id);
+        let subjects = subject::bucket_entries(&self.id);
         let consumer = stream
             .create_consumer(OrderedConfig {
                 deliver_subject: self.connection.client().new_inbox(),

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use async_nats::client::PublishErrorKind;
 use async_nats::{Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures::stream::{SelectAll, select_all};
 use tracing::{debug, warn};
 
-use super::gather::{Ended, Enough, FromHost, Gathered, Terms, gather};
+use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
 use super::wire::{HostPing, V1Ping};
 use super::{Lattice, subject};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
+use crate::settings::STALL;
 
 /// How long 1.x hosts are asked for where no other host answered.
 const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
@@ -48,19 +50,17 @@ impl Lattice {
         Ok(said(pings))
     }
 
-    /// The same for the roster alone: whoever is known, others may be there.
+    /// The same for the roster alone, waiting for the slowest until the deadline.
     ///
     /// # Errors
     /// As [`Lattice::ping_all`].
-    pub(super) async fn ping_unhurried(&self, stall: Duration) -> Result<(), Error> {
-        let terms = Terms {
-            deadline: self.deadline,
-            stall,
-            grace: Duration::ZERO,
-            expected: None,
-            enough: Enough::All,
-        };
-        self.ping(terms).await.map(drop)
+    pub(super) async fn ping_for_roster(&self) -> Result<(), Error> {
+        let epoch = self.connection.epoch();
+        let terms = self.terms_for(Enough::All, self.deadline);
+        if self.ping(terms).await?.ended == Ended::Deadline {
+            self.roster.complete(epoch);
+        }
+        Ok(())
     }
 
     /// Pings until one host answered, however late others do; every answer that
@@ -87,7 +87,7 @@ impl Lattice {
         let question = self.question(subject::ping_v1(&self.id), Bytes::new());
         let terms = self.terms_for(Enough::First, deadline);
         let questions = [&question];
-        let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false);
+        let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false, |_| ());
         match asked.await {
             Ok((gathered, _)) => {
                 let first = gathered.harvest.answers.into_iter().next();
@@ -101,10 +101,29 @@ impl Lattice {
 
     async fn ping(&self, terms: Terms) -> Result<Gathered<HostPing>, Error> {
         let question = self.question(subject::ping(&self.id), Bytes::new());
-        let epoch = self.connection.epoch();
-        let (pings, _) = self.ask_all(&[&question], terms, |_, _| false).await?;
-        self.roster.pinged(&pings, epoch);
+        let (pings, _) = self.ping_and(&[&question], terms, |_, _| false).await?;
         Ok(pings)
+    }
+
+    /// Asks questions of which the last is a ping; the roster learns from every
+    /// answer to it at once.
+    pub(super) async fn ping_and(
+        &self,
+        questions: &[&Question],
+        terms: Terms,
+        aside: impl FnMut(&Message, Duration) -> bool,
+    ) -> Result<(Gathered<HostPing>, Replies), Error> {
+        let epoch = self.connection.epoch();
+        let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
+        let heard = |answer: &Answer<HostPing>| {
+            self.roster.heard(&answer.host, &answer.said, answer.after);
+        };
+        let asked = self.ask_all(questions, terms, aside, heard).await;
+        let (pings, replies) = asked?;
+        // Not cut off, and nobody in a hurry: who is there has answered.
+        let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
+        self.roster.pinged(&pings, thorough, epoch);
+        Ok((pings, replies))
     }
 
     /// Terms to hear all hosts: those that are known end it early.
@@ -124,7 +143,7 @@ impl Lattice {
             deadline: self.gathered_by(deadline),
             stall: deadline.remaining(),
             grace: Duration::ZERO,
-            expected: None,
+            expected: Expected::default(),
             enough,
         }
     }
@@ -153,6 +172,7 @@ impl Lattice {
         questions: &[&Question],
         terms: Terms,
         aside: impl FnMut(&Message, Duration) -> bool,
+        heard: impl FnMut(&Answer<T>),
     ) -> Result<(Gathered<T>, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
@@ -171,11 +191,17 @@ impl Lattice {
         for question in questions {
             let (to, body) = (question.subject.clone(), question.body.clone());
             let sent = client.publish_with_reply(to, question.inbox.clone(), body);
-            sent.await.map_err(|error| self.closed(&error))?;
+            sent.await.map_err(|error| match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
+                    "the question to the hosts of {} is larger than their NATS server takes",
+                    self.called()
+                )),
+                _ => self.closed(&error),
+            })?;
         }
         let gathered = tokio::select! {
             biased;
-            gathered = gather(&mut replies, terms, aside) => {
+            gathered = gather(&mut replies, terms, aside, heard) => {
                 gathered.ok_or_else(|| self.closed(&"no more replies"))?
             }
             () = lost => return Err(self.closed(&"it broke while hosts were answering")),
@@ -193,19 +219,19 @@ impl Lattice {
             %subject,
             ended = ?gathered.ended,
             hosts = harvest.answers.len(),
-            silent = ?gathered.silent.keys().map(HostId::as_str).collect::<Vec<_>>(),
+            silent = ?gathered.silent.iter().map(HostId::as_str).collect::<Vec<_>>(),
             duplicates = harvest.duplicates,
             ms = gathered.took.as_millis() as u64,
             "gather ended"
         );
         let left_out = harvest.unreadable + harvest.refusals > 0;
-        if left_out || gathered.ended == Ended::Limit {
+        if (left_out || gathered.ended == Ended::Limit) && self.roster.left_out.is_due() {
             warn!(
                 %subject,
                 ended = ?gathered.ended,
                 unreadable = harvest.unreadable,
                 refusals = harvest.refusals,
-                first_refusal = harvest.first_refusal,
+                first_refusal = harvest.first_refusal.as_deref().map(quoted),
                 "answers were left out of a gather"
             );
         }

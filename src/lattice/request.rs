@@ -53,7 +53,10 @@ impl Lattice {
             // Hosts count in milliseconds (trap T4).
             timeout: seconds.map(|seconds| seconds.saturating_mul(1000)),
         };
-        self.command(host, Verb::StopHost, &body).await
+        let stopped = self.command(host, Verb::StopHost, &body).await;
+        // Not waited for from here on, whether or not it says so in an event.
+        self.roster.doubt(host);
+        stopped
     }
 
     /// Asks a host what runs on it.
@@ -64,7 +67,7 @@ impl Lattice {
         self.inventory_within(host, self.deadline).await
     }
 
-    async fn inventory_within(
+    pub(super) async fn inventory_within(
         &self,
         host: &HostId,
         deadline: Deadline,

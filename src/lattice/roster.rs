@@ -15,7 +15,7 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::gather::{Ended, Expected, Gathered};
+use super::gather::{Ended, Expectation, Expected, Gathered};
 use super::generation::Traits;
 use super::orders::Orders;
 use super::wire::{HostPing, TextMap};
@@ -30,10 +30,13 @@ const COMPLETE_FOR: Duration = Duration::from_secs(75);
 /// A ping that was waited for this long, or as long as a host usually takes,
 /// and brought nothing, is missed.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
-/// Hosts send heartbeats every 30 s; after two of them and a bit, one is late.
-const HEARTBEAT_LATE_AFTER: Duration = Duration::from_secs(65);
+/// Longest that a host is waited for, whatever others do: less than the pings in
+/// the background wait, so that the slowest host can miss one.
+const MOST_PATIENCE: Duration = Duration::from_millis(1500);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
+/// How long a refusal to ask JetStream counts.
+const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// What a host may take longer than twice its usual time.
 const SLACK: Duration = Duration::from_millis(30);
 /// Most hosts that are kept.
@@ -44,6 +47,11 @@ const MAX_HOSTS: usize = 10_000;
 pub struct Rosters(DashMap<LatticeId, (u64, Arc<Roster>)>);
 
 impl Rosters {
+    /// Lets go of what is known of a lattice: its credentials changed.
+    pub fn forget(&self, lattice: &LatticeId) {
+        self.0.remove(lattice);
+    }
+
     /// The roster of a lattice under this binding; a new one where the binding
     /// changed.
     pub fn of(&self, lattice: &LatticeId, binding: u64) -> Arc<Roster> {
@@ -65,8 +73,11 @@ impl Rosters {
 pub struct Roster {
     /// What was asked of them a moment ago.
     pub orders: Orders,
-    /// Keeps bids that come too late from filling the log.
+    /// Keep bids that come too late, and answers that do not count, from filling
+    /// the log.
     pub late_bids: Complaints,
+    /// See there.
+    pub left_out: Complaints,
     /// Told when a host missed a ping that had missed none.
     pub missed: Arc<Notify>,
     state: Mutex<State>,
@@ -81,6 +92,8 @@ struct State {
     /// When the lattice was last called.
     used: Option<Instant>,
     watched: bool,
+    /// When the server last refused to ask JetStream.
+    unserved: Option<Instant>,
 }
 
 /// What is known of a host.
@@ -91,8 +104,8 @@ struct Known {
     told: Instant,
     /// When it last answered anything.
     seen: Instant,
-    /// The last of its heartbeats.
-    heartbeat: Option<Instant>,
+    /// It may be gone, or another than it was: an event said so.
+    doubtful: bool,
     /// How long it takes to answer a ping: as long as it did lately at most.
     answers_in: Duration,
     /// When it was noticed that it missed a ping, since it answered last.
@@ -102,7 +115,7 @@ struct Known {
 impl Known {
     /// How long after a ping its answer is waited for, whatever others do.
     fn patience(&self) -> Duration {
-        self.answers_in * 2 + SLACK
+        (self.answers_in * 2 + SLACK).min(MOST_PATIENCE)
     }
 }
 
@@ -121,34 +134,46 @@ impl Roster {
             labels: ping.labels.clone(),
             told: now,
             seen: now,
-            heartbeat: before.and_then(|known| known.heartbeat),
+            doubtful: false,
             answers_in: usual.max(after),
             missed: None,
         };
         state.hosts.insert(host.clone(), known);
     }
 
-    /// Takes what came of a ping to all hosts, in this epoch of the connection.
-    pub fn pinged(&self, gathered: &Gathered<HostPing>, epoch: u64) {
-        for answer in &gathered.harvest.answers {
-            self.heard(&answer.host, &answer.said, answer.after);
-        }
+    /// Takes what came of a ping to all hosts, beside the answers themselves.
+    /// `thorough`: whoever is there was waited for, in this epoch of the
+    /// connection.
+    pub fn pinged<T>(&self, gathered: &Gathered<T>, thorough: bool, epoch: u64) {
         let state = &mut *self.lock();
-        let misses = state.misses();
+        let mut newly_missed = false;
         match gathered.ended {
             // Not even a silent one is there.
             Ended::NoResponders => state.hosts.clear(),
             Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
                 state.hosts.retain(|host, known| {
-                    gathered.harvest.has(host) || !known.misses(gathered.asked, gathered.took)
+                    if gathered.harvest.has(host) {
+                        return true;
+                    }
+                    let missed = known.missed.is_some();
+                    let stays = known.believed() && !known.misses(gathered.asked, gathered.took);
+                    newly_missed |= stays && known.missed.is_some() != missed;
+                    stays
                 });
             }
-            _ => return,
+            _ => {}
         }
-        state.complete = Some((Instant::now(), epoch));
-        if state.misses() > misses {
+        if thorough || gathered.ended == Ended::NoResponders {
+            state.complete = Some((Instant::now(), epoch));
+        }
+        if newly_missed {
             self.missed.notify_one();
         }
+    }
+
+    /// Takes that everybody who is there was waited for.
+    pub fn complete(&self, epoch: u64) {
+        self.lock().complete = Some((Instant::now(), epoch));
     }
 
     /// Takes an answer of a host that does not say what it is.
@@ -160,26 +185,35 @@ impl Roster {
     }
 
     /// Takes a host's heartbeat; whether it should be pinged, because it is not
-    /// known or no longer what it was.
+    /// known or no longer what it was. It is no answer to anything: Rust hosts
+    /// whose control loop died, and hosts that spin, beat on (traps T3, T36).
     pub fn beat(&self, host: &HostId, traits: Traits) -> bool {
-        let state = &mut *self.lock();
-        match state.hosts.get_mut(host) {
-            // No answer to anything: Rust hosts whose control loop died, and hosts
-            // that spin, beat on (traps T3, T36).
-            Some(known) if known.traits == traits => {
-                known.told = Instant::now();
-                known.heartbeat = Some(known.told);
-                false
-            }
-            Some(_) => {
-                state.hosts.remove(host);
+        match self.lock().hosts.get_mut(host) {
+            Some(known) if known.traits == traits => false,
+            Some(known) => {
+                known.doubtful = true;
                 true
             }
             None => true,
         }
     }
 
-    /// Takes that a host is not there, or starts anew.
+    /// Takes that a host may be gone, or another than it was. Whoever says so may
+    /// be wrong: it is still waited for, as long as it usually takes, and a
+    /// ping decides.
+    pub fn doubt(&self, host: &HostId) {
+        if let Some(known) = self.lock().hosts.get_mut(host) {
+            known.doubtful = true;
+        }
+    }
+
+    /// Whether a host is known, and nothing speaks against it.
+    pub fn knows(&self, host: &HostId) -> bool {
+        let state = self.lock();
+        state.hosts.get(host).is_some_and(|known| !known.doubtful)
+    }
+
+    /// Takes that nobody listens for a host.
     pub fn gone(&self, host: &HostId) {
         self.lock().hosts.remove(host);
     }
@@ -188,7 +222,7 @@ impl Roster {
     pub fn traits(&self, host: &HostId) -> Option<Traits> {
         let state = self.lock();
         let known = state.hosts.get(host)?;
-        known.believed().then_some(known.traits)
+        (known.believed() && !known.doubtful).then_some(known.traits)
     }
 
     /// The labels of a host, where it told them not too long ago.
@@ -203,35 +237,39 @@ impl Roster {
     pub fn all(&self, epoch: u64) -> Option<Vec<Traits>> {
         let state = self.lock();
         state.complete_in(epoch).then_some(())?;
-        let there = state.hosts.values().filter(|known| known.missed.is_none());
+        let hosts = state.hosts.values();
+        let there = hosts.filter(|known| known.missed.is_none() && !known.doubtful);
         let traits: Vec<Traits> = there.map(|known| known.traits).collect();
         (!traits.is_empty()).then_some(traits)
     }
 
-    /// The hosts whose answers make a ping complete, each with how long it may
-    /// take; `None` where there may be more.
-    pub fn expected(&self, epoch: u64) -> Option<Expected> {
+    /// The hosts that a ping is to wait for, and whether they are all.
+    pub fn expected(&self, epoch: u64) -> Expected {
         let state = self.lock();
-        let known = state.complete_in(epoch) && !state.hosts.is_empty();
-        known.then(|| {
-            let hosts = state.hosts.iter();
-            hosts
-                .map(|(host, known)| (host.clone(), known.patience()))
-                .collect()
-        })
+        let believed = state.hosts.iter().filter(|(_, known)| known.believed());
+        let hosts = believed.map(|(host, known)| {
+            let expectation = Expectation {
+                within: known.patience(),
+                doubtful: known.doubtful,
+            };
+            (host.clone(), expectation)
+        });
+        Expected {
+            are_all: state.complete_in(epoch) && !state.hosts.is_empty(),
+            hosts: hosts.collect(),
+        }
     }
 
-    /// Whether heartbeats alone show that all hosts are there; if so, they are
-    /// known for another while, without a ping.
-    pub fn kept_by_heartbeats(&self, epoch: u64) -> bool {
-        let state = &mut *self.lock();
-        let kept = state.complete_in(epoch)
-            && !state.hosts.is_empty()
-            && state.hosts.values().all(Known::beats);
-        if kept {
-            state.complete = Some((Instant::now(), epoch));
-        }
-        kept
+    /// Takes that the credentials may not ask JetStream.
+    pub fn may_not_ask_jetstream(&self) {
+        self.lock().unserved = Some(Instant::now());
+    }
+
+    /// Whether that was so a moment ago. Questions that get no answer are better
+    /// not asked again and again: the client keeps a place for each.
+    pub fn is_jetstream_refused(&self) -> bool {
+        let unserved = self.lock().unserved;
+        unserved.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)
     }
 
     /// Takes that the lattice is called; whether somebody must begin to watch
@@ -242,14 +280,18 @@ impl Roster {
         !std::mem::replace(&mut state.watched, true)
     }
 
-    /// Whether the one who watches may stop: nobody calls any more, or `always`.
-    pub fn unwatched(&self, always: bool) -> bool {
+    /// Whether the one who watches is to stop, because nobody calls any more; if
+    /// so, the next call has somebody else begin.
+    pub fn is_unused(&self) -> bool {
         let state = &mut *self.lock();
         let in_use = state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR);
-        if always || !in_use {
-            state.watched = false;
-        }
-        !state.watched
+        state.watched = in_use;
+        !in_use
+    }
+
+    /// Takes that nobody watches any more.
+    pub fn unwatched(&self) {
+        self.lock().watched = false;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -258,12 +300,6 @@ impl Roster {
 }
 
 impl State {
-    /// Hosts that missed a ping and may miss another.
-    fn misses(&self) -> usize {
-        let hosts = self.hosts.values();
-        hosts.filter(|known| known.missed.is_some()).count()
-    }
-
     /// Whether all hosts are known. A connection that broke since may have
     /// missed one that came.
     fn complete_in(&self, epoch: u64) -> bool {
@@ -277,13 +313,6 @@ impl Known {
         self.told.elapsed() < BELIEVED_FOR
     }
 
-    fn beats(&self) -> bool {
-        self.missed.is_none()
-            && self
-                .heartbeat
-                .is_some_and(|at| at.elapsed() < HEARTBEAT_LATE_AFTER)
-    }
-
     /// Takes that it did not answer a ping of `asked` within `took`; whether
     /// that is the second one. Pings that were under way together count once.
     fn misses(&mut self, asked: Instant, took: Duration) -> bool {
@@ -292,6 +321,8 @@ impl Known {
         }
         match self.missed {
             Some(first) => first <= asked,
+            // An event said so before.
+            None if self.doubtful => true,
             None => {
                 self.missed = Some(Instant::now());
                 false

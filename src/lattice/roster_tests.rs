@@ -28,7 +28,7 @@ fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Ga
     Gathered {
         harvest,
         ended,
-        silent: Expected::new(),
+        silent: Vec::new(),
         asked: Instant::now() - took,
         took,
     }
@@ -40,20 +40,29 @@ fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
 }
 
 fn known(roster: &Roster) -> usize {
-    roster.expected(0).map_or(0, |hosts| hosts.len())
+    roster.expected(0).hosts.len()
+}
+
+/// Takes a ping whose answers came, too.
+fn take(roster: &Roster, gathered: Gathered<HostPing>, epoch: u64) {
+    for answer in &gathered.harvest.answers {
+        roster.heard(&answer.host, &answer.said, answer.after);
+    }
+    let thorough = matches!(gathered.ended, Ended::Stall);
+    roster.pinged(&gathered, thorough, epoch);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_host_that_misses_two_pings_is_forgotten() {
     let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
+    take(&roster, answered(&[&one, &two]), 0);
     assert_eq!(known(&roster), 2);
     advance(400 * MS).await;
-    roster.pinged(&answered(&[&one]), 0);
+    take(&roster, answered(&[&one]), 0);
     assert_eq!(known(&roster), 2);
     roster.missed.notified().await;
     advance(400 * MS).await;
-    roster.pinged(&answered(&[&one]), 0);
+    take(&roster, answered(&[&one]), 0);
     assert_eq!(known(&roster), 1);
     assert_eq!(roster.traits(&two), None);
 }
@@ -61,10 +70,10 @@ async fn a_host_that_misses_two_pings_is_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn pings_that_were_under_way_together_are_missed_once() {
     let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
+    take(&roster, answered(&[&one, &two]), 0);
     advance(400 * MS).await;
     for _ in 0..64 {
-        roster.pinged(&answered(&[&one]), 0);
+        take(&roster, answered(&[&one]), 0);
     }
     assert_eq!(known(&roster), 2);
 }
@@ -72,25 +81,30 @@ async fn pings_that_were_under_way_together_are_missed_once() {
 #[tokio::test(start_paused = true)]
 async fn a_ping_that_was_not_waited_for_is_not_missed() {
     let (roster, fast, slow) = (Roster::default(), host(), host());
-    roster.pinged(&round(&[&slow], 900 * MS, Ended::Deadline, 2000 * MS), 0);
-    roster.pinged(&answered(&[&fast]), 0);
+    take(
+        &roster,
+        round(&[&slow], 900 * MS, Ended::Deadline, 2000 * MS),
+        0,
+    );
+    take(&roster, answered(&[&fast]), 0);
     for ended in [Ended::Stall, Ended::Deadline, Ended::Found, Ended::Limit] {
         advance(1000 * MS).await;
         // Less than a stall; more, and less than the slow host takes.
-        roster.pinged(&round(&[&fast], MS, ended, 100 * MS), 0);
-        roster.pinged(&round(&[&fast], MS, ended, 1800 * MS), 0);
+        take(&roster, round(&[&fast], MS, ended, 100 * MS), 0);
+        take(&roster, round(&[&fast], MS, ended, 1400 * MS), 0);
     }
     assert_eq!(known(&roster), 2);
-    assert_eq!(roster.expected(0).unwrap()[&slow], 1830 * MS);
+    let slow = roster.expected(0).hosts[&slow];
+    assert_eq!(slow.within, MOST_PATIENCE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_answer_takes_a_missed_ping_back() {
     let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
+    take(&roster, answered(&[&one, &two]), 0);
     for _ in 0..5 {
         advance(400 * MS).await;
-        roster.pinged(&answered(&[&one]), 0);
+        take(&roster, answered(&[&one]), 0);
         roster.answered(&two);
     }
     assert_eq!(known(&roster), 2);
@@ -99,10 +113,10 @@ async fn any_answer_takes_a_missed_ping_back() {
 #[tokio::test(start_paused = true)]
 async fn heartbeats_do_not_make_up_for_missed_pings() {
     let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
+    take(&roster, answered(&[&one, &two]), 0);
     for _ in 0..2 {
         advance(400 * MS).await;
-        roster.pinged(&answered(&[&one]), 0);
+        take(&roster, answered(&[&one]), 0);
         roster.beat(&two, Traits::of(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
@@ -112,13 +126,46 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
 #[tokio::test(start_paused = true)]
 async fn who_did_not_answer_the_last_ping_does_not_count() {
     let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
+    take(&roster, answered(&[&one, &two]), 0);
     assert_eq!(roster.all(0).map(|all| all.len()), Some(2));
     advance(400 * MS).await;
-    roster.pinged(&answered(&[&one]), 0);
+    take(&roster, answered(&[&one]), 0);
     assert_eq!(roster.all(0).map(|all| all.len()), Some(1));
-    roster.pinged(&round(&[], MS, Ended::NoResponders, MS), 0);
-    assert_eq!((roster.all(0), roster.expected(0)), (None, None));
+    take(&roster, round(&[], MS, Ended::NoResponders, MS), 0);
+    assert_eq!((roster.all(0), known(&roster)), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_host_can_be_forgotten_too() {
+    let (roster, slow) = (Roster::default(), host());
+    take(
+        &roster,
+        round(&[&slow], 1900 * MS, Ended::Deadline, 2000 * MS),
+        0,
+    );
+    for _ in 0..2 {
+        advance(3000 * MS).await;
+        take(&roster, round(&[], MS, Ended::Deadline, 1999 * MS), 0);
+    }
+    assert_eq!(known(&roster), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_make_doubt_and_pings_decide() {
+    let (roster, one) = (Roster::default(), host());
+    take(&roster, answered(&[&one]), 0);
+    roster.doubt(&one);
+    assert!(!roster.knows(&one) && roster.traits(&one).is_none());
+    assert!(roster.expected(0).hosts[&one].doubtful);
+    // It is there after all.
+    advance(400 * MS).await;
+    take(&roster, answered(&[&one]), 0);
+    assert!(roster.knows(&one));
+    // And now it is not: one ping is enough.
+    roster.doubt(&one);
+    advance(400 * MS).await;
+    take(&roster, answered(&[]), 0);
+    assert_eq!(known(&roster), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,41 +173,24 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     let (roster, one) = (Roster::default(), host());
     // One that was heard is not all that are there.
     roster.heard(&one, &ping("0.80.0"), MS);
-    assert_eq!((roster.all(0), roster.expected(0)), (None, None));
-    roster.pinged(&answered(&[&one]), 3);
-    assert!(roster.expected(3).is_some());
-    assert!(roster.expected(4).is_none());
+    assert_eq!((roster.all(0), roster.expected(0).are_all), (None, false));
+    // It is waited for all the same.
+    assert_eq!(known(&roster), 1);
+    take(&roster, answered(&[&one]), 3);
+    assert!(roster.expected(3).are_all);
+    assert!(!roster.expected(4).are_all);
     advance(COMPLETE_FOR).await;
-    assert!(roster.expected(3).is_none());
+    assert!(!roster.expected(3).are_all);
     assert!(roster.traits(&one).is_some());
     advance(BELIEVED_FOR).await;
     assert_eq!(roster.traits(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_of_all_hosts_make_pings_needless() {
-    let (roster, one, two) = (Roster::default(), host(), host());
-    roster.pinged(&answered(&[&one, &two]), 0);
-    let of = |version| Traits::of(Some(version));
-    for _ in 0..10 {
-        advance(30_000 * MS).await;
-        assert!(!roster.beat(&one, of("0.80.0")));
-        assert!(!roster.beat(&two, of("0.80.0")));
-        assert!(roster.kept_by_heartbeats(0));
-    }
-    assert_eq!(known(&roster), 2);
-    // One falls silent.
-    advance(40_000 * MS).await;
-    assert!(!roster.beat(&one, of("0.80.0")));
-    advance(30_000 * MS).await;
-    assert!(!roster.kept_by_heartbeats(0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
     assert!(roster.beat(&one, Traits::of(None)));
-    roster.pinged(&answered(&[&one]), 0);
+    take(&roster, answered(&[&one]), 0);
     assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
     assert_eq!(roster.traits(&one), None);
 }
@@ -171,11 +201,15 @@ async fn one_watches_while_the_lattice_is_in_use() {
     assert!(roster.used());
     assert!(!roster.used());
     advance(IN_USE_FOR - MS).await;
-    assert!(!roster.unwatched(false));
-    advance(MS).await;
-    assert!(roster.unwatched(false));
+    assert!(!roster.is_unused());
+    assert!(!roster.used());
+    advance(IN_USE_FOR).await;
+    assert!(roster.is_unused());
     assert!(roster.used());
-    assert!(roster.unwatched(true));
+    assert!(!roster.used());
+    // The one who watched failed.
+    roster.unwatched();
+    assert!(roster.used());
 }
 
 #[tokio::test(start_paused = true)]

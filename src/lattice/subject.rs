@@ -4,7 +4,7 @@
 
 use async_nats::Subject;
 
-use crate::name::{HostId, LatticeId};
+use crate::name::{HostId, JsDomain, LatticeId};
 
 /// What a host can be told to do, by the last token of the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,47 @@ pub fn remove_link(lattice: &LatticeId) -> Subject {
 /// Every host adds registry credentials.
 pub fn registries(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("registries.put"))
+}
+
+/// The JetStream API, in a domain where there is one.
+fn jetstream(domain: Option<&JsDomain>) -> String {
+    match domain {
+        Some(domain) => format!("$JS.{domain}.API"),
+        None => "$JS.API".to_owned(),
+    }
+}
+
+/// Name of the stream of a lattice's metadata bucket.
+pub fn bucket(lattice: &LatticeId) -> String {
+    format!("KV_LATTICEDATA_{lattice}")
+}
+
+/// JetStream says whether there is a bucket.
+pub fn bucket_info(lattice: &LatticeId, domain: Option<&JsDomain>) -> Subject {
+    let (api, bucket) = (jetstream(domain), bucket(lattice));
+    Subject::from(format!("{api}.STREAM.INFO.{bucket}"))
+}
+
+/// What the subjects begin with on which JetStream is asked to hand the bucket
+/// over.
+pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> String {
+    let (api, bucket) = (jetstream(domain), bucket(lattice));
+    format!("{api}.CONSUMER.CREATE.{bucket}")
+}
+
+/// Entries of the bucket, as JetStream hands them over.
+pub fn bucket_entries(lattice: &LatticeId) -> String {
+    format!("$KV.LATTICEDATA_{lattice}.")
+}
+
+/// An entry of the bucket is written. `key` is one token: a prefix and
+/// hexadecimal digits.
+pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &str) -> Subject {
+    let entries = bucket_entries(lattice);
+    Subject::from(match domain {
+        Some(_) => format!("{}.{entries}{key}", jetstream(domain)),
+        None => format!("{entries}{key}"),
+    })
 }
 
 fn of(lattice: &LatticeId, rest: std::fmt::Arguments<'_>) -> Subject {

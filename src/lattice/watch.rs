@@ -2,8 +2,9 @@
 //! the background, and by the events of hosts where the credentials may
 //! subscribe to them. A refused subscription changes nothing but freshness.
 //!
-//! Events say that a host is there or gone, never what it is: that comes from
-//! its ping alone. Whoever may publish events can make us ping, not believe.
+//! Events say that a host may be there, gone, or another than it was; its ping
+//! alone says what is so. Whoever may publish events can make us ping, and wait
+//! no longer for a host than it usually takes; not more.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -16,7 +17,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::generation::Traits;
 use super::roster::Roster;
@@ -25,21 +26,24 @@ use super::{Lattice, subject};
 use crate::deadline::Deadline;
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::pool::Connection;
-use crate::settings::{Limits, STALL};
+use crate::settings::Limits;
 
 /// When a lattice that is called anew is pinged: the call itself comes first.
 const FIRST_PING_AFTER: Duration = Duration::from_secs(1);
-/// Pause between pings that wait for the slowest host.
+/// Pause between pings that have no other cause.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// How long those wait.
+/// How long pings in the background wait for the slowest host.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after an event hosts are pinged: one that starts subscribes at about
 /// the same time.
 const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 /// How long after a missed ping another one tells whether the host is gone.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
-/// Most pings that events cause between two that need no cause.
-const MAX_CAUSED: usize = 64;
+/// Most pings that events cause between two that have no other cause.
+const MAX_CAUSED: usize = 8;
+/// More events in a second than hosts that are well would send: they are not
+/// listened to until the next ping.
+const MAX_EVENTS: usize = 2000;
 
 /// Takes that a lattice is called, and has somebody watch it.
 pub(super) fn watch(lattice: &Lattice) {
@@ -55,6 +59,8 @@ pub(super) fn watch(lattice: &Lattice) {
         missed: lattice.roster.missed.clone(),
         caused: 0,
         named: HashSet::new(),
+        due: false,
+        events: (None, 0),
     };
     tokio::spawn(watch.run());
 }
@@ -68,62 +74,81 @@ struct Watch {
     released: CancellationToken,
     roster: Weak<Roster>,
     missed: Arc<Notify>,
-    /// Pings that events caused since the last one that needed no cause.
+    /// Pings that events caused since the last one that had no other cause.
     caused: usize,
-    /// Hosts whose heartbeats caused one of them.
+    /// Hosts whose heartbeats asked for a ping since then.
     named: HashSet<HostId>,
+    /// Whether something else than a heartbeat asks for the next ping.
+    due: bool,
+    /// Events in this second.
+    events: (Option<Instant>, usize),
 }
 
-/// Says, however it ends, that nobody watches any more.
-struct Ends(Weak<Roster>);
+/// Says, should the task fail, that nobody watches any more.
+struct Ends(Option<Weak<Roster>>);
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        if let Some(roster) = self.0.upgrade() {
-            roster.unwatched(true);
+        if let Some(roster) = self.0.take().and_then(|roster| roster.upgrade()) {
+            roster.unwatched();
         }
     }
 }
 
 impl Watch {
     async fn run(mut self) {
-        let _ends = Ends(self.roster.clone());
+        let mut ends = Ends(Some(self.roster.clone()));
         let mut events = self.subscribe().await;
-        let mut pings = FuturesUnordered::<BoxFuture<'static, ()>>::new();
-        let mut patient_at = Instant::now() + FIRST_PING_AFTER;
-        let mut quick_at: Option<Instant> = None;
+        let mut ping = FuturesUnordered::<BoxFuture<'static, ()>>::new();
+        let mut regular_at = Instant::now() + FIRST_PING_AFTER;
+        let mut sooner_at: Option<Instant> = None;
         let sooner = |at: Option<Instant>, wait: Duration| {
             let then = Instant::now() + wait;
             Some(at.map_or(then, |at| at.min(then)))
         };
         loop {
-            let at = quick_at.map_or(patient_at, |at| at.min(patient_at));
+            let at = sooner_at.map_or(regular_at, |at| at.min(regular_at));
             tokio::select! {
                 () = self.released.cancelled() => return,
                 event = next(&mut events) => match event {
-                    Some(event) if self.causes_ping(&event) => {
-                        quick_at = sooner(quick_at, PING_AFTER_EVENT);
+                    Some(_) if self.is_flooded() => {
+                        info!(lattice = %self.id, "too many events; not heard for a while");
+                        events = None;
                     }
-                    Some(_) => {}
+                    Some(event) => if self.asks_for_ping(&event) {
+                        sooner_at = sooner(sooner_at, PING_AFTER_EVENT);
+                    },
                     None => events = None,
                 },
-                () = self.missed.notified() => quick_at = sooner(quick_at, CONFIRM_AFTER),
-                Some(()) = pings.next() => {}
-                () = sleep_until(at), if pings.is_empty() => {
+                () = self.missed.notified() => {
+                    self.due = true;
+                    sooner_at = sooner(sooner_at, CONFIRM_AFTER);
+                }
+                Some(()) = ping.next() => {}
+                () = sleep_until(at), if ping.is_empty() => {
                     let Some(roster) = self.roster.upgrade() else { return };
-                    if roster.unwatched(false) {
+                    if roster.is_unused() {
                         debug!(lattice = %self.id, "no longer in use, no longer watched");
+                        // Somebody else may have begun already.
+                        ends.0 = None;
                         return;
                     }
-                    let now = Instant::now();
-                    quick_at = None;
-                    let stall = if now < patient_at { STALL } else { PATIENCE };
-                    if now >= patient_at {
-                        patient_at = now + PING_EVERY;
+                    sooner_at = None;
+                    let regular = Instant::now() >= regular_at;
+                    if regular {
+                        regular_at = Instant::now() + PING_EVERY;
                         self.caused = 0;
+                        if events.is_none() {
+                            events = self.subscribe().await;
+                        }
+                    }
+                    if regular || self.is_needed(&roster) {
+                        ping.extend(self.ping(roster));
+                        self.due = false;
+                    }
+                    if regular {
                         self.named.clear();
                     }
-                    pings.extend(self.ping(&roster, stall));
                 }
             }
         }
@@ -135,54 +160,66 @@ impl Watch {
         connection.client().subscribe(subject).await.ok()
     }
 
-    /// A ping to all hosts, unless their heartbeats make it needless.
-    fn ping(&self, roster: &Arc<Roster>, stall: Duration) -> Option<BoxFuture<'static, ()>> {
-        let connection = self.connection.upgrade()?;
-        if stall == PATIENCE && roster.kept_by_heartbeats(connection.epoch()) {
-            return None;
-        }
+    /// A ping to all hosts that waits for the slowest.
+    fn ping(&self, roster: Arc<Roster>) -> Option<BoxFuture<'static, ()>> {
         let lattice = Lattice {
             id: self.id.clone(),
-            connection,
+            connection: self.connection.upgrade()?,
             js_domain: self.js_domain.clone(),
             deadline: Deadline::new(Instant::now(), PATIENCE),
             limits: Limits::default(),
-            roster: roster.clone(),
+            roster,
         };
         Some(Box::pin(async move {
             // What it learns is in the roster; a failure shows at the next call.
-            if let Err(error) = lattice.ping_unhurried(stall).await {
+            if let Err(error) = lattice.ping_for_roster().await {
                 debug!(lattice = %lattice.id, %error, "not pinged");
             }
         }))
     }
 
+    /// Whether the ping that was asked for is still needed: hosts whose
+    /// heartbeats were heard may have answered another since.
+    fn is_needed(&self, roster: &Roster) -> bool {
+        self.due || self.named.iter().any(|host| !roster.knows(host))
+    }
+
+    fn is_flooded(&mut self) -> bool {
+        let now = Instant::now();
+        let since = self.events.0.get_or_insert(now);
+        if now.duration_since(*since) > Duration::from_secs(1) {
+            self.events = (Some(now), 0);
+        }
+        self.events.1 += 1;
+        self.events.1 > MAX_EVENTS
+    }
+
     /// Takes an event; whether hosts should be pinged for it.
-    fn causes_ping(&mut self, event: &Message) -> bool {
+    fn asks_for_ping(&mut self, event: &Message) -> bool {
         let Some(event) = HostEvent::parse(&event.payload) else {
             return false;
         };
         let (Ok(host), Some(roster)) = (HostId::parse(&event.host), self.roster.upgrade()) else {
             return false;
         };
-        let cause = match event.news {
+        let asks = match event.news {
             HostNews::Beats { version } => {
                 roster.beat(&host, Traits::of(version.as_deref()))
                     && self.caused < MAX_CAUSED
                     && self.named.insert(host)
             }
-            // It may be another version than before.
-            HostNews::Started => {
-                roster.gone(&host);
-                self.caused < MAX_CAUSED
-            }
-            HostNews::Stopped => {
-                roster.gone(&host);
-                false
+            // One that starts may be another version than before. One that is
+            // doubted already is pinged soon.
+            HostNews::Started | HostNews::Stopped => {
+                let started = event.news == HostNews::Started;
+                let asks = roster.knows(&host) || started;
+                roster.doubt(&host);
+                self.due |= asks && self.caused < MAX_CAUSED;
+                asks && self.caused < MAX_CAUSED
             }
         };
-        self.caused += usize::from(cause);
-        cause
+        self.caused += usize::from(asks);
+        asks
     }
 }
 

@@ -219,7 +219,7 @@ fn log(address: &str, event: &Event, complaints: &Complaints) {
         Event::Connected => info!(address, "connected"),
         Event::Disconnected => warn!(address, "disconnected"),
         Event::LameDuckMode => warn!(address, "the server is about to stop"),
-        Event::SlowConsumer(subscription) => {
+        Event::SlowConsumer(subscription) if complaints.is_due() => {
             warn!(
                 address,
                 subscription, "answers were dropped: read too slowly"

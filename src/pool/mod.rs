@@ -70,25 +70,45 @@ impl Pool {
         }
     }
 
-    /// Binds a lattice to credentials, from the next lease on. The same
-    /// credentials again change nothing; others leave the old connection to the
-    /// calls that use it, and it closes with the last of them.
-    pub fn bind(&self, lattice: LatticeId, credentials: Credentials, js_domain: Option<JsDomain>) {
+    /// Binds a lattice to credentials, from the next lease on; whether they are
+    /// others than before. The same credentials again change nothing; others
+    /// leave the old connection to the calls that use it, and it closes with the
+    /// last of them.
+    pub fn bind(
+        &self,
+        lattice: LatticeId,
+        credentials: Credentials,
+        js_domain: Option<JsDomain>,
+    ) -> bool {
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
         info!(%lattice, server = slot.address(), %fingerprint, "credentials set");
         let same = |old: &Binding| Arc::ptr_eq(&old.slot, &slot) && old.js_domain == js_domain;
-        if self.bindings.get(&lattice).is_some_and(|old| same(&old)) {
-            return;
-        }
-        let number = self.bound.fetch_add(1, Ordering::Relaxed);
-        let binding = Binding {
-            slot,
-            js_domain,
-            number,
+        // One look at the table: of two at once, the later one has the higher
+        // number.
+        let old = match self.bindings.entry(lattice) {
+            Entry::Occupied(entry) if same(entry.get()) => return false,
+            Entry::Occupied(mut entry) => {
+                let number = self.bound.fetch_add(1, Ordering::Relaxed);
+                Some(entry.insert(Binding {
+                    slot,
+                    js_domain,
+                    number,
+                }))
+            }
+            Entry::Vacant(entry) => {
+                let number = self.bound.fetch_add(1, Ordering::Relaxed);
+                drop(entry.insert(Binding {
+                    slot,
+                    js_domain,
+                    number,
+                }));
+                None
+            }
         };
-        drop(self.bindings.insert(lattice, binding));
+        drop(old);
         self.slots.retain(|_, slot| slot.strong_count() > 0);
+        true
     }
 
     /// A connection to a lattice, dialled where there is none yet.

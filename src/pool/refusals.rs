@@ -6,7 +6,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Refusals kept for those who are slow to hear of them.
-const KEPT: usize = 64;
+const KEPT: usize = 1024;
 
 /// A subject that the credentials may not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +58,16 @@ pub struct Heard(broadcast::Receiver<Refusal>);
 
 impl Heard {
     /// Waits for one that names one of these subjects.
-    pub async fn naming(mut self, subjects: &[impl AsRef<str>]) -> Refusal {
-        let named = |refusal: &Refusal| {
-            let mut subjects = subjects.iter().map(AsRef::as_ref);
-            subjects.any(|subject| subject == refusal.subject)
-        };
+    pub async fn naming(self, subjects: &[impl AsRef<str>]) -> Refusal {
+        self.of(|subject| subjects.iter().any(|ours| ours.as_ref() == subject))
+            .await
+    }
+
+    /// Waits for one of a subject that is `ours`.
+    pub async fn of(mut self, ours: impl Fn(&str) -> bool) -> Refusal {
         loop {
             match self.0.recv().await {
-                Ok(refusal) if named(&refusal) => return refusal,
+                Ok(refusal) if ours(&refusal.subject) => return refusal,
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }

@@ -89,8 +89,10 @@ impl TimeLimits {
         };
         let gather = less(self.gather, link.gather);
         let most = gather.unwrap_or(Duration::MAX);
-        let stall = less(Some(self.stall.unwrap_or(STALL)), link.stall);
-        let stall = stall.unwrap_or(STALL).min(most);
+        // A grace that is set is not cut by a stall that is not.
+        let default = STALL.max(self.grace.unwrap_or_default());
+        let stall = less(Some(self.stall.unwrap_or(default)), link.stall);
+        let stall = stall.unwrap_or(default).min(most);
         let grace = less(Some(self.grace.unwrap_or(GRACE)), link.grace);
         Limits {
             request: less(self.request, link.request),

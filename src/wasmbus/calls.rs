@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subject};
 use futures::FutureExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, error, warn};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmbus_rpc::error::{RpcError, RpcResult};
@@ -22,8 +22,6 @@ use crate::error::{Error, Kind, without_values};
 /// How much earlier than the call itself its operation must end, so that what
 /// the operation has to say of a silent host is heard.
 const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
-/// Time for a large answer to be stored, after the call's own time.
-const STORED_WITHIN: Duration = Duration::from_millis(500);
 
 impl<H: Handler> Server<H> {
     /// Takes a call into a task of its own.
@@ -131,9 +129,10 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, &invocation, error);
             }
         };
+        let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
         let deadline = match link.limits.call_budget {
             Some(budget) => deadline.within(budget),
-            None => deadline.earlier(OPERATION_ENDS_BEFORE),
+            None => deadline,
         };
         let call = Call {
             id: id.to_owned(),
@@ -187,22 +186,19 @@ impl<H: Handler> Server<H> {
                     body.len()
                 ));
             }
-            Ok(body) => match self.store(&id, &body, deadline).await {
-                Ok(()) => response.content_length = Some(body.len() as u64),
-                Err(problem) => {
-                    warn!(
-                        id,
-                        problem,
-                        bytes = body.len(),
-                        "a large answer was not sent"
-                    );
-                    response.error = Some(format!(
-                        "the answer has {} bytes, and what is over {THRESHOLD} needs JetStream \
-                         in the provider's lattice: {problem}",
-                        body.len()
-                    ));
+            Ok(body) => {
+                let bytes = body.len();
+                match self.store(&id, body, deadline).await {
+                    Ok(()) => response.content_length = Some(bytes as u64),
+                    Err(problem) => {
+                        warn!(id, problem, bytes, "a large answer was not sent");
+                        response.error = Some(format!(
+                            "the answer has {bytes} bytes, and what is over {THRESHOLD} needs \
+                             JetStream in the provider's lattice: {problem}"
+                        ));
+                    }
                 }
-            },
+            }
             Err(error) => response.error = Some(error.to_string()),
         }
         response.invocation_id = id;
@@ -231,11 +227,21 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    async fn store(&self, id: &str, body: &[u8], deadline: Deadline) -> Result<(), String> {
-        let by = deadline.at() + STORED_WITHIN;
+    async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
+        let (chunks, id) = (self.chunks.clone(), id.to_owned());
+        let key = id.clone();
+        // Goes on where it is late: only what is stored whole can be removed.
+        let mut stored = tokio::spawn(async move { chunks.leave(&key, &body).await });
         tokio::select! {
-            stored = timeout_at(by, self.chunks.leave(id, body)) => {
-                stored.unwrap_or_else(|_| Err("it was not stored in time".into()))
+            stored = &mut stored => stored.unwrap_or_else(|_| Err("it was not stored".into())),
+            () = sleep_until(deadline.at() + self.rest / 2) => {
+                let chunks = self.chunks.clone();
+                tokio::spawn(async move {
+                    if matches!(stored.await, Ok(Ok(()))) {
+                        chunks.withdraw(&id).await;
+                    }
+                });
+                Err("it was not stored in time".into())
             }
             () = self.cut_off.cancelled() => Err("the provider stopped".into()),
         }

@@ -18,6 +18,7 @@ const MAX_BODY: u64 = 16 * 1024 * 1024;
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The object store of our lattice.
+#[derive(Clone)]
 pub struct Chunks {
     jetstream: Context,
     bucket: String,
@@ -72,6 +73,13 @@ impl Chunks {
         let name = format!("{id}-r");
         let stored = store.put(name.as_str(), &mut body).await;
         stored.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Removes an answer that nobody will fetch.
+    pub async fn withdraw(&self, id: &str) {
+        if let Ok(store) = self.store().await {
+            let _ = store.delete(format!("{id}-r")).await;
+        }
     }
 
     async fn store(&self) -> Result<ObjectStore, String> {

@@ -49,6 +49,8 @@ pub struct Server<H> {
     test_mode: bool,
     /// Time for one call: what hosts give, less a margin for the way back.
     pub(super) budget: Duration,
+    /// What hosts give beyond that, for the way back.
+    pub(super) rest: Duration,
     pub(super) calls: TaskTracker,
     /// One permit for each call that may be under way.
     pub(super) permits: Semaphore,
@@ -129,7 +131,8 @@ impl<H: Handler> Server<H> {
         for link in host.links {
             links.put(link);
         }
-        let limit = handler.call_budget();
+        let allowed = budget(host.rpc_timeout);
+        let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {
             permits: Semaphore::new(handler.max_calls()),
             handler,
@@ -140,10 +143,8 @@ impl<H: Handler> Server<H> {
             subject,
             test_mode,
             host_id: host.host_id,
-            budget: match limit {
-                Some(limit) => budget(host.rpc_timeout).min(limit),
-                None => budget(host.rpc_timeout),
-            },
+            budget: allowed.min(limit),
+            rest: host.rpc_timeout.saturating_sub(allowed),
             calls: TaskTracker::new(),
             stopping: CancellationToken::new(),
             cut_off: CancellationToken::new(),

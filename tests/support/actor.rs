@@ -19,6 +19,8 @@ use super::provider::Identity;
 #[derive(Clone)]
 pub struct Actor {
     client: RpcClient,
+    nats: wasmbus_rpc::async_nats::Client,
+    key: Arc<KeyPair>,
     identity: Arc<Identity>,
     actor: String,
 }
@@ -48,11 +50,21 @@ impl Actor {
         key: &Arc<KeyPair>,
     ) -> Self {
         let timeout = Some(Duration::from_millis(2000));
+        let host = identity.host_id.clone();
         Self {
-            client: RpcClient::new(nats, identity.host_id.clone(), timeout, key.clone()),
+            client: RpcClient::new(nats.clone(), host, timeout, key.clone()),
+            nats,
+            key: key.clone(),
             identity: Arc::new(identity.clone()),
             actor: actor.to_owned(),
         }
+    }
+
+    /// The same, on a host that gives its calls this much time.
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        let (host, key) = (self.identity.host_id.clone(), self.key.clone());
+        self.client = RpcClient::new(self.nats.clone(), host, Some(timeout), key);
+        self
     }
 
     /// The published client of the contract.

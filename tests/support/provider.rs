@@ -1,6 +1,7 @@
 //! The provider as a process, started as a host starts it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -102,7 +103,12 @@ impl Provider {
     /// Starts it with this on standard input, then closes it, and with these
     /// environment variables and no others.
     pub fn start_with(line: &str, env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(program())
+        Self::start_program(&program(), line, env)
+    }
+
+    /// The same with this program.
+    pub fn start_program(program: &Path, line: &str, env: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program)
             .env_clear()
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
