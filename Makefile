@@ -2,33 +2,86 @@
 
 CARGO ?= cargo
 
-.PHONY: help build test demo bench check clean
+# Archive and image reference; `make push REG_URL=registry.example/name:0.1.0`.
+ARCHIVE   ?= build/lattice-controller.par.gz
+VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+REG_URL   ?= localhost:5000/lattice-controller:$(VERSION)
+# Plain HTTP, only when asked: `make push INSECURE=1`.
+INSECURE  ?=
+# For `start` and `inventory`, which need wash and a host.
+HOST_ID   ?=
+LINK_NAME ?= default
+
+.PHONY: help all build release dev par par-full inspect push start inventory \
+	test demo bench check clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+all: par ## the same as par
+
+# --- build ---
 
 build: ## the provider, target/debug/lattice-controller
 	$(CARGO) build --locked
 
-test: ## the whole suite; installs nats-server where it is missing
-	@scripts/install-nats-server
-	$(CARGO) test --locked
+release: ## the provider, optimized, for this machine: target/release/lattice-controller
+	$(CARGO) build --locked --release --bin lattice-controller
+
+# --- archive ---
+
+par: ## the archive that hosts start, build/lattice-controller.par.gz
+	@scripts/par release $(ARCHIVE)
+
+par-full: ## the same for every target whose standard library is installed
+	@scripts/par full $(ARCHIVE)
+
+dev: ## an archive of a debug build, build/lattice-controller-dev.par.gz, for hosts on this machine
+	@scripts/par dev build/lattice-controller-dev.par.gz
+
+inspect: ## what the archive says of itself
+	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
+	@if command -v wash >/dev/null 2>&1; then wash inspect $(ARCHIVE); \
+	else $(CARGO) run --locked --quiet --package par -- inspect $(ARCHIVE); fi
+
+push: ## the archive into a registry: REG_URL, and INSECURE=1 for plain HTTP
+	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
+	@if command -v wash >/dev/null 2>&1; then wash push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); \
+	else $(CARGO) run --locked --quiet --package par -- push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); fi
+
+# --- a host, by wash ---
+
+start: ## the pushed provider on a host: REG_URL, HOST_ID, LINK_NAME (needs wash)
+	@scripts/with-wash start provider $(REG_URL) --link-name $(LINK_NAME) $(if $(HOST_ID),--host-id $(HOST_ID)) --timeout-ms 15000
+
+inventory: ## what runs on a host: HOST_ID (needs wash)
+	@test -n "$(HOST_ID)" || { echo "HOST_ID is missing: make inventory HOST_ID=N…" >&2; exit 1; }
+	@scripts/with-wash get inventory $(HOST_ID)
+
+# --- develop ---
+
+# Tests read the archive.
+test: ## the whole suite; installs nats-server and docker-registry where they are missing
+	@scripts/install-servers
+	@scripts/par release $(ARCHIVE)
+	$(CARGO) test --locked --workspace
 
 # Examples and tests are built alike, so that a newcomer builds once.
 demo: ## a lattice of three simulated hosts, the real provider, an actor that walks through it
-	@scripts/install-nats-server
+	@scripts/install-servers nats-server
 	$(CARGO) build --locked --bins --examples
 	$(CARGO) run --quiet --locked --example demo
 
 bench: ## how long things take, against the least that is possible, in one run
-	@scripts/install-nats-server
+	@scripts/install-servers nats-server
 	$(CARGO) bench --locked --bench bench
 
 check: ## format, clippy and documentation, all warnings denied
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 
-clean: ## removes what was built
+clean: ## removes what was built; keys stay
 	$(CARGO) clean
+	rm -rf build

@@ -5,7 +5,9 @@
 //!
 //! - [`gathers`]: questions to 50 hosts
 //! - [`lists`]: links from the bucket
+//! - [`capacity`]: what calls, connections and lattices cost the provider
 
+mod capacity;
 mod gathers;
 mod lists;
 #[path = "../../tests/support/mod.rs"]
@@ -31,7 +33,8 @@ async fn main() -> ExitCode {
     let mut table = Table::default();
     gathers::measure(&mut table).await;
     lists::measure(&mut table).await;
-    println!("\n{table}");
+    let costs = capacity::measure().await;
+    println!("\n{table}\n{costs}");
     match table.kept() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

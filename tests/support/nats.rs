@@ -175,7 +175,7 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
     }
     let mut child = command.spawn().unwrap_or_else(|error| {
         panic!(
-            "nats-server does not start ({error}): run `scripts/install-nats-server` \
+            "nats-server does not start ({error}): run `scripts/install-servers` \
              (Debian: apt-get install nats-server), or name one in NATS_SERVER"
         )
     });
