@@ -42,12 +42,12 @@ dev: ## an archive of a debug build, build/lattice-controller-dev.par.gz, for ho
 
 inspect: ## what the archive says of itself
 	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
-	@if command -v wash >/dev/null 2>&1; then wash inspect $(ARCHIVE); \
+	@if command -v wash >/dev/null 2>&1; then wash par inspect $(ARCHIVE); \
 	else $(CARGO) run --locked --quiet --package par -- inspect $(ARCHIVE); fi
 
 push: ## the archive into a registry: REG_URL, and INSECURE=1 for plain HTTP
 	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
-	@if command -v wash >/dev/null 2>&1; then wash push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); \
+	@if command -v wash >/dev/null 2>&1; then scripts/with-wash push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); \
 	else $(CARGO) run --locked --quiet --package par -- push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); fi
 
 # --- a host, by wash ---

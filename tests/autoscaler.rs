@@ -1,5 +1,5 @@
 //! The example `examples/autoscaler` against the real provider and simulated
-//! hosts, and that what lies beside it and in `examples/component` is so.
+//! hosts, and that what lies beside it is so.
 
 mod support;
 
@@ -14,8 +14,6 @@ use support::host::{Generation, SimHost};
 use support::nats::NatsServer;
 use support::operator::*;
 use support::world::{World, ctx};
-use wasmbus_rpc::common::{deserialize, serialize};
-use wasmcloud_interface_lattice_control::{Host, Hosts};
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
 
@@ -407,113 +405,5 @@ fn the_readmes_link_is_the_manifests_and_its_request_can_be_read() {
     for key in Request::KEYS {
         assert!(readme.contains(&format!("\n| `{key}` |")), "{key}");
         assert!(members.contains_key(key), "{key}");
-    }
-}
-
-#[test]
-fn what_cannot_be_done_here_is_set_apart_in_the_readme() {
-    let readme = example("autoscaler/README.md");
-    let lines: Vec<_> = readme.lines().collect();
-    let mut apart = 0;
-    for (at, line) in lines.iter().enumerate() {
-        let needs = ["**Needs a real host**", "**Needs the wasm32 target**"];
-        if needs.iter().any(|text| line.starts_with(text)) {
-            assert_eq!(lines[at + 1..at + 3], ["", "```sh"], "line {at}");
-            apart += 1;
-        }
-        let outside = ["wash ", "rustup ", "--target wasm32"];
-        if outside
-            .iter()
-            .any(|text| line.starts_with(text) || line.ends_with(text))
-        {
-            let heads = lines[..at].iter().rev();
-            let head = heads.skip_while(|line| **line != "```sh").nth(2);
-            assert!(
-                head.is_some_and(|line| line.starts_with("**Needs")),
-                "{line}"
-            );
-        }
-    }
-    assert!(apart >= 4);
-}
-
-/// The bytes that the component's README shows under this name.
-fn shown(name: &str) -> Vec<u8> {
-    let readme = example("component/README.md");
-    let lines = readme.lines();
-    let line = lines.filter_map(|line| line.strip_prefix(name)).next();
-    let bytes = line.unwrap_or_else(|| panic!("{name} is not shown"));
-    let bytes = bytes.split_whitespace();
-    bytes
-        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
-        .collect()
-}
-
-#[tokio::test]
-async fn the_bytes_in_the_components_readme_are_those_on_the_wire() {
-    let readme = example("component/README.md");
-    let operation = "wasmcloud:latticecontrol/LatticeController.GetHosts";
-    assert!(readme.contains(&format!("\noperation  {operation}\n")));
-    assert_eq!(shown("payload "), serialize(&LATTICE).unwrap());
-    // What the host hands on is the text behind the last slash.
-    let (_, operation) = operation.rsplit_once('/').unwrap();
-    let lattice = Operated::with(&[]).await;
-    let actor = &lattice.world.actor;
-    let reply = actor.call_raw(operation, shown("payload ")).await;
-    assert_eq!(reply.unwrap(), shown("nobody "));
-    let host = Host {
-        id: "NABC".into(),
-        uptime_human: Some("5m".into()),
-        uptime_seconds: 300,
-        ..Default::default()
-    };
-    let hosts = vec![host];
-    let shown_hosts: Hosts = deserialize(&shown("one host ")).unwrap();
-    assert_eq!(shown_hosts, hosts);
-    assert_eq!(serialize(&hosts).unwrap(), shown("one host "));
-    let ack = "82 a8 61 63 63 65 70 74 65 64 c3 a5 65 72 72 6f 72 a0";
-    assert!(readme.contains(ack));
-    let bytes = ack
-        .split(' ')
-        .map(|byte| u8::from_str_radix(byte, 16).unwrap());
-    let ack: wasmcloud_interface_lattice_control::CtlOperationAck =
-        deserialize(&bytes.collect::<Vec<_>>()).unwrap();
-    assert!(ack.accepted && ack.error.is_empty());
-}
-
-#[test]
-fn the_components_world_imports_what_its_readme_says() {
-    let mut wit = wit_parser::Resolve::new();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/component/wit");
-    let (package, _) = wit.push_dir(path).unwrap();
-    let world = wit.select_world(&[package], None).unwrap();
-    let world = &wit.worlds[world];
-    let names = |items: Vec<&wit_parser::WorldKey>| -> Vec<String> {
-        items
-            .into_iter()
-            .map(|key| wit.name_world_key(key))
-            .collect()
-    };
-    // The types that `host` uses come with it.
-    let imports = names(world.imports.keys().collect());
-    assert_eq!(imports, ["wasmcloud:bus/lattice", "wasmcloud:bus/host"]);
-    let exports = names(world.exports.keys().collect());
-    assert_eq!(exports, ["wasmcloud:bus/guest"]);
-    let readme = example("component/README.md");
-    assert!(readme.contains("`wasmcloud:bus/host.call-sync`"));
-    assert!(readme.contains("  import wasmcloud:bus/host;\n"));
-    let mut interfaces = wit.interfaces.iter();
-    let is_host = |name: Option<&str>| name == Some("host");
-    let host = interfaces.find(|(_, interface)| is_host(interface.name.as_deref()));
-    let (_, host) = host.unwrap();
-    let call = &host.functions["call-sync"];
-    let params: Vec<_> = call
-        .params
-        .iter()
-        .map(|param| param.name.as_str())
-        .collect();
-    assert_eq!(params, ["target", "operation", "payload"]);
-    for param in params {
-        assert!(readme.contains(&format!("- `{param}`: ")), "{param}");
     }
 }

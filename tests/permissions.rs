@@ -122,3 +122,18 @@ async fn a_link_that_may_not_be_written_was_not_accepted() {
         "may not publish to $KV.LATTICEDATA_default.",
     );
 }
+
+#[tokio::test]
+async fn a_large_bucket_that_may_not_be_read_on_is_an_error_that_says_why() {
+    let lattice = permitted(r#"publish: { deny: "$JS.FC.>" }"#).await;
+    let mut link = serde_json::json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
+        "contract_id": CONTRACT, "values": { "x": "y".repeat(100_000) } });
+    for number in 0..40 {
+        link["link_name"] = format!("l{number}").into();
+        let body = link.to_string();
+        lattice.sim.put_link(&link, body.as_bytes(), true).await;
+    }
+    let error = text(lattice.links().await.unwrap_err());
+    let expected = "may not publish to $JS.FC.KV_LATTICEDATA_default.";
+    assert!(error.contains(expected), "{error}");
+}

@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use futures::StreamExt as _;
 use futures::stream;
+use serde_json::json;
 
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::operator::{Annotations, Operated, accepted};
 use crate::support::world::{World, ctx};
-use wasmcloud_interface_lattice_control::LatticeController as _;
+use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController as _};
 
 /// What was measured, for people.
 pub struct Costs(Vec<(String, String)>);
@@ -56,6 +58,22 @@ pub async fn measure() -> Costs {
         assert_eq!(fifty.get_hosts().await.unwrap().len(), 50);
     });
     add("CPU, GetHosts with 50 hosts", micros(each.await));
+    let client = fifty.world.nats.client().await;
+    let before = cpu_micros(&fifty.world);
+    // In portions that a lattice may well send.
+    for _ in 0..4 {
+        for _ in 0..30 {
+            for host in &fifty.hosts {
+                host.beat().await;
+            }
+        }
+        crate::support::fence(&client).await;
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    let each = (cpu_micros(&fifty.world) - before) / 6000.0;
+    add("CPU, a heartbeat", micros(each));
+    add("CPU, a signature", micros(signature()));
+    add("memory, a host that is known", kib(known_host().await));
 
     const LATTICES: usize = 200;
     for (what, shared) in [
@@ -95,6 +113,60 @@ pub async fn measure() -> Costs {
         add(what, kib(more));
     }
     Costs(costs)
+}
+
+/// Time to verify a signature with the library in use.
+fn signature() -> f64 {
+    let key = nkeys::KeyPair::new(nkeys::KeyPairType::Cluster);
+    let text = vec![7; 500];
+    let signature = key.sign(&text).unwrap();
+    let started = Instant::now();
+    for _ in 0..1000 {
+        key.verify(&text, &signature).unwrap();
+    }
+    started.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Memory for a host that answered a ping: of 5,000, so that what an answer
+/// takes for a moment hardly counts.
+async fn known_host() -> u64 {
+    const HOSTS: u64 = 5000;
+    let world = crate::world().await;
+    let client = world.nats.client().await;
+    world.set_lattice("many", &world.nats.url()).await;
+    let auction = ActorAuctionRequest {
+        lattice_id: "many".into(),
+        actor_ref: "x".into(),
+        constraints: Default::default(),
+    };
+    let mut pings = client
+        .subscribe("wasmbus.ctl.many.ping.hosts")
+        .await
+        .unwrap();
+    crate::support::fence(&client).await;
+    let ids: Vec<_> = (0..HOSTS)
+        .map(|_| nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key())
+        .collect();
+    let answering = tokio::spawn(async move {
+        while let Some(ping) = pings.next().await {
+            let to = ping.reply.unwrap();
+            for id in &ids {
+                let body = json!({ "id": id, "version": "0.82.0", "uptime_seconds": 1, "labels": {
+                    "hostcore.arch": "x86_64", "hostcore.os": "linux",
+                    "hostcore.osfamily": "unix", "zone": "eu-central-1" } });
+                client
+                    .publish(to.clone(), body.to_string().into())
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let before = resident(&world);
+    let lattice = world.actor.lattice();
+    let bids = lattice.auction_actor(&ctx(), &auction).await.unwrap();
+    assert!(bids.is_empty());
+    answering.abort();
+    resident(&world).saturating_sub(before) / HOSTS
 }
 
 /// CPU time of the provider for each of so many calls, 16 at once.

@@ -85,7 +85,11 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let subject = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &link.key());
-        let ours = [subject.clone()];
+        // A server of the domain itself calls it by the plain name.
+        let ours = [
+            subject.clone(),
+            subject::bucket_entry(&self.id, None, &link.key()),
+        ];
         let jetstream = self.jetstream();
         let written = async {
             let stored = jetstream
@@ -127,7 +131,11 @@ impl Lattice {
         let Some(stream) = self.bucket().await? else {
             return Ok(None);
         };
-        let create = subject::bucket_read(&self.id, self.js_domain.as_ref());
+        let ours = [
+            subject::bucket_read(&self.id, self.js_domain.as_ref()),
+            subject::bucket_read(&self.id, None),
+            subject::bucket_flow(&self.id),
+        ];
         // A large answer takes its time to be stored, and fetched.
         let by = self.deadline.earlier(self.deadline.remaining() / 5);
         // By key: one that changes while it is read comes again.
@@ -147,9 +155,13 @@ impl Lattice {
             biased;
             read = read => read?,
             () = lost => return Err(self.not_read(&"the connection broke")),
-            refusal = refusals.of(|subject| subject.starts_with(&create)) => {
-                let why = self.not_permitted(&refusal).to_string();
-                return self.no_bucket(&why).map(|_| None);
+            refusal = refusals.of(|subject| ours.iter().any(|our| subject.starts_with(our))) => {
+                let refused = self.not_permitted(&refusal);
+                // There is more than a host could say in one message.
+                return match refusal.subject.starts_with(&ours[2]) {
+                    true => Err(refused),
+                    false => self.no_bucket(&refused.to_string()).map(|_| None),
+                };
             }
             () = sleep_until(by.at()) => return Err(Error::new(
                 Kind::Timeout,
@@ -196,7 +208,10 @@ impl Lattice {
         let refusals = self.connection.refusals_from_now();
         let jetstream = self.jetstream();
         let name = subject::bucket(&self.id);
-        let question = [subject::bucket_info(&self.id, self.js_domain.as_ref())];
+        let question = [
+            subject::bucket_info(&self.id, self.js_domain.as_ref()),
+            subject::bucket_info(&self.id, None),
+        ];
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
         let found = tokio::select! {
             found = timeout_at(until.at(), jetstream.get_stream(name)) => found,

@@ -29,7 +29,7 @@ pub mod providers;
 pub mod request;
 pub mod roster;
 pub mod subject;
-mod watch;
+pub mod watch;
 pub mod wire;
 
 use std::sync::Arc;

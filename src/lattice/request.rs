@@ -188,7 +188,8 @@ impl Lattice {
             true => Error::new(
                 Kind::Unheard,
                 format!(
-                    "the credentials of {lattice} may not subscribe to {subject}, where the                      answer goes; allow _INBOX.>"
+                    "the credentials of {lattice} may not subscribe to {subject}, where \
+                     answers go; allow _INBOX.>"
                 ),
             ),
         }

@@ -127,6 +127,11 @@ pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> String {
     format!("{api}.CONSUMER.CREATE.{bucket}")
 }
 
+/// What the subjects begin with on which JetStream hears that it may go on.
+pub fn bucket_flow(lattice: &LatticeId) -> String {
+    format!("$JS.FC.{}.", bucket(lattice))
+}
+
 /// Entries of the bucket, as JetStream hands them over.
 pub fn bucket_entries(lattice: &LatticeId) -> String {
     format!("$KV.LATTICEDATA_{lattice}.")

@@ -111,7 +111,10 @@ impl<H: Handler> Server<H> {
         let inline = invocation.msg.len() as u64;
         let argument = match invocation.content_length {
             Some(length) if length > inline => {
-                self.chunks.take(id, length).await.map_err(unproved)?
+                let by = deadline.earlier(OPERATION_ENDS_BEFORE);
+                let taken = timeout_at(by.at(), self.chunks.take(id, length)).await;
+                let late = || Err("the body of the call was not to be had in time".into());
+                taken.unwrap_or_else(|_| late()).map_err(unproved)?
             }
             _ => std::mem::take(&mut invocation.msg),
         };
