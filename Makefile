@@ -42,13 +42,13 @@ dev: ## an archive of a debug build, build/lattice-controller-dev.par.gz, for ho
 
 inspect: ## what the archive says of itself
 	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
-	@if command -v wash >/dev/null 2>&1; then wash par inspect $(ARCHIVE); \
-	else $(CARGO) run --locked --quiet --package par -- inspect $(ARCHIVE); fi
+	@if scripts/fitting-wash; then wash par inspect $(ARCHIVE); \
+	else scripts/par-tool inspect $(ARCHIVE); fi
 
 push: ## the archive into a registry: REG_URL, and INSECURE=1 for plain HTTP
 	@test -f $(ARCHIVE) || { echo "no $(ARCHIVE): make par" >&2; exit 1; }
-	@if command -v wash >/dev/null 2>&1; then scripts/with-wash push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); \
-	else $(CARGO) run --locked --quiet --package par -- push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); fi
+	@if scripts/fitting-wash; then scripts/with-wash push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); \
+	else scripts/par-tool push $(if $(INSECURE),--insecure) $(REG_URL) $(ARCHIVE); fi
 
 # --- a host, by wash ---
 
@@ -82,6 +82,6 @@ check: ## format, clippy and documentation, all warnings denied
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 
-clean: ## removes what was built; keys stay
+clean: ## removes what was built; keys and downloaded tools stay
 	$(CARGO) clean
-	rm -rf build
+	rm -f build/*.par.gz

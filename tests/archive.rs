@@ -105,14 +105,21 @@ fn glibc_needs(binary: &[u8]) -> BTreeSet<(u32, u32)> {
         .collect()
 }
 
+fn contains(binary: &[u8], name: &[u8]) -> bool {
+    binary.windows(name.len()).any(|window| window == name)
+}
+
 #[tokio::test]
 async fn the_archived_binary_starts_on_the_images_of_old_hosts() {
     // Debian 11 has glibc 2.31, and what is called for is 2.28.
     let archive = archive().await;
-    let needs = glibc_needs(&archive.target_bytes(&target()).unwrap());
+    let binary = archive.target_bytes(&target()).unwrap();
+    let needs = glibc_needs(&binary);
     assert!(!needs.is_empty());
     let newest = needs.last().unwrap();
     assert!(*newest <= (2, 28), "{needs:?}");
+    // Names without a number: relative relocations need 2.36.
+    assert!(!contains(&binary, b"GLIBC_ABI_DT_RELR"));
 }
 
 #[test]

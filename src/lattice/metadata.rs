@@ -45,8 +45,7 @@ impl Lattice {
     /// As [`Lattice::links_from_hosts`], or `NotConnected` where the JetStream
     /// domain does not answer; `Unsupported` where only 1.x hosts do.
     pub async fn links(&self) -> Result<Vec<Link>, Error> {
-        let ((), entries) = tokio::try_join!(self.spoken_here(), self.entries("LINKDEF_"))?;
-        match entries {
+        match self.entries_here("LINKDEF_").await? {
             Some(links) => Ok(links),
             None => Ok(self.links_from_hosts().await?.links),
         }
@@ -57,10 +56,30 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Vec<Claims>, Error> {
-        let ((), entries) = tokio::try_join!(self.spoken_here(), self.entries("CLAIMS_"))?;
-        match entries {
+        match self.entries_here("CLAIMS_").await? {
             Some(claims) => Ok(claims),
             None => Ok(self.claims_from_hosts().await?.claims),
+        }
+    }
+
+    /// The entries of the bucket, unless only 1.x hosts are there. Hosts that are
+    /// silent do not keep what was read: whoever wrote it is there, or was.
+    async fn entries_here<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let (spoken, entries) = (self.spoken_here(), self.entries(prefix));
+        tokio::pin!(spoken, entries);
+        tokio::select! {
+            spoken = &mut spoken => spoken.and(entries.await),
+            entries = &mut entries => {
+                let entries = entries?;
+                let by = self.deadline.within(self.limits.stall);
+                match timeout_at(by.at(), spoken).await {
+                    Ok(spoken) => spoken.map(|()| entries),
+                    Err(_) => Ok(entries),
+                }
+            }
         }
     }
 
@@ -155,10 +174,10 @@ impl Lattice {
             biased;
             read = read => read?,
             () = lost => return Err(self.not_read(&"the connection broke")),
-            refusal = refusals.of(|subject| ours.iter().any(|our| subject.starts_with(our))) => {
+            refusal = refusals.of(|subject| ours.iter().any(|our| is_under(subject, our))) => {
                 let refused = self.not_permitted(&refusal);
                 // There is more than a host could say in one message.
-                return match refusal.subject.starts_with(&ours[2]) {
+                return match is_under(&refusal.subject, &ours[2]) {
                     true => Err(refused),
                     false => self.no_bucket(&refused.to_string()).map(|_| None),
                 };
@@ -336,6 +355,12 @@ enum LookUp {
     Unanswered(String),
 }
 
+/// Whether a subject is this one, or begins with all of its tokens.
+fn is_under(subject: &str, begin: &str) -> bool {
+    let rest = subject.strip_prefix(begin);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// Whether nobody serves JetStream here.
 fn is_unserved(error: &GetStreamError) -> bool {
     let source = std::error::Error::source(error);
@@ -355,5 +380,19 @@ fn is_missing(error: &GetStreamError) -> bool {
                 | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT
         ),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_of_another_lattice_is_not_ours() {
+        let ours = "$JS.API.CONSUMER.CREATE.KV_LATTICEDATA_prod";
+        assert!(is_under(ours, ours));
+        assert!(is_under(&format!("{ours}.name.filter"), ours));
+        assert!(!is_under(&format!("{ours}2"), ours));
+        assert!(!is_under(&format!("{ours}2.name"), ours));
     }
 }

@@ -32,7 +32,7 @@ const COMPLETE_FOR: Duration = Duration::from_secs(75);
 const MISSED_AFTER: Duration = Duration::from_millis(300);
 /// Longest that a host is waited for, whatever others do: less than the pings in
 /// the background wait, so that the slowest host can miss one.
-const MOST_PATIENCE: Duration = Duration::from_millis(1500);
+const MOST_PATIENCE: Duration = Duration::from_millis(1900);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
 /// How long a refusal to ask JetStream counts.

@@ -83,7 +83,7 @@ async fn a_ping_that_was_not_waited_for_is_not_missed() {
     let (roster, fast, slow) = (Roster::default(), host(), host());
     take(
         &roster,
-        round(&[&slow], 900 * MS, Ended::Deadline, 2000 * MS),
+        round(&[&slow], 1200 * MS, Ended::Deadline, 2000 * MS),
         0,
     );
     take(&roster, answered(&[&fast]), 0);

@@ -129,7 +129,7 @@ pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> String {
 
 /// What the subjects begin with on which JetStream hears that it may go on.
 pub fn bucket_flow(lattice: &LatticeId) -> String {
-    format!("$JS.FC.{}.", bucket(lattice))
+    format!("$JS.FC.{}", bucket(lattice))
 }
 
 /// Entries of the bucket, as JetStream hands them over.

@@ -230,7 +230,10 @@ fn log(address: &str, event: &Event, complaints: &Complaints) {
         }
         // Who waits for it is told.
         Event::ServerError(error) if Refusal::parse(&error.to_string()).is_some() => {
-            info!(address, %error, "the credentials do not allow something");
+            match complaints.is_due() {
+                true => info!(address, %error, "the credentials do not allow something"),
+                false => debug!(address, %error, "the credentials do not allow something"),
+            }
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

@@ -17,11 +17,13 @@ impl Registry {
     /// A registry open to all, over plain HTTP.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Free a moment ago; taken meanwhile, the server says so and ends.
-        let port = {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        // Below those that connections are made from, and free a moment ago;
+        // taken meanwhile, the server says so and ends.
+        let start = 20_000 + (std::process::id() % 10_000) as u16;
+        let port = (start..32_000)
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .unwrap();
+        let log = dir.path().join("log");
         let config = dir.path().join("config.yml");
         let store = dir.path().join("store");
         let text = format!(
@@ -35,7 +37,7 @@ impl Registry {
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .unwrap_or_else(|error| {
                 panic!(
@@ -45,8 +47,11 @@ impl Registry {
             });
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(child.try_wait().unwrap().is_none(), "docker-registry ended");
-            assert!(Instant::now() < until, "docker-registry did not come up");
+            let ended = child.try_wait().unwrap();
+            if ended.is_some() || Instant::now() > until {
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("docker-registry did not come up ({ended:?}):\n{log}");
+            }
             std::thread::park_timeout(Duration::from_millis(10));
         }
         Self {

@@ -94,6 +94,8 @@ pub async fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {
     let archive = load(path).await?;
     let claims = archive.claims().ok_or_else(|| anyhow!("no claims in it"))?;
     if json {
+        // Through a value, whose members have an order.
+        let claims = serde_json::to_value(&claims)?;
         println!("{}", serde_json::to_string_pretty(&claims)?);
         return Ok(());
     }

@@ -44,10 +44,10 @@ impl Keys {
     ) -> anyhow::Result<KeyPair> {
         let given = given.as_deref().map(str::trim);
         let seed = match given.filter(|text| !text.is_empty()) {
-            // A seed in the wrong place must not be shown as a file that is
-            // missing.
-            Some(seed) if seed.len() == 58 && seed.starts_with('S') => seed.to_owned(),
-            Some(path) => read(Path::new(path)).with_context(|| format!("{name} key"))?,
+            Some(seed) if KeyPair::from_seed(seed).is_ok() => seed.to_owned(),
+            // Not named where it is missing: it may be a seed with a slip in it.
+            Some(path) => fs::read_to_string(path)
+                .map_err(|_| anyhow::anyhow!("{name} key: neither a seed nor a file"))?,
             None => self.kept(name, kind.clone())?,
         };
         parse(seed.trim(), &kind).with_context(|| format!("{name} key"))

@@ -165,17 +165,21 @@ async fn keys_are_made_once_and_kept() {
 fn a_key_that_cannot_be_used_is_named_and_not_shown() {
     let dir = folder();
     let account = KeyPair::new(KeyPairType::Account).seed().unwrap();
+    let service = KeyPair::new(KeyPairType::Service).seed().unwrap();
+    let (quoted, short) = (format!("\"{service}\""), &service[..57]);
     for (value, expected) in [
         (account.as_str(), "must begin with SV"),
-        ("SVNOTASEED", "cannot be read"),
-        (&"S".repeat(58), "no seed"),
+        ("SVNOTASEED", "neither a seed nor a file"),
+        (&"S".repeat(58), "neither a seed nor a file"),
+        (&quoted, "neither a seed nor a file"),
+        (short, "neither a seed nor a file"),
     ] {
         let said = complaint(pack(dir.path(), &[("WASH_SUBJECT_KEY", value)], "a.par.gz"));
         assert!(
             said.contains("subject key") && said.contains(expected),
             "{said}"
         );
-        assert!(value.len() < 58 || !said.contains(value), "{said}");
+        assert!(!said.contains(&value[..10]), "{said}");
     }
     assert!(!dir.path().join("a.par.gz").exists());
 }
@@ -213,7 +217,10 @@ fn an_archive_makes_the_round_trip_through_a_registry() {
     ));
     let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
     assert_eq!(read("a.par.gz"), read("b.par.gz"));
-    let claims = |name: &str| printed(par(dir.path(), &[], &["inspect", "--json", name]));
+    let claims = |name: &str| -> serde_json::Value {
+        let shown = printed(par(dir.path(), &[], &["inspect", "--json", name]));
+        serde_json::from_str(&shown).unwrap()
+    };
     assert_eq!(claims("a.par.gz"), claims("b.par.gz"));
     // What hosts look at: one layer of the right type.
     let manifest = manifest(&registry.address(), "lattice-controller", "0.1.0");
@@ -275,10 +282,28 @@ fn script(folder: &Path, wash: Option<&str>) -> Output {
     command
         .current_dir(folder)
         .env("PAR", env!("CARGO_BIN_EXE_par"))
-        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+        .env("PATH", path_of_tools(&bin))
         .args(["out/a.par.gz", "x86_64-linux=one", "aarch64-linux=two"])
         .output()
         .unwrap()
+}
+
+/// A PATH of what is in this folder and the tools that scripts use, and nothing
+/// else: whoever runs the test may have a wash.
+fn path_of_tools(bin: &Path) -> String {
+    for tool in [
+        "sh", "sed", "head", "grep", "mkdir", "dirname", "env", "uname", "cat", "ls", "touch",
+        "python3", "rm", "id",
+    ] {
+        let path = std::env::var_os("PATH").unwrap();
+        let found = std::env::split_paths(&path).map(|dir| dir.join(tool));
+        if let Some(found) = found.into_iter().find(|path| path.is_file())
+            && !bin.join(tool).exists()
+        {
+            std::os::unix::fs::symlink(found, bin.join(tool)).unwrap();
+        }
+    }
+    bin.display().to_string()
 }
 
 #[tokio::test]
@@ -336,4 +361,62 @@ async fn a_wash_for_later_hosts_is_not_used() {
     printed(output);
     assert!(!dir.path().join("wash.log").exists());
     load(dir.path().join("out/a.par.gz")).await;
+}
+
+#[test]
+fn targets_without_a_standard_library_are_left_out_and_said_to_be() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = folder();
+    let bin = dir.path().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    // Two standard libraries, and a cargo that builds at once. The first
+    // argument of `cargo zigbuild` that names a target says what it makes.
+    let libs = dir.path().join("libs");
+    for target in ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"] {
+        std::fs::create_dir_all(libs.join(target)).unwrap();
+        std::fs::write(libs.join(target).join("libstd-1.rlib"), "").unwrap();
+    }
+    let rustc = format!("#!/bin/sh\necho \"{}/$4\"\n", libs.display());
+    let cargo = "#!/bin/sh\n[ -z \"${WASH_SUBJECT_KEY:-}\" ] || exit 9\n\
+        for word; do target=${word%.2.28}; done\n\
+        mkdir -p \"$CARGO_TARGET_DIR/$target/release\"\n\
+        echo \"$target\" > \"$CARGO_TARGET_DIR/$target/release/lattice-controller\"\n";
+    for (name, text) in [("rustc", rustc.as_str()), ("cargo", cargo)] {
+        std::fs::write(bin.join(name), text).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(bin.join(name), mode).unwrap();
+    }
+    let archive = dir.path().join("a.par.gz");
+    let seed = KeyPair::new(KeyPairType::Service).seed().unwrap();
+    let issuer = KeyPair::new(KeyPairType::Account).seed().unwrap();
+    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/par"))
+        .current_dir(dir.path())
+        .env("PATH", path_of_tools(&bin))
+        .env("CARGO", "cargo")
+        .env("CARGO_TARGET_DIR", dir.path().join("target"))
+        .env("PAR", env!("CARGO_BIN_EXE_par"))
+        // Nothing that builds may see them.
+        .env("WASH_SUBJECT_KEY", &seed)
+        .env("WASH_ISSUER_KEY", &issuer)
+        // What the real one installs is not needed here.
+        .env("ZIG_TOOLS", &bin)
+        .arg("full")
+        .arg(&archive)
+        .output()
+        .unwrap();
+    let said = text(&output.stderr);
+    printed(output);
+    for left_out in [
+        "arm-linux",
+        "x86_64-macos",
+        "aarch64-macos",
+        "x86_64-windows",
+    ] {
+        assert!(said.contains(&format!("left out: {left_out} ")), "{said}");
+    }
+    let shown = printed(par(dir.path(), &[], &["inspect", "a.par.gz"]));
+    assert!(
+        shown.contains("targets   aarch64-linux, x86_64-linux\n"),
+        "{shown}"
+    );
 }
