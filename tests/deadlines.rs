@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use support::host::Generation;
+use support::nats::NatsServer;
 use support::operator::*;
+use support::world::World;
 use wasmbus_rpc::error::RpcError;
 
 use Generation::{G1b, G2b, G3b};
@@ -102,14 +104,33 @@ async fn a_gather_that_is_cut_off_tells_what_came() {
         (lattice.get_hosts().await.unwrap().len() == 3).then_some(())
     })
     .await;
-    lattice.hosts[1].answer_after(Duration::from_millis(5000));
+    for host in &lattice.hosts[1..] {
+        host.answer_after(Duration::from_millis(5000));
+    }
+    lattice.hosts[0].answer_after(Duration::from_millis(400));
+    let started = Instant::now();
     let found = lattice.get_hosts().await.unwrap();
-    assert_eq!(found.len(), 2);
-    lattice
-        .world
-        .provider
-        .logged("ended=Deadline hosts=2")
-        .await;
+    assert!(started.elapsed() < EARLY, "{:?}", started.elapsed());
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn a_gather_ends_at_its_limit_and_at_that_of_the_link() {
+    let hosts = [(G2b, ALONE)];
+    let provider = Operated::configured(&hosts, json!({ "gather_limit_ms": 150 })).await;
+    let world = World::start_on(NatsServer::start(), |host_data| {
+        host_data["link_definitions"][0]["values"] = json!({ "gather_limit_ms": "150" });
+    })
+    .await;
+    world.set_lattice(LATTICE, &world.nats.url()).await;
+    let link = Operated::in_world(world, &hosts).await;
+    for lattice in [provider, link] {
+        lattice.hosts[0].fall_silent_on("ping.hosts");
+        let started = Instant::now();
+        assert!(lattice.get_hosts().await.unwrap().is_empty());
+        assert!(lattice.auction_actor(&[]).await.unwrap().len() < 2);
+        assert!(started.elapsed() < EARLY, "{:?}", started.elapsed());
+    }
 }
 
 /// A lattice of a host that is silent about what runs there.
@@ -145,7 +166,7 @@ async fn limits_of_the_provider_end_requests_early() {
 #[tokio::test]
 async fn limits_that_contradict_each_other_are_refused() {
     let settings = json!({ "stall_ms": 500, "gather_limit_ms": 400, "call_budget_ms": 300 });
-    let world = support::world::World::start_on(support::nats::NatsServer::start(), |data| {
+    let world = World::start_on(NatsServer::start(), |data| {
         data["config_json"] = settings.to_string().into();
     })
     .await;
