@@ -25,9 +25,17 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// This deadline, or `limit` from now if that is earlier.
-    pub fn within(self, limit: Duration) -> Self {
-        Self(self.0.min(Instant::now() + limit))
+    /// This deadline, or `limit` from now if there is one and that is earlier.
+    pub fn within(self, limit: impl Into<Option<Duration>>) -> Self {
+        match limit.into() {
+            Some(limit) => Self(self.0.min(Instant::now() + limit)),
+            None => self,
+        }
+    }
+
+    /// When half of the time that is left is over: for a question before another.
+    pub fn half(self) -> Self {
+        self.within(self.remaining() / 2)
     }
 
     /// This deadline, `by` earlier.

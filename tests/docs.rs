@@ -11,7 +11,6 @@ use support::host::Generation;
 use support::host::lattice::SimLattice;
 use support::nats::NatsServer;
 use support::operator::*;
-use support::world::World;
 
 use Generation::{G1b, G2a, G2b, G3b};
 
@@ -246,16 +245,6 @@ fn every_message_of_the_troubleshooting_page_is_one_of_the_code() {
     assert!(messages > 80, "{messages}");
 }
 
-/// A lattice on a server with this configuration, whose credentials are those of
-/// its user `lattice`.
-async fn with_user(config: &str, hosts: &[(Generation, &[(&str, &str)])]) -> Operated {
-    let nats = NatsServer::with_config(config);
-    let url = format!("nats://lattice:pw@{}", nats.address());
-    let world = World::start_on(nats, |_| {}).await;
-    world.set_lattice(LATTICE, &url).await;
-    Operated::in_world(world, hosts).await
-}
-
 /// Operations that these permissions do not allow.
 const READ: [&str; 10] = [
     "StartActor",
@@ -279,7 +268,8 @@ async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
     for (name, refused) in [("all", &[][..]), ("read", &READ), ("scheduler", &scheduler)] {
         let config = block(&format!("nats permissions={name}"));
         for generation in [G1b, G2a, G2b, G3b] {
-            let lattice = with_user(&config, &[(generation, &[]), (generation, &[])]).await;
+            let lattice =
+                Operated::with_user(&config, &[(generation, &[]), (generation, &[])]).await;
             let host = &lattice.hosts[1].id;
             if name == "read" {
                 // Something runs, so that orders could be given.
@@ -328,16 +318,9 @@ async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
 #[tokio::test]
 async fn a_large_bucket_is_read_with_these_permissions() {
     let config = block("nats permissions=read");
-    let lattice = with_user(&config, &[(G2b, &[])]).await;
-    let mut link = serde_json::json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
-        "contract_id": CONTRACT, "values": { "x": "y".repeat(100_000) } });
-    for number in 0..30 {
-        link["link_name"] = format!("l{number}").into();
-        lattice
-            .sim
-            .put_link(&link, link.to_string().as_bytes(), true)
-            .await;
-    }
+    let lattice = Operated::with_user(&config, &[(G2b, &[])]).await;
+    let values = serde_json::json!({ "x": "y".repeat(100_000) });
+    lattice.sim.put_links(30, &values).await;
     // Over 1 MB: JetStream asks whether it may go on.
     assert_eq!(lattice.links().await.unwrap().len(), 30);
 }
@@ -368,12 +351,8 @@ async fn the_providers_own_user_needs_no_more_than_it_is_said_to() {
     assert!(ack.accepted, "{}", ack.error);
     // Answers and calls over 900 KiB go through the object store.
     let sim = SimLattice::with_bucket(lattice.client().await, LATTICE).await;
-    let mut link = serde_json::json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
-        "contract_id": CONTRACT, "values": { "x": "y".repeat(100_000) } });
-    for number in 0..12 {
-        link["link_name"] = format!("l{number}").into();
-        sim.put_link(&link, link.to_string().as_bytes(), true).await;
-    }
+    let values = serde_json::json!({ "x": "y".repeat(100_000) });
+    sim.put_links(12, &values).await;
     for _ in 0..2 {
         let links = calls.get_links(&ctx, LATTICE).await.unwrap().links;
         assert_eq!(links.len(), 12);
@@ -403,7 +382,7 @@ async fn the_providers_own_user_needs_no_more_than_it_is_said_to() {
 async fn across_accounts_every_host_is_heard() {
     let config = block("nats cross-account");
     let hosts: [(Generation, &[(&str, &str)]); 5] = [(G2b, &[]); 5];
-    let lattice = with_user(&config, &hosts).await;
+    let lattice = Operated::with_user(&config, &hosts).await;
     let found: BTreeSet<_> = lattice
         .get_hosts()
         .await
@@ -422,6 +401,6 @@ async fn across_accounts_every_host_is_heard() {
     // Without it, one answer comes through.
     let without = config.replace(", response_type: stream", "");
     assert_ne!(without, config);
-    let lattice = with_user(&without, &hosts).await;
+    let lattice = Operated::with_user(&without, &hosts).await;
     assert_eq!(lattice.get_hosts().await.unwrap().len(), 1);
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use support::eventually;
 use support::host::{Generation, SimHost};
-use support::nats::NatsServer;
 use support::operator::*;
 use support::provider::Provider;
-use support::world::World;
 
 use Generation::{G1b, G2b, G3b};
 
+/// Part of the name of the provider's connections to lattices.
+const OURS: &str = "for lattices";
 const ALONE: &[(&str, &str)] = &[];
 
 fn ids(hosts: &[SimHost]) -> Vec<String> {
@@ -185,12 +185,18 @@ async fn a_gather_leaves_no_subscription_behind() {
     found(&lattice).await;
     nobody().await.unwrap();
     pinged_in_the_background(&lattice).await;
-    let before = eventually("a number that stays", || async {
-        let one = subscriptions();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        (one == subscriptions()).then_some(one)
+    // What is under way at this moment must not count as what was there before.
+    eventually("no inbox", || async {
+        let connections = world.nats.monitoring("/connz?subs=1")["connections"].take();
+        let connections = connections.as_array().into_iter().flatten();
+        // The provider's; clients of the test keep inboxes.
+        let ours = connections.filter(|c| c["name"].as_str().is_some_and(|n| n.contains(OURS)));
+        let subjects = ours.filter_map(|c| c["subscriptions_list"].as_array());
+        let mut subjects = subjects.flatten().filter_map(|subject| subject.as_str());
+        (!subjects.any(|subject| subject.starts_with("_INBOX"))).then_some(())
     })
     .await;
+    let before = subscriptions();
     assert!(before.unwrap() > 0);
     // Ends of every kind: complete, nobody, late bids, silence, refusals.
     for round in 0..4 {
@@ -289,17 +295,12 @@ async fn a_slow_host_said_to_have_stopped_by_somebody_else_is_still_found() {
 
 #[tokio::test]
 async fn a_refused_event_subscription_changes_nothing_but_freshness() {
-    let nats = NatsServer::with_config(
-        r#"no_auth_user: home
+    let config = r#"no_auth_user: home
         authorization { users = [
             { user: home, password: pw }
             { user: lattice, password: pw, permissions: { subscribe: { deny: "wasmbus.evt.>" } } }
-        ] }"#,
-    );
-    let url = format!("nats://lattice:pw@{}", nats.address());
-    let world = World::start_on(nats, |_| {}).await;
-    world.set_lattice(LATTICE, &url).await;
-    let lattice = Operated::in_world(world, &[(G2b, ALONE), (G3b, ALONE)]).await;
+        ] }"#;
+    let lattice = Operated::with_user(config, &[(G2b, ALONE), (G3b, ALONE)]).await;
     assert_eq!(found(&lattice).await, ids(&lattice.hosts));
     assert_eq!(complete(&lattice, 2).await, ids(&lattice.hosts));
     lattice.hosts[1].fall_silent_on("ping.hosts");

@@ -123,13 +123,8 @@ async fn a_changed_body_is_refused() {
 async fn calls_and_answers_over_900_kib_go_through_the_object_store() {
     let world = World::with_lattice().await;
     let sim = SimLattice::with_bucket(world.nats.client().await, "default").await;
-    let mut link = json!({ "actor_id": nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key(),
-        "provider_id": nkeys::KeyPair::new(nkeys::KeyPairType::Service).public_key(),
-        "contract_id": "c:d", "values": { "x": "y".repeat(100_000) } });
-    for number in 0..12 {
-        link["link_name"] = format!("l{number}").into();
-        sim.put_link(&link, link.to_string().as_bytes(), true).await;
-    }
+    let values = json!({ "x": "y".repeat(100_000) });
+    sim.put_links(12, &values).await;
     let links = world
         .actor
         .lattice()

@@ -106,7 +106,6 @@ async fn a_link_that_changes_while_it_is_read_is_told_once() {
 
 #[tokio::test]
 async fn ten_thousand_links_are_told() {
-    use futures::StreamExt as _;
     // The debug build needs more than the usual time on a busy machine.
     let mut world = World::start_on(NatsServer::start(), |host_data| {
         host_data["default_rpc_timeout_ms"] = 9000.into();
@@ -115,15 +114,8 @@ async fn ten_thousand_links_are_told() {
     world.actor = world.actor.with_timeout(Duration::from_millis(9000));
     world.set_lattice(LATTICE, &world.nats.url()).await;
     let lattice = Operated::in_world(world, &[(Generation::G2b, &[])]).await;
-    let sim = &lattice.sim;
-    let write = |number: usize| async move {
-        let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER, "contract_id": CONTRACT,
-            "link_name": format!("link-{number}"), "values": { "address": "0.0.0.0:8080" } });
-        let key = support::host::lattice::link_key(&link);
-        sim.write(&key, link.to_string().as_bytes()).await;
-    };
-    let mut writes = futures::stream::iter((0..10_000).map(write)).buffer_unordered(500);
-    while writes.next().await.is_some() {}
+    let values = json!({ "address": "0.0.0.0:8080" });
+    lattice.sim.put_links(10_000, &values).await;
     // Over 2 MB: through the object store of the provider's lattice.
     let links = lattice.links().await.unwrap();
     let names: std::collections::HashSet<_> = links.iter().map(|link| &link.link_name).collect();

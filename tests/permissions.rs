@@ -4,24 +4,19 @@
 mod support;
 
 use support::host::Generation;
-use support::nats::NatsServer;
 use support::operator::*;
-use support::world::World;
 use wasmbus_rpc::error::RpcError;
 
 /// A lattice of one host whose credentials have these permissions.
 async fn permitted(permissions: &str) -> Operated {
-    let nats = NatsServer::with_config(&format!(
+    let config = format!(
         "no_auth_user: home
         authorization {{ users = [
             {{ user: home, password: pw }}
             {{ user: lattice, password: pw, permissions: {{ {permissions} }} }}
         ] }}"
-    ));
-    let url = format!("nats://lattice:pw@{}", nats.address());
-    let world = World::start_on(nats, |_| {}).await;
-    world.set_lattice(LATTICE, &url).await;
-    Operated::in_world(world, &[(Generation::G2b, &[])]).await
+    );
+    Operated::with_user(&config, &[(Generation::G2b, &[])]).await
 }
 
 /// The text of an error that the provider sent.
@@ -126,13 +121,8 @@ async fn a_link_that_may_not_be_written_was_not_accepted() {
 #[tokio::test]
 async fn a_large_bucket_that_may_not_be_read_on_is_an_error_that_says_why() {
     let lattice = permitted(r#"publish: { deny: "$JS.FC.>" }"#).await;
-    let mut link = serde_json::json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
-        "contract_id": CONTRACT, "values": { "x": "y".repeat(100_000) } });
-    for number in 0..40 {
-        link["link_name"] = format!("l{number}").into();
-        let body = link.to_string();
-        lattice.sim.put_link(&link, body.as_bytes(), true).await;
-    }
+    let values = serde_json::json!({ "x": "y".repeat(100_000) });
+    lattice.sim.put_links(40, &values).await;
     let error = text(lattice.links().await.unwrap_err());
     let expected = "may not publish to $JS.FC.KV_LATTICEDATA_default.";
     assert!(error.contains(expected), "{error}");

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use lattice_controller::settings::STALL;
 use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController as _};
 
 use crate::support::host::Generation;
@@ -17,8 +18,6 @@ const ROUNDS: usize = 11;
 const HOSTS: usize = 50;
 const BIDDERS: usize = 10;
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
-/// The default of `stall_ms`.
-const STALL: Duration = Duration::from_millis(300);
 
 fn over(ms: u64) -> Promise {
     Promise::Over(Duration::from_millis(ms))

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::host::lattice::link_key;
-use crate::support::operator::{ACTOR, CONTRACT, LATTICE, Operated, PROVIDER};
+use crate::support::operator::{LATTICE, Operated};
 use crate::table::{Promise, Row, Table};
 
 pub async fn measure(table: &mut Table) {
@@ -25,7 +24,8 @@ pub async fn measure(table: &mut Table) {
         let client = lattice.world.nats.client().await;
         // Claims stand in the bucket, too: those of an actor and a provider.
         let entries = links + 2;
-        fill(&client, links).await;
+        let values = json!({ "address": "0.0.0.0:8080" });
+        lattice.sim.put_links(links, &values).await;
         let mut row = Row::new(&format!("GetLinks, {links} links"), promise);
         for round in 0..=rounds {
             let least = direct(&client, entries).await;
@@ -40,23 +40,6 @@ pub async fn measure(table: &mut Table) {
         }
         table.add(row);
     }
-}
-
-/// Writes so many links, as clients write them.
-async fn fill(client: &async_nats::Client, links: usize) {
-    let jetstream = async_nats::jetstream::new(client.clone());
-    let write = |number: usize| {
-        let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER, "contract_id": CONTRACT,
-            "link_name": format!("link-{number}"), "values": { "address": "0.0.0.0:8080" } });
-        let subject = format!("$KV.LATTICEDATA_{LATTICE}.{}", link_key(&link));
-        let jetstream = jetstream.clone();
-        async move {
-            let ack = jetstream.publish(subject, link.to_string().into()).await;
-            ack.unwrap().await.unwrap()
-        }
-    };
-    let mut writes = futures::stream::iter((0..links).map(write)).buffer_unordered(500);
-    while writes.next().await.is_some() {}
 }
 
 /// How long a subscription takes to be handed so many entries.

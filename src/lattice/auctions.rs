@@ -6,7 +6,7 @@
 //! auction ends with the ping, and the labels that bids are checked against
 //! come with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,6 @@ use crate::name::HostId;
 
 /// How long after the end bids are heard that come too late to count.
 const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
-
 /// Most replies that are heard then.
 const MAX_LATE: usize = 1000;
 /// Bidders that are asked at once what they run.
@@ -116,7 +115,7 @@ impl Lattice {
             "auction ended"
         );
         if bids.answers.is_empty() {
-            if let Some(words) = bids.first_refusal {
+            if let Some(words) = &bids.first_refusal {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("the hosts of {} refused: {words}", self.called()),
@@ -127,9 +126,8 @@ impl Lattice {
                 self.refuse_v1().await?;
             }
         }
-        let known = bids.answers.iter().map(|bid| bid.host.clone()).collect();
-        self.hear_late_bids(auction, replies, known);
-        let bidders = bids.answers.into_iter().map(|bid| bid.host).collect();
+        let bidders = bids.answers.iter().map(|bid| bid.host.clone()).collect();
+        self.hear_late_bids(auction, replies, bids);
         let hosts = pings.harvest.answers.into_iter();
         Ok(Auction {
             bidders,
@@ -138,26 +136,25 @@ impl Lattice {
     }
 
     /// Hears, for a moment, bids of hosts that were taken to have declined: they
-    /// do not count, and the log says so. `known` bid in time.
-    fn hear_late_bids(&self, auction: Question, replies: Replies, known: HashSet<HostId>) {
+    /// do not count, and the log says so. `bids` came in time.
+    fn hear_late_bids(&self, auction: Question, replies: Replies, mut bids: Harvest<Bid>) {
         // Not the roster itself: it would live on with the task.
         let (id, roster) = (self.id.clone(), Arc::downgrade(&self.roster));
         let ended = Instant::now();
         tokio::spawn(async move {
-            let mut late = Harvest::<Bid>::default();
+            let in_time = bids.answers.len();
             let mut replies = replies.take(MAX_LATE);
             let heard = async {
                 while let Some(reply) = replies.next().await {
                     if auction.is_answered_by(&reply) && reply.status.is_none() {
-                        late.take(&reply.payload, ended.elapsed());
+                        bids.take(&reply.payload, ended.elapsed());
                     }
                 }
             };
             let _ = timeout_at(ended + LATE_BIDS_WITHIN, heard).await;
-            let bids = late.answers.iter();
-            let bids = bids.filter(|bid| !known.contains(&bid.host));
+            let late = bids.answers[in_time..].iter();
             let (hosts, after): (Vec<_>, Vec<_>) =
-                bids.map(|bid| (bid.host.as_str(), bid.after)).unzip();
+                late.map(|bid| (bid.host.as_str(), bid.after)).unzip();
             let Some(latest) = after.iter().max() else {
                 return;
             };

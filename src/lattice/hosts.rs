@@ -24,7 +24,7 @@ impl Lattice {
     }
 
     async fn hosts_within(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
-        if self.roster.all(self.connection.epoch()).is_some() {
+        if self.known().is_some() {
             let hosts = self.ping_all(deadline).await?;
             if hosts.is_empty() {
                 self.refuse_v1().await?;
@@ -39,15 +39,21 @@ impl Lattice {
         }
     }
 
+    /// The generation of every host, where all were pinged lately and any
+    /// answered.
+    fn known(&self) -> Option<Vec<Traits>> {
+        self.roster.all(self.connection.epoch())
+    }
+
     /// That hosts are there which this provider speaks to, or none at all.
     ///
     /// # Errors
     /// As [`Lattice::hosts`].
     pub(super) async fn spoken_here(&self) -> Result<(), Error> {
-        if self.roster.all(self.connection.epoch()).is_some() {
+        if self.known().is_some() {
             return Ok(());
         }
-        let half = self.deadline.within(self.deadline.remaining() / 2);
+        let half = self.deadline.half();
         let (any, newer) = tokio::try_join!(self.ping_any(half), self.ping_v1())?;
         match newer {
             Some(newer) if !any => Err(self.too_new(&newer)),
@@ -86,7 +92,7 @@ impl Lattice {
     /// Pings a host. Its inventory is asked for at the same time: where nobody
     /// listens for that, it is not there, and need not be waited for.
     async fn ask_traits(&self, host: &HostId) -> Result<Traits, Error> {
-        let deadline = self.deadline.within(self.deadline.remaining() / 2);
+        let deadline = self.deadline.half();
         let ping = self.ping_for(host, deadline);
         let absent = async {
             match self.inventory(host).await {
@@ -127,11 +133,11 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::hosts`].
     pub async fn all_traits(&self) -> Result<Vec<Traits>, Error> {
-        if let Some(known) = self.roster.all(self.connection.epoch()) {
+        if let Some(known) = self.known() {
             return Ok(known);
         }
         // What they are needed for needs time, too.
-        let half = self.deadline.within(self.deadline.remaining() / 2);
+        let half = self.deadline.half();
         let hosts = self.hosts_within(half).await?;
         let traits = hosts.iter().map(Traits::from);
         Ok(traits.collect())

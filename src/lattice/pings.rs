@@ -21,8 +21,8 @@ const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 
 /// A question to all hosts.
 pub(super) struct Question {
-    pub(super) subject: Subject,
-    pub(super) body: Bytes,
+    subject: Subject,
+    body: Bytes,
     /// Where the answers go.
     inbox: Subject,
 }
@@ -129,7 +129,7 @@ impl Lattice {
     /// Terms to hear all hosts: those that are known end it early.
     pub(super) fn terms_for_all(&self, deadline: Deadline) -> Terms {
         Terms {
-            deadline: self.gathered_by(deadline),
+            deadline: deadline.within(self.limits.gather),
             stall: self.limits.stall,
             grace: self.limits.grace,
             expected: self.roster.expected(self.connection.epoch()),
@@ -140,18 +140,11 @@ impl Lattice {
     /// Terms to hear one host, however late.
     fn terms_for(&self, enough: Enough, deadline: Deadline) -> Terms {
         Terms {
-            deadline: self.gathered_by(deadline),
+            deadline: deadline.within(self.limits.gather),
             stall: deadline.remaining(),
             grace: Duration::ZERO,
             expected: Expected::default(),
             enough,
-        }
-    }
-
-    fn gathered_by(&self, deadline: Deadline) -> Deadline {
-        match self.limits.gather {
-            Some(limit) => deadline.within(limit),
-            None => deadline,
         }
     }
 
@@ -167,7 +160,7 @@ impl Lattice {
     /// Publishes questions in this order, and gathers what answers the last of
     /// them; `aside` sees replies to the others. The replies go on where they
     /// are kept.
-    pub(super) async fn ask_all<T: FromHost>(
+    async fn ask_all<T: FromHost>(
         &self,
         questions: &[&Question],
         terms: Terms,
@@ -246,7 +239,7 @@ impl Lattice {
 }
 
 /// What the hosts said.
-pub(super) fn said<T>(gathered: Gathered<T>) -> Vec<T> {
+fn said<T>(gathered: Gathered<T>) -> Vec<T> {
     let answers = gathered.harvest.answers.into_iter();
     answers.map(|answer| answer.said).collect()
 }

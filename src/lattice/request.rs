@@ -214,10 +214,7 @@ impl Lattice {
         body: Bytes,
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
-        let deadline = match self.limits.request {
-            Some(limit) => deadline.within(limit),
-            None => deadline,
-        };
+        let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let client = self.connection.client();
         // An inbox of its own: async-nats keeps what waits on its shared one for

@@ -60,7 +60,7 @@ pub(super) fn watch(lattice: &Lattice) {
         caused: 0,
         named: HashSet::new(),
         due: false,
-        events: (None, 0),
+        events: (Instant::now(), 0),
     };
     tokio::spawn(watch.run());
 }
@@ -80,8 +80,8 @@ struct Watch {
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    /// Events in this second.
-    events: (Option<Instant>, usize),
+    /// Since when events are counted, for a second, and how many came.
+    events: (Instant, usize),
 }
 
 /// Says, should the task fail, that nobody watches any more.
@@ -185,10 +185,8 @@ impl Watch {
     }
 
     fn is_flooded(&mut self) -> bool {
-        let now = Instant::now();
-        let since = self.events.0.get_or_insert(now);
-        if now.duration_since(*since) > Duration::from_secs(1) {
-            self.events = (Some(now), 0);
+        if self.events.0.elapsed() > Duration::from_secs(1) {
+            self.events = (Instant::now(), 0);
         }
         self.events.1 += 1;
         self.events.1 > MAX_EVENTS
@@ -202,20 +200,19 @@ impl Watch {
         let (Ok(host), Some(roster)) = (HostId::parse(&event.host), self.roster.upgrade()) else {
             return false;
         };
+        let may = self.caused < MAX_CAUSED;
         let asks = match event.news {
             HostNews::Beats { version } => {
-                roster.beat(&host, Traits::of(version.as_deref()))
-                    && self.caused < MAX_CAUSED
-                    && self.named.insert(host)
+                roster.beat(&host, Traits::of(version.as_deref())) && may && self.named.insert(host)
             }
             // One that starts may be another version than before. One that is
             // doubted already is pinged soon.
             HostNews::Started | HostNews::Stopped => {
                 let started = event.news == HostNews::Started;
-                let asks = roster.knows(&host) || started;
+                let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
-                self.due |= asks && self.caused < MAX_CAUSED;
-                asks && self.caused < MAX_CAUSED
+                self.due |= asks;
+                asks
             }
         };
         self.caused += usize::from(asks);

@@ -87,17 +87,18 @@ impl Connection {
             ..Reported::default()
         });
         let address = access.address();
-        let (server, complaints) = (address.clone(), Complaints::default());
+        let (server, limits) = (address.clone(), LogLimits::default());
         let refusals = Refusals::default();
         let told = refusals.clone();
         let options = access.options(name).event_callback(move |event| {
             report.send_modify(|reported| reported.take(&event));
-            if let Event::ServerError(error) = &event
-                && let Some(refusal) = Refusal::parse(&error.to_string())
-            {
-                told.tell(refusal);
+            match Refusal::of(&event) {
+                Some(refusal) => {
+                    log_refusal(&server, &event, &limits);
+                    told.tell(refusal);
+                }
+                None => log(&server, &event, &limits),
             }
-            log(&server, &event, &complaints);
             std::future::ready(())
         });
         let client =
@@ -214,26 +215,35 @@ fn is_rejection(text: &str) -> bool {
     text.contains("authorization") || text.contains("authentication")
 }
 
-fn log(address: &str, event: &Event, complaints: &Complaints) {
+/// Keeps each cause from filling the log, and from silencing another.
+#[derive(Default)]
+struct LogLimits {
+    dials: Complaints,
+    slow: Complaints,
+    refusals: Complaints,
+}
+
+/// Who waits for what is refused is told beside this.
+fn log_refusal(address: &str, error: &Event, limits: &LogLimits) {
+    match limits.refusals.is_due() {
+        true => info!(address, %error, "the credentials do not allow something"),
+        false => debug!(address, %error, "the credentials do not allow something"),
+    }
+}
+
+fn log(address: &str, event: &Event, limits: &LogLimits) {
     match event {
         Event::Connected => info!(address, "connected"),
         Event::Disconnected => warn!(address, "disconnected"),
         Event::LameDuckMode => warn!(address, "the server is about to stop"),
-        Event::SlowConsumer(subscription) if complaints.is_due() => {
+        Event::SlowConsumer(subscription) if limits.slow.is_due() => {
             warn!(
                 address,
                 subscription, "answers were dropped: read too slowly"
             );
         }
-        Event::ClientError(error) if complaints.is_due() => {
+        Event::ClientError(error) if limits.dials.is_due() => {
             warn!(address, %error, "no connection; trying on");
-        }
-        // Who waits for it is told.
-        Event::ServerError(error) if Refusal::parse(&error.to_string()).is_some() => {
-            match complaints.is_due() {
-                true => info!(address, %error, "the credentials do not allow something"),
-                false => debug!(address, %error, "the credentials do not allow something"),
-            }
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

@@ -86,27 +86,15 @@ impl Pool {
         let same = |old: &Binding| Arc::ptr_eq(&old.slot, &slot) && old.js_domain == js_domain;
         // One look at the table: of two at once, the later one has the higher
         // number.
-        let old = match self.bindings.entry(lattice) {
-            Entry::Occupied(entry) if same(entry.get()) => return false,
-            Entry::Occupied(mut entry) => {
-                let number = self.bound.fetch_add(1, Ordering::Relaxed);
-                Some(entry.insert(Binding {
-                    slot,
-                    js_domain,
-                    number,
-                }))
-            }
-            Entry::Vacant(entry) => {
-                let number = self.bound.fetch_add(1, Ordering::Relaxed);
-                drop(entry.insert(Binding {
-                    slot,
-                    js_domain,
-                    number,
-                }));
-                None
-            }
-        };
-        drop(old);
+        let entry = self.bindings.entry(lattice);
+        if matches!(&entry, Entry::Occupied(old) if same(old.get())) {
+            return false;
+        }
+        drop(entry.insert(Binding {
+            slot,
+            js_domain,
+            number: self.bound.fetch_add(1, Ordering::Relaxed),
+        }));
         self.slots.retain(|_, slot| slot.strong_count() > 0);
         true
     }

@@ -2,6 +2,7 @@
 //! it: a refused publish or subscription has no answer of its own, and would
 //! look like silence.
 
+use async_nats::Event;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -18,9 +19,17 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// What an event of the connection says, if it is one.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::ServerError(error) => Self::parse(&error.to_string()),
+            _ => None,
+        }
+    }
+
     /// Reads a server's complaint, `Permissions Violation for Publish to "x"` or
     /// `… for Subscription to "x"`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("Permissions Violation for ")?;
         let (what, rest) = rest.split_once(" to \"")?;
         let subject = rest.split('"').next()?;

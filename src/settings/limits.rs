@@ -83,22 +83,23 @@ impl TimeLimits {
     /// The limits of calls over a link: each of the link's counts where it is
     /// less than the provider's.
     pub fn with_link(&self, link: &Self) -> Limits {
-        let less = |ours: Option<Duration>, theirs: Option<Duration>| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
+        let less = |ours: Option<Duration>, theirs: Option<Duration>| {
+            [ours, theirs].into_iter().flatten().min()
+        };
+        let shortened = |ours: Duration, theirs: Option<Duration>| {
+            theirs.map_or(ours, |theirs| ours.min(theirs))
         };
         let gather = less(self.gather, link.gather);
         let most = gather.unwrap_or(Duration::MAX);
         // A grace that is set is not cut by a stall that is not.
         let default = STALL.max(self.grace.unwrap_or_default());
-        let stall = less(Some(self.stall.unwrap_or(default)), link.stall);
-        let stall = stall.unwrap_or(default).min(most);
-        let grace = less(Some(self.grace.unwrap_or(GRACE)), link.grace);
+        let stall = shortened(self.stall.unwrap_or(default), link.stall).min(most);
+        let grace = shortened(self.grace.unwrap_or(GRACE), link.grace);
         Limits {
             request: less(self.request, link.request),
             gather,
             stall,
-            grace: grace.unwrap_or(GRACE).min(stall),
+            grace: grace.min(stall),
         }
     }
 }

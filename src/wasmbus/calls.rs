@@ -90,6 +90,7 @@ impl<H: Handler> Server<H> {
         mut invocation: Invocation,
         deadline: Deadline,
     ) -> RpcResult<Vec<u8>> {
+        let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
         let unproved = |problem: String| {
             let (operation, actor) = (&invocation.operation, &invocation.origin.public_key);
             warn!(
@@ -111,8 +112,7 @@ impl<H: Handler> Server<H> {
         let inline = invocation.msg.len() as u64;
         let argument = match invocation.content_length {
             Some(length) if length > inline => {
-                let by = deadline.earlier(OPERATION_ENDS_BEFORE);
-                let taken = timeout_at(by.at(), self.chunks.take(id, length)).await;
+                let taken = timeout_at(deadline.at(), self.chunks.take(id, length)).await;
                 let late = || Err("the body of the call was not to be had in time".into());
                 taken.unwrap_or_else(|_| late()).map_err(unproved)?
             }
@@ -132,11 +132,7 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, &invocation, error);
             }
         };
-        let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
-        let deadline = match link.limits.call_budget {
-            Some(budget) => deadline.within(budget),
-            None => deadline,
-        };
+        let deadline = deadline.within(link.limits.call_budget);
         let call = Call {
             id: id.to_owned(),
             operation: invocation.operation,

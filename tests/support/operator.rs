@@ -95,6 +95,16 @@ impl Operated {
         Self::built(world, hosts, true).await
     }
 
+    /// The same on a server with this configuration, whose user `lattice` (password
+    /// `pw`) is that of the lattice's credentials.
+    pub async fn with_user(config: &str, hosts: &[(Generation, &[(&str, &str)])]) -> Self {
+        let nats = NatsServer::with_config(config);
+        let url = format!("nats://lattice:pw@{}", nats.address());
+        let world = World::start_on(nats, |_| {}).await;
+        world.set_lattice(LATTICE, &url).await;
+        Self::in_world(world, hosts).await
+    }
+
     /// The same with a provider that is there already and knows the lattice.
     pub async fn in_world(world: World, hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         Self::built(world, hosts, true).await

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_nats::Client;
-use async_nats::jetstream::{self, stream};
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use data_encoding::HEXUPPER;
+use futures::{StreamExt as _, stream};
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use super::super::operator::{ACTOR, CONTRACT, PROVIDER};
 
 /// An artifact in a registry.
 #[derive(Clone)]
@@ -55,11 +59,11 @@ impl SimLattice {
     pub async fn with_bucket(client: Client, id: &str) -> Self {
         let name = format!("LATTICEDATA_{id}");
         jetstream::new(client.clone())
-            .create_stream(stream::Config {
+            .create_stream(Config {
                 name: format!("KV_{name}"),
                 subjects: vec![format!("$KV.{name}.>")],
                 max_messages_per_subject: 1,
-                discard: stream::DiscardPolicy::New,
+                discard: DiscardPolicy::New,
                 allow_rollup: true,
                 deny_delete: true,
                 allow_direct: true,
@@ -188,6 +192,19 @@ impl SimLattice {
         } else {
             self.cache.lock().unwrap().insert(key, link.clone());
         }
+    }
+
+    /// Keeps so many links in the bucket, `link-0` and so on, with these values.
+    pub async fn put_links(&self, count: usize, values: &Value) {
+        let put = |number: usize| async move {
+            let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
+                "contract_id": CONTRACT, "link_name": format!("link-{number}"),
+                "values": values });
+            let body = link.to_string();
+            self.put_link(&link, body.as_bytes(), true).await;
+        };
+        let mut puts = stream::iter((0..count).map(put)).buffer_unordered(500);
+        while puts.next().await.is_some() {}
     }
 
     /// Forgets a link; `marker` is what the bucket says of it.

@@ -126,12 +126,18 @@ pub async fn inspect(path: &Path, json: bool) -> anyhow::Result<()> {
 /// # Errors
 /// Why it is none.
 pub async fn load(path: &Path) -> anyhow::Result<ProviderArchive> {
-    // The library goes by the whole file: it reads it twice.
-    let bytes = read(path).await?;
-    ProviderArchive::try_load(&bytes)
+    parse(&read(path).await?, &path.display()).await
+}
+
+/// An archive of these bytes, whose hashes are right; `name` is for people.
+///
+/// # Errors
+/// Why they are none.
+pub async fn parse(bytes: &[u8], name: &impl std::fmt::Display) -> anyhow::Result<ProviderArchive> {
+    ProviderArchive::try_load(bytes)
         .await
         .map_err(plain)
-        .with_context(|| format!("{} is no provider archive", path.display()))
+        .with_context(|| format!("{name} is no provider archive"))
 }
 
 /// The bytes of a file.

@@ -7,12 +7,11 @@ use anyhow::{Context as _, bail};
 use oci_client::Reference;
 use oci_client::client::{Client, ClientConfig, ClientProtocol, Config, ImageLayer};
 use oci_client::secrets::RegistryAuth;
-use provider_archive::ProviderArchive;
 
 use crate::{Access, archive};
 
 /// The layer.
-pub const LAYER: &str = "application/vnd.wasmcloud.provider.archive.layer.v1+par";
+const LAYER: &str = "application/vnd.wasmcloud.provider.archive.layer.v1+par";
 /// The configuration.
 const CONFIG: &str = "application/vnd.wasmcloud.provider.archive.config";
 /// What hosts take as layer, too.
@@ -24,8 +23,9 @@ const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Why it is no archive, or what the registry says.
 pub async fn push(reference: &str, path: &Path, access: &Access) -> anyhow::Result<()> {
     let reference = parse(reference)?;
-    archive::load(path).await?;
-    let layer = ImageLayer::new(archive::read(path).await?, LAYER.to_owned(), None);
+    let bytes = archive::read(path).await?;
+    archive::parse(&bytes, &path.display()).await?;
+    let layer = ImageLayer::new(bytes, LAYER.to_owned(), None);
     let config = Config::new(b"{}".to_vec(), CONFIG.to_owned(), None);
     let pushed = client(&reference, access)?
         .push(&reference, &[layer], config, &auth(access)?, None)
@@ -46,9 +46,7 @@ pub async fn pull(reference: &str, path: &Path, access: &Access) -> anyhow::Resu
         .await
         .with_context(|| format!("{reference} cannot be pulled{}", hint(access)))?;
     let bytes: Vec<u8> = image.layers.iter().flat_map(|l| l.data.to_vec()).collect();
-    if let Err(error) = ProviderArchive::try_load(&bytes).await {
-        bail!("{reference} is no provider archive: {error}");
-    }
+    archive::parse(&bytes, &reference).await?;
     tokio::fs::write(path, &bytes)
         .await
         .with_context(|| format!("{} cannot be written", path.display()))?;

@@ -1,6 +1,6 @@
 //! Archives made, read, and taken to a real registry and back, by the tool.
 
-#[path = "../../../tests/support/registry.rs"]
+#[path = "support/registry.rs"]
 mod registry;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! A real registry server, Debian's `docker-registry`, on a free port.
 
-use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,18 +16,12 @@ impl Registry {
     /// A registry open to all, over plain HTTP.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Below those that connections are made from, and free a moment ago;
-        // taken meanwhile, the server says so and ends.
-        let start = 20_000 + (std::process::id() % 10_000) as u16;
-        let port = (start..32_000)
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-            .unwrap();
         let log = dir.path().join("log");
         let config = dir.path().join("config.yml");
         let store = dir.path().join("store");
         let text = format!(
-            "version: 0.1\nlog: {{ level: warn }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
-             http: {{ addr: 127.0.0.1:{port} }}\n",
+            "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
+             http: {{ addr: \"127.0.0.1:0\" }}\n",
             store.display()
         );
         std::fs::write(&config, text).unwrap();
@@ -46,14 +39,17 @@ impl Registry {
                 )
             });
         let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let port = loop {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(port) = listening_on(&said) {
+                break port;
+            }
             let ended = child.try_wait().unwrap();
             if ended.is_some() || Instant::now() > until {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("docker-registry did not come up ({ended:?}):\n{log}");
+                panic!("docker-registry did not come up ({ended:?}):\n{said}");
             }
             std::thread::park_timeout(Duration::from_millis(10));
-        }
+        };
         Self {
             child,
             _dir: dir,
@@ -65,6 +61,12 @@ impl Registry {
     pub fn address(&self) -> String {
         format!("localhost:{}", self.port)
     }
+}
+
+/// The port in `listening on 127.0.0.1:PORT"`, of the server's log.
+fn listening_on(log: &str) -> Option<u16> {
+    let (_, rest) = log.split_once("listening on 127.0.0.1:")?;
+    rest.split_once('"')?.0.parse().ok()
 }
 
 impl Drop for Registry {
