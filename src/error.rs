@@ -18,12 +18,16 @@ pub enum Kind {
     Denied,
     /// More calls are under way than the provider takes on.
     Busy,
+    /// The provider may have no more lattices, connections or dials.
+    LimitReached,
     /// The provider is stopping.
     Stopping,
     /// The provider's own settings, or the link's, are wrong.
     Misconfigured,
     /// No credentials were set for this lattice.
     UnknownLattice,
+    /// Credentials can be neither kept nor read where they are kept.
+    StoreUnavailable,
     /// The NATS server refused the credentials of this lattice.
     CredentialsRejected,
     /// There is no connection to the lattice.
@@ -72,9 +76,11 @@ impl Kind {
             Self::Invalid => "invalid",
             Self::Denied => "denied",
             Self::Busy => "busy",
+            Self::LimitReached => "limit_reached",
             Self::Stopping => "stopping",
             Self::Misconfigured => "misconfigured",
             Self::UnknownLattice => "unknown_lattice",
+            Self::StoreUnavailable => "store_unavailable",
             Self::CredentialsRejected => "credentials_rejected",
             Self::NotConnected => "not_connected",
             Self::NotPermitted => "not_permitted",

@@ -21,6 +21,7 @@
 //! | [`contract`] | types of the contract, generated |
 //! | [`error`] | how a call says no |
 //! | [`settings`] | what can be configured |
+//! | [`home`] | our own lattice, for what is kept there |
 //! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -38,6 +39,7 @@ pub mod contract;
 pub mod controller;
 pub mod deadline;
 pub mod error;
+pub mod home;
 pub mod lattice;
 pub mod name;
 pub mod nats;

@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
+    let mut host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
     telemetry::init(host.log_level.as_deref(), host.structured_logging);
     let settings =
         ProviderSettings::parse(host.config_json.as_ref().map(|text| text.expose_secret()));
@@ -55,7 +55,9 @@ fn run() -> anyhow::Result<()> {
         error!(problem, "the configuration is wrong: every call is refused");
     }
     let name = format!("lattice-controller {} for lattices", host.provider_key);
-    let controller = Controller::new(settings, name);
+    let cluster_seed = host.cluster_seed.take();
+    let controller = Controller::new(settings, name, cluster_seed.as_ref());
+    drop(cluster_seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -9,9 +9,11 @@ use tracing::debug;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::Controller;
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::name::LatticeId;
+use crate::pool::Fingerprint;
 use crate::wasmbus;
 
 /// A call that is being carried out.
@@ -21,6 +23,8 @@ pub(super) struct Call<'a> {
     started: Instant,
     /// For the log: the lattice, once it is known to be one.
     lattice: OnceLock<LatticeId>,
+    /// For the log: the credentials that it used, once there is a connection.
+    credentials: OnceLock<Fingerprint>,
     /// For the log: why it failed.
     failure: OnceLock<Kind>,
     /// For the log: what came of it; nothing while it runs.
@@ -34,6 +38,7 @@ impl<'a> Call<'a> {
             incoming,
             started: Instant::now(),
             lattice: OnceLock::new(),
+            credentials: OnceLock::new(),
             failure: OnceLock::new(),
             outcome: OnceLock::new(),
         }
@@ -63,14 +68,25 @@ impl<'a> Call<'a> {
     /// A lattice to talk to. Check everything else first: this may dial.
     ///
     /// # Errors
-    /// `UnknownLattice`, `CredentialsRejected`, `NotConnected`.
+    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `NotConnected`, `LimitReached`.
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
         let lease = self.controller.pool.lease(&id, deadline).await?;
+        let _ = self.credentials.set(lease.fingerprint);
         let limits = self.controller.settings()?.limits;
         let limits = limits.with_link(&self.incoming.link.limits);
-        let rosters = &self.controller.rosters;
-        Ok(Lattice::new(id, lease, rosters, deadline, limits))
+        Ok(Lattice::new(id, lease, deadline, limits))
+    }
+
+    /// Public key of the actor that calls.
+    pub(super) fn actor(&self) -> &str {
+        &self.incoming.actor
+    }
+
+    /// When it must have its answer.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.incoming.deadline
     }
 
     /// That the arguments have this member. Numbers that are missing decode as
@@ -113,6 +129,7 @@ impl Drop for Call<'_> {
             operation = self.incoming.operation,
             lattice = self.lattice.get().map_or("-", LatticeId::as_str),
             actor = self.incoming.actor,
+            credentials = self.credentials.get().map(tracing::field::display),
             outcome = self.outcome.get().copied().unwrap_or("cut_off"),
             ms = self.started.elapsed().as_secs_f64() * 1000.0,
             id = self.incoming.id,

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 
-use super::Controller;
 use super::call::Call;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
@@ -13,33 +12,33 @@ use crate::contract::{
 use crate::error::{Error, quoted};
 use crate::lattice::wire::RegistryEntry;
 use crate::name::{JsDomain, present, required};
-use crate::pool::Credentials;
+use crate::pool::store::Entry;
 
-/// Binds a lattice to what it is reached with.
-pub(super) fn of_lattice(call: &Call<'_>, arg: &SetLatticeCredentialsRequest) -> Result<(), Error> {
+/// Binds a lattice to what it is reached with, once that is kept.
+pub(super) async fn of_lattice(
+    call: &Call<'_>,
+    arg: &SetLatticeCredentialsRequest,
+) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let urls = match present(arg.nats_url.as_deref()) {
-        Some(urls) => urls,
-        None => call
-            .controller
-            .settings()?
-            .default_lattice_url
-            .expose_secret(),
+        Some(urls) => urls.into(),
+        None => call.controller.settings()?.default_lattice_url.clone(),
     };
-    let credentials = Credentials::new(
-        urls,
-        present(arg.user_jwt.as_deref()),
-        present(arg.user_seed.as_deref()),
-    )?;
+    let secret = |text: &Option<String>| present(text.as_deref()).map(SecretString::from);
     // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
         .transpose()?;
-    let Controller { pool, rosters, .. } = call.controller;
-    if pool.bind(lattice.clone(), credentials, js_domain) {
-        rosters.forget(&lattice);
-    }
-    Ok(())
+    let entry = Entry {
+        lattice,
+        actor: call.actor().to_owned(),
+        set_at: Entry::now(),
+        urls,
+        jwt: secret(&arg.user_jwt),
+        seed: secret(&arg.user_seed),
+        js_domain,
+    };
+    call.controller.pool.set(entry, call.deadline()).await
 }
 
 /// Gives the hosts of a lattice registry credentials.

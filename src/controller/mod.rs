@@ -12,36 +12,50 @@ mod links;
 mod providers;
 mod service;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use secrecy::SecretString;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use crate::error::{Error, Kind};
-use crate::lattice::roster::Rosters;
+use crate::home::Home;
+use crate::lattice::roster::Roster;
 use crate::pool::Pool;
-use crate::settings::{OPERATIONS, ProviderSettings};
+use crate::pool::store::StoreKey;
+use crate::settings::{OPERATIONS, PoolSettings, ProviderSettings};
 use crate::wasmbus::{self, Handler};
 use call::Call;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
     settings: Result<ProviderSettings, String>,
-    pool: Pool,
-    rosters: Rosters,
+    pool: Arc<Pool<Roster>>,
 }
 
 impl Controller {
     /// A controller that knows no lattice yet. Wrong settings leave it up, but
     /// every call is refused with what is wrong with them.
     ///
-    /// `name` is how its connections show up at NATS servers.
-    pub fn new(settings: Result<ProviderSettings, String>, name: String) -> Self {
+    /// `name` is how its connections show up at NATS servers; credentials are
+    /// sealed with a key that is derived from `cluster_seed` where the settings
+    /// have none.
+    pub fn new(
+        settings: Result<ProviderSettings, String>,
+        name: String,
+        cluster_seed: Option<&SecretString>,
+    ) -> Self {
+        let pool = settings.as_ref().map(|settings| settings.pool.clone());
+        let PoolSettings { limits, store, key } = pool.unwrap_or_default();
+        let key = match &key {
+            Some(seed) => StoreKey::from_seed(seed).ok(),
+            None => cluster_seed.and_then(StoreKey::of_cluster),
+        };
         Self {
             settings,
-            pool: Pool::new(name),
-            rosters: Rosters::default(),
+            pool: Arc::new(Pool::new(name, limits, store, key)),
         }
     }
 
@@ -145,8 +159,16 @@ impl Handler for Controller {
         self.settings.as_ref().ok()?.limits.call_budget
     }
 
+    fn at_home(&self, home: Home) {
+        // With wrong settings nobody is served.
+        if self.settings.is_ok() {
+            self.pool.follow(home);
+        }
+    }
+
     fn health(&self) -> Result<(), String> {
-        self.settings().map(drop).map_err(|error| error.to_string())
+        self.settings().map_err(|error| error.to_string())?;
+        self.pool.store().health()
     }
 }
 

@@ -174,7 +174,7 @@ impl LatticeController for Call<'_> {
         _: &Context,
         arg: &SetLatticeCredentialsRequest,
     ) -> RpcResult<CtlOperationAck> {
-        self.ack(credentials::of_lattice(self, arg))
+        self.ack(credentials::of_lattice(self, arg).await)
     }
 
     async fn set_registry_credentials(

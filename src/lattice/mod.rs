@@ -36,9 +36,9 @@ use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::name::{HostId, JsDomain, LatticeId};
-use crate::pool::{Connection, Lease};
+use crate::pool::{Connection, Held, Lease};
 use crate::settings::Limits;
-use roster::{Roster, Rosters};
+use roster::Roster;
 
 /// A lattice, reached over a leased connection, for the length of one call.
 pub struct Lattice {
@@ -54,24 +54,21 @@ pub struct Lattice {
     pub limits: Limits,
     /// What is known of its hosts.
     pub roster: Arc<Roster>,
+    /// That a call uses the connection; nothing in the background does.
+    _held: Option<Held>,
 }
 
 impl Lattice {
     /// A lattice that is called now. From here on its roster is kept fresh.
-    pub fn new(
-        id: LatticeId,
-        lease: Lease,
-        rosters: &Rosters,
-        deadline: Deadline,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(id: LatticeId, lease: Lease<Roster>, deadline: Deadline, limits: Limits) -> Self {
         let lattice = Self {
-            roster: rosters.of(&id, lease.binding),
             id,
-            connection: lease.connection,
+            connection: lease.held.connection().clone(),
+            _held: Some(lease.held),
             js_domain: lease.js_domain,
             deadline,
             limits,
+            roster: lease.kept,
         };
         watch::watch(&lattice);
         lattice

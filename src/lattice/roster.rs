@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -19,7 +18,7 @@ use super::gather::{Ended, Expectation, Expected, Gathered};
 use super::generation::Traits;
 use super::orders::Orders;
 use super::wire::{HostPing, TextMap};
-use crate::name::{HostId, LatticeId};
+use crate::name::HostId;
 use crate::nats::Complaints;
 
 /// What a host said of itself counts for so long.
@@ -41,32 +40,6 @@ const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const SLACK: Duration = Duration::from_millis(30);
 /// Most hosts that are kept.
 const MAX_HOSTS: usize = 10_000;
-
-/// The rosters of all lattices.
-#[derive(Default)]
-pub struct Rosters(DashMap<LatticeId, (u64, Arc<Roster>)>);
-
-impl Rosters {
-    /// Lets go of what is known of a lattice: its credentials changed.
-    pub fn forget(&self, lattice: &LatticeId) {
-        self.0.remove(lattice);
-    }
-
-    /// The roster of a lattice under this binding; a new one where the binding
-    /// changed.
-    pub fn of(&self, lattice: &LatticeId, binding: u64) -> Arc<Roster> {
-        // One look at the table: calls that come together share a roster.
-        let mut entry = self.0.entry(lattice.clone()).or_default();
-        if binding > entry.0 {
-            *entry = (binding, Arc::default());
-        }
-        match binding == entry.0 {
-            true => entry.1.clone(),
-            // A call from before the last change of credentials.
-            false => Arc::default(),
-        }
-    }
-}
 
 /// The hosts of one lattice.
 #[derive(Default)]

@@ -222,15 +222,3 @@ async fn so_many_hosts_are_kept_and_no_more() {
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
     assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
 }
-
-#[test]
-fn other_credentials_start_another_roster() {
-    let (rosters, lattice) = (Rosters::default(), LatticeId::parse("x").unwrap());
-    let one = rosters.of(&lattice, 1);
-    assert!(Arc::ptr_eq(&one, &rosters.of(&lattice, 1)));
-    let two = rosters.of(&lattice, 2);
-    assert!(!Arc::ptr_eq(&one, &two));
-    // A call from before does not bring the old one back.
-    rosters.of(&lattice, 1);
-    assert!(Arc::ptr_eq(&two, &rosters.of(&lattice, 2)));
-}

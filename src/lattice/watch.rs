@@ -169,6 +169,7 @@ impl Watch {
             deadline: Deadline::new(Instant::now(), PATIENCE),
             limits: Limits::default(),
             roster,
+            _held: None,
         };
         Some(Box::pin(async move {
             // What it learns is in the roster; a failure shows at the next call.

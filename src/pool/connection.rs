@@ -1,55 +1,82 @@
 //! A NATS connection to one or more lattices.
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, Event};
-use tokio::sync::watch;
+use async_nats::{Client, ClientError, ConnectErrorKind, Event};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::refusals::{Heard, Refusal, Refusals};
+use super::uses::Uses;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
 use crate::nats::{Access, Complaints};
 
-/// A connection that was made once. It reconnects by itself; while it cannot,
-/// calls are refused at once.
+/// How long a server may take to answer a dial; less where there is another.
+const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
+const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
+
+/// A connection that was made once. Where it breaks it is made again once, at
+/// once; what comes then is decided by [`super::keeper`].
 pub struct Connection {
     client: Client,
     address: String,
     state: watch::Receiver<Reported>,
     refusals: Refusals,
+    uses: Uses,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.released.cancel();
+        // What was published last reaches the server only so.
+        if let Ok(runtime) = Handle::try_current() {
+            let client = self.client.clone();
+            runtime.spawn(async move {
+                let _ = client.drain().await;
+            });
+        }
     }
 }
 
 /// What the connection reported last.
 #[derive(Clone, Default)]
-struct Reported {
+pub(super) struct Reported {
     up: bool,
     /// How often it broke.
     breaks: u64,
     /// It will not connect again.
-    closed: bool,
-    /// Why the server refused the credentials, since it was up last.
-    rejected: Option<String>,
+    pub(super) closed: bool,
+    /// The server is about to stop.
+    pub(super) lame: bool,
+    /// What the server said when it closed it.
+    pub(super) why: Option<String>,
 }
 
 /// Why there is no connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DialFailure {
     /// The server refused the credentials.
+    #[error("the credentials were rejected: {0}")]
     Rejected(String),
     /// No server could be reached.
+    #[error("{0}")]
     Unreachable(String),
+    /// There was one, and it is being made again.
+    #[error("{0}")]
+    Down(String),
+    /// There may be no more.
+    #[error("{0}")]
+    Limit(String),
     /// The dial itself was cut off, as at the end of the process.
+    #[error("given up")]
     Aborted,
 }
 
@@ -71,6 +98,17 @@ impl DialFailure {
                      check the URL and the network"
                 ),
             ),
+            Self::Down(why) => Error::new(
+                Kind::NotConnected,
+                format!(
+                    "lattice {lattice:?}: the connection to {address} is down and being made \
+                     again ({why}); nothing was sent, try again"
+                ),
+            ),
+            Self::Limit(why) => Error::new(
+                Kind::LimitReached,
+                format!("lattice {lattice:?}: no connection to {address}: {why}"),
+            ),
             Self::Aborted => Error::new(
                 Kind::NotConnected,
                 format!("lattice {lattice:?}: the connection to {address} was given up"),
@@ -80,8 +118,13 @@ impl DialFailure {
 }
 
 impl Connection {
-    /// Connects once, without trying again.
-    pub(super) async fn dial(access: &Access, name: String) -> Result<Self, DialFailure> {
+    /// Connects once, without trying again. `permit` is the right to be a
+    /// connection.
+    pub(super) async fn dial(
+        access: &Access,
+        name: &str,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, DialFailure> {
         let (report, state) = watch::channel(Reported {
             up: true,
             ..Reported::default()
@@ -90,20 +133,30 @@ impl Connection {
         let (server, limits) = (address.clone(), LogLimits::default());
         let refusals = Refusals::default();
         let told = refusals.clone();
-        let options = access.options(name).event_callback(move |event| {
-            report.send_modify(|reported| reported.take(&event));
-            match Refusal::of(&event) {
-                Some(refusal) => {
-                    log_refusal(&server, &event, &limits);
-                    told.tell(refusal);
+        let servers = access.servers();
+        let options = access
+            .options(name.to_owned())
+            // Each server once: to try on, or to stop trying, is our decision.
+            .max_reconnects(servers.len())
+            .ignore_discovered_servers()
+            .connection_timeout(match servers.len() {
+                1 => ONLY_SERVER_ANSWERS_IN,
+                _ => ONE_OF_SEVERAL_ANSWERS_IN,
+            })
+            .event_callback(move |event| {
+                report.send_modify(|reported| reported.take(&event));
+                match Refusal::of(&event) {
+                    Some(refusal) => {
+                        log_refusal(&server, &event, &limits);
+                        told.tell(refusal);
+                    }
+                    None => log(&server, &event, &limits),
                 }
-                None => log(&server, &event, &limits),
-            }
-            std::future::ready(())
-        });
+                std::future::ready(())
+            });
         let client =
             options
-                .connect(access.servers().to_vec())
+                .connect(servers.to_vec())
                 .await
                 .map_err(|error| match error.kind() {
                     ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
@@ -116,7 +169,9 @@ impl Connection {
             address,
             state,
             refusals,
+            uses: Uses::new(),
             released: CancellationToken::new(),
+            _permit: permit,
         })
     }
 
@@ -141,35 +196,34 @@ impl Connection {
         self.state.borrow().breaks
     }
 
-    /// Whether it will never be up again.
-    pub(super) fn is_closed(&self) -> bool {
-        self.state.borrow().closed
+    /// Whether its server is about to stop.
+    pub(super) fn is_lame(&self) -> bool {
+        self.client.server_info().lame_duck_mode
+    }
+
+    /// Who uses it.
+    pub(super) fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// What it reports from now on.
+    pub(super) fn reports(&self) -> watch::Receiver<Reported> {
+        self.state.clone()
     }
 
     /// Ends when the connection, up now, breaks.
     ///
     /// # Errors
-    /// `NotConnected` when it is not up now; `CredentialsRejected` when the
-    /// server would not have us back.
+    /// `NotConnected` when it is not up now.
     pub fn lost_from_now(
         &self,
         lattice: &LatticeId,
     ) -> Result<impl Future<Output = ()> + use<>, Error> {
         let mut state = self.state.clone();
         let now = state.borrow_and_update().clone();
-        if let Some(why) = now.rejected {
-            return Err(DialFailure::Rejected(why).for_lattice(lattice, &self.address));
-        }
         if self.client.connection_state() != State::Connected || !now.up {
-            return Err(Error::new(
-                Kind::NotConnected,
-                format!(
-                    "lattice {:?}: the connection to {} is down and being made again; \
-                     nothing was sent, try again",
-                    lattice.as_str(),
-                    self.address
-                ),
-            ));
+            let broke = DialFailure::Down("it broke just now".into());
+            return Err(broke.for_lattice(lattice, &self.address));
         }
         Ok(async move {
             let broke = state
@@ -189,30 +243,24 @@ impl Reported {
         match event {
             Event::Connected => {
                 self.up = true;
-                self.rejected = None;
+                self.why = None;
             }
             Event::Disconnected => {
                 self.up = false;
                 self.breaks += 1;
             }
-            Event::Closed => {
+            Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
                 self.up = false;
                 self.breaks += 1;
                 self.closed = true;
             }
-            // async-nats tells the kinds of these errors by their text only.
-            Event::ClientError(error) if is_rejection(&error.to_string()) => {
-                self.rejected = Some(error.to_string());
+            Event::LameDuckMode => self.lame = true,
+            Event::ServerError(error) if Refusal::of(event).is_none() => {
+                self.why = Some(error.to_string());
             }
             _ => {}
         }
     }
-}
-
-/// Of the kinds `Authentication` and `AuthorizationViolation`.
-fn is_rejection(text: &str) -> bool {
-    let text = text.to_lowercase();
-    text.contains("authorization") || text.contains("authentication")
 }
 
 /// Keeps each cause from filling the log, and from silencing another.

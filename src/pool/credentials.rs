@@ -11,13 +11,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
+use super::store::Entry;
 use crate::error::Error;
 use crate::nats::{Access, Login};
 
 /// Servers of a lattice and how to log in there. Two equal ones share a
 /// connection; the JetStream domain is no part of it.
 #[derive(Clone, Debug)]
-pub struct Credentials(Access);
+pub struct Credentials {
+    access: Access,
+    /// When they expire, in seconds since 1970; 0 is never.
+    expires: u64,
+}
 
 impl Credentials {
     /// Checks and takes what an actor set.
@@ -26,10 +31,22 @@ impl Credentials {
     /// `Invalid`: JWT without seed or seed without JWT, one that cannot be read,
     /// a pair that does not belong together, an expired JWT, an unusable URL.
     /// No message quotes any of them.
-    pub fn new(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> Result<Self, Error> {
-        let login = match (jwt, seed) {
-            (None, None) => Login::Anonymous,
-            (Some(jwt), Some(seed)) => user_login(jwt, seed)?,
+    pub fn new(set: &Entry) -> Result<Self, Error> {
+        let credentials = Self::kept(set)?;
+        match credentials.expired() {
+            Some(_) => Err(Error::invalid("userJwt has expired; set one that has not")),
+            None => Ok(credentials),
+        }
+    }
+
+    /// The same for what was set before: it may have expired since.
+    ///
+    /// # Errors
+    /// As [`Credentials::new`], but for that.
+    pub fn kept(set: &Entry) -> Result<Self, Error> {
+        let (login, expires) = match (&set.jwt, &set.seed) {
+            (None, None) => (Login::Anonymous, 0),
+            (Some(jwt), Some(seed)) => user_login(jwt.expose_secret(), seed.expose_secret())?,
             (Some(_), None) => {
                 return Err(Error::invalid(
                     "userSeed is missing: userJwt needs its seed",
@@ -39,14 +56,20 @@ impl Credentials {
                 return Err(Error::invalid("userJwt is missing: userSeed needs its JWT"));
             }
         };
-        Access::parse(urls, login)
-            .map(Self)
-            .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))
+        let access = Access::parse(set.urls.expose_secret(), login)
+            .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))?;
+        Ok(Self { access, expires })
+    }
+
+    /// That they have expired, if they have.
+    pub(super) fn expired(&self) -> Option<String> {
+        let over = self.expires > 0 && self.expires <= now();
+        over.then(|| "the user JWT has expired".to_owned())
     }
 
     /// How to connect.
     pub(super) fn access(&self) -> &Access {
-        &self.0
+        &self.access
     }
 
     /// What makes these credentials the same as others.
@@ -57,13 +80,13 @@ impl Credentials {
             hash.update(text.as_bytes());
         };
         part(&HEXLOWER.encode(&key.0));
-        for server in self.0.servers() {
+        for server in self.access.servers() {
             // Not its text: `h` and `nats://h:4222` are one server.
             part(server.scheme());
             part(server.host());
             part(&server.port().to_string());
         }
-        match self.0.login() {
+        match self.access.login() {
             Login::Anonymous => part("anonymous"),
             Login::Jwt { jwt, key } => {
                 part("jwt");
@@ -88,7 +111,7 @@ impl Credentials {
     }
 }
 
-fn user_login(jwt: &str, seed: &str) -> Result<Login, Error> {
+fn user_login(jwt: &str, seed: &str) -> Result<(Login, u64), Error> {
     let key = KeyPair::from_seed(seed)
         .ok()
         .filter(|key| key.key_pair_type() == KeyPairType::User)
@@ -100,13 +123,11 @@ fn user_login(jwt: &str, seed: &str) -> Result<Login, Error> {
             "userSeed does not belong to userJwt: they are of different users",
         ));
     }
-    if claims.exp > 0 && claims.exp <= now() {
-        return Err(Error::invalid("userJwt has expired; set one that has not"));
-    }
-    Ok(Login::Jwt {
+    let login = Login::Jwt {
         jwt: SecretString::from(jwt),
         key: Arc::new(key),
-    })
+    };
+    Ok((login, claims.exp))
 }
 
 /// Claims of a NATS user JWT that can be checked without its issuer.
@@ -136,10 +157,15 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Keeps fingerprints of one process from being compared with those of another.
+/// Keeps fingerprints of those who share it from being compared with others.
 pub struct FingerprintKey([u8; 16]);
 
 impl FingerprintKey {
+    /// A key that others have, too.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self(key)
+    }
+
     /// A new key, from the randomness that the standard library seeds its hash
     /// tables with.
     pub fn random() -> Self {
@@ -171,6 +197,7 @@ impl fmt::Debug for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::LatticeId;
 
     const URL: &str = "nats://127.0.0.1:4222";
 
@@ -179,8 +206,20 @@ mod tests {
         format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(payload.as_bytes()))
     }
 
+    fn new(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> Result<Credentials, Error> {
+        Credentials::new(&Entry {
+            lattice: LatticeId::parse("x").unwrap(),
+            actor: "M".into(),
+            set_at: 0,
+            urls: urls.into(),
+            jwt: jwt.map(SecretString::from),
+            seed: seed.map(SecretString::from),
+            js_domain: None,
+        })
+    }
+
     fn problem(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> String {
-        let error = Credentials::new(urls, jwt, seed).unwrap_err().to_string();
+        let error = new(urls, jwt, seed).unwrap_err().to_string();
         for secret in [jwt, seed].into_iter().flatten() {
             assert!(!error.contains(secret), "{error}");
         }
@@ -192,7 +231,7 @@ mod tests {
         let user = KeyPair::new(KeyPairType::User);
         let seed = user.seed().unwrap();
         let good = jwt(&user.public_key(), 0);
-        assert!(Credentials::new(URL, Some(&good), Some(&seed)).is_ok());
+        assert!(new(URL, Some(&good), Some(&seed)).is_ok());
         assert!(problem(URL, Some(&good), None).contains("userSeed is missing"));
         assert!(problem(URL, None, Some(&seed)).contains("userJwt is missing"));
         assert!(problem(URL, Some("a.b"), Some(&seed)).contains("cannot be decoded"));
@@ -209,13 +248,13 @@ mod tests {
     #[test]
     fn equal_credentials_have_equal_fingerprints_and_others_do_not() {
         let key = FingerprintKey::random();
-        let print = |url: &str| Credentials::new(url, None, None).unwrap().fingerprint(&key);
+        let print = |url: &str| new(url, None, None).unwrap().fingerprint(&key);
         assert_eq!(print("nats://h:4222"), print("h"));
         assert_ne!(print("nats://h"), print("nats://i"));
         assert_ne!(print("nats://a:b@h"), print("nats://a:c@h"));
         assert_ne!(print("nats://a@h"), print("nats://h"));
         let other = FingerprintKey::random();
-        let credentials = Credentials::new("h", None, None).unwrap();
+        let credentials = new("h", None, None).unwrap();
         assert_ne!(
             credentials.fingerprint(&key),
             credentials.fingerprint(&other)

@@ -5,132 +5,229 @@
 //! bound to them. A slot lives as long as a binding or a call uses it. New
 //! credentials swap the binding at once; calls in flight keep the old
 //! connection until they end.
+//!
+//! - [`credentials`]: what a lattice is reached with, checked
+//! - [`bindings`]: which lattice is bound to what
+//! - [`slot`]: a connection through all its states; [`keeper`] looks after it
+//! - [`connection`], [`uses`], [`refusals`]: a connection, who uses it, and what
+//!   its server does not let it do
+//! - [`limits`]: how many there may be
+//! - [`store`]: where credentials are kept
 
+mod bindings;
 mod connection;
 mod credentials;
+mod keeper;
+mod limits;
 mod refusals;
 mod slot;
+pub mod store;
+mod uses;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 use tracing::info;
 
+use bindings::{Binding, Bindings, Bound};
 pub use connection::Connection;
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
+use limits::Shared;
 pub use refusals::Refusal;
 use slot::Slot;
+use store::bucket::{Stored, Version};
+use store::{Entry, Store, StoreKey, Unopened};
+pub use uses::Held;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
+use crate::settings::{PoolLimits, StoreMode};
 
 /// Most of a call's time that a dial leaves.
 const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
 
-/// Lattices and their connections.
-pub struct Pool {
-    bindings: DashMap<LatticeId, Binding>,
+/// Lattices and their connections. With every binding something is kept, `K`,
+/// for as long as calls to the lattice go the same way.
+pub struct Pool<K> {
+    bindings: Bindings<K>,
     slots: DashMap<Fingerprint, Weak<Slot>>,
     key: FingerprintKey,
-    name: String,
-    bound: AtomicU64,
-}
-
-#[derive(Clone)]
-struct Binding {
-    slot: Arc<Slot>,
-    js_domain: Option<JsDomain>,
-    number: u64,
+    shared: Arc<Shared>,
+    store: Store,
 }
 
 /// A connection to a lattice for the length of one call.
-pub struct Lease {
+pub struct Lease<K> {
     /// The connection.
-    pub connection: Arc<Connection>,
+    pub held: Held,
+    /// What its credentials are told from others by.
+    pub fingerprint: Fingerprint,
     /// JetStream domain of the lattice.
     pub js_domain: Option<JsDomain>,
-    /// Number of the binding: another one means other credentials.
-    pub binding: u64,
+    /// What is kept with the binding.
+    pub kept: Arc<K>,
 }
 
-impl Pool {
-    /// A pool whose connections show up at servers under `name`.
-    pub fn new(name: String) -> Self {
+impl<K: Default + Send + Sync + 'static> Pool<K> {
+    /// A pool whose connections show up at servers under `name`, and which keeps
+    /// credentials in such a store.
+    pub fn new(name: String, limits: PoolLimits, mode: StoreMode, key: Option<StoreKey>) -> Self {
         Self {
-            bindings: DashMap::new(),
+            bindings: Bindings::new(limits.lattices),
             slots: DashMap::new(),
-            key: FingerprintKey::random(),
-            name,
-            bound: AtomicU64::new(0),
+            key: match &key {
+                Some(key) => key.fingerprint_key(),
+                None => FingerprintKey::random(),
+            },
+            shared: Arc::new(Shared::new(name, limits)),
+            store: Store::new(mode, key),
         }
     }
 
-    /// Binds a lattice to credentials, from the next lease on; whether they are
-    /// others than before. The same credentials again change nothing; others
-    /// leave the old connection to the calls that use it, and it closes with the
-    /// last of them.
-    pub fn bind(
+    /// Takes over what is in the store, and what others put there from now on.
+    pub fn follow(self: &Arc<Self>, home: Home) {
+        tokio::spawn(store::follow::follow(Arc::downgrade(self), home));
+    }
+
+    /// Where credentials are kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    // --- bindings ---
+
+    /// Binds a lattice to what an actor set, from the next lease on, once it is
+    /// kept. The same again changes nothing; calls that use other credentials
+    /// end on their connection.
+    ///
+    /// # Errors
+    /// `Invalid` as [`Credentials::new`], `LimitReached`, `StoreUnavailable`;
+    /// `Timeout` where nobody knows whether it was kept.
+    pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
+        let credentials = Credentials::new(&entry)?;
+        self.check_room(&entry.lattice)?;
+        let sealed = self.store.key().and_then(|key| entry.seal(key));
+        let sealed = sealed.map(Bytes::from);
+        let known = self.bindings.get(&entry.lattice);
+        let known = known.and_then(|binding| binding.version);
+        let kept = self
+            .store
+            .keep(&entry.lattice, sealed.as_ref(), known, deadline);
+        let version = kept.await?;
+        self.bind(entry, credentials, sealed, version);
+        Ok(())
+    }
+
+    /// Takes over what the store has for a lattice.
+    ///
+    /// # Errors
+    /// Why it cannot be opened; it is ignored.
+    fn take_stored(&self, lattice: &LatticeId, stored: Stored) -> Result<(), Unopened> {
+        let Some(value) = stored.value else {
+            if self.bindings.remove(lattice, stored.version) {
+                info!(%lattice, "credentials were removed from the store");
+            }
+            return Ok(());
+        };
+        let key = self.store.key().ok_or(Unopened::Sealed)?;
+        let entry = Entry::open(key, lattice, &value)?;
+        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
+        if self.check_room(lattice).is_ok() {
+            self.bind(entry, credentials, Some(value), Some(stored.version));
+        }
+        Ok(())
+    }
+
+    /// What is bound and not in the bucket of this era, in which these lattices
+    /// are `seen`. What was there before, in the same bucket, was removed.
+    fn not_stored(&self, seen: &HashSet<LatticeId>, era: i128) -> Vec<(LatticeId, Bytes)> {
+        let mut missing = Vec::new();
+        for (lattice, binding) in self.bindings.not_in(seen) {
+            match (binding.version, binding.sealed) {
+                (Some(version), _) if version.era == era => {
+                    let revision = version.revision + 1;
+                    self.bindings.remove(&lattice, Version { era, revision });
+                }
+                (_, Some(sealed)) => missing.push((lattice, sealed)),
+                (_, None) => {}
+            }
+        }
+        missing
+    }
+
+    fn bind(
         &self,
-        lattice: LatticeId,
+        entry: Entry,
         credentials: Credentials,
-        js_domain: Option<JsDomain>,
-    ) -> bool {
+        sealed: Option<Bytes>,
+        version: Option<Version>,
+    ) {
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
-        info!(%lattice, server = slot.address(), %fingerprint, "credentials set");
-        let same = |old: &Binding| Arc::ptr_eq(&old.slot, &slot) && old.js_domain == js_domain;
-        // One look at the table: of two at once, the later one has the higher
-        // number.
-        let entry = self.bindings.entry(lattice);
-        if matches!(&entry, Entry::Occupied(old) if same(old.get())) {
-            return false;
-        }
-        drop(entry.insert(Binding {
+        slot.retry();
+        let server = slot.address().to_owned();
+        let binding = Binding {
             slot,
-            js_domain,
-            number: self.bound.fetch_add(1, Ordering::Relaxed),
-        }));
-        self.slots.retain(|_, slot| slot.strong_count() > 0);
-        true
+            js_domain: entry.js_domain,
+            kept: Arc::default(),
+            set_at: entry.set_at,
+            sealed,
+            version,
+        };
+        let (lattice, actor) = (entry.lattice, entry.actor);
+        if self.bindings.put(lattice.clone(), binding) == Bound::Anew {
+            info!(%lattice, server, %fingerprint, actor, "credentials set");
+            self.slots.retain(|_, slot| slot.strong_count() > 0);
+        }
     }
+
+    fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {
+        if self.bindings.has_room_for(lattice) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::LimitReached,
+            format!(
+                "lattice {:?}: credentials of {} lattices are known, and the provider takes no \
+                 more (max_lattices)",
+                lattice.as_str(),
+                self.shared.limits.lattices
+            ),
+        ))
+    }
+
+    // --- connections ---
 
     /// A connection to a lattice, dialled where there is none yet.
     ///
     /// # Errors
-    /// `UnknownLattice`, `CredentialsRejected`, `NotConnected`.
-    pub async fn lease(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Lease, Error> {
-        // The guard of the table ends with this statement, before any await.
-        let binding = self
-            .bindings
-            .get(lattice)
-            .map(|entry| entry.value().clone());
-        let Some(Binding {
-            slot,
-            js_domain,
-            number,
-        }) = binding
-        else {
-            return Err(Error::new(
-                Kind::UnknownLattice,
-                format!(
-                    "lattice {:?} is unknown: set its credentials first (SetLatticeCredentials)",
-                    lattice.as_str()
-                ),
-            ));
+    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `NotConnected`, `LimitReached`.
+    pub async fn lease(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Lease<K>, Error> {
+        let binding = match self.bindings.get(lattice) {
+            Some(binding) => binding,
+            None => self.look_up(lattice, deadline).await?,
         };
+        let slot = binding.slot;
+        if self.shared.is_full() && slot.is_idle() {
+            self.make_room();
+        }
         // What is asked over the connection needs time, too.
         let left = deadline.remaining();
         let in_time = deadline.earlier((left / 4).min(MOST_TIME_TO_ASK)).at();
-        match timeout_at(in_time, slot.connection(self.name.clone())).await {
-            Ok(Ok(connection)) => Ok(Lease {
-                connection,
-                js_domain,
-                binding: number,
+        match timeout_at(in_time, slot.connection()).await {
+            Ok(Ok(held)) => Ok(Lease {
+                held,
+                fingerprint: slot.fingerprint(),
+                js_domain: binding.js_domain,
+                kept: binding.kept,
             }),
             Ok(Err(failure)) => Err(failure.for_lattice(lattice, slot.address())),
             Err(_) => Err(Error::new(
@@ -144,15 +241,47 @@ impl Pool {
         }
     }
 
+    /// Another instance may have set it a moment ago: the store knows.
+    async fn look_up(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Binding<K>, Error> {
+        let stored = self.store.get(lattice, deadline).await?;
+        let opened = stored.map(|stored| self.take_stored(lattice, stored));
+        if let Some(binding) = self.bindings.get(lattice) {
+            return Ok(binding);
+        }
+        self.check_room(lattice)?;
+        let hint = match opened {
+            Some(Err(_)) => "; what the store has for it cannot be opened (credentials_key)",
+            _ => "",
+        };
+        Err(Error::new(
+            Kind::UnknownLattice,
+            format!(
+                "lattice {:?} is unknown: set its credentials first (SetLatticeCredentials){hint}",
+                lattice.as_str()
+            ),
+        ))
+    }
+
+    /// Closes the connection that was not used for the longest time; none that
+    /// is in use.
+    fn make_room(&self) {
+        let slots = self.slots.iter().filter_map(|slot| slot.upgrade());
+        let idle = slots.filter_map(|slot| Some((slot.idle_since()?, slot)));
+        if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
+            slot.close_if_idle(Duration::ZERO);
+        }
+    }
+
     fn slot(&self, fingerprint: Fingerprint, credentials: Credentials) -> Arc<Slot> {
+        let new = || Arc::new(Slot::new(credentials, fingerprint, self.shared.clone()));
         match self.slots.entry(fingerprint) {
-            Entry::Occupied(mut entry) => entry.get().upgrade().unwrap_or_else(|| {
-                let slot = Arc::new(Slot::new(credentials));
+            entry::Entry::Occupied(mut entry) => entry.get().upgrade().unwrap_or_else(|| {
+                let slot = new();
                 entry.insert(Arc::downgrade(&slot));
                 slot
             }),
-            Entry::Vacant(entry) => {
-                let slot = Arc::new(Slot::new(credentials));
+            entry::Entry::Vacant(entry) => {
+                let slot = new();
                 entry.insert(Arc::downgrade(&slot));
                 slot
             }

@@ -1,37 +1,86 @@
-//! The one connection of a set of credentials.
+//! The one connection of a set of credentials, through all its states.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared as SharedFuture};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use super::connection::{Connection, DialFailure};
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Fingerprint};
+use super::keeper;
+use super::limits::Shared;
+use super::uses::Held;
 
-type Dial = Shared<BoxFuture<'static, Result<Arc<Connection>, DialFailure>>>;
+/// How long a failed dial is an answer to all who ask: at first, and after it
+/// failed again and again.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(100);
+const FAILURES_COUNT_FOR: Duration = Duration::from_secs(2);
+/// How long rejected credentials are not tried again, unless they are set again.
+const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+type Dial = SharedFuture<BoxFuture<'static, Result<Arc<Connection>, DialFailure>>>;
 
 enum State {
-    /// Nobody needed it yet, or the last dial failed.
+    /// Nobody needed it yet, or nobody did for a while.
     Idle,
     /// One dial is under way, whoever waits for it.
     Connecting(Dial),
-    /// Connected, at least once.
+    /// Connected.
     Ready(Arc<Connection>),
+    /// It broke and is being made again.
+    Degraded {
+        why: String,
+        since: Instant,
+        /// When somebody last asked for it.
+        asked: Instant,
+    },
+    /// The last dial failed; until then that is the answer.
+    Failed {
+        failure: DialFailure,
+        until: Instant,
+        /// How many dials in a row failed.
+        row: u32,
+    },
 }
 
-/// A connection that is dialled once, however many callers wait for it. It
-/// closes when the slot and the last call that uses it are gone.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("idle"),
+            Self::Connecting(_) => f.write_str("connecting"),
+            Self::Ready(_) => f.write_str("ready"),
+            Self::Degraded { why, .. } => write!(f, "degraded: {why}"),
+            Self::Failed { failure, .. } => write!(f, "{failure}"),
+        }
+    }
+}
+
+/// A connection that is dialled once, however many callers wait for it. It closes
+/// when it is idle for long enough, and when the slot and the last call that uses
+/// it are gone.
 pub(super) struct Slot {
     credentials: Credentials,
+    fingerprint: Fingerprint,
     address: String,
+    shared: Arc<Shared>,
     state: Mutex<State>,
 }
 
 impl Slot {
-    pub(super) fn new(credentials: Credentials) -> Self {
+    pub(super) fn new(
+        credentials: Credentials,
+        fingerprint: Fingerprint,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             address: credentials.access().address(),
             credentials,
+            fingerprint,
+            shared,
             state: Mutex::new(State::Idle),
         }
     }
@@ -41,54 +90,215 @@ impl Slot {
         &self.address
     }
 
-    /// The connection; dials where there is none.
-    pub(super) async fn connection(
-        self: &Arc<Self>,
-        name: String,
-    ) -> Result<Arc<Connection>, DialFailure> {
-        let dial = match &mut *self.lock() {
-            State::Ready(connection) if !connection.is_closed() => return Ok(connection.clone()),
-            State::Connecting(dial) => dial.clone(),
-            state => {
-                let dial = self.dial(name);
-                *state = State::Connecting(dial.clone());
-                dial
+    /// What its credentials are told from others by.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// How long a connection that nobody uses stays open.
+    pub(super) fn idle_limit(&self) -> Duration {
+        self.shared.limits.idle
+    }
+
+    /// The connection, for a call; dials where there is none.
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Held, DialFailure> {
+        if let Some(why) = self.credentials.expired() {
+            return Err(DialFailure::Rejected(why));
+        }
+        let dial = {
+            let mut state = self.lock();
+            match &mut *state {
+                State::Ready(connection) => return Ok(Held::new(connection.clone())),
+                State::Connecting(dial) => dial.clone(),
+                State::Degraded { why, since, asked } => {
+                    *asked = Instant::now();
+                    return Err(DialFailure::Down(format!(
+                        "it broke {:.1} s ago: {why}",
+                        since.elapsed().as_secs_f64()
+                    )));
+                }
+                State::Failed { failure, until, .. } if Instant::now() < *until => {
+                    return Err(failure.clone());
+                }
+                _ => self.begin(&mut state),
             }
         };
-        let dialled = dial.await;
+        let dialled = dial.clone().await;
         if let Err(DialFailure::Aborted) = dialled {
-            // The dial's own task could not say so.
-            let mut state = self.lock();
-            if matches!(*state, State::Connecting(_)) {
-                *state = State::Idle;
+            self.aborted(&dial);
+        }
+        dialled.map(Held::new)
+    }
+
+    /// Whether a call would have to dial.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(*self.lock(), State::Idle | State::Failed { .. })
+    }
+
+    /// Forgets a failure: the credentials were set again.
+    pub(super) fn retry(&self) {
+        let mut state = self.lock();
+        if matches!(*state, State::Failed { .. }) {
+            self.enter(&mut state, State::Idle);
+        }
+    }
+
+    /// Since when nobody uses the connection, where there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        match &*self.lock() {
+            State::Ready(connection) => connection.uses().idle_since(),
+            _ => None,
+        }
+    }
+
+    /// Closes the connection if nobody used it for this long.
+    pub(super) fn close_if_idle(&self, limit: Duration) -> bool {
+        let mut state = self.lock();
+        let State::Ready(connection) = &*state else {
+            return false;
+        };
+        let idle = connection.uses().idle_since();
+        if idle.is_none_or(|since| since.elapsed() < limit) {
+            return false;
+        }
+        info!(
+            address = self.address,
+            "a connection that nobody uses is closed"
+        );
+        self.enter(&mut state, State::Idle);
+        true
+    }
+
+    // --- what the keeper of the connection tells ---
+
+    /// Takes that a connection broke, and what the server said; whether it is to
+    /// be made again. Whether its credentials still count shows the next dial.
+    pub(super) fn broke(&self, connection: &Connection, why: Option<String>) -> bool {
+        let mut state = self.lock();
+        if !is(&state, connection) {
+            return false;
+        }
+        let broke = State::Degraded {
+            why: why.unwrap_or_else(|| "the server closed it or is away".into()),
+            since: Instant::now(),
+            asked: Instant::now(),
+        };
+        self.enter(&mut state, broke);
+        true
+    }
+
+    /// Takes another connection in the place of one whose server is about to
+    /// stop.
+    pub(super) fn succeed(self: &Arc<Self>, old: &Connection, new: Connection) {
+        let mut state = self.lock();
+        if is(&state, old) {
+            self.connected(&mut state, Arc::new(new));
+        }
+    }
+
+    /// Takes what came of a dial that makes a broken connection again; whether
+    /// another one is to be tried.
+    pub(super) fn mended(self: &Arc<Self>, dialled: Result<Connection, DialFailure>) -> bool {
+        let mut state = self.lock();
+        let State::Degraded { why, asked, .. } = &mut *state else {
+            return false;
+        };
+        match dialled {
+            Ok(connection) => self.connected(&mut state, Arc::new(connection)),
+            Err(failure @ DialFailure::Rejected(_)) => self.failed(&mut state, failure, 0),
+            Err(failure) => {
+                *why = failure.to_string();
+                if asked.elapsed() < self.idle_limit() {
+                    return true;
+                }
+                self.enter(&mut state, State::Idle);
             }
         }
-        dialled
+        false
     }
+
+    /// Dials, within the limits.
+    pub(super) async fn dial(&self) -> Result<Connection, DialFailure> {
+        let permit = self.shared.connection()?;
+        let _turn = self.shared.dial().await?;
+        Connection::dial(self.credentials.access(), &self.shared.name, permit).await
+    }
+
+    // --- transitions ---
 
     /// Dials in a task of its own, so that a caller who gives up harms nobody
     /// else who waits.
-    fn dial(self: &Arc<Self>, name: String) -> Dial {
-        let slot = Arc::downgrade(self);
-        let access = self.credentials.access().clone();
+    fn begin(self: &Arc<Self>, state: &mut State) -> Dial {
+        let row = match state {
+            State::Failed { row, .. } => *row,
+            _ => 0,
+        };
+        let slot = self.clone();
         let task = tokio::spawn(async move {
-            let dialled = Connection::dial(&access, name).await.map(Arc::new);
+            let dialled = slot.dial().await.map(Arc::new);
             // Waits for the lock that `connection` holds until the state says
             // that this dial is under way.
-            if let Some(slot) = slot.upgrade() {
-                *slot.lock() = match &dialled {
-                    Ok(connection) => State::Ready(connection.clone()),
-                    Err(_) => State::Idle,
-                };
+            let mut state = slot.lock();
+            match &dialled {
+                Ok(connection) => slot.connected(&mut state, connection.clone()),
+                Err(failure) => slot.failed(&mut state, failure.clone(), row),
             }
             dialled
         });
-        async move { task.await.unwrap_or(Err(DialFailure::Aborted)) }
+        let dial = async move { task.await.unwrap_or(Err(DialFailure::Aborted)) }
             .boxed()
-            .shared()
+            .shared();
+        self.enter(state, State::Connecting(dial.clone()));
+        dial
+    }
+
+    fn connected(self: &Arc<Self>, state: &mut State, connection: Arc<Connection>) {
+        keeper::keep(self, &connection);
+        self.enter(state, State::Ready(connection));
+    }
+
+    /// Takes a failure, after `row` others.
+    fn failed(&self, state: &mut State, failure: DialFailure, row: u32) {
+        let counts_for = match &failure {
+            DialFailure::Rejected(_) => REJECTION_COUNTS_FOR,
+            DialFailure::Limit(_) | DialFailure::Aborted => Duration::ZERO,
+            _ => FAILURES_COUNT_FOR.min(FAILURE_COUNTS_FOR * 2_u32.saturating_pow(row.min(8))),
+        };
+        let failed = State::Failed {
+            failure,
+            until: Instant::now() + counts_for,
+            row: row + 1,
+        };
+        self.enter(state, failed);
+    }
+
+    /// The dial's own task could not say that it was cut off.
+    fn aborted(&self, dial: &Dial) {
+        let mut state = self.lock();
+        if matches!(&*state, State::Connecting(current) if current.ptr_eq(dial)) {
+            self.enter(&mut state, State::Idle);
+        }
+    }
+
+    fn enter(&self, state: &mut State, next: State) {
+        let (address, fingerprint) = (&self.address, self.fingerprint);
+        match &next {
+            State::Failed {
+                failure, row: 1, ..
+            } => {
+                warn!(address, %fingerprint, "no connection to a lattice's server: {failure}");
+            }
+            next => debug!(address, %fingerprint, from = %state, to = %next, "connection"),
+        }
+        *state = next;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this is the connection that the slot hands out.
+fn is(state: &State, connection: &Connection) -> bool {
+    matches!(state, State::Ready(ready) if std::ptr::eq(Arc::as_ptr(ready), connection))
 }

@@ -5,10 +5,14 @@
 
 mod limits;
 mod link;
+mod pool;
 mod provider;
+
+use serde_json::Value;
 
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
+pub use pool::{PoolLimits, PoolSettings, StoreMode};
 pub use provider::ProviderSettings;
 
 /// The name of every operation of the contract.
@@ -39,6 +43,20 @@ struct Mistakes(Vec<String>);
 impl Mistakes {
     fn add(&mut self, key: &str, problem: &str) {
         self.0.push(format!("{key}: {problem}"));
+    }
+
+    /// A whole number within these bounds.
+    fn number(&mut self, key: &str, value: &Value, least: u64, most: u64) -> Option<u64> {
+        let number = value
+            .as_u64()
+            .filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            self.add(
+                key,
+                &format!("it must be a whole number from {least} to {most}"),
+            );
+        }
+        number
     }
 
     fn unknown(&mut self, key: &str, known: &[&str]) {

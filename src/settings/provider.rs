@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, TimeLimits};
+use super::{Mistakes, PoolSettings, TimeLimits};
 use crate::error::without_values;
 use crate::nats::{Access, Login};
 
@@ -17,6 +17,8 @@ pub struct ProviderSettings {
     pub max_calls: usize,
     /// How long things may take.
     pub limits: TimeLimits,
+    /// Connections, and where credentials are kept.
+    pub pool: PoolSettings,
 }
 
 impl Default for ProviderSettings {
@@ -25,18 +27,25 @@ impl Default for ProviderSettings {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
             max_calls: 1024,
             limits: TimeLimits::default(),
+            pool: PoolSettings::default(),
         }
     }
 }
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 7] = [
+    pub const KEYS: [&str; 13] = [
         "call_budget_ms",
+        "credentials_key",
+        "credentials_store",
         "default_lattice_url",
         "gather_limit_ms",
         "grace_ms",
+        "idle_limit_ms",
         "max_calls",
+        "max_connections",
+        "max_dials",
+        "max_lattices",
         "request_limit_ms",
         "stall_ms",
     ];
@@ -65,10 +74,14 @@ impl ProviderSettings {
                     },
                     _ => mistakes.add(&key, "it must be text"),
                 },
-                "max_calls" => match value.as_u64() {
-                    Some(calls @ 1..=100_000) => settings.max_calls = calls as usize,
-                    _ => mistakes.add(&key, "it must be a whole number from 1 to 100000"),
-                },
+                "max_calls" => {
+                    if let Some(calls) = mistakes.number(&key, &value, 1, 100_000) {
+                        settings.max_calls = calls as usize;
+                    }
+                }
+                _ if PoolSettings::KEYS.contains(&key.as_str()) => {
+                    settings.pool.take(&key, value, &mut mistakes);
+                }
                 _ if TimeLimits::KEYS.contains(&key.as_str()) => {
                     settings.limits.take(&key, value.as_u64(), &mut mistakes);
                 }
@@ -117,8 +130,8 @@ mod tests {
 
     #[test]
     fn every_key_is_told() {
-        for key in TimeLimits::KEYS {
-            assert!(ProviderSettings::KEYS.contains(&key), "{key}");
+        for key in TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS) {
+            assert!(ProviderSettings::KEYS.contains(key), "{key}");
         }
     }
 }

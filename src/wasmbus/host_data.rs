@@ -24,7 +24,8 @@ const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
 const TEST_HOST: &str = "_TEST_";
 
 /// What the host tells us at the start. Seeds are kept in types that cannot be
-/// printed; the cluster seed, which could sign as any actor, is not kept at all.
+/// printed; the cluster seed, which could sign as any actor, is for whoever takes
+/// it out to derive other keys, and is not kept.
 pub struct HostData {
     /// Public key of the host, or `_TEST_`.
     pub host_id: String,
@@ -42,6 +43,8 @@ pub struct HostData {
     pub links: Vec<LinkDefinition>,
     /// Public keys that sign invocations.
     pub cluster_issuers: Vec<String>,
+    /// Signs invocations; other keys are derived from it.
+    pub cluster_seed: Option<SecretString>,
     /// Our settings, unread.
     pub config_json: Option<SecretString>,
     /// Time that hosts give a call.
@@ -76,6 +79,8 @@ struct Raw {
     cluster_issuers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
     config_json: String,
+    #[serde(deserialize_with = "or_default")]
+    invocation_seed: String,
     default_rpc_timeout_ms: Option<Value>,
     structured_logging: Option<Value>,
     log_level: Option<Value>,
@@ -164,6 +169,9 @@ impl HostData {
             js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
             links: raw.link_definitions,
             cluster_issuers: raw.cluster_issuers,
+            cluster_seed: Some(raw.invocation_seed)
+                .filter(|seed| !seed.trim().is_empty())
+                .map(SecretString::from),
             config_json: Some(raw.config_json)
                 .filter(|text| !text.trim().is_empty())
                 .map(SecretString::from),

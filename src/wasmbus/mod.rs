@@ -25,6 +25,7 @@ use wasmbus_rpc::error::RpcResult;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::home::Home;
 use crate::settings::LinkSettings;
 
 /// A call that has proved itself.
@@ -59,6 +60,9 @@ pub trait Handler: Send + Sync + 'static {
     fn call_budget(&self) -> Option<Duration> {
         None
     }
+
+    /// Takes note of our own lattice, before the first call.
+    fn at_home(&self, _home: Home) {}
 
     /// Whether all is well.
     ///

@@ -16,7 +16,7 @@ use anyhow::anyhow;
 use async_nats::connection::State;
 use async_nats::{Client, Event, Message, Subscriber};
 use futures::StreamExt as _;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
 use super::shutdown::{Order, Signals, is_for};
 use crate::error::without_values;
+use crate::home::Home;
 use crate::nats::Complaints;
 
 /// Queue group of every instance of a provider.
@@ -110,12 +111,16 @@ impl<H: Handler> Server<H> {
         );
         let address = host.access.address();
         let complaints = Complaints::default();
+        let (connected, connects) = watch::channel(0);
         let client = host
             .access
             .options(name)
             .retry_on_initial_connect()
             .event_callback(move |event| {
                 log(&address, &event, &complaints);
+                if matches!(event, Event::Connected) {
+                    connected.send_modify(|connects| *connects += 1);
+                }
                 std::future::ready(())
             })
             .connect(host.access.servers().to_vec())
@@ -131,6 +136,14 @@ impl<H: Handler> Server<H> {
         for link in host.links {
             links.put(link);
         }
+        handler.at_home(Home {
+            client: client.clone(),
+            connects,
+            js_domain: host.js_domain.clone(),
+            lattice: host.lattice.clone(),
+            provider_key: host.provider_key.clone(),
+            link_name: host.link_name.clone(),
+        });
         let allowed = budget(host.rpc_timeout);
         let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {

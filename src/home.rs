@@ -1,0 +1,23 @@
+//! The lattice that the provider lives in, for what is kept there.
+
+use async_nats::Client;
+use tokio::sync::watch;
+
+use crate::name::JsDomain;
+
+/// Our own lattice, and our connection to its NATS.
+#[derive(Clone)]
+pub struct Home {
+    /// Its connection; may be down, now or later.
+    pub client: Client,
+    /// How often it connected: after each time, subscriptions are new.
+    pub connects: watch::Receiver<u64>,
+    /// JetStream domain, where the host told us.
+    pub js_domain: Option<JsDomain>,
+    /// Name of the lattice; may have dots.
+    pub lattice: String,
+    /// Our public key.
+    pub provider_key: String,
+    /// Our link name.
+    pub link_name: String,
+}

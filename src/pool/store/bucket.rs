@@ -1,0 +1,311 @@
+//! The bucket in which entries are kept: a JetStream key-value bucket of our own
+//! lattice, `LATTICECREDS_{lattice}`, with a key `{provider}.{link name}.{lattice}`
+//! for every lattice that the instances of one provider have credentials for.
+//! Only the newest value of a key is kept.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context, ErrorCode};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use futures::{Stream, StreamExt as _};
+use tokio::time::timeout;
+
+use crate::home::Home;
+use crate::name::LatticeId;
+
+/// Longest wait for an answer of JetStream.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// How often an entry is written again because somebody else wrote it meanwhile.
+const ATTEMPTS: usize = 8;
+
+/// A place in the history of the bucket. A bucket that was made anew counts from
+/// 1 again, in another era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Which bucket: when it was made, in nanoseconds since 1970.
+    pub era: i128,
+    /// Sequence of the entry in it.
+    pub revision: u64,
+}
+
+/// A value in the bucket, or the mark that it was removed.
+#[derive(Clone)]
+pub struct Stored {
+    /// The value; none where it was removed.
+    pub value: Option<Bytes>,
+    /// Where it stands.
+    pub version: Version,
+}
+
+/// A key that changed.
+pub struct Change {
+    /// The lattice that it is for; none where the key is not one of ours.
+    pub lattice: Option<LatticeId>,
+    /// What stands there now.
+    pub stored: Stored,
+    /// How many more there are for now.
+    pub pending: u64,
+}
+
+/// Why something was not written.
+pub enum NotWritten {
+    /// Certainly: JetStream said no, or does not hear us.
+    Refused(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub struct Bucket {
+    store: kv::Store,
+    client: async_nats::Client,
+    /// Before the lattice in every key of ours.
+    prefix: String,
+    era: i128,
+}
+
+/// The name of the bucket of a lattice.
+pub fn name(lattice: &str) -> String {
+    format!("LATTICECREDS_{}", token(lattice, '_'))
+}
+
+/// What a name is in keys and buckets, which take `A-Za-z0-9_-` and little else:
+/// itself, or `sign` and hexadecimal digits.
+fn token(name: &str, sign: char) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    match name.bytes().all(plain) && !name.starts_with(sign) {
+        true => name.to_owned(),
+        false => format!("{sign}{}", HEXLOWER.encode(name.as_bytes())),
+    }
+}
+
+impl Bucket {
+    /// Opens the bucket, and makes it where there is none.
+    ///
+    /// # Errors
+    /// Why JetStream does not have it.
+    pub async fn open(home: &Home) -> Result<Self, String> {
+        let opened = timeout(ANSWERS_WITHIN * 2, Self::open_or_make(home)).await;
+        opened.unwrap_or_else(|_| Err("JetStream does not answer".into()))
+    }
+
+    async fn open_or_make(home: &Home) -> Result<Self, String> {
+        let jetstream = context(home);
+        let bucket = name(&home.lattice);
+        let stream = format!("KV_{bucket}");
+        let found = jetstream.get_stream(&stream).await;
+        if let Err(error) = found {
+            if !is_missing(&error.kind()) {
+                return Err(error.to_string());
+            }
+            // Not `create_key_value`, which does not understand servers 2.9.
+            let made = jetstream.create_stream(config(&bucket, stream)).await;
+            made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
+        }
+        let store = jetstream.get_key_value(&bucket).await;
+        let store = store.map_err(|error| error.to_string())?;
+        Ok(Self {
+            era: store.stream.cached_info().created.unix_timestamp_nanos(),
+            client: home.client.clone(),
+            prefix: format!(
+                "{}.{}.",
+                token(&home.provider_key, '='),
+                token(&home.link_name, '=')
+            ),
+            store,
+        })
+    }
+
+    /// What stands there for a lattice, where anything ever did.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, String> {
+        let entry = timeout(ANSWERS_WITHIN, self.store.entry(self.key(lattice))).await;
+        let entry = entry.map_err(|_| "JetStream does not answer".to_owned())?;
+        let entry = entry.map_err(|error| error.to_string())?;
+        Ok(entry.map(|entry| Stored {
+            value: (entry.operation == Operation::Put).then_some(entry.value),
+            version: self.version(entry.revision),
+        }))
+    }
+
+    /// Writes an entry over the newest one, of which the version is `known`
+    /// perhaps; its version.
+    ///
+    /// # Errors
+    /// Whether it is known that it was not written, and why.
+    pub async fn put(
+        &self,
+        lattice: &LatticeId,
+        value: Bytes,
+        known: Option<Version>,
+    ) -> Result<Version, NotWritten> {
+        let known = known.filter(|known| known.era == self.era);
+        let mut last = known.map_or(0, |known| known.revision);
+        for _ in 0..ATTEMPTS {
+            let put = self.store.update(self.key(lattice), value.clone(), last);
+            let error = match timeout(ANSWERS_WITHIN, put).await {
+                Ok(Ok(revision)) => return Ok(self.version(revision)),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(NotWritten::Unknown("JetStream does not answer".into())),
+            };
+            match error.kind() {
+                UpdateErrorKind::WrongLastRevision => {
+                    let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
+                    last = newest.map_or(0, |newest| newest.version.revision);
+                }
+                UpdateErrorKind::TimedOut => return Err(NotWritten::Unknown(error.to_string())),
+                _ => return Err(NotWritten::Refused(error.to_string())),
+            }
+        }
+        Err(NotWritten::Refused("others write it all the time".into()))
+    }
+
+    /// Writes an entry where none ever was; others may have been quicker.
+    ///
+    /// # Errors
+    /// Why it was not written.
+    pub async fn add(&self, lattice: &LatticeId, value: Bytes) -> Result<(), String> {
+        let put = self.store.update(self.key(lattice), value, 0);
+        match timeout(ANSWERS_WITHIN, put).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("JetStream does not answer".into()),
+        }
+    }
+
+    /// Removes an entry for good. The mark that stays says so to every instance.
+    ///
+    /// # Errors
+    /// Why it was not removed.
+    pub async fn remove(&self, lattice: &LatticeId) -> Result<(), String> {
+        let purged = self.store.purge(self.key(lattice));
+        purged.await.map_err(|error| error.to_string())
+    }
+
+    /// Every key of ours with its newest value, then every change: how many keys
+    /// there are for now, and the stream.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn follow(
+        &self,
+    ) -> Result<
+        (
+            u64,
+            impl Stream<Item = Result<Change, String>> + Unpin + use<>,
+        ),
+        String,
+    > {
+        let subjects = format!("{}{}", self.store.prefix, self.prefix);
+        let config = OrderedConfig {
+            deliver_subject: self.client.new_inbox(),
+            filter_subject: format!("{subjects}>"),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            replay_policy: ReplayPolicy::Instant,
+            ..OrderedConfig::default()
+        };
+        let made = timeout(ANSWERS_WITHIN, self.store.stream.create_consumer(config)).await;
+        let made = made.map_err(|_| "JetStream does not answer".to_owned())?;
+        let consumer = made.map_err(|error| error.to_string())?;
+        let pending = consumer.cached_info().num_pending;
+        let messages = consumer.messages().await.map_err(|e| e.to_string())?;
+        let era = self.era;
+        let changes = messages.map(move |message| {
+            let message = message.map_err(|error| error.to_string())?;
+            let info = message.info().map_err(|error| error.to_string())?;
+            let key = message.subject.strip_prefix(&subjects);
+            let removed = message
+                .headers
+                .as_ref()
+                .is_some_and(|headers| headers.get("KV-Operation").is_some());
+            Ok(Change {
+                lattice: key.and_then(|key| LatticeId::parse(key).ok()),
+                pending: info.pending,
+                stored: Stored {
+                    version: Version {
+                        era,
+                        revision: info.stream_sequence,
+                    },
+                    value: (!removed).then(|| message.payload.clone()),
+                },
+            })
+        });
+        Ok((pending, changes))
+    }
+
+    /// Which bucket this is, see [`Version`].
+    pub fn era(&self) -> i128 {
+        self.era
+    }
+
+    fn key(&self, lattice: &LatticeId) -> String {
+        format!("{}{}", self.prefix, lattice.as_str())
+    }
+
+    fn version(&self, revision: u64) -> Version {
+        Version {
+            era: self.era,
+            revision,
+        }
+    }
+}
+
+fn context(home: &Home) -> Context {
+    let client = home.client.clone();
+    let mut context = match &home.js_domain {
+        Some(domain) => jetstream::with_domain(client, domain.as_str()),
+        None => jetstream::new(client),
+    };
+    context.set_timeout(ANSWERS_WITHIN);
+    context
+}
+
+/// A bucket as `nats kv add` makes it, but for `allow_direct`: a replica that
+/// lags must not say that a lattice is unknown.
+fn config(bucket: &str, stream: String) -> Config {
+    Config {
+        name: stream,
+        description: Some("credentials of lattices, sealed by the lattice controller".into()),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: false,
+        num_replicas: 1,
+        ..Config::default()
+    }
+}
+
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    match kind {
+        GetStreamErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_a_key_of_its_own() {
+        assert_eq!(name("home"), "LATTICECREDS_home");
+        assert_eq!(name("a.b"), "LATTICECREDS__612e62");
+        assert_eq!(token("default", '='), "default");
+        assert_eq!(token("a b", '='), "=612062");
+        let all = ["_612e62", "a.b", "home", "=x", "_x", ""].map(|name| token(name, '_'));
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+}

@@ -1,0 +1,155 @@
+//! How many lattices and connections there may be, and where credentials are
+//! kept.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::Mistakes;
+use crate::pool::store::StoreKey;
+
+/// How many lattices, connections and dials there may be, and how long an unused
+/// connection stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// `max_lattices`: lattices with credentials.
+    pub lattices: usize,
+    /// `max_connections`: connections to lattices, open or being dialled.
+    pub connections: usize,
+    /// `max_dials`: connections being dialled.
+    pub dials: usize,
+    /// `idle_limit_ms`: after the end of its last use.
+    pub idle: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self {
+            lattices: 10_000,
+            connections: 1_000,
+            dials: 64,
+            idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// `credentials_store`: where credentials are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreMode {
+    /// In the bucket where JetStream answers, else in memory.
+    #[default]
+    Auto,
+    /// In the bucket; without it none are taken.
+    Jetstream,
+    /// In memory.
+    Memory,
+}
+
+/// Settings of connections and of the store of credentials.
+#[derive(Clone, Debug, Default)]
+pub struct PoolSettings {
+    /// The limits.
+    pub limits: PoolLimits,
+    /// Where credentials are kept.
+    pub store: StoreMode,
+    /// `credentials_key`: what they are sealed with, else a key that is derived
+    /// from the cluster seed. Checked to be one.
+    pub key: Option<SecretString>,
+}
+
+impl PoolSettings {
+    /// Every key that [`PoolSettings::take`] knows.
+    pub(super) const KEYS: [&str; 6] = [
+        "credentials_key",
+        "credentials_store",
+        "idle_limit_ms",
+        "max_connections",
+        "max_dials",
+        "max_lattices",
+    ];
+
+    /// Takes what stands under `key`, one of [`PoolSettings::KEYS`].
+    pub(super) fn take(&mut self, key: &str, value: Value, mistakes: &mut Mistakes) {
+        let limits = &mut self.limits;
+        match key {
+            "credentials_key" => match value {
+                Value::String(seed) => {
+                    let seed = SecretString::from(seed);
+                    match StoreKey::from_seed(&seed) {
+                        Ok(_) => self.key = Some(seed),
+                        Err(problem) => mistakes.add(key, &problem),
+                    }
+                }
+                _ => mistakes.add(key, "it must be text"),
+            },
+            "credentials_store" => match value.as_str() {
+                Some("auto") => self.store = StoreMode::Auto,
+                Some("jetstream") => self.store = StoreMode::Jetstream,
+                Some("memory") => self.store = StoreMode::Memory,
+                _ => mistakes.add(key, "it must be auto, jetstream or memory"),
+            },
+            "idle_limit_ms" => {
+                if let Some(ms) = mistakes.number(key, &value, 100, 86_400_000) {
+                    limits.idle = Duration::from_millis(ms);
+                }
+            }
+            _ => {
+                let limit = match key {
+                    "max_connections" => &mut limits.connections,
+                    "max_dials" => &mut limits.dials,
+                    "max_lattices" => &mut limits.lattices,
+                    _ => return mistakes.unknown(key, &Self::KEYS),
+                };
+                if let Some(number) = mistakes.number(key, &value, 1, 100_000) {
+                    *limit = number as usize;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {
+        let (mut settings, mut mistakes) = (PoolSettings::default(), Mistakes::default());
+        for (key, value) in pairs {
+            settings.take(key, value.clone(), &mut mistakes);
+        }
+        mistakes.none().map(|()| settings)
+    }
+
+    #[test]
+    fn a_key_that_seals_nothing_and_a_store_that_is_none_are_mistakes() {
+        let cluster = nkeys::KeyPair::new(nkeys::KeyPairType::Cluster).seed();
+        let problem = read(&[
+            ("credentials_key", cluster.as_deref().unwrap().into()),
+            ("credentials_store", "redis".into()),
+            ("max_dials", json!(0)),
+            ("idle_limit_ms", json!("x")),
+        ])
+        .unwrap_err();
+        for key in [
+            "credentials_key",
+            "credentials_store",
+            "max_dials",
+            "idle_limit_ms",
+        ] {
+            assert!(problem.contains(key), "{problem}");
+        }
+        assert!(!problem.contains(&cluster.unwrap()), "{problem}");
+        let xkey = nkeys::XKey::new().seed().unwrap();
+        let settings = read(&[
+            ("credentials_key", xkey.into()),
+            ("credentials_store", "jetstream".into()),
+            ("max_connections", json!(7)),
+        ])
+        .unwrap();
+        assert!(settings.key.is_some());
+        assert_eq!(settings.store, StoreMode::Jetstream);
+        assert_eq!(settings.limits.connections, 7);
+    }
+}
