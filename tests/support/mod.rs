@@ -9,6 +9,7 @@
 pub mod actor;
 pub mod fixtures;
 pub mod host;
+pub mod instances;
 pub mod jwt;
 pub mod nats;
 pub mod operator;

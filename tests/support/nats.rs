@@ -115,6 +115,38 @@ impl NatsServer {
         (self.child, self.port, self.monitor) = (child, port, monitor);
     }
 
+    /// Restarts it with JetStream.
+    pub fn restart_with_jetstream(&mut self) {
+        self.jetstream = true;
+        self.restart();
+    }
+
+    /// Restarts it without JetStream.
+    pub fn restart_without_jetstream(&mut self) {
+        self.jetstream = false;
+        self.restart();
+    }
+
+    /// Whether a file of its store contains these bytes.
+    pub fn stores(&self, bytes: &[u8]) -> bool {
+        let mut folders = vec![self.dir.path().join("store")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read(path)
+                    .unwrap()
+                    .windows(bytes.len())
+                    .any(|part| part == bytes)
+                {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Restarts it with another configuration.
     pub fn reconfigure(&mut self, config: &str) {
         self.config = config.to_owned();

@@ -1,0 +1,71 @@
+//! Several instances of one provider, in one queue group.
+
+use serde_json::Value;
+
+use super::actor::Actor;
+use super::nats::NatsServer;
+use super::provider::{Identity, Provider};
+
+/// Instances that share everything but the host that started them.
+pub struct Instances {
+    pub identity: Identity,
+    pub actor: Actor,
+    pub providers: Vec<Provider>,
+    pub nats: NatsServer,
+    data: Vec<Value>,
+}
+
+impl Instances {
+    /// Starts `count` of them, with host data changed by `change`.
+    pub async fn start(count: usize, change: impl Fn(usize, &mut Value)) -> Self {
+        Self::start_on(NatsServer::start(), count, change).await
+    }
+
+    /// The same on this server.
+    pub async fn start_on(
+        nats: NatsServer,
+        count: usize,
+        change: impl Fn(usize, &mut Value),
+    ) -> Self {
+        let identity = Identity::new();
+        let data: Vec<Value> = (0..count)
+            .map(|number| {
+                let mut identity = identity.clone();
+                identity.host_id = Identity::new().host_id;
+                let mut data = identity.host_data(&nats.url());
+                change(number, &mut data);
+                data
+            })
+            .collect();
+        let mut instances = Self {
+            actor: Actor::connect(&nats.url(), &identity).await,
+            providers: Vec::new(),
+            identity,
+            nats,
+            data,
+        };
+        instances.start_all().await;
+        instances
+    }
+
+    async fn start_all(&mut self) {
+        self.providers = self.data.iter().map(Provider::start).collect();
+        for provider in &self.providers {
+            provider.ready().await;
+        }
+    }
+
+    /// Kills all of them, as if their machines lost power, and starts them
+    /// again.
+    pub async fn restart(&mut self) {
+        self.providers.clear();
+        self.start_all().await;
+    }
+
+    /// Waits until each of them logged this.
+    pub async fn logged(&self, text: &str) {
+        for provider in &self.providers {
+            provider.logged(text).await;
+        }
+    }
+}
