@@ -67,6 +67,16 @@ impl Credentials {
         over.then(|| "the user JWT has expired".to_owned())
     }
 
+    /// `host:port` of every server, separated by commas.
+    pub fn address(&self) -> String {
+        self.access.address()
+    }
+
+    /// How they log in, for people: `anonymous`, `jwt`, …
+    pub fn kind(&self) -> String {
+        format!("{:?}", self.access.login())
+    }
+
     /// How to connect.
     pub(super) fn access(&self) -> &Access {
         &self.access

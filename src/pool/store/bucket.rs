@@ -91,26 +91,38 @@ impl Bucket {
     /// # Errors
     /// Why JetStream does not have it.
     pub async fn open(home: &Home) -> Result<Self, String> {
-        let opened = timeout(ANSWERS_WITHIN * 2, Self::open_or_make(home)).await;
+        let opened = async {
+            if let Some(bucket) = Self::find(home).await? {
+                return Ok(bucket);
+            }
+            let bucket = name(&home.lattice);
+            // Not `create_key_value`, which does not understand servers 2.9.
+            let made = context(home).create_stream(config(&bucket)).await;
+            made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
+            Self::find(home)
+                .await?
+                .ok_or_else(|| "it was made and is gone".into())
+        };
+        let opened = timeout(ANSWERS_WITHIN * 2, opened).await;
         opened.unwrap_or_else(|_| Err("JetStream does not answer".into()))
     }
 
-    async fn open_or_make(home: &Home) -> Result<Self, String> {
+    /// Opens the bucket where there is one.
+    ///
+    /// # Errors
+    /// Why JetStream does not say.
+    pub async fn find(home: &Home) -> Result<Option<Self>, String> {
         let jetstream = context(home);
         let bucket = name(&home.lattice);
-        let stream = format!("KV_{bucket}");
-        let found = jetstream.get_stream(&stream).await;
-        if let Err(error) = found {
-            if !is_missing(&error.kind()) {
-                return Err(error.to_string());
-            }
-            // Not `create_key_value`, which does not understand servers 2.9.
-            let made = jetstream.create_stream(config(&bucket, stream)).await;
-            made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
+        let found = jetstream.get_stream(format!("KV_{bucket}")).await;
+        match found.map_err(|error| (is_missing(&error.kind()), error)) {
+            Ok(_) => {}
+            Err((true, _)) => return Ok(None),
+            Err((false, error)) => return Err(error.to_string()),
         }
         let store = jetstream.get_key_value(&bucket).await;
         let store = store.map_err(|error| error.to_string())?;
-        Ok(Self {
+        Ok(Some(Self {
             era: store.stream.cached_info().created.unix_timestamp_nanos(),
             client: home.client.clone(),
             prefix: format!(
@@ -119,7 +131,7 @@ impl Bucket {
                 token(&home.link_name, '=')
             ),
             store,
-        })
+        }))
     }
 
     /// What stands there for a lattice, where anything ever did.
@@ -271,9 +283,9 @@ fn context(home: &Home) -> Context {
 
 /// A bucket as `nats kv add` makes it, but for `allow_direct`: a replica that
 /// lags must not say that a lattice is unknown.
-fn config(bucket: &str, stream: String) -> Config {
+fn config(bucket: &str) -> Config {
     Config {
-        name: stream,
+        name: format!("KV_{bucket}"),
         description: Some("credentials of lattices, sealed by the lattice controller".into()),
         subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,

@@ -1,0 +1,305 @@
+//! Connections over time: shared failures, idle ones, broken ones, and how many
+//! there may be.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::eventually;
+use support::host::lattice::SimLattice;
+use support::host::{Generation, SimHost};
+use support::nats::NatsServer;
+use support::secrets::plant;
+use support::world::{World, ctx};
+use wasmcloud_interface_lattice_control::*;
+
+/// Part of the name of the provider's connections to lattices.
+const OURS: &str = "for lattices";
+
+async fn hosts(world: &World, lattice: &str) -> Result<Vec<Host>, String> {
+    let client = world.actor.lattice();
+    let hosts = client.get_hosts(&ctx(), lattice).await;
+    hosts.map_err(|error| error.to_string())
+}
+
+async fn configured(settings: serde_json::Value) -> World {
+    World::start_on(NatsServer::start(), |data| {
+        data["config_json"] = settings.to_string().into();
+    })
+    .await
+}
+
+/// As many calls at once, and what each was told.
+async fn at_once(world: &World, lattice: &str, calls: usize) -> Vec<Result<Vec<Host>, String>> {
+    let calls: Vec<_> = (0..calls)
+        .map(|_| {
+            let (actor, lattice) = (world.actor.clone(), lattice.to_owned());
+            tokio::spawn(async move { actor.lattice().get_hosts(&ctx(), &lattice).await })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.unwrap().map_err(|error| error.to_string()));
+    }
+    answers
+}
+
+fn users(passwords: &[&str]) -> String {
+    let users: Vec<String> = passwords
+        .iter()
+        .enumerate()
+        .map(|(n, password)| format!("{{ user: user{n}, password: \"{password}\" }}"))
+        .collect();
+    format!("authorization {{ users: [ {} ] }}", users.join(", "))
+}
+
+// --- failures ---
+
+#[tokio::test]
+async fn a_rejection_is_one_dial_for_all_who_ask_and_is_not_tried_again_at_once() {
+    let (right, wrong) = (plant("the-right-password"), plant("the-wrong-password"));
+    let remote = NatsServer::with_config(&users(&[&right]));
+    let world = World::start().await;
+    let url = |password: &str| format!("nats://user0:{password}@{}", remote.address());
+    world.set_lattice("x", &url(&wrong)).await;
+    let before = remote.dials();
+    for _ in 0..3 {
+        for answer in at_once(&world, "x", 20).await {
+            let error = answer.unwrap_err();
+            assert!(error.contains("rejected the credentials"), "{error}");
+        }
+    }
+    assert_eq!(remote.dials() - before, 1);
+    // New credentials count at once.
+    world.set_lattice("x", &url(&right)).await;
+    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    // The same ones, set again, are tried again.
+    world.set_lattice("x", &url(&wrong)).await;
+    assert!(hosts(&world, "x").await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_one_dial_for_all_who_ask() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let dials = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = dials.clone();
+    // Takes connections, and hangs up.
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            drop(stream);
+        }
+    });
+    let world = World::start().await;
+    world
+        .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
+        .await;
+    for answer in at_once(&world, "x", 40).await {
+        let error = answer.unwrap_err();
+        assert!(error.contains("no connection to"), "{error}");
+    }
+    let dials = dials.load(std::sync::atomic::Ordering::SeqCst);
+    // All of them may take longer than a failure counts.
+    assert!((1..=3).contains(&dials), "{dials}");
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_said_within_the_budget() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let world = World::start().await;
+    world
+        .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
+        .await;
+    let started = Instant::now();
+    let error = hosts(&world, "x").await.unwrap_err();
+    assert!(error.contains("no connection to"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+    // One of several that says nothing does not keep the call from the others.
+    let other = NatsServer::start();
+    let both = format!("nats://127.0.0.1:{port},{}", other.address());
+    world.set_lattice("y", &both).await;
+    assert!(hosts(&world, "y").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_nobody_needs_any_more_is_not_connected_again() {
+    let world = World::start().await;
+    let (mut gone, here) = (NatsServer::start(), NatsServer::start());
+    world.set_lattice("x", &gone.url()).await;
+    assert!(hosts(&world, "x").await.is_ok());
+    gone.kill();
+    eventually("the break to be noticed", || async {
+        hosts(&world, "x").await.err()
+    })
+    .await;
+    world.set_lattice("x", &here.url()).await;
+    assert!(hosts(&world, "x").await.is_ok());
+    // Whoever was trying to connect again has stopped.
+    gone.restart();
+    let until = Instant::now() + Duration::from_millis(2500);
+    while Instant::now() < until {
+        assert_eq!(gone.dials(), 0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_user_does_not_knock_for_ever() {
+    let (old, new) = (plant("password-before"), plant("password-after"));
+    let mut remote = NatsServer::with_config(&users(&[&old]));
+    let world = World::start().await;
+    let url = format!("nats://user0:{old}@{}", remote.address());
+    world.set_lattice("x", &url).await;
+    assert!(hosts(&world, "x").await.is_ok());
+    remote.reconfigure(&users(&[&new]));
+    let rejected = || async {
+        let error = hosts(&world, "x").await.err()?;
+        error.contains("rejected the credentials").then_some(())
+    };
+    eventually("a rejection", rejected).await;
+    let before = remote.dials();
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        let error = hosts(&world, "x").await.unwrap_err();
+        assert!(error.contains("rejected the credentials"), "{error}");
+    }
+    assert!(remote.dials() - before <= 1, "{}", remote.dials() - before);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_down_says_since_when_and_why() {
+    let world = World::start().await;
+    let mut remote = NatsServer::start();
+    world.set_lattice("x", &remote.url()).await;
+    assert!(hosts(&world, "x").await.is_ok());
+    remote.kill();
+    let down = || async {
+        let error = hosts(&world, "x").await.err()?;
+        error.contains("it broke").then_some(error)
+    };
+    let error = eventually("the break to be said", down).await;
+    assert!(error.contains("being made again"), "{error}");
+    assert!(error.contains("nothing was sent"), "{error}");
+}
+
+// --- idle ---
+
+#[tokio::test]
+async fn idle_time_counts_from_the_end_of_the_last_use() {
+    let world = configured(json!({ "idle_limit_ms": 300 })).await;
+    let remote = NatsServer::start();
+    let sim = SimLattice::without_bucket(remote.client().await, "x");
+    let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
+    host.answer_after_on(".inv", Duration::from_millis(900));
+    world.set_lattice("x", &remote.url()).await;
+    let request = GetHostInventoryRequest {
+        lattice_id: "x".into(),
+        host_id: host.id.clone(),
+    };
+    // Three times as long as a connection may be idle, and in use all the time.
+    let client = world.actor.lattice();
+    let inventory = client.get_host_inventory(&ctx(), &request).await.unwrap();
+    assert_eq!(inventory.host_id, host.id);
+    assert_eq!(remote.open_connections(OURS), 1);
+    let closed = || async { (remote.open_connections(OURS) == 0).then_some(()) };
+    eventually("the connection to close", closed).await;
+    // The next call makes another.
+    assert_eq!(hosts(&world, "x").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn five_hundred_credentials_leave_no_connection_behind() {
+    let world = configured(json!({ "idle_limit_ms": 1000 })).await;
+    let remote = NatsServer::without_jetstream();
+    let before = remote.open_connections("");
+    // On a server that wants none, every token is right, and another credential.
+    for number in 0..500 {
+        let url = format!("nats://token{number:03}@{}", remote.address());
+        world.set_lattice(&format!("x{number}"), &url).await;
+    }
+    for number in 0..500 {
+        assert!(
+            hosts(&world, &format!("x{number}"))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
+    assert!(remote.dials() >= 500, "{}", remote.dials());
+    let closed = || async { (remote.open_connections("") == before).then_some(()) };
+    eventually("every connection to close", closed).await;
+}
+
+// --- limits ---
+
+#[tokio::test]
+async fn lattices_beyond_the_limit_are_refused_and_the_others_stay() {
+    let world = configured(json!({ "max_lattices": 2 })).await;
+    let url = world.nats.url();
+    for lattice in ["a", "b"] {
+        world.set_lattice(lattice, &url).await;
+    }
+    let ack = world.try_set_lattice("c", &url).await.unwrap();
+    assert!(
+        !ack.accepted && ack.error.contains("max_lattices"),
+        "{}",
+        ack.error
+    );
+    // Those that are known may change.
+    world.set_lattice("a", &url).await;
+    assert!(hosts(&world, "a").await.is_ok());
+    let error = hosts(&world, "c").await.unwrap_err();
+    assert!(
+        error.contains("max_lattices") || error.contains("is unknown"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_busy_connection_is_never_closed_for_another() {
+    let world = configured(json!({ "max_connections": 1 })).await;
+    let (one, two) = (NatsServer::start(), NatsServer::start());
+    let sim = SimLattice::without_bucket(one.client().await, "x");
+    let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
+    host.answer_after_on(".inv", Duration::from_millis(800));
+    world.set_lattice("x", &one.url()).await;
+    world.set_lattice("y", &two.url()).await;
+    let actor = world.actor.clone();
+    let request = GetHostInventoryRequest {
+        lattice_id: "x".into(),
+        host_id: host.id.clone(),
+    };
+    let busy =
+        tokio::spawn(async move { actor.lattice().get_host_inventory(&ctx(), &request).await });
+    let heard = || async { (!host.received_on(".inv").is_empty()).then_some(()) };
+    eventually("the host to hear", heard).await;
+    let error = hosts(&world, "y").await.unwrap_err();
+    assert!(error.contains("max_connections"), "{error}");
+    assert_eq!(busy.await.unwrap().unwrap().host_id, host.id);
+    // One that is idle makes room.
+    assert!(hosts(&world, "y").await.unwrap().is_empty());
+    assert_eq!(hosts(&world, "x").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
+    let world = configured(json!({ "max_dials": 1 })).await;
+    // Takes connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    world
+        .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
+        .await;
+    world.set_lattice("y", &world.nats.url()).await;
+    let actor = world.actor.clone();
+    let slow = tokio::spawn(async move { actor.lattice().get_hosts(&ctx(), "x").await });
+    let _held = silent.accept().await.unwrap();
+    let error = hosts(&world, "y").await.unwrap_err();
+    assert!(error.contains("max_dials"), "{error}");
+    assert!(slow.await.unwrap().is_err());
+    // Not for longer than the dial takes.
+    eventually("another try", || async { hosts(&world, "y").await.ok() }).await;
+}
