@@ -144,53 +144,68 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     }
     assert!(served["old"] > 1000 && served["new"] > 100, "{served:?}");
     // At the instance that was told, not one call that started later.
-    let told = two
-        .providers
-        .iter()
-        .find_map(|provider| rotation(&provider.log()));
-    let (fingerprint, acknowledged, calls) = told.unwrap();
-    let late: Vec<_> = calls
-        .iter()
-        .filter(|(started, used)| *started > acknowledged && *used != fingerprint)
+    let logs = two.providers.iter().map(|provider| provider.log());
+    let told = logs
+        .filter_map(|log| Rotation::read(&log, &new.address()))
+        .next()
+        .unwrap();
+    let later = || {
+        told.calls
+            .iter()
+            .filter(|call| call.started > told.acknowledged)
+    };
+    assert!(later().count() > 0);
+    let astray: Vec<_> = later()
+        .filter(|call| call.used != told.fingerprint)
         .collect();
-    assert!(late.is_empty(), "{late:?}");
-    assert!(calls.iter().any(|(started, _)| *started > acknowledged));
+    assert!(astray.is_empty(), "{astray:?}");
 }
 
-/// From the log of the instance that was told to rotate: the new fingerprint,
-/// when it acknowledged, and when each call started, with what it used. Times in
-/// seconds of the day.
-fn rotation(log: &str) -> Option<(String, f64, Vec<(f64, String)>)> {
-    let field = |line: &str, name: &str| {
-        let (_, rest) = line.split_once(&format!(" {name}="))?;
-        Some(rest.split(' ').next()?.trim_matches('"').to_owned())
-    };
-    let time = |line: &str| {
-        let clock = line.split_once('T')?.1.split('Z').next()?;
-        let parts: Vec<f64> = clock.split(':').map_while(|p| p.parse().ok()).collect();
-        Some(parts[0] * 3600.0 + parts[1] * 60.0 + parts[2])
-    };
-    let ended = |name: &'static str| {
-        let calls = log.lines().filter(|line| line.contains(": call "));
-        calls.filter(move |line| line.contains(name))
-    };
-    let told = ended("SetLatticeCredentials").last().filter(|_| {
-        // The one that was told last, not first.
-        ended("GetHostInventory").any(|_| true)
-    })?;
-    let set: Vec<&str> = log
-        .lines()
-        .filter(|l| l.contains(": credentials set "))
-        .collect();
-    let fingerprint = field(set.last()?, "fingerprint")?;
-    if set.len() < 2 || time(set.last()?)? > time(told)? {
-        return None;
+/// What the log of an instance says that was told to rotate to a server. Times
+/// are seconds of the day.
+struct Rotation {
+    fingerprint: String,
+    acknowledged: f64,
+    calls: Vec<Used>,
+}
+
+/// When a call started, and the fingerprint of what it used.
+#[derive(Debug)]
+struct Used {
+    started: f64,
+    used: String,
+}
+
+impl Rotation {
+    fn read(log: &str, server: &str) -> Option<Self> {
+        let field = |line: &str, name: &str| {
+            let (_, rest) = line.split_once(&format!(" {name}="))?;
+            Some(rest.split(' ').next()?.trim_matches('"').to_owned())
+        };
+        let time = |line: &str| {
+            let clock = line.split_once('T')?.1.split('Z').next()?;
+            let parts: Vec<f64> = clock.split(':').map_while(|p| p.parse().ok()).collect();
+            Some(parts[0] * 3600.0 + parts[1] * 60.0 + parts[2])
+        };
+        let lines = |parts: [&'static str; 2]| {
+            let all = log.lines();
+            all.filter(move |line| parts.iter().all(|part| line.contains(part)))
+        };
+        let set = lines([": credentials set ", ""]).find(|line| line.contains(server))?;
+        let told = lines([": call ", "SetLatticeCredentials"]).next_back()?;
+        let calls = lines([": call ", "GetHostInventory"]).filter_map(|line| {
+            let ms: f64 = field(line, "ms")?.parse().ok()?;
+            Some(Used {
+                started: time(line)? - ms / 1000.0,
+                used: field(line, "credentials")?,
+            })
+        });
+        Some(Self {
+            fingerprint: field(set, "fingerprint")?,
+            acknowledged: time(told)?,
+            calls: calls.collect(),
+        })
     }
-    let calls = ended("GetHostInventory").filter_map(|line| {
-        let ms: f64 = field(line, "ms")?.parse().ok()?;
-        Some((time(line)? - ms / 1000.0, field(line, "credentials")?))
-    });
-    Some((fingerprint, time(told)?, calls.collect()))
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Which lattice is bound to which credentials.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -127,11 +126,134 @@ impl<K> Bindings<K> {
         self.table.remove_if(lattice, older).is_some()
     }
 
-    /// What is bound and not in a bucket in which these lattices are `seen`.
-    pub(super) fn not_in(&self, seen: &HashSet<LatticeId>) -> Vec<(LatticeId, Binding<K>)> {
+    /// Everything that is bound.
+    pub(super) fn all(&self) -> Vec<(LatticeId, Binding<K>)> {
         let all = self.table.iter();
-        all.filter(|entry| !seen.contains(entry.key()))
-            .map(|entry| (entry.key().clone(), entry.value().clone()))
+        all.map(|entry| (entry.key().clone(), entry.value().clone()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::super::limits::Shared;
+    use super::super::store::Entry as Set;
+    use super::super::{Credentials, FingerprintKey};
+    use super::*;
+    use crate::settings::PoolLimits;
+
+    /// Tells one from another.
+    struct Number(u64);
+
+    impl Default for Number {
+        fn default() -> Self {
+            static NEXT: AtomicU64 = AtomicU64::new(0);
+            Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        }
+    }
+
+    fn lattice(id: &str) -> LatticeId {
+        LatticeId::parse(id).unwrap()
+    }
+
+    fn slot(url: &str) -> Arc<Slot> {
+        let set = Set {
+            lattice: lattice("x"),
+            actor: "M".into(),
+            set_at: 0,
+            urls: url.into(),
+            jwt: None,
+            seed: None,
+            js_domain: None,
+        };
+        let credentials = Credentials::new(&set).unwrap();
+        let fingerprint = credentials.fingerprint(&FingerprintKey::random());
+        let shared = Arc::new(Shared::new("test".into(), PoolLimits::default()));
+        Arc::new(Slot::new(credentials, fingerprint, shared))
+    }
+
+    fn binding(slot: &Arc<Slot>, set_at: u64, revision: Option<u64>) -> Binding<Number> {
+        Binding {
+            slot: slot.clone(),
+            js_domain: None,
+            kept: Arc::default(),
+            set_at,
+            sealed: None,
+            version: revision.map(|revision| Version { era: 7, revision }),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_lasts_as_long_as_calls_go_the_same_way() {
+        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (one, two) = (slot("h1"), slot("h2"));
+        assert_eq!(bindings.put(x.clone(), binding(&one, 1, None)), Bound::Anew);
+        let first = bindings.get(&x).unwrap().kept.0;
+        assert_eq!(bindings.put(x.clone(), binding(&one, 2, None)), Bound::Same);
+        assert_eq!(bindings.get(&x).unwrap().kept.0, first);
+        assert_eq!(bindings.put(x.clone(), binding(&two, 3, None)), Bound::Anew);
+        assert_ne!(bindings.get(&x).unwrap().kept.0, first);
+        let mut elsewhere = binding(&two, 4, None);
+        elsewhere.js_domain = Some(JsDomain::parse("hub").unwrap());
+        assert_eq!(bindings.put(x, elsewhere), Bound::Anew);
+    }
+
+    #[test]
+    fn the_newest_in_the_store_counts_in_whatever_order_it_is_heard() {
+        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (one, two) = (slot("h1"), slot("h2"));
+        bindings.put(x.clone(), binding(&one, 1, Some(5)));
+        assert_eq!(
+            bindings.put(x.clone(), binding(&two, 9, Some(4))),
+            Bound::Old
+        );
+        assert_eq!(
+            bindings.put(x.clone(), binding(&two, 9, Some(5))),
+            Bound::Old
+        );
+        assert_eq!(
+            bindings.put(x.clone(), binding(&two, 1, Some(6))),
+            Bound::Anew
+        );
+        // A bucket that was made anew counts from 1 again.
+        let mut anew = binding(&one, 1, Some(1));
+        anew.version = Some(Version {
+            era: 8,
+            revision: 1,
+        });
+        assert_eq!(bindings.put(x, anew), Bound::Anew);
+    }
+
+    #[test]
+    fn what_was_set_without_a_store_stays_unless_the_store_has_newer() {
+        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (one, two) = (slot("h1"), slot("h2"));
+        bindings.put(x.clone(), binding(&one, 100, None));
+        assert_eq!(
+            bindings.put(x.clone(), binding(&two, 50, Some(3))),
+            Bound::Old
+        );
+        assert_eq!(bindings.put(x, binding(&two, 150, Some(3))), Bound::Anew);
+    }
+
+    #[test]
+    fn a_removal_is_older_than_what_was_set_after_it() {
+        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        bindings.put(x.clone(), binding(&slot("h"), 1, Some(5)));
+        let version = |revision| Version { era: 7, revision };
+        assert!(!bindings.remove(&x, version(4)));
+        assert!(bindings.remove(&x, version(6)));
+        assert!(bindings.get(&x).is_none());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_for_those_that_are_there() {
+        let bindings = Bindings::new(1);
+        assert!(bindings.has_room_for(&lattice("x")));
+        bindings.put(lattice("x"), binding(&slot("h"), 1, None));
+        assert!(bindings.has_room_for(&lattice("x")));
+        assert!(!bindings.has_room_for(&lattice("y")));
     }
 }

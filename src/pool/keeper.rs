@@ -44,7 +44,7 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         let mut look_at = self.next_look();
-        let mut leave_at: Option<Instant> = None;
+        let (mut leave_at, mut told) = (None::<Instant>, false);
         loop {
             let leaving = leave_at.is_some();
             tokio::select! {
@@ -67,7 +67,7 @@ impl Keeper {
                     look_at = self.next_look();
                 }
                 () = sleep_until(leave_at.unwrap_or(look_at)), if leaving => {
-                    if self.leave().await {
+                    if self.leave(&mut told).await {
                         return;
                     }
                     leave_at = Some(Instant::now() + LEAVE_AGAIN_AFTER);
@@ -92,7 +92,7 @@ impl Keeper {
     }
 
     /// Dials another server of the list; calls under way end on this one.
-    async fn leave(&self) -> bool {
+    async fn leave(&self, told: &mut bool) -> bool {
         let Some(slot) = self.slot.upgrade() else {
             return true;
         };
@@ -112,10 +112,12 @@ impl Keeper {
             Ok(_) => false,
             Err(failure) => {
                 let address = slot.address();
-                warn!(
-                    address,
-                    "a server is about to stop, and there is no other: {failure}"
-                );
+                if !std::mem::replace(told, true) {
+                    warn!(
+                        address,
+                        "a server is about to stop, and there is no other: {failure}"
+                    );
+                }
                 false
             }
         }

@@ -7,7 +7,7 @@
 //! connection until they end.
 //!
 //! - [`credentials`]: what a lattice is reached with, checked
-//! - [`bindings`]: which lattice is bound to what
+//! - [`bindings`]: which lattice is bound to what; [`set`]: how it comes to be
 //! - [`slot`]: a connection through all its states; [`keeper`] looks after it
 //! - [`connection`], [`uses`], [`refusals`]: a connection, who uses it, and what
 //!   its server does not let it do
@@ -20,28 +20,25 @@ mod credentials;
 mod keeper;
 mod limits;
 mod refusals;
+mod set;
 mod slot;
 pub mod store;
 mod uses;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry;
 use tokio::time::timeout_at;
-use tracing::info;
 
-use bindings::{Binding, Bindings, Bound};
+use bindings::{Binding, Bindings};
 pub use connection::Connection;
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
 use limits::Shared;
 pub use refusals::Refusal;
 use slot::Slot;
-use store::bucket::{Stored, Version};
-use store::{Entry, Store, StoreKey, Unopened};
+use store::{Store, StoreKey};
 pub use uses::Held;
 
 use crate::deadline::Deadline;
@@ -100,110 +97,6 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     pub fn store(&self) -> &Store {
         &self.store
     }
-
-    // --- bindings ---
-
-    /// Binds a lattice to what an actor set, from the next lease on, once it is
-    /// kept. The same again changes nothing; calls that use other credentials
-    /// end on their connection.
-    ///
-    /// # Errors
-    /// `Invalid` as [`Credentials::new`], `LimitReached`, `StoreUnavailable`;
-    /// `Timeout` where nobody knows whether it was kept.
-    pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
-        let credentials = Credentials::new(&entry)?;
-        self.check_room(&entry.lattice)?;
-        let sealed = self.store.key().and_then(|key| entry.seal(key));
-        let sealed = sealed.map(Bytes::from);
-        let known = self.bindings.get(&entry.lattice);
-        let known = known.and_then(|binding| binding.version);
-        let kept = self
-            .store
-            .keep(&entry.lattice, sealed.as_ref(), known, deadline);
-        let version = kept.await?;
-        self.bind(entry, credentials, sealed, version);
-        Ok(())
-    }
-
-    /// Takes over what the store has for a lattice.
-    ///
-    /// # Errors
-    /// Why it cannot be opened; it is ignored.
-    fn take_stored(&self, lattice: &LatticeId, stored: Stored) -> Result<(), Unopened> {
-        let Some(value) = stored.value else {
-            if self.bindings.remove(lattice, stored.version) {
-                info!(%lattice, "credentials were removed from the store");
-            }
-            return Ok(());
-        };
-        let key = self.store.key().ok_or(Unopened::Sealed)?;
-        let entry = Entry::open(key, lattice, &value)?;
-        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
-        if self.check_room(lattice).is_ok() {
-            self.bind(entry, credentials, Some(value), Some(stored.version));
-        }
-        Ok(())
-    }
-
-    /// What is bound and not in the bucket of this era, in which these lattices
-    /// are `seen`. What was there before, in the same bucket, was removed.
-    fn not_stored(&self, seen: &HashSet<LatticeId>, era: i128) -> Vec<(LatticeId, Bytes)> {
-        let mut missing = Vec::new();
-        for (lattice, binding) in self.bindings.not_in(seen) {
-            match (binding.version, binding.sealed) {
-                (Some(version), _) if version.era == era => {
-                    let revision = version.revision + 1;
-                    self.bindings.remove(&lattice, Version { era, revision });
-                }
-                (_, Some(sealed)) => missing.push((lattice, sealed)),
-                (_, None) => {}
-            }
-        }
-        missing
-    }
-
-    fn bind(
-        &self,
-        entry: Entry,
-        credentials: Credentials,
-        sealed: Option<Bytes>,
-        version: Option<Version>,
-    ) {
-        let fingerprint = credentials.fingerprint(&self.key);
-        let slot = self.slot(fingerprint, credentials);
-        slot.retry();
-        let server = slot.address().to_owned();
-        let binding = Binding {
-            slot,
-            js_domain: entry.js_domain,
-            kept: Arc::default(),
-            set_at: entry.set_at,
-            sealed,
-            version,
-        };
-        let (lattice, actor) = (entry.lattice, entry.actor);
-        if self.bindings.put(lattice.clone(), binding) == Bound::Anew {
-            info!(%lattice, server, %fingerprint, actor, "credentials set");
-            self.slots.retain(|_, slot| slot.strong_count() > 0);
-        }
-    }
-
-    fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {
-        if self.bindings.has_room_for(lattice) {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::LimitReached,
-            format!(
-                "lattice {:?}: credentials of {} lattices are known, and the provider takes no \
-                 more (max_lattices)",
-                lattice.as_str(),
-                self.shared.limits.lattices
-            ),
-        ))
-    }
-
-    // --- connections ---
 
     /// A connection to a lattice, dialled where there is none yet.
     ///

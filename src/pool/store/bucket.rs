@@ -53,11 +53,20 @@ pub struct Change {
 }
 
 /// Why something was not written.
+#[derive(Debug, thiserror::Error)]
 pub enum NotWritten {
     /// Certainly: JetStream said no, or does not hear us.
+    #[error("{0}")]
     Refused(String),
     /// Nobody knows.
+    #[error("{0}")]
     Unknown(String),
+}
+
+enum WriteError {
+    /// What is there is not what it was thought to be.
+    Changed,
+    Failed(NotWritten),
 }
 
 /// The bucket.
@@ -68,6 +77,8 @@ pub struct Bucket {
     /// Before the lattice in every key of ours.
     prefix: String,
     era: i128,
+    /// Newest revision in it when it was opened.
+    newest: u64,
 }
 
 /// The name of the bucket of a lattice.
@@ -122,8 +133,10 @@ impl Bucket {
         }
         let store = jetstream.get_key_value(&bucket).await;
         let store = store.map_err(|error| error.to_string())?;
+        let info = store.stream.cached_info();
         Ok(Some(Self {
-            era: store.stream.cached_info().created.unix_timestamp_nanos(),
+            era: info.created.unix_timestamp_nanos(),
+            newest: info.state.last_sequence,
             client: home.client.clone(),
             prefix: format!(
                 "{}.{}.",
@@ -162,19 +175,13 @@ impl Bucket {
         let known = known.filter(|known| known.era == self.era);
         let mut last = known.map_or(0, |known| known.revision);
         for _ in 0..ATTEMPTS {
-            let put = self.store.update(self.key(lattice), value.clone(), last);
-            let error = match timeout(ANSWERS_WITHIN, put).await {
-                Ok(Ok(revision)) => return Ok(self.version(revision)),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(NotWritten::Unknown("JetStream does not answer".into())),
-            };
-            match error.kind() {
-                UpdateErrorKind::WrongLastRevision => {
+            match self.write(lattice, value.clone(), last).await {
+                Ok(version) => return Ok(version),
+                Err(WriteError::Failed(why)) => return Err(why),
+                Err(WriteError::Changed) => {
                     let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
                     last = newest.map_or(0, |newest| newest.version.revision);
                 }
-                UpdateErrorKind::TimedOut => return Err(NotWritten::Unknown(error.to_string())),
-                _ => return Err(NotWritten::Refused(error.to_string())),
             }
         }
         Err(NotWritten::Refused("others write it all the time".into()))
@@ -184,14 +191,33 @@ impl Bucket {
     ///
     /// # Errors
     /// Why it was not written.
-    pub async fn add(&self, lattice: &LatticeId, value: Bytes) -> Result<(), String> {
-        let put = self.store.update(self.key(lattice), value, 0);
-        match timeout(ANSWERS_WITHIN, put).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("JetStream does not answer".into()),
+    pub async fn add(&self, lattice: &LatticeId, value: Bytes) -> Result<(), NotWritten> {
+        match self.write(lattice, value, 0).await {
+            Ok(_) | Err(WriteError::Changed) => Ok(()),
+            Err(WriteError::Failed(why)) => Err(why),
         }
+    }
+
+    async fn write(
+        &self,
+        lattice: &LatticeId,
+        value: Bytes,
+        last: u64,
+    ) -> Result<Version, WriteError> {
+        let put = self.store.update(self.key(lattice), value, last);
+        let error = match timeout(ANSWERS_WITHIN, put).await {
+            Ok(Ok(revision)) => return Ok(self.version(revision)),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                let why = "JetStream does not answer".into();
+                return Err(WriteError::Failed(NotWritten::Unknown(why)));
+            }
+        };
+        Err(match error.kind() {
+            UpdateErrorKind::WrongLastRevision => WriteError::Changed,
+            UpdateErrorKind::TimedOut => WriteError::Failed(NotWritten::Unknown(error.to_string())),
+            _ => WriteError::Failed(NotWritten::Refused(error.to_string())),
+        })
     }
 
     /// Removes an entry for good. The mark that stays says so to every instance.
@@ -254,9 +280,9 @@ impl Bucket {
         Ok((pending, changes))
     }
 
-    /// Which bucket this is, see [`Version`].
-    pub fn era(&self) -> i128 {
-        self.era
+    /// Its newest version when it was opened.
+    pub fn newest(&self) -> Version {
+        self.version(self.newest)
     }
 
     fn key(&self, lattice: &LatticeId) -> String {

@@ -2,7 +2,7 @@
 //! what was set before we started, and what other instances set.
 
 use std::collections::HashSet;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -122,7 +122,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
     /// Takes over what is in the bucket, then every change, until it has to be
     /// opened again: at once, or because it is gone, and why.
     async fn round(&mut self) -> Result<(), String> {
-        let bucket = Bucket::open(&self.home).await?;
+        let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
         let seen = self.take_all(count, &mut changes).await?;
         let reopen = {
@@ -149,7 +149,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                         return Ok(());
                     }
                     // The stream of changes does not say that its bucket is gone.
-                    if Bucket::open(&self.home).await?.era() != bucket.era() {
+                    if Bucket::open(&self.home).await?.newest().era != bucket.newest().era {
                         return Ok(());
                     }
                     look_at = Instant::now() + LOOK_EVERY;
@@ -201,10 +201,15 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
     /// Writes what only we have: it was set while there was no bucket, or the
     /// bucket was lost. What was removed from the bucket that we know is let go.
     async fn give(&self, pool: &Pool<K>, bucket: &Bucket, seen: &HashSet<LatticeId>) {
-        for (lattice, sealed) in pool.not_stored(seen, bucket.era()) {
-            match bucket.add(&lattice, sealed).await {
+        for missing in pool.not_stored(seen, bucket.newest()) {
+            let (lattice, sealed) = (missing.lattice, missing.sealed);
+            let given = match missing.is_newer {
+                true => bucket.put(&lattice, sealed, None).await.map(drop),
+                false => bucket.add(&lattice, sealed).await,
+            };
+            match given {
                 Ok(()) => info!(%lattice, "credentials are now kept in JetStream"),
-                Err(why) => warn!(%lattice, why, "credentials are not kept in JetStream"),
+                Err(error) => warn!(%lattice, %error, "credentials are not kept in JetStream"),
             }
         }
     }

@@ -31,7 +31,7 @@ enum Stage {
     /// It is being looked for.
     Opening,
     /// There is one.
-    Open(Bucket),
+    Open(Arc<Bucket>),
     /// There is none, and none is needed.
     Memory,
     /// There is none, and there must be one.
@@ -93,7 +93,12 @@ impl Store {
         known: Option<Version>,
         deadline: Deadline,
     ) -> Result<Option<Version>, Error> {
-        let (Some(bucket), Some(sealed)) = (self.bucket(deadline).await?, sealed) else {
+        let bucket = match self.bucket(deadline).await {
+            // It is kept as soon as there is a bucket.
+            Err(_) if self.mode == StoreMode::Auto => None,
+            bucket => bucket?,
+        };
+        let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
             return Ok(None);
         };
         let put = bucket.put(lattice, sealed.clone(), known);
@@ -146,7 +151,7 @@ impl Store {
     }
 
     /// The bucket, if there is to be one; waits while it is being opened.
-    async fn bucket(&self, deadline: Deadline) -> Result<Option<Bucket>, Error> {
+    async fn bucket(&self, deadline: Deadline) -> Result<Option<Arc<Bucket>>, Error> {
         let mut stage = self.stage.subscribe();
         let opened = stage.wait_for(|stage| !matches!(stage, Stage::Opening));
         let stage = match timeout_at(deadline.half().at(), opened).await {

@@ -1,0 +1,148 @@
+//! How a lattice comes to be bound: by what an actor sets, and by what the store
+//! has.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use super::bindings::{Binding, Bound};
+use super::store::bucket::{Stored, Version};
+use super::store::{Entry, Unopened};
+use super::{Credentials, Pool};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::LatticeId;
+
+/// A sealed entry that should be in the bucket.
+pub(super) struct NotStored {
+    pub(super) lattice: LatticeId,
+    pub(super) sealed: Bytes,
+    /// Than whatever is there.
+    pub(super) is_newer: bool,
+}
+
+impl<K: Default + Send + Sync + 'static> Pool<K> {
+    /// Binds a lattice to what an actor set, from the next lease on, once it is
+    /// kept. The same again changes nothing; calls that use other credentials
+    /// end on their connection.
+    ///
+    /// # Errors
+    /// `Invalid` as [`Credentials::new`], `LimitReached`, `StoreUnavailable`;
+    /// `Timeout` where nobody knows whether it was kept.
+    pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
+        let credentials = Credentials::new(&entry)?;
+        self.check_room(&entry.lattice)?;
+        let sealed = self.store.key().and_then(|key| entry.seal(key));
+        let sealed = sealed.map(Bytes::from);
+        let known = self.bindings.get(&entry.lattice);
+        let known = known.and_then(|binding| binding.version);
+        let kept = self
+            .store
+            .keep(&entry.lattice, sealed.as_ref(), known, deadline);
+        let version = kept.await?;
+        info!(
+            lattice = %entry.lattice,
+            server = credentials.address(),
+            fingerprint = %credentials.fingerprint(&self.key),
+            actor = entry.actor,
+            kept = version.is_some(),
+            "credentials set"
+        );
+        self.bind(entry, credentials, sealed, version);
+        Ok(())
+    }
+
+    /// Takes over what the store has for a lattice.
+    ///
+    /// # Errors
+    /// Why it cannot be opened; it is ignored.
+    pub(super) fn take_stored(&self, lattice: &LatticeId, stored: Stored) -> Result<(), Unopened> {
+        let Some(value) = stored.value else {
+            if self.bindings.remove(lattice, stored.version) {
+                info!(%lattice, "credentials were removed from the store");
+            }
+            return Ok(());
+        };
+        let key = self.store.key().ok_or(Unopened::Sealed)?;
+        let entry = Entry::open(key, lattice, &value)?;
+        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
+        if self.check_room(lattice).is_ok() {
+            self.bind(entry, credentials, Some(value), Some(stored.version));
+        }
+        Ok(())
+    }
+
+    /// What is bound and should be in the bucket, and is not: these lattices were
+    /// `seen` in it when `newest` was its newest version. What was in the same
+    /// bucket before that, and is not any more, was removed.
+    pub(super) fn not_stored(&self, seen: &HashSet<LatticeId>, newest: Version) -> Vec<NotStored> {
+        let mut missing = Vec::new();
+        for (lattice, binding) in self.bindings.all() {
+            let is_there = seen.contains(&lattice);
+            match (binding.version, binding.sealed) {
+                (Some(bound), _) if bound.era == newest.era => {
+                    let gone = !is_there && bound <= newest;
+                    if gone && self.bindings.remove(&lattice, bound) {
+                        info!(%lattice, "credentials were removed from the store");
+                    }
+                }
+                (Some(_), Some(sealed)) if !is_there => missing.push(NotStored {
+                    lattice,
+                    sealed,
+                    is_newer: false,
+                }),
+                // What is there is older, or it would be what is bound.
+                (None, Some(sealed)) => missing.push(NotStored {
+                    lattice,
+                    sealed,
+                    is_newer: true,
+                }),
+                _ => {}
+            }
+        }
+        missing
+    }
+
+    fn bind(
+        &self,
+        entry: Entry,
+        credentials: Credentials,
+        sealed: Option<Bytes>,
+        version: Option<Version>,
+    ) {
+        let fingerprint = credentials.fingerprint(&self.key);
+        let slot = self.slot(fingerprint, credentials);
+        slot.retry();
+        let server = slot.address().to_owned();
+        let binding = Binding {
+            slot,
+            js_domain: entry.js_domain,
+            kept: Arc::default(),
+            set_at: entry.set_at,
+            sealed,
+            version,
+        };
+        let (lattice, actor) = (entry.lattice, entry.actor);
+        if self.bindings.put(lattice.clone(), binding) == Bound::Anew {
+            debug!(%lattice, server, %fingerprint, actor, "bound");
+            self.slots.retain(|_, slot| slot.strong_count() > 0);
+        }
+    }
+
+    pub(super) fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {
+        if self.bindings.has_room_for(lattice) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::LimitReached,
+            format!(
+                "lattice {:?}: credentials of {} lattices are known, and the provider takes no \
+                 more (max_lattices)",
+                lattice.as_str(),
+                self.shared.limits.lattices
+            ),
+        ))
+    }
+}
