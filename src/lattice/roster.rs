@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::gather::{Ended, Expectation, Expected, Gathered};
 use super::generation::Traits;
 use super::orders::Orders;
+use super::solo::Solo;
 use super::wire::{HostPing, TextMap};
 use crate::name::{HostId, LatticeId};
 use crate::nats::Complaints;
@@ -32,7 +33,7 @@ const COMPLETE_FOR: Duration = Duration::from_secs(75);
 const MISSED_AFTER: Duration = Duration::from_millis(300);
 /// Longest that a host is waited for, whatever others do: less than the pings in
 /// the background wait, so that the slowest host can miss one.
-const MOST_PATIENCE: Duration = Duration::from_millis(1900);
+pub(super) const MOST_PATIENCE: Duration = Duration::from_millis(1900);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
 /// How long a refusal to ask JetStream counts.
@@ -78,6 +79,8 @@ pub struct Roster {
     pub late_bids: Complaints,
     /// See there.
     pub left_out: Complaints,
+    /// Whether more than one answer gets through.
+    pub solo: Solo,
     /// Told when a host missed a ping that had missed none.
     pub missed: Arc<Notify>,
     state: Mutex<State>,
@@ -178,6 +181,7 @@ impl Roster {
 
     /// Takes an answer of a host that does not say what it is.
     pub fn answered(&self, host: &HostId) {
+        self.solo.alive(host);
         if let Some(known) = self.lock().hosts.get_mut(host) {
             known.seen = Instant::now();
             known.missed = None;

@@ -203,12 +203,17 @@ impl Watch {
         let may = self.caused < MAX_CAUSED;
         let asks = match event.news {
             HostNews::Beats { version } => {
+                roster.solo.alive(&host);
                 roster.beat(&host, Traits::of(version.as_deref())) && may && self.named.insert(host)
             }
             // One that starts may be another version than before. One that is
             // doubted already is pinged soon.
             HostNews::Started | HostNews::Stopped => {
                 let started = event.news == HostNews::Started;
+                match started {
+                    true => roster.solo.alive(&host),
+                    false => roster.solo.ended(&host),
+                }
                 let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
                 self.due |= asks;
