@@ -75,7 +75,9 @@ impl Lattice {
             deadline,
             limits,
         };
-        watch::watch(&lattice);
+        if lattice.roster.used() {
+            watch::begin(&lattice);
+        }
         lattice
     }
 

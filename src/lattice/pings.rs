@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
 use super::roster::MOST_PATIENCE;
 use super::wire::{HostPing, V1Ping};
-use super::{Lattice, subject};
+use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
@@ -124,6 +124,10 @@ impl Lattice {
         // Not cut off, and nobody in a hurry: who is there has answered.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
         self.roster.pinged(&pings, thorough, epoch);
+        // From the first call on that somebody heard, also where nobody answered.
+        if pings.ended != Ended::NoResponders && self.roster.inhabited() {
+            watch::begin(self);
+        }
         if self.roster.solo.pinged(&pings, MOST_PATIENCE) {
             self.hint_at_export();
         }

@@ -277,11 +277,18 @@ impl Roster {
     }
 
     /// Takes that the lattice is called; whether somebody must begin to watch
-    /// it.
+    /// it. Where no host is known, the pings of calls tell first whether there
+    /// is anything to watch.
     pub fn used(&self) -> bool {
         let state = &mut *self.lock();
         state.used = Some(Instant::now());
-        !std::mem::replace(&mut state.watched, true)
+        !state.hosts.is_empty() && state.begin()
+    }
+
+    /// Takes that somebody listens in the lattice; whether somebody must begin
+    /// to watch it.
+    pub fn inhabited(&self) -> bool {
+        self.lock().begin()
     }
 
     /// Whether the one who watches is to stop, because nobody calls any more; if
@@ -304,6 +311,10 @@ impl Roster {
 }
 
 impl State {
+    fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
+    }
+
     /// Whether all hosts are known. A connection that broke since may have
     /// missed one that came.
     fn complete_in(&self, epoch: u64) -> bool {
