@@ -104,7 +104,7 @@ async fn a_lattice_is_watched_from_its_first_host_on() {
     let nothing = || async { subscribed(&lattice).is_empty().then_some(()) };
     eventually("no subscription", nothing).await;
     let late = SimHost::start(&lattice.sim, G2b, &[]).await;
-    assert_eq!(found(&lattice).await, [late.id.clone()]);
+    assert_eq!(found(&lattice).await, std::slice::from_ref(&late.id));
     eventually("the event subscription", || async {
         subscribed(&lattice).contains(&events).then_some(())
     })
