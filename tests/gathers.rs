@@ -66,6 +66,17 @@ async fn pinged_in_the_background(lattice: &Operated) {
     lattice.world.provider.logged("ended=Deadline").await;
 }
 
+/// What the provider is subscribed to on its connections to lattices; clients of
+/// the test have inboxes, too.
+fn subscribed(lattice: &Operated) -> Vec<String> {
+    let connections = lattice.world.nats.monitoring("/connz?subs=1")["connections"].take();
+    let connections = connections.as_array().into_iter().flatten();
+    let ours = connections.filter(|c| c["name"].as_str().is_some_and(|n| n.contains(OURS)));
+    let subjects = ours.filter_map(|c| c["subscriptions_list"].as_array());
+    let subjects = subjects.flatten().filter_map(|subject| subject.as_str());
+    subjects.map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn hosts_that_are_known_end_a_gather() {
     let lattice = Operated::with(&[(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)]).await;
@@ -81,6 +92,24 @@ async fn nobody_there_is_known_at_once() {
     assert!(lattice.auction_actor(&[]).await.unwrap().is_empty());
     comes_to_log(&lattice, "NoResponders", 0).await;
     assert_eq!(ended(&lattice.world.provider, "Deadline", 0), 0);
+}
+
+#[tokio::test]
+async fn a_lattice_is_watched_from_its_first_host_on() {
+    let lattice = Operated::with(&[]).await;
+    assert!(found(&lattice).await.is_empty());
+    assert!(lattice.auction_actor(&[]).await.unwrap().is_empty());
+    // Nothing is left of an empty one.
+    let events = "wasmbus.evt.default".to_owned();
+    let nothing = || async { subscribed(&lattice).is_empty().then_some(()) };
+    eventually("no subscription", nothing).await;
+    let late = SimHost::start(&lattice.sim, G2b, &[]).await;
+    assert_eq!(found(&lattice).await, std::slice::from_ref(&late.id));
+    eventually("the event subscription", || async {
+        subscribed(&lattice).contains(&events).then_some(())
+    })
+    .await;
+    pinged_in_the_background(&lattice).await;
 }
 
 #[tokio::test]
@@ -181,18 +210,13 @@ async fn a_gather_leaves_no_subscription_behind() {
         use wasmcloud_interface_lattice_control::LatticeController as _;
         client.get_hosts(&support::world::ctx(), "nobody").await
     };
-    // Once for what stays: an event subscription for each lattice in use.
+    // Once for what stays: an event subscription for each lattice with hosts.
     found(&lattice).await;
     nobody().await.unwrap();
     pinged_in_the_background(&lattice).await;
     // What is under way at this moment must not count as what was there before.
     eventually("no inbox", || async {
-        let connections = world.nats.monitoring("/connz?subs=1")["connections"].take();
-        let connections = connections.as_array().into_iter().flatten();
-        // The provider's; clients of the test keep inboxes.
-        let ours = connections.filter(|c| c["name"].as_str().is_some_and(|n| n.contains(OURS)));
-        let subjects = ours.filter_map(|c| c["subscriptions_list"].as_array());
-        let mut subjects = subjects.flatten().filter_map(|subject| subject.as_str());
+        let mut subjects = subscribed(&lattice).into_iter();
         (!subjects.any(|subject| subject.starts_with("_INBOX"))).then_some(())
     })
     .await;

@@ -10,6 +10,7 @@
 //! - [`generation`]: how hosts differ
 //! - [`roster`]: the hosts of a lattice, as far as they are known
 //! - [`watch`]: how they become known while the lattice is in use
+//! - [`solo`]: whether more than one of them gets through to us
 //! - [`orders`]: what was asked of them a moment ago
 //! - [`plan`]: from what is meant to what a host must be told
 //! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
@@ -28,6 +29,7 @@ pub mod plan;
 pub mod providers;
 pub mod request;
 pub mod roster;
+pub mod solo;
 pub mod subject;
 pub mod watch;
 pub mod wire;
@@ -70,7 +72,9 @@ impl Lattice {
             limits,
             roster: lease.kept,
         };
-        watch::watch(&lattice);
+        if lattice.roster.used() {
+            watch::begin(&lattice);
+        }
         lattice
     }
 

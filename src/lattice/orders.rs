@@ -1,10 +1,10 @@
 //! What was asked of the hosts of a lattice a moment ago: orders that go through
 //! an inventory take turns, and count before the inventory shows them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,8 +23,16 @@ const SWEEP_ABOVE: usize = 1024;
 /// Orders of a moment ago.
 #[derive(Default)]
 pub struct Orders {
-    turns: DashMap<(HostId, String), Arc<Mutex<()>>>,
-    targets: DashMap<(HostId, String), Vec<Target>>,
+    // Plain tables: a lattice has few orders, and there are many lattices.
+    turns: Table<Arc<Mutex<()>>>,
+    targets: Table<Vec<Target>>,
+}
+
+/// By host, and actor or image reference.
+type Table<T> = std::sync::Mutex<HashMap<(HostId, String), T>>;
+
+fn locked<T>(table: &Table<T>) -> MutexGuard<'_, HashMap<(HostId, String), T>> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many shall run of a set of annotations, as was ordered.
@@ -46,12 +54,7 @@ impl Orders {
         actor: &str,
         deadline: Deadline,
     ) -> Result<OwnedMutexGuard<()>, Error> {
-        if self.turns.len() > SWEEP_ABOVE {
-            self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        }
-        let key = (host.clone(), actor.to_owned());
-        let turn = self.turns.entry(key).or_default().clone();
-        timeout_at(deadline.at(), turn.lock_owned())
+        timeout_at(deadline.at(), self.place(host, actor).lock_owned())
             .await
             .map_err(|_| {
                 Error::new(
@@ -61,14 +64,23 @@ impl Orders {
             })
     }
 
+    fn place(&self, host: &HostId, actor: &str) -> Arc<Mutex<()>> {
+        let mut turns = locked(&self.turns);
+        if turns.len() > SWEEP_ABOVE {
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        let key = (host.clone(), actor.to_owned());
+        turns.entry(key).or_default().clone()
+    }
+
     /// Takes that so many shall run of a set of annotations.
     pub fn ordered(&self, host: &HostId, image_ref: &str, annotations: &TextMap, count: u32) {
-        if self.targets.len() > SWEEP_ABOVE {
-            self.targets
-                .retain(|_, targets| targets.iter().any(Target::counts));
+        let mut table = locked(&self.targets);
+        if table.len() > SWEEP_ABOVE {
+            table.retain(|_, targets| targets.iter().any(Target::counts));
         }
         let key = (host.clone(), image_ref.to_owned());
-        let mut targets = self.targets.entry(key).or_default();
+        let targets = table.entry(key).or_default();
         targets.retain(|target| target.counts() && target.annotations != *annotations);
         targets.push(Target {
             annotations: annotations.clone(),
@@ -82,12 +94,13 @@ impl Orders {
     /// one asked about, beside those of the groups.
     pub fn expected(&self, host: &HostId, image_ref: &str, shown: &[Group]) -> Vec<Group> {
         let mut expected = shown.to_vec();
+        let table = locked(&self.targets);
         let mut refs: Vec<&str> = shown.iter().map(|group| group.image_ref.as_str()).collect();
         refs.push(image_ref);
         refs.sort_unstable();
         refs.dedup();
         for image_ref in refs {
-            let Some(targets) = self.targets.get(&(host.clone(), image_ref.to_owned())) else {
+            let Some(targets) = table.get(&(host.clone(), image_ref.to_owned())) else {
                 continue;
             };
             for target in targets.iter().filter(|target| target.counts()) {

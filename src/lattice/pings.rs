@@ -9,8 +9,9 @@ use futures::stream::{SelectAll, select_all};
 use tracing::{debug, warn};
 
 use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
+use super::roster::MOST_PATIENCE;
 use super::wire::{HostPing, V1Ping};
-use super::{Lattice, subject};
+use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
@@ -123,6 +124,13 @@ impl Lattice {
         // Not cut off, and nobody in a hurry: who is there has answered.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
         self.roster.pinged(&pings, thorough, epoch);
+        // From the first call on that somebody heard, also where nobody answered.
+        if pings.ended != Ended::NoResponders && self.roster.inhabited() {
+            watch::begin(self);
+        }
+        if self.roster.solo.pinged(&pings, MOST_PATIENCE) {
+            self.hint_at_export();
+        }
         Ok((pings, replies))
     }
 
@@ -228,6 +236,15 @@ impl Lattice {
                 "answers were left out of a gather"
             );
         }
+    }
+
+    fn hint_at_export(&self) {
+        warn!(
+            "{}: one host answers each ping, though others are alive; if these credentials reach \
+             the lattice across NATS accounts, its export of {} needs response_type: stream",
+            self.called(),
+            subject::control(&self.id)
+        );
     }
 
     fn closed(&self, problem: &dyn std::fmt::Display) -> Error {

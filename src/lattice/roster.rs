@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::gather::{Ended, Expectation, Expected, Gathered};
 use super::generation::Traits;
 use super::orders::Orders;
+use super::solo::Solo;
 use super::wire::{HostPing, TextMap};
 use crate::name::HostId;
 use crate::nats::Complaints;
@@ -31,7 +32,7 @@ const COMPLETE_FOR: Duration = Duration::from_secs(75);
 const MISSED_AFTER: Duration = Duration::from_millis(300);
 /// Longest that a host is waited for, whatever others do: less than the pings in
 /// the background wait, so that the slowest host can miss one.
-const MOST_PATIENCE: Duration = Duration::from_millis(1900);
+pub(super) const MOST_PATIENCE: Duration = Duration::from_millis(1900);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
 /// How long a refusal to ask JetStream counts.
@@ -51,6 +52,8 @@ pub struct Roster {
     pub late_bids: Complaints,
     /// See there.
     pub left_out: Complaints,
+    /// Whether more than one answer gets through.
+    pub solo: Solo,
     /// Told when a host missed a ping that had missed none.
     pub missed: Arc<Notify>,
     state: Mutex<State>,
@@ -151,6 +154,7 @@ impl Roster {
 
     /// Takes an answer of a host that does not say what it is.
     pub fn answered(&self, host: &HostId) {
+        self.solo.alive(host);
         if let Some(known) = self.lock().hosts.get_mut(host) {
             known.seen = Instant::now();
             known.missed = None;
@@ -246,11 +250,18 @@ impl Roster {
     }
 
     /// Takes that the lattice is called; whether somebody must begin to watch
-    /// it.
+    /// it. Where no host is known, the pings of calls tell first whether there
+    /// is anything to watch.
     pub fn used(&self) -> bool {
         let state = &mut *self.lock();
         state.used = Some(Instant::now());
-        !std::mem::replace(&mut state.watched, true)
+        !state.hosts.is_empty() && state.begin()
+    }
+
+    /// Takes that somebody listens in the lattice; whether somebody must begin
+    /// to watch it.
+    pub fn inhabited(&self) -> bool {
+        self.lock().begin()
     }
 
     /// Whether the one who watches is to stop, because nobody calls any more; if
@@ -273,6 +284,10 @@ impl Roster {
 }
 
 impl State {
+    fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
+    }
+
     /// Whether all hosts are known. A connection that broke since may have
     /// missed one that came.
     fn complete_in(&self, epoch: u64) -> bool {

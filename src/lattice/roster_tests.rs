@@ -198,8 +198,12 @@ async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
 #[tokio::test(start_paused = true)]
 async fn one_watches_while_the_lattice_is_in_use() {
     let roster = Roster::default();
+    // Nobody is there to watch, as far as is known.
+    assert!(!roster.used());
+    roster.heard(&host(), &HostPing::default(), MS);
     assert!(roster.used());
     assert!(!roster.used());
+    assert!(!roster.inhabited());
     advance(IN_USE_FOR - MS).await;
     assert!(!roster.is_unused());
     assert!(!roster.used());
@@ -210,6 +214,14 @@ async fn one_watches_while_the_lattice_is_in_use() {
     // The one who watched failed.
     roster.unwatched();
     assert!(roster.used());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_that_listen_and_do_not_answer_are_watched_for() {
+    let roster = Roster::default();
+    assert!(!roster.used());
+    assert!(roster.inhabited());
+    assert!(!roster.inhabited() && !roster.used());
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,6 +66,11 @@ pub fn events(lattice: &LatticeId) -> Subject {
     Subject::from(format!("wasmbus.evt.{lattice}"))
 }
 
+/// All that hosts listen to, for messages.
+pub fn control(lattice: &LatticeId) -> Subject {
+    of(lattice, format_args!(">"))
+}
+
 /// A host answers with what runs on it.
 pub fn inventory(lattice: &LatticeId, host: &HostId) -> Subject {
     of(lattice, format_args!("get.{host}.inv"))

@@ -45,11 +45,9 @@ const MAX_CAUSED: usize = 8;
 /// listened to until the next ping.
 const MAX_EVENTS: usize = 2000;
 
-/// Takes that a lattice is called, and has somebody watch it.
-pub(super) fn watch(lattice: &Lattice) {
-    if !lattice.roster.used() {
-        return;
-    }
+/// Has a task watch a lattice. Not one where nobody listens: servers say so at
+/// once, to each call afresh, and a task and a subscription cost memory.
+pub(super) fn begin(lattice: &Lattice) {
     let watch = Watch {
         id: lattice.id.clone(),
         js_domain: lattice.js_domain.clone(),
@@ -204,12 +202,17 @@ impl Watch {
         let may = self.caused < MAX_CAUSED;
         let asks = match event.news {
             HostNews::Beats { version } => {
+                roster.solo.alive(&host);
                 roster.beat(&host, Traits::of(version.as_deref())) && may && self.named.insert(host)
             }
             // One that starts may be another version than before. One that is
             // doubted already is pinged soon.
             HostNews::Started | HostNews::Stopped => {
                 let started = event.news == HostNews::Started;
+                match started {
+                    true => roster.solo.alive(&host),
+                    false => roster.solo.ended(&host),
+                }
                 let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
                 self.due |= asks;
