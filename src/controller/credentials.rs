@@ -18,19 +18,17 @@ use crate::pool::Credentials;
 /// Binds a lattice to what it is reached with.
 pub(super) fn of_lattice(call: &Call<'_>, arg: &SetLatticeCredentialsRequest) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    let settings = call.controller.settings()?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls,
-        None => call
-            .controller
-            .settings()?
-            .default_lattice_url
-            .expose_secret(),
+        None => settings.default_lattice_url.expose_secret(),
     };
     let credentials = Credentials::new(
         urls,
         present(arg.user_jwt.as_deref()),
         present(arg.user_seed.as_deref()),
-    )?;
+    )?
+    .with_tls(settings.tls.clone());
     // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)

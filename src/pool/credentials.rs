@@ -12,7 +12,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::nats::{Access, Login};
+use crate::nats::{Access, Login, Tls};
 
 /// Servers of a lattice and how to log in there. Two equal ones share a
 /// connection; the JetStream domain is no part of it.
@@ -42,6 +42,12 @@ impl Credentials {
         Access::parse(urls, login)
             .map(Self)
             .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))
+    }
+
+    /// The same, with what TLS is checked and answered with. It is no part of
+    /// what makes credentials the same: all of a provider have one.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self(self.0.with_tls(tls))
     }
 
     /// How to connect.

@@ -6,6 +6,7 @@
 mod limits;
 mod link;
 mod provider;
+mod tls;
 
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;

@@ -3,9 +3,9 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, TimeLimits};
+use super::{Mistakes, TimeLimits, tls};
 use crate::error::without_values;
-use crate::nats::{Access, Login};
+use crate::nats::{Access, Login, Tls};
 
 /// Settings of the provider: a JSON object in `config_json`.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct ProviderSettings {
     pub max_calls: usize,
     /// How long things may take.
     pub limits: TimeLimits,
+    /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`.
+    pub tls: Tls,
 }
 
 impl Default for ProviderSettings {
@@ -25,13 +27,14 @@ impl Default for ProviderSettings {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
             max_calls: 1024,
             limits: TimeLimits::default(),
+            tls: Tls::default(),
         }
     }
 }
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 7] = [
+    pub const KEYS: [&str; 10] = [
         "call_budget_ms",
         "default_lattice_url",
         "gather_limit_ms",
@@ -39,6 +42,9 @@ impl ProviderSettings {
         "max_calls",
         "request_limit_ms",
         "stall_ms",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
     ];
 
     /// Reads settings; no text, or a blank one, gives the defaults.
@@ -72,11 +78,30 @@ impl ProviderSettings {
                 _ if TimeLimits::KEYS.contains(&key.as_str()) => {
                     settings.limits.take(&key, value.as_u64(), &mut mistakes);
                 }
+                _ if tls::KEYS.contains(&key.as_str()) => {
+                    tls::take(&mut settings.tls, &key, &value, &mut mistakes);
+                }
                 _ => mistakes.unknown(&key, &Self::KEYS),
             }
         }
         settings.limits.contradictions(&mut mistakes);
+        tls::contradictions(&settings.tls, &mut mistakes);
         mistakes.none().map(|()| settings)
+    }
+
+    /// The settings of TLS alone, whatever is wrong with others: what is wrong
+    /// can be told only to those who can be reached.
+    pub fn tls_at_least(config_json: Option<&str>) -> Tls {
+        let members: Map<String, Value> = config_json
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let (mut tls, mut mistakes) = (Tls::default(), Mistakes::default());
+        for (key, value) in members {
+            if tls::KEYS.contains(&key.as_str()) {
+                tls::take(&mut tls, &key, &value, &mut mistakes);
+            }
+        }
+        tls
     }
 }
 
@@ -117,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_key_is_told() {
-        for key in TimeLimits::KEYS {
+        for key in TimeLimits::KEYS.into_iter().chain(tls::KEYS) {
             assert!(ProviderSettings::KEYS.contains(&key), "{key}");
         }
     }
