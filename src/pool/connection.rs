@@ -3,11 +3,12 @@
 use std::future::Future;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, Event};
+use async_nats::{Client, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::failure::{failure, rejection, rejection_by};
 use super::refusals::{Heard, Refusal, Refusals};
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -90,7 +91,15 @@ impl Connection {
         let (server, limits) = (address.clone(), LogLimits::default());
         let refusals = Refusals::default();
         let told = refusals.clone();
-        let options = access.options(name).event_callback(move |event| {
+        let tried = report.clone();
+        // Chooses no server: events do not say what servers said to attempts.
+        let options = access.options(name);
+        let options = options.reconnect_to_server_callback(move |servers, _| {
+            let why = rejection_by(&servers);
+            tried.send_modify(|reported| reported.reject(why));
+            std::future::ready(None)
+        });
+        let options = options.event_callback(move |event| {
             report.send_modify(|reported| reported.take(&event));
             match Refusal::of(&event) {
                 Some(refusal) => {
@@ -101,16 +110,10 @@ impl Connection {
             }
             std::future::ready(())
         });
-        let client =
-            options
-                .connect(access.servers().to_vec())
-                .await
-                .map_err(|error| match error.kind() {
-                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                        DialFailure::Rejected(error.to_string())
-                    }
-                    _ => DialFailure::Unreachable(error.to_string()),
-                })?;
+        let client = options
+            .connect(access.servers().to_vec())
+            .await
+            .map_err(|error| failure(&error))?;
         Ok(Self {
             client,
             address,
@@ -200,19 +203,18 @@ impl Reported {
                 self.breaks += 1;
                 self.closed = true;
             }
-            // async-nats tells the kinds of these errors by their text only.
-            Event::ClientError(error) if is_rejection(&error.to_string()) => {
-                self.rejected = Some(error.to_string());
-            }
+            // Said before the server closes the connection, and with attempts to
+            // make it again.
+            Event::ServerError(error) => self.reject(rejection(&error.to_string())),
+            Event::ClientError(error) => self.reject(rejection(&error.to_string())),
             _ => {}
         }
     }
-}
 
-/// Of the kinds `Authentication` and `AuthorizationViolation`.
-fn is_rejection(text: &str) -> bool {
-    let text = text.to_lowercase();
-    text.contains("authorization") || text.contains("authentication")
+    /// Keeps the first reason, which says most.
+    fn reject(&mut self, why: Option<String>) {
+        self.rejected = self.rejected.take().or(why);
+    }
 }
 
 /// Keeps each cause from filling the log, and from silencing another.

@@ -8,6 +8,7 @@
 
 mod connection;
 mod credentials;
+mod failure;
 mod refusals;
 mod slot;
 
