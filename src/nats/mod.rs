@@ -2,8 +2,8 @@
 //! prove who we are, and how a connection behaves.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::KeyPair;
@@ -11,8 +11,10 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+mod complaints;
 mod tls;
 
+pub use complaints::Complaints;
 pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.
@@ -185,22 +187,6 @@ fn reconnect_delay(attempt: usize) -> Duration {
         101..=300 => 500,
         _ => 2000,
     })
-}
-
-/// Keeps what repeats with every attempt to connect from filling the log.
-#[derive(Default)]
-pub struct Complaints(Mutex<Option<Instant>>);
-
-impl Complaints {
-    /// Whether to log now: the first time, then once in half a minute.
-    pub fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|at| at.elapsed() > Duration::from_secs(30));
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
 }
 
 type UserInfo = (String, Option<String>);
