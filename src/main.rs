@@ -49,8 +49,9 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let mut host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
     telemetry::init(host.log_level.as_deref(), host.structured_logging);
-    let settings =
-        ProviderSettings::parse(host.config_json.as_ref().map(|text| text.expose_secret()));
+    let config = host.config_json.as_ref().map(|text| text.expose_secret());
+    let settings = ProviderSettings::parse(config);
+    host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));
     if let Err(problem) = &settings {
         error!(problem, "the configuration is wrong: every call is refused");
     }

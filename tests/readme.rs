@@ -1,5 +1,7 @@
 //! What README.md says is so.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lattice_controller::settings::{LinkSettings, OPERATIONS, ProviderSettings, TimeLimits};
@@ -56,17 +58,21 @@ fn every_setting_is_documented_with_unit_default_and_example() {
 fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     use secrecy::ExposeSecret as _;
     let rows_of = |heading: &str| rows(&section(heading));
+    let certs = support::certs::Certs::new();
+    let mut members = Vec::new();
     for row in rows_of("Settings of the provider") {
-        let json = format!(
-            "{{\"{}\": {}}}",
-            names(&row[0])[0],
-            row[3].trim_matches('`')
-        );
-        ProviderSettings::parse(Some(&json)).unwrap();
+        let member = format!("\"{}\": {}", names(&row[0])[0], row[3].trim_matches('`'));
+        members.push(certs.in_place_of_documented(&member));
     }
+    let alone = members.iter().filter(|member| !member.contains("\"tls_"));
+    for member in alone {
+        ProviderSettings::parse(Some(&format!("{{{member}}}"))).unwrap();
+    }
+    ProviderSettings::parse(Some(&format!("{{{}}}", members.join(",")))).unwrap();
     let defaults = ProviderSettings::default();
     let none = TimeLimits::default();
     assert_eq!(defaults.limits, none);
+    assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
     let expected = [
@@ -80,6 +86,9 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ("max_calls", defaults.max_calls.to_string()),
         ("request_limit_ms", "the call's".to_owned()),
         ("stall_ms", limits.stall.as_millis().to_string()),
+        ("tls_ca_file", "the system's".to_owned()),
+        ("tls_cert_file", "none".to_owned()),
+        ("tls_key_file", "none".to_owned()),
     ];
     let expected = expected.map(|(key, default)| (key.to_owned(), default));
     let shown = rows_of("Settings of the provider");

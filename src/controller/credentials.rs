@@ -20,9 +20,10 @@ pub(super) async fn of_lattice(
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    let settings = call.controller.settings()?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
-        None => call.controller.settings()?.default_lattice_url.clone(),
+        None => settings.default_lattice_url.clone(),
     };
     let secret = |text: &Option<String>| present(text.as_deref()).map(SecretString::from);
     // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).

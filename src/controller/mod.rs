@@ -25,7 +25,7 @@ use crate::home::Home;
 use crate::lattice::roster::Roster;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
-use crate::settings::{OPERATIONS, PoolSettings, ProviderSettings};
+use crate::settings::{OPERATIONS, ProviderSettings};
 use crate::wasmbus::{self, Handler};
 use call::Call;
 
@@ -47,16 +47,16 @@ impl Controller {
         name: String,
         cluster_seed: Option<&SecretString>,
     ) -> Self {
-        let pool = settings.as_ref().map(|settings| settings.pool.clone());
-        let PoolSettings { limits, store, key } = pool.unwrap_or_default();
-        let key = match &key {
+        let (pool, tls) = match &settings {
+            Ok(settings) => (settings.pool.clone(), settings.tls.clone()),
+            Err(_) => Default::default(),
+        };
+        let key = match &pool.key {
             Some(seed) => StoreKey::from_seed(seed).ok(),
             None => cluster_seed.and_then(StoreKey::of_cluster),
         };
-        Self {
-            settings,
-            pool: Arc::new(Pool::new(name, limits, store, key)),
-        }
+        let pool = Arc::new(Pool::new(name, &pool, tls, key));
+        Self { settings, pool }
     }
 
     /// The settings.

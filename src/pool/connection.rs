@@ -4,12 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, ConnectErrorKind, Event};
+use async_nats::{Client, ClientError, Event};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::failure::failure;
 use super::refusals::{Heard, Refusal, Refusals};
 use super::uses::Uses;
 use crate::error::{Error, Kind};
@@ -154,16 +155,8 @@ impl Connection {
                 }
                 std::future::ready(())
             });
-        let client =
-            options
-                .connect(servers.to_vec())
-                .await
-                .map_err(|error| match error.kind() {
-                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
-                        DialFailure::Rejected(error.to_string())
-                    }
-                    _ => DialFailure::Unreachable(error.to_string()),
-                })?;
+        let connected = options.connect(servers.to_vec()).await;
+        let client = connected.map_err(|error| failure(&error))?;
         Ok(Self {
             client,
             address,

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::store::Entry;
 use crate::error::Error;
-use crate::nats::{Access, Login};
+use crate::nats::{Access, Login, Tls};
 
 /// Servers of a lattice and how to log in there. Two equal ones share a
 /// connection; the JetStream domain is no part of it.
@@ -75,6 +75,15 @@ impl Credentials {
     /// How they log in, for people: `anonymous`, `jwt`, …
     pub fn kind(&self) -> String {
         format!("{:?}", self.access.login())
+    }
+
+    /// The same, with what TLS is checked and answered with. It is no part of
+    /// what makes credentials the same: all of a provider have one.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self {
+            access: self.access.with_tls(tls),
+            ..self
+        }
     }
 
     /// How to connect.

@@ -17,6 +17,7 @@
 mod bindings;
 mod connection;
 mod credentials;
+mod failure;
 mod keeper;
 mod limits;
 mod refusals;
@@ -45,7 +46,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
-use crate::settings::{PoolLimits, StoreMode};
+use crate::nats::Tls;
+use crate::settings::PoolSettings;
 
 /// Most of a call's time that a dial leaves.
 const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
@@ -58,6 +60,7 @@ pub struct Pool<K> {
     key: FingerprintKey,
     shared: Arc<Shared>,
     store: Store,
+    tls: Tls,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -74,8 +77,9 @@ pub struct Lease<K> {
 
 impl<K: Default + Send + Sync + 'static> Pool<K> {
     /// A pool whose connections show up at servers under `name`, and which keeps
-    /// credentials in such a store.
-    pub fn new(name: String, limits: PoolLimits, mode: StoreMode, key: Option<StoreKey>) -> Self {
+    /// credentials where the settings say, sealed with `key`.
+    pub fn new(name: String, settings: &PoolSettings, tls: Tls, key: Option<StoreKey>) -> Self {
+        let (limits, mode) = (settings.limits, settings.store);
         Self {
             bindings: Bindings::new(limits.lattices),
             slots: DashMap::new(),
@@ -85,6 +89,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             },
             shared: Arc::new(Shared::new(name, limits)),
             store: Store::new(mode, key),
+            tls,
         }
     }
 

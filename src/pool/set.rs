@@ -112,6 +112,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         sealed: Option<Bytes>,
         version: Option<Version>,
     ) {
+        let credentials = credentials.with_tls(self.tls.clone());
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
         slot.retry();

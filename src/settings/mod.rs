@@ -7,6 +7,7 @@ mod limits;
 mod link;
 mod pool;
 mod provider;
+mod tls;
 
 use serde_json::Value;
 

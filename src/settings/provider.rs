@@ -3,9 +3,9 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, PoolSettings, TimeLimits};
+use super::{Mistakes, PoolSettings, TimeLimits, tls};
 use crate::error::without_values;
-use crate::nats::{Access, Login};
+use crate::nats::{Access, Login, Tls};
 
 /// Settings of the provider: a JSON object in `config_json`.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct ProviderSettings {
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
     pub pool: PoolSettings,
+    /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`.
+    pub tls: Tls,
 }
 
 impl Default for ProviderSettings {
@@ -28,13 +30,14 @@ impl Default for ProviderSettings {
             max_calls: 1024,
             limits: TimeLimits::default(),
             pool: PoolSettings::default(),
+            tls: Tls::default(),
         }
     }
 }
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 13] = [
+    pub const KEYS: [&str; 16] = [
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
@@ -48,6 +51,9 @@ impl ProviderSettings {
         "max_lattices",
         "request_limit_ms",
         "stall_ms",
+        "tls_ca_file",
+        "tls_cert_file",
+        "tls_key_file",
     ];
 
     /// Reads settings; no text, or a blank one, gives the defaults.
@@ -85,11 +91,30 @@ impl ProviderSettings {
                 _ if TimeLimits::KEYS.contains(&key.as_str()) => {
                     settings.limits.take(&key, value.as_u64(), &mut mistakes);
                 }
+                _ if tls::KEYS.contains(&key.as_str()) => {
+                    tls::take(&mut settings.tls, &key, &value, &mut mistakes);
+                }
                 _ => mistakes.unknown(&key, &Self::KEYS),
             }
         }
         settings.limits.contradictions(&mut mistakes);
+        tls::contradictions(&settings.tls, &mut mistakes);
         mistakes.none().map(|()| settings)
+    }
+
+    /// The settings of TLS alone, whatever is wrong with others: what is wrong
+    /// can be told only to those who can be reached.
+    pub fn tls_at_least(config_json: Option<&str>) -> Tls {
+        let members: Map<String, Value> = config_json
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        let (mut tls, mut mistakes) = (Tls::default(), Mistakes::default());
+        for (key, value) in members {
+            if tls::KEYS.contains(&key.as_str()) {
+                tls::take(&mut tls, &key, &value, &mut mistakes);
+            }
+        }
+        tls
     }
 }
 
@@ -130,7 +155,8 @@ mod tests {
 
     #[test]
     fn every_key_is_told() {
-        for key in TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS) {
+        let keys = TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS);
+        for key in keys.chain(&tls::KEYS) {
             assert!(ProviderSettings::KEYS.contains(key), "{key}");
         }
     }

@@ -1,15 +1,21 @@
 //! An operator, an account and users of a NATS server with JWT authentication,
 //! minted here: keys and tokens exist for one test only.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 
+use super::nats::NatsServer;
 use super::secrets;
 
-/// An operator with one account.
+/// An operator with one account, beside that of the system.
 pub struct Operator {
     operator: KeyPair,
+    system: KeyPair,
     account: KeyPair,
 }
 
@@ -20,51 +26,107 @@ pub struct User {
     pub key: String,
 }
 
+/// What an account may, and who may no more.
+#[derive(Default)]
+pub struct Account<'a> {
+    /// Most connections at once.
+    pub connections: Option<u32>,
+    /// Public keys of users.
+    pub revoked: &'a [&'a str],
+}
+
 impl Operator {
     pub fn new() -> Self {
         Self {
             operator: KeyPair::new(KeyPairType::Operator),
+            system: KeyPair::new(KeyPairType::Account),
             account: KeyPair::new(KeyPairType::Account),
         }
     }
 
     /// Configuration of a server that trusts this operator.
     pub fn server_config(&self) -> String {
+        self.server_config_with(&Account::default())
+    }
+
+    /// The same with this account.
+    pub fn server_config_with(&self, account: &Account<'_>) -> String {
         let operator = token(
             &self.operator,
             &self.operator.public_key(),
             json!({ "type": "operator", "version": 2 }),
             0,
         );
-        let account = token(
-            &self.operator,
-            &self.account.public_key(),
-            json!({
-                "type": "account", "version": 2,
-                "limits": { "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
-                            "wildcards": true, "conn": -1, "leaf": -1 },
-            }),
-            0,
-        );
+        let system = self.account_token(&self.system, &Account::default());
+        let account = self.account_token(&self.account, account);
+        let (system_key, account_key) = (self.system.public_key(), self.account.public_key());
         format!(
-            "operator: {operator}\nresolver: MEMORY\nresolver_preload: {{ {}: {account} }}\n",
-            self.account.public_key()
+            "operator: {operator}\nsystem_account: {system_key}\nresolver: MEMORY\n\
+             resolver_preload: {{\n{system_key}: {system}\n{account_key}: {account}\n}}\n"
         )
+    }
+
+    fn account_token(&self, key: &KeyPair, account: &Account<'_>) -> String {
+        let connections = account.connections.map_or(-1, i64::from);
+        let revoked = account.revoked.iter().map(|key| (*key, json!(now())));
+        let claims = json!({
+            "type": "account", "version": 2,
+            "limits": { "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+                        "wildcards": true, "conn": connections, "leaf": -1 },
+            "revocations": revoked.collect::<HashMap<_, _>>(),
+        });
+        token(&self.operator, &key.public_key(), claims, 0)
+    }
+
+    /// Tells a running server that the account is another now. What follows from
+    /// it was done when this returns.
+    pub async fn update(&self, server: &NatsServer, account: &Account<'_>) {
+        let User { jwt, seed, .. } = user_of(&self.system, &json!({}), 0);
+        let key = Arc::new(KeyPair::from_seed(&seed).unwrap());
+        let options = async_nats::ConnectOptions::with_jwt(jwt, move |nonce| {
+            let key = key.clone();
+            async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
+        });
+        let system = options.connect(server.url()).await.unwrap();
+        let subject = format!(
+            "$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE",
+            self.account.public_key()
+        );
+        let token = self.account_token(&self.account, account);
+        let answer = system.request(subject, token.into()).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(answer["data"]["code"], 200, "{answer}");
     }
 
     /// A user who may do everything, until `expires` (seconds since 1970; 0 is
     /// never).
     pub fn user(&self, expires: u64) -> User {
-        let user = KeyPair::new(KeyPairType::User);
-        let rights = json!({
-            "type": "user", "version": 2, "pub": {}, "sub": {},
-            "subs": -1, "data": -1, "payload": -1,
-        });
-        User {
-            jwt: secrets::plant(token(&self.account, &user.public_key(), rights, expires)),
-            seed: secrets::plant(user.seed().unwrap()),
-            key: user.public_key(),
-        }
+        user_of(&self.account, &json!({}), expires)
+    }
+
+    /// A user with these permissions, as `{ "pub": { "allow": ["x"] }, "sub": … }`.
+    pub fn user_with(&self, permissions: &Value) -> User {
+        user_of(&self.account, permissions, 0)
+    }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap().as_secs()
+}
+
+fn user_of(account: &KeyPair, permissions: &Value, expires: u64) -> User {
+    let user = KeyPair::new(KeyPairType::User);
+    let of = |what: &str| permissions.get(what).cloned().unwrap_or(json!({}));
+    let rights = json!({
+        "type": "user", "version": 2, "pub": of("pub"), "sub": of("sub"),
+        "subs": -1, "data": -1, "payload": -1,
+    });
+    User {
+        jwt: secrets::plant(token(account, &user.public_key(), rights, expires)),
+        seed: secrets::plant(user.seed().unwrap()),
+        key: user.public_key(),
     }
 }
 

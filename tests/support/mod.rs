@@ -7,6 +7,7 @@
 )]
 
 pub mod actor;
+pub mod certs;
 pub mod fixtures;
 pub mod host;
 pub mod instances;

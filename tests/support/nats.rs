@@ -6,8 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::eventually;
 
 /// A server that ends with this value.
 pub struct NatsServer {
@@ -15,8 +19,15 @@ pub struct NatsServer {
     dir: TempDir,
     config: String,
     jetstream: bool,
-    port: u16,
+    ports: Ports,
+}
+
+/// Where a server listens.
+struct Ports {
+    client: u16,
     monitor: u16,
+    websocket: Option<u16>,
+    cluster: Option<u16>,
 }
 
 /// The program: `NATS_SERVER`, else `nats-server` on the PATH, else where Debian
@@ -71,29 +82,55 @@ impl NatsServer {
 
     fn launch(config: &str, jetstream: bool, port: Option<u16>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (child, port, monitor) = spawn(dir.path(), config, jetstream, port);
+        let (child, ports) = spawn(dir.path(), config, jetstream, port);
         Self {
             child,
             dir,
             config: config.to_owned(),
             jetstream,
-            port,
-            monitor,
+            ports,
         }
+    }
+
+    /// Two servers of a cluster, without JetStream, with this configuration each.
+    pub async fn cluster(config: &str) -> (Self, Self) {
+        let cluster = |port: i32, routes: &str| {
+            format!(
+                "{config}\ncluster {{ name: c, listen: \"127.0.0.1:{port}\", routes: [{routes}] }}"
+            )
+        };
+        let mut one = Self::with_config_without_jetstream(&cluster(-1, ""));
+        let port = one.ports.cluster.unwrap();
+        one.config = cluster(port.into(), "");
+        let route = format!("\"nats://127.0.0.1:{port}\"");
+        let two = Self::with_config_without_jetstream(&cluster(-1, &route));
+        for server in [&one, &two] {
+            eventually("a route", || async {
+                (server.monitoring("/routez")["num_routes"] == 1).then_some(())
+            })
+            .await;
+        }
+        (one, two)
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.ports.client)
     }
 
     /// `host:port`, without scheme.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.ports.client)
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.ports.client
+    }
+
+    /// `host:port` for websockets, where its configuration has a
+    /// `websocket { listen: "127.0.0.1:-1" … }`.
+    pub fn websocket_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.websocket.unwrap())
     }
 
     /// A client.
@@ -110,9 +147,8 @@ impl NatsServer {
     /// Kills it and starts it again on the same port, with the same store.
     pub fn restart(&mut self) {
         self.kill();
-        let port = Some(self.port);
-        let (child, port, monitor) = spawn(self.dir.path(), &self.config, self.jetstream, port);
-        (self.child, self.port, self.monitor) = (child, port, monitor);
+        let port = Some(self.ports.client);
+        (self.child, self.ports) = spawn(self.dir.path(), &self.config, self.jetstream, port);
     }
 
     /// Restarts it with JetStream.
@@ -153,9 +189,31 @@ impl NatsServer {
         self.restart();
     }
 
+    /// Has it read another configuration, without a restart.
+    pub async fn reload(&mut self, config: &str) {
+        let loaded = || self.monitoring("/varz")["config_load_time"].clone();
+        let before = loaded();
+        std::fs::write(self.dir.path().join("server.conf"), config).unwrap();
+        self.signal(Signal::SIGHUP);
+        eventually("the server to reload", || async {
+            (loaded() != before).then_some(())
+        })
+        .await;
+        self.config = config.to_owned();
+    }
+
+    /// Tells it to ask its clients to leave, and then to stop.
+    pub fn lame_duck(&self) {
+        self.signal(Signal::SIGUSR2);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
     /// What its monitoring says under `path`.
     pub fn monitoring(&self, path: &str) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.monitor)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.ports.monitor)).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -186,7 +244,7 @@ impl Drop for NatsServer {
     }
 }
 
-fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child, u16, u16) {
+fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child, Ports) {
     let ports = dir.join("ports");
     let _ = std::fs::remove_dir_all(&ports);
     std::fs::create_dir_all(&ports).unwrap();
@@ -213,8 +271,8 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
     });
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        if let Some((port, monitor)) = ports_of(&ports, child.id()) {
-            return (child, port, monitor);
+        if let Some(ports) = ports_of(&ports, child.id()) {
+            return (child, ports);
         }
         let ended = child.try_wait().unwrap();
         if ended.is_some() || Instant::now() > until {
@@ -226,7 +284,7 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
 }
 
 /// The ports that the server wrote down once it listens.
-fn ports_of(dir: &Path, pid: u32) -> Option<(u16, u16)> {
+fn ports_of(dir: &Path, pid: u32) -> Option<Ports> {
     let suffix = format!("_{pid}.ports");
     let file = std::fs::read_dir(dir)
         .ok()?
@@ -237,5 +295,10 @@ fn ports_of(dir: &Path, pid: u32) -> Option<(u16, u16)> {
         let url = ports[name][0].as_str()?;
         url.rsplit_once(':')?.1.parse().ok()
     };
-    Some((port("nats")?, port("monitoring")?))
+    Some(Ports {
+        client: port("nats")?,
+        monitor: port("monitoring")?,
+        websocket: port("websocket"),
+        cluster: port("cluster"),
+    })
 }

@@ -4,10 +4,11 @@ use serde_json::Value;
 use wasmbus_rpc::common::Context;
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::{
-    CtlOperationAck, LatticeController as _, SetLatticeCredentialsRequest,
+    CtlOperationAck, Host, LatticeController as _, SetLatticeCredentialsRequest, StopHostCommand,
 };
 
 use super::actor::Actor;
+use super::jwt::User;
 use super::nats::NatsServer;
 use super::provider::{Identity, Provider};
 
@@ -71,5 +72,40 @@ impl World {
         };
         let lattice = self.actor.lattice();
         lattice.set_lattice_credentials(&ctx(), &request).await
+    }
+
+    /// Sets a JWT and its seed.
+    pub async fn set_user(&self, lattice: &str, url: &str, user: &User) {
+        let request = SetLatticeCredentialsRequest {
+            lattice_id: lattice.into(),
+            nats_url: Some(url.into()),
+            user_jwt: Some(user.jwt.clone()),
+            user_seed: Some(user.seed.clone()),
+            js_domain: None,
+        };
+        let lattice = self.actor.lattice();
+        let ack = lattice.set_lattice_credentials(&ctx(), &request).await;
+        let ack = ack.unwrap();
+        assert!(ack.accepted, "{}", ack.error);
+    }
+
+    /// The hosts of a lattice, or the text of the error that the actor got.
+    pub async fn hosts(&self, lattice: &str) -> Result<Vec<Host>, String> {
+        let client = self.actor.lattice();
+        let hosts = client.get_hosts(&ctx(), lattice).await;
+        hosts.map_err(|error| error.to_string())
+    }
+
+    /// Why an order to stop a host of the lattice was certainly not carried out.
+    pub async fn order_refused(&self, lattice: &str) -> String {
+        let command = StopHostCommand {
+            lattice_id: lattice.into(),
+            host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),
+            timeout: None,
+        };
+        let client = self.actor.lattice();
+        let ack = client.stop_host(&ctx(), &command).await.unwrap();
+        assert!(!ack.accepted);
+        ack.error
     }
 }

@@ -2,14 +2,20 @@
 //! prove who we are, and how a connection behaves.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::KeyPair;
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+mod complaints;
+mod tls;
+
+pub use complaints::Complaints;
+pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.
 #[derive(Clone, Default)]
@@ -57,12 +63,14 @@ impl fmt::Debug for Login {
 pub struct Access {
     servers: Vec<ServerAddr>,
     login: Login,
+    tls: Tls,
 }
 
 impl Access {
-    /// Reads server URLs separated by commas: `nats://` or `tls://`, `nats://`
-    /// where none is given. User info (`user:password@` or `token@`) counts for
-    /// all of them and makes the login unless `login` is one already.
+    /// Reads server URLs separated by commas: `nats://`, `tls://`, `ws://` or
+    /// `wss://`, `nats://` where none is given. User info (`user:password@` or
+    /// `token@`) counts for all of them and makes the login unless `login` is one
+    /// already.
     ///
     /// # Errors
     /// A sentence that names the URL by its number, never by its text.
@@ -84,6 +92,10 @@ impl Access {
                 (_, new) => found = new,
             }
         }
+        let websockets = servers.iter().filter(|one| one.is_websocket()).count();
+        if websockets != 0 && websockets != servers.len() {
+            return Err("ws and wss servers cannot be mixed with others".into());
+        }
         let login = match (login, found) {
             (login, None) => login,
             (Login::Anonymous, Some((user, Some(password)))) => Login::Password {
@@ -95,7 +107,16 @@ impl Access {
                 return Err("user info in the URL beside other credentials; give one".into());
             }
         };
-        Ok(Self { servers, login })
+        Ok(Self {
+            servers,
+            login,
+            tls: Tls::default(),
+        })
+    }
+
+    /// The same, with what TLS is checked and answered with.
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// The servers, without user info.
@@ -126,6 +147,7 @@ impl Access {
             .connection_timeout(Duration::from_secs(5))
             .ping_interval(Duration::from_secs(20))
             .reconnect_delay_callback(reconnect_delay);
+        let options = self.over_servers(self.tls.options(options));
         match &self.login {
             Login::Anonymous => options,
             Login::Jwt { jwt, key } => {
@@ -143,6 +165,16 @@ impl Access {
             Login::Token(token) => options.token(token.expose_secret().to_owned()),
         }
     }
+
+    /// What servers that a cluster tells of, by `host:port` alone, would lack.
+    fn over_servers(&self, options: ConnectOptions) -> ConnectOptions {
+        if self.servers.iter().any(ServerAddr::is_websocket) {
+            // They would be spoken to without websocket.
+            return options.ignore_discovered_servers();
+        }
+        // They would be spoken to without TLS, where they do not ask for it.
+        options.require_tls(self.servers.iter().all(ServerAddr::tls_required))
+    }
 }
 
 /// Pause before a connection attempt: so short that a restarted server is found
@@ -157,22 +189,6 @@ fn reconnect_delay(attempt: usize) -> Duration {
     })
 }
 
-/// Keeps what repeats with every attempt to connect from filling the log.
-#[derive(Default)]
-pub struct Complaints(Mutex<Option<Instant>>);
-
-impl Complaints {
-    /// Whether to log now: the first time, then once in half a minute.
-    pub fn is_due(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = last.is_none_or(|at| at.elapsed() > Duration::from_secs(30));
-        if due {
-            *last = Some(Instant::now());
-        }
-        due
-    }
-}
-
 type UserInfo = (String, Option<String>);
 
 fn server(text: &str) -> Result<(ServerAddr, Option<UserInfo>), String> {
@@ -185,8 +201,8 @@ fn server(text: &str) -> Result<(ServerAddr, Option<UserInfo>), String> {
         format!("nats://{text}")
     };
     let mut url = Url::parse(&text).map_err(|error| format!("not a URL: {error}"))?;
-    if !matches!(url.scheme(), "nats" | "tls") {
-        return Err("the scheme must be nats or tls".into());
+    if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
+        return Err("the scheme must be nats, tls, ws or wss".into());
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("it names no host".into());
@@ -224,6 +240,30 @@ mod tests {
     }
 
     #[test]
+    fn websockets_have_their_own_ports_and_keep_to_themselves() {
+        let access = Access::parse("ws://a,wss://b,ws://u:p%20w@c:8080/", Login::Anonymous);
+        let access = access.unwrap();
+        assert_eq!(access.address(), "a:80,b:443,c:8080");
+        assert!(matches!(access.login(), Login::Password { password, .. }
+            if password.expose_secret() == "p w"));
+        for mixed in ["ws://a,nats://b", "tls://a,wss://b", "ws://a,b"] {
+            let problem = Access::parse(mixed, Login::Anonymous).unwrap_err();
+            assert!(problem.contains("cannot be mixed"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn servers_that_a_cluster_tells_of_are_not_spoken_to_in_the_clear() {
+        let insists = |urls: &str| {
+            let access = Access::parse(urls, Login::Anonymous).unwrap();
+            let options = format!("{:?}", access.options("x".into()));
+            options.contains(r#""tls_required": true"#)
+        };
+        assert!(insists("tls://a,tls://b"));
+        assert!(!insists("tls://a,nats://b") && !insists("nats://a"));
+    }
+
+    #[test]
     fn user_info_leaves_the_url_and_becomes_the_login() {
         let access = Access::parse("nats://al%40ice:p%3Aw@h:1", Login::Anonymous).unwrap();
         let Login::Password { user, password } = access.login() else {
@@ -248,6 +288,9 @@ mod tests {
             "nats://u:sekret@h:1,nats://u:other@h:2",
             "nats://a,,nats://b",
             "nats://h?sekret=1",
+            "wss://",
+            "wss://u:sekret@h/path",
+            "ws://u:sekret@h,nats://h",
         ] {
             let problem = Access::parse(bad, Login::Anonymous).unwrap_err();
             assert!(!problem.contains("sekret"), "{problem}");

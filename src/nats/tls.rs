@@ -1,0 +1,104 @@
+//! What TLS is checked and answered with.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::ConnectOptions;
+use async_nats::rustls::pki_types::pem::{Error as PemError, PemObject};
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use async_nats::rustls::{ClientConfig, RootCertStore};
+
+/// Files that TLS needs. They are read anew for every connection, so that
+/// renewed ones count from the next on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// CAs that certificates of servers are checked with; the system's without.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, and those between it and its CA.
+    pub cert_file: Option<PathBuf>,
+    /// The key of our certificate.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Options with these files.
+    pub(super) fn options(&self, options: ConnectOptions) -> ConnectOptions {
+        let options = match &self.ca_file {
+            Some(path) => options.add_root_certificates(path.clone()),
+            None => options,
+        };
+        match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => options.add_client_certificate(cert.clone(), key.clone()),
+            _ => options,
+        }
+    }
+
+    /// Checks that a file holds certificates of CAs.
+    ///
+    /// # Errors
+    /// A sentence with the path.
+    pub fn check_ca(path: &Path) -> Result<(), String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(path)? {
+            let added = roots.add(certificate);
+            added.map_err(|error| said(path, &format!("holds no CA that can be used: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that a file holds certificates.
+    ///
+    /// # Errors
+    /// A sentence with the path.
+    pub fn check_cert(path: &Path) -> Result<(), String> {
+        certificates(path).map(drop)
+    }
+
+    /// Checks that a file holds a key.
+    ///
+    /// # Errors
+    /// A sentence with the path.
+    pub fn check_key(path: &Path) -> Result<(), String> {
+        key(path).map(drop)
+    }
+
+    /// Checks that a key is that of a certificate.
+    ///
+    /// # Errors
+    /// A sentence with the path of the key.
+    pub fn check_pair(cert_path: &Path, key_path: &Path) -> Result<(), String> {
+        let (certificates, key) = (certificates(cert_path)?, key(key_path)?);
+        ClientConfig::builder()
+            .with_root_certificates(RootCertStore::empty())
+            .with_client_auth_cert(certificates, key)
+            .map(drop)
+            .map_err(|_| said(key_path, "does not hold the key of the certificate"))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match read {
+        Ok(certificates) if !Vec::is_empty(&certificates) => Ok(certificates),
+        Ok(_) | Err(PemError::NoItemsFound) => Err(said(path, "holds no certificate in PEM")),
+        Err(error) => Err(unread(path, &error)),
+    }
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        PemError::NoItemsFound => said(path, "holds no key in PEM"),
+        error => unread(path, &error),
+    })
+}
+
+/// Quotes nothing of the file, which may be a key.
+fn unread(path: &Path, error: &PemError) -> String {
+    match error {
+        PemError::Io(error) => said(path, &format!("cannot be read: {error}")),
+        _ => said(path, "cannot be read: it is not PEM"),
+    }
+}
+
+fn said(path: &Path, what: &str) -> String {
+    format!("{} {what}", path.display())
+}
