@@ -223,18 +223,24 @@ async fn of_several_servers_one_that_lives_is_enough() {
 }
 
 #[tokio::test]
-async fn servers_that_a_cluster_tells_of_are_enough() {
-    let (mut one, _two) = NatsServer::cluster("").await;
+async fn servers_that_a_cluster_tells_of_are_not_followed() {
+    let (mut one, two) = NatsServer::cluster("").await;
     let world = World::start().await;
     world.set_lattice("x", &one.url()).await;
     assert!(world.hosts("x").await.unwrap().is_empty());
-    one.lame_duck();
-    world.provider.logged("the server is about to stop").await;
     one.kill();
-    eventually("the other server to be found", || async {
+    let down = || async {
+        let error = world.hosts("x").await.err()?;
+        error.contains("being made again").then_some(())
+    };
+    eventually("the break to be noticed", down).await;
+    assert_eq!(two.open_connections("for lattices"), 0);
+    one.restart();
+    eventually("the one to be found again", || async {
         world.hosts("x").await.ok()
     })
     .await;
+    assert_eq!(two.open_connections("for lattices"), 0);
 }
 
 #[tokio::test]

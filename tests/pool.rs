@@ -185,6 +185,64 @@ async fn a_connection_that_is_down_says_since_when_and_why() {
     assert!(error.contains("nothing was sent"), "{error}");
 }
 
+#[tokio::test]
+async fn a_server_about_to_stop_is_left_without_a_lost_call() {
+    let (one, two) = NatsServer::cluster("").await;
+    let world = World::start().await;
+    let both = format!("{},{}", one.url(), two.url());
+    world.set_lattice("x", &both).await;
+    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    let (mut lame, other) = match one.open_connections(OURS) {
+        1 => (one, two),
+        _ => (two, one),
+    };
+    assert_eq!(lame.open_connections(OURS), 1);
+    let sim = SimLattice::without_bucket(other.client().await, "x");
+    let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
+    host.answer_after_on(".inv", Duration::from_millis(50));
+    let found = || async {
+        hosts(&world, "x")
+            .await
+            .ok()
+            .filter(|hosts| hosts.len() == 1)
+    };
+    eventually("the host to be seen across the cluster", found).await;
+    let request = GetHostInventoryRequest {
+        lattice_id: "x".into(),
+        host_id: host.id.clone(),
+    };
+    // Callers all the time: before, while the provider moves, after the end.
+    let calls = |number: usize| {
+        let (actor, request) = (world.actor.clone(), request.clone());
+        tokio::spawn(async move {
+            let call = actor.lattice();
+            let result = call.get_host_inventory(&ctx(), &request).await;
+            result
+                .map(|_| ())
+                .map_err(|error| format!("call {number}: {error}"))
+        })
+    };
+    lame.lame_duck();
+    let (mut under_way, mut killed) = (Vec::new(), None);
+    let until = Instant::now() + Duration::from_secs(10);
+    for number in 0.. {
+        under_way.push(calls(number));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        match killed {
+            None if lame.open_connections(OURS) == 0 => {
+                lame.kill();
+                killed = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() > Duration::from_millis(300) => break,
+            _ => assert!(Instant::now() < until, "the server was not left"),
+        }
+    }
+    for call in under_way {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(other.open_connections(OURS), 1);
+}
+
 // --- idle ---
 
 #[tokio::test]
