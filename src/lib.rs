@@ -20,6 +20,7 @@
 //! | [`pool`] | how a lattice is reached |
 //! | [`contract`] | types of the contract, generated |
 //! | [`error`] | how a call says no |
+//! | [`security`] | what was refused, counted and logged |
 //! | [`settings`] | what can be configured |
 //! | [`home`] | our own lattice, for what is kept there |
 //! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
@@ -44,6 +45,7 @@ pub mod lattice;
 pub mod name;
 pub mod nats;
 pub mod pool;
+pub mod security;
 pub mod settings;
 pub mod telemetry;
 pub mod wasmbus;

@@ -156,7 +156,7 @@ impl Bucket {
         let entry = entry.map_err(|_| "JetStream does not answer".to_owned())?;
         let entry = entry.map_err(|error| error.to_string())?;
         Ok(entry.map(|entry| Stored {
-            value: (entry.operation == Operation::Put).then_some(entry.value),
+            value: (entry.operation == Operation::Put).then(|| alone(&entry.value)),
             version: self.version(entry.revision),
         }))
     }
@@ -273,7 +273,7 @@ impl Bucket {
                         era,
                         revision: info.stream_sequence,
                     },
-                    value: (!removed).then(|| message.payload.clone()),
+                    value: (!removed).then(|| alone(&message.payload)),
                 },
             })
         });
@@ -295,6 +295,11 @@ impl Bucket {
             revision,
         }
     }
+}
+
+/// A copy: what comes in a message keeps the buffer of all that came with it.
+fn alone(value: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(value)
 }
 
 fn context(home: &Home) -> Context {
