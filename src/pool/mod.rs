@@ -47,6 +47,7 @@ use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
 use crate::nats::Tls;
+use crate::security::{self, Cause};
 use crate::settings::PoolSettings;
 
 /// Most of a call's time that a dial leaves.
@@ -81,7 +82,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     pub fn new(name: String, settings: &PoolSettings, tls: Tls, key: Option<StoreKey>) -> Self {
         let (limits, mode) = (settings.limits, settings.store);
         Self {
-            bindings: Bindings::new(limits.lattices),
+            bindings: Bindings::new(limits.lattices, settings.isolation),
             slots: DashMap::new(),
             key: match &key {
                 Some(key) => key.fingerprint_key(),
@@ -103,16 +104,24 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         &self.store
     }
 
-    /// A connection to a lattice, dialled where there is none yet.
+    /// A connection to a lattice for an actor, dialled where there is none yet.
     ///
     /// # Errors
-    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `Denied` where the lattice is another actor's, `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
     /// `NotConnected`, `LimitReached`.
-    pub async fn lease(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Lease<K>, Error> {
+    pub async fn lease(
+        &self,
+        lattice: &LatticeId,
+        actor: &str,
+        deadline: Deadline,
+    ) -> Result<Lease<K>, Error> {
         let binding = match self.bindings.get(lattice) {
             Some(binding) => binding,
             None => self.look_up(lattice, deadline).await?,
         };
+        if !self.bindings.may(actor, &binding.owner) {
+            return Err(foreign(lattice, actor));
+        }
         let slot = binding.slot;
         if self.shared.is_full() && slot.is_idle() {
             self.make_room();
@@ -185,4 +194,14 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             }
         }
     }
+}
+
+/// The credentials of a lattice belong to another actor.
+fn foreign(lattice: &LatticeId, actor: &str) -> Error {
+    let what = format!(
+        "the credentials of lattice {:?} belong to another actor (isolation)",
+        lattice.as_str()
+    );
+    security::refused(Cause::Owner, actor, &what);
+    Error::new(Kind::Denied, what)
 }

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 use super::bindings::{Binding, Bound};
 use super::store::bucket::{Stored, Version};
 use super::store::{Entry, Unopened};
-use super::{Credentials, Pool};
+use super::{Credentials, Pool, foreign};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -29,18 +29,26 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     /// end on their connection.
     ///
     /// # Errors
-    /// `Invalid` as [`Credentials::new`], `LimitReached`, `StoreUnavailable`;
-    /// `Timeout` where nobody knows whether it was kept.
+    /// `Invalid` as [`Credentials::new`], `Denied` where they are another
+    /// actor's, `LimitReached`, `StoreUnavailable`; `Timeout` where nobody knows whether it was kept.
     pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
         let credentials = Credentials::new(&entry)?;
         self.check_room(&entry.lattice)?;
         let sealed = self.store.key().and_then(|key| entry.seal(key));
         let sealed = sealed.map(Bytes::from);
-        let known = self.bindings.get(&entry.lattice);
+        let lattice = &entry.lattice;
+        let known = self.bindings.get(lattice);
+        if let Some(known) = &known
+            && !self.bindings.may(&entry.actor, &known.owner)
+        {
+            return Err(foreign(lattice, &entry.actor));
+        }
         let known = known.and_then(|binding| binding.version);
+        // What others put there that we have not heard of yet.
+        let replaces = |stored: &Stored| self.may_replace(lattice, stored, &entry.actor);
         let kept = self
             .store
-            .keep(&entry.lattice, sealed.as_ref(), known, deadline);
+            .keep(lattice, sealed.as_ref(), known, replaces, deadline);
         let version = kept.await?;
         info!(
             lattice = %entry.lattice,
@@ -50,8 +58,27 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             kept = version.is_some(),
             "credentials set"
         );
-        self.bind(entry, credentials, sealed, version);
-        Ok(())
+        let (lattice, actor) = (entry.lattice.clone(), entry.actor.clone());
+        match self.bind(entry, credentials, sealed, version) {
+            Bound::Foreign => Err(foreign(&lattice, &actor)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an actor may put other credentials in the place of these.
+    fn may_replace(&self, lattice: &LatticeId, stored: &Stored, actor: &str) -> Result<(), Error> {
+        let (Some(value), Some(key)) = (&stored.value, self.store.key()) else {
+            return Ok(());
+        };
+        // Of an entry that cannot be opened nobody knows whose it is.
+        let owner = Entry::open(key, lattice, value).map(|entry| entry.actor);
+        match self
+            .bindings
+            .may(actor, owner.as_deref().unwrap_or_default())
+        {
+            true => Ok(()),
+            false => Err(foreign(lattice, actor)),
+        }
     }
 
     /// Takes over what the store has for a lattice.
@@ -111,7 +138,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         credentials: Credentials,
         sealed: Option<Bytes>,
         version: Option<Version>,
-    ) {
+    ) -> Bound {
         let credentials = credentials.with_tls(self.tls.clone());
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
@@ -121,15 +148,18 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             slot,
             js_domain: entry.js_domain,
             kept: Arc::default(),
+            owner: entry.actor.as_str().into(),
             set_at: entry.set_at,
             sealed,
             version,
         };
         let (lattice, actor) = (entry.lattice, entry.actor);
-        if self.bindings.put(lattice.clone(), binding) == Bound::Anew {
+        let bound = self.bindings.put(lattice.clone(), binding);
+        if bound == Bound::Anew {
             debug!(%lattice, server, %fingerprint, actor, "bound");
             self.slots.retain(|_, slot| slot.strong_count() > 0);
         }
+        bound
     }
 
     pub(super) fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {

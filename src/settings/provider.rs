@@ -37,7 +37,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 16] = [
+    pub const KEYS: [&str; 17] = [
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
@@ -45,6 +45,7 @@ impl ProviderSettings {
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
+        "isolation",
         "max_calls",
         "max_connections",
         "max_dials",

@@ -15,6 +15,7 @@ use data_encoding::HEXLOWER;
 use futures::{Stream, StreamExt as _};
 use tokio::time::timeout;
 
+use crate::error::Error;
 use crate::home::Home;
 use crate::name::LatticeId;
 
@@ -61,6 +62,9 @@ pub enum NotWritten {
     /// Nobody knows.
     #[error("{0}")]
     Unknown(String),
+    /// It may not replace what is there.
+    #[error("{0}")]
+    Forbidden(Error),
 }
 
 enum WriteError {
@@ -162,7 +166,7 @@ impl Bucket {
     }
 
     /// Writes an entry over the newest one, of which the version is `known`
-    /// perhaps; its version.
+    /// perhaps, else one that it may replace; its version.
     ///
     /// # Errors
     /// Whether it is known that it was not written, and why.
@@ -171,6 +175,7 @@ impl Bucket {
         lattice: &LatticeId,
         value: Bytes,
         known: Option<Version>,
+        may_replace: impl Fn(&Stored) -> Result<(), Error>,
     ) -> Result<Version, NotWritten> {
         let known = known.filter(|known| known.era == self.era);
         let mut last = known.map_or(0, |known| known.revision);
@@ -180,6 +185,9 @@ impl Bucket {
                 Err(WriteError::Failed(why)) => return Err(why),
                 Err(WriteError::Changed) => {
                     let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
+                    if let Some(newest) = &newest {
+                        may_replace(newest).map_err(NotWritten::Forbidden)?;
+                    }
                     last = newest.map_or(0, |newest| newest.version.revision);
                 }
             }

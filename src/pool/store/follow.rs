@@ -204,7 +204,10 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         for missing in pool.not_stored(seen, bucket.newest()) {
             let (lattice, sealed) = (missing.lattice, missing.sealed);
             let given = match missing.is_newer {
-                true => bucket.put(&lattice, sealed, None).await.map(drop),
+                true => {
+                    let put = bucket.put(&lattice, sealed, None, |_| Ok(()));
+                    put.await.map(drop)
+                }
                 false => bucket.add(&lattice, sealed).await,
             };
             match given {

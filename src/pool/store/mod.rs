@@ -80,10 +80,11 @@ impl Store {
         }
     }
 
-    /// Keeps a sealed entry, over the one of which the version is known; its
-    /// version, where there is a bucket.
+    /// Keeps a sealed entry, over the one of which the version is known, or
+    /// another one that it may replace; its version, where there is a bucket.
     ///
     /// # Errors
+    /// Those of `may_replace`;
     /// `StoreUnavailable` where it was certainly not kept, `Timeout` where
     /// nobody knows.
     pub(super) async fn keep(
@@ -91,6 +92,7 @@ impl Store {
         lattice: &LatticeId,
         sealed: Option<&Bytes>,
         known: Option<Version>,
+        may_replace: impl Fn(&Stored) -> Result<(), Error>,
         deadline: Deadline,
     ) -> Result<Option<Version>, Error> {
         let bucket = match self.bucket(deadline).await {
@@ -101,7 +103,7 @@ impl Store {
         let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
             return Ok(None);
         };
-        let put = bucket.put(lattice, sealed.clone(), known);
+        let put = bucket.put(lattice, sealed.clone(), known, may_replace);
         let written = timeout_at(deadline.at(), put).await;
         let late = || Err(NotWritten::Unknown("no answer in time".into()));
         written
@@ -110,6 +112,7 @@ impl Store {
             .map_err(|error| {
                 self.doubtful.notify_one();
                 let (kind, why) = match error {
+                    NotWritten::Forbidden(error) => return error,
                     NotWritten::Refused(why) => (Kind::StoreUnavailable, why),
                     NotWritten::Unknown(why) => (Kind::Timeout, why),
                 };
