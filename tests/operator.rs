@@ -109,11 +109,12 @@ impl Cli {
     }
 }
 
-/// The fingerprint that the provider logged when credentials were set.
-fn logged_fingerprint(log: &str, lattice: &str) -> String {
+/// The fingerprint that the provider logs when credentials are set.
+async fn logged_fingerprint(provider: &Provider, lattice: &str) -> String {
     let set = format!("credentials set lattice={lattice} ");
-    let line = log.lines().find(|line| line.contains(&set));
-    let line = line.unwrap_or_else(|| panic!("no {set:?}:\n{log}"));
+    provider.logged(&set).await;
+    let log = provider.log();
+    let line = log.lines().find(|line| line.contains(&set)).unwrap();
     let (_, rest) = line.split_once(" fingerprint=").unwrap();
     rest.split_whitespace().next().unwrap().to_owned()
 }
@@ -147,7 +148,6 @@ async fn the_list_shows_what_the_provider_logs_and_no_secret() {
     let ack = set.set_lattice_credentials(&ctx(), &request).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);
 
-    let log = world.provider.log();
     let here = world.nats.address();
     for (lattice, server, login) in [
         ("by-password", address, &["user", "and", "password"][..]),
@@ -158,7 +158,7 @@ async fn the_list_shows_what_the_provider_logs_and_no_secret() {
         assert_eq!(line[1], server, "{line:?}");
         assert_eq!(line[2..2 + login.len()], *login, "{line:?}");
         let rest = &line[2 + login.len()..];
-        let fingerprint = logged_fingerprint(&log, lattice);
+        let fingerprint = logged_fingerprint(&world.provider, lattice).await;
         assert_eq!(rest[..2], [fingerprint, world.identity.actor.clone()]);
         let age: u64 = rest[2].parse().unwrap();
         assert!(age < 60 && rest[3] == "s", "{line:?}");
@@ -179,7 +179,7 @@ async fn a_set_key_opens_what_it_sealed_and_may_come_from_a_file() {
     .await;
     world.provider.logged(KEPT).await;
     world.set_lattice("x", &world.nats.url()).await;
-    let fingerprint = logged_fingerprint(&world.provider.log(), "x");
+    let fingerprint = logged_fingerprint(&world.provider, "x").await;
     let mut cli = Cli::of(&world.nats, &world.identity);
     assert!(cli.binding("x").contains(&"cannot".to_owned()));
     let file = tempfile::NamedTempFile::new().unwrap();

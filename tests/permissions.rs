@@ -6,6 +6,7 @@ mod support;
 use support::host::Generation;
 use support::nats::NatsServer;
 use support::operator::*;
+use support::provider::Provider;
 use support::world::{World, ctx};
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::LatticeController as _;
@@ -201,5 +202,27 @@ async fn a_bucket_of_credentials_that_may_not_be_asked_makes_no_lattice_unknown(
     let expected = "is not known here, and the store of credentials cannot be read";
     assert!(error.contains(expected), "{error}");
     let missing = "Publish to \"$JS.API.STREAM.MSG.GET.KV_LATTICECREDS_";
+    world.provider.logged(missing).await;
+}
+
+#[tokio::test]
+async fn a_large_bucket_of_credentials_that_may_not_be_read_on_leaves_them_in_memory() {
+    let mut world = at_home_without("$JS.FC.>").await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    let bucket = async_nats::jetstream::new(world.nats.client().await)
+        .get_key_value("LATTICECREDS_home")
+        .await
+        .unwrap();
+    let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
+    for entry in 0..40 {
+        let key = format!("{provider}.{link}.x{entry}");
+        bucket.put(key, vec![b'x'; 100_000].into()).await.unwrap();
+    }
+    let mut data = world.identity.host_data("");
+    data["lattice_rpc_url"] = format!("nats://provider:pw@{}", world.nats.address()).into();
+    world.provider = Provider::start(&data);
+    world.provider.logged("takes too long").await;
+    let missing = "Publish to \"$JS.FC.KV_LATTICECREDS_home.";
     world.provider.logged(missing).await;
 }
