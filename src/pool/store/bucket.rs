@@ -51,6 +51,8 @@ pub struct Change {
     pub stored: Stored,
     /// How many more there are for now.
     pub pending: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub written_at: u64,
 }
 
 /// Why something was not written.
@@ -276,6 +278,7 @@ impl Bucket {
             Ok(Change {
                 lattice: key.and_then(|key| LatticeId::parse(key).ok()),
                 pending: info.pending,
+                written_at: info.published.unix_timestamp().max(0) as u64 * 1000,
                 stored: Stored {
                     version: Version {
                         era,

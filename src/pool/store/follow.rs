@@ -85,7 +85,7 @@ fn unavailable<K: Default + Send + Sync + 'static>(
     first: bool,
 ) {
     let Some(pool) = pool.upgrade() else { return };
-    pool.store().stage.send_if_modified(|stage| {
+    let changed = pool.store().stage.send_if_modified(|stage| {
         if matches!(stage, Stage::Open(_)) {
             return false;
         }
@@ -96,7 +96,7 @@ fn unavailable<K: Default + Send + Sync + 'static>(
         true
     });
     match mode {
-        _ if !first => debug!(why, "no bucket for credentials"),
+        _ if !(changed && first) => debug!(why, "no bucket for credentials"),
         StoreMode::Jetstream => {
             warn!(
                 why,
