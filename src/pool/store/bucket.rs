@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -294,6 +294,23 @@ impl Bucket {
     /// Its newest version when it was opened.
     pub fn newest(&self) -> Version {
         self.version(self.newest)
+    }
+
+    /// The version of the newest entry of ours.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn newest_of_ours(&self) -> Result<Version, String> {
+        let subject = format!("{}{}>", self.store.prefix, self.prefix);
+        let stream = &self.store.stream;
+        let last = stream.get_last_raw_message_by_subject(&subject);
+        let last = timeout(ANSWERS_WITHIN, last).await;
+        let revision = match last.map_err(|_| "JetStream does not answer".to_owned())? {
+            Ok(last) => last.sequence,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(self.version(revision))
     }
 
     fn key(&self, lattice: &LatticeId) -> String {
