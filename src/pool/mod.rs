@@ -6,12 +6,12 @@
 //! credentials swap the binding at once; calls in flight keep the old
 //! connection until they end.
 //!
-//! - [`credentials`]: what a lattice is reached with, checked
-//! - [`bindings`]: which lattice is bound to what; [`set`]: how it comes to be
-//! - [`slot`]: a connection through all its states; [`keeper`] looks after it
-//! - [`connection`], [`uses`], [`refusals`]: a connection, who uses it, and what
-//!   its server does not let it do
-//! - [`limits`]: how many there may be
+//! - `credentials`: what a lattice is reached with, checked
+//! - `bindings`: which lattice is bound to what; `set`: how it comes to be
+//! - `slot`: a connection through all its states; `keeper` looks after it
+//! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
+//!   server does not let it do; `failure`: why there is none
+//! - `limits`: how many there may be
 //! - [`store`]: where credentials are kept
 
 mod bindings;
@@ -46,7 +46,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
-use crate::nats::Tls;
+use crate::nats::{Complaints, Tls};
 use crate::security::{self, Cause};
 use crate::settings::PoolSettings;
 
@@ -62,6 +62,7 @@ pub struct Pool<K> {
     shared: Arc<Shared>,
     store: Store,
     tls: Tls,
+    full: Complaints,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -91,6 +92,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             shared: Arc::new(Shared::new(name, limits)),
             store: Store::new(mode, key),
             tls,
+            full: Complaints::default(),
         }
     }
 

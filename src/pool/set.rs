@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::bindings::{Binding, Bound};
 use super::store::bucket::{Stored, Version};
@@ -95,8 +95,10 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         let key = self.store.key().ok_or(Unopened::Sealed)?;
         let entry = Entry::open(key, lattice, &value)?;
         let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
-        if self.check_room(lattice).is_ok() {
-            self.bind(entry, credentials, Some(value), Some(stored.version));
+        match self.check_room(lattice) {
+            Ok(()) => drop(self.bind(entry, credentials, Some(value), Some(stored.version))),
+            Err(error) if self.full.is_due() => warn!(%error, "credentials were left out"),
+            Err(_) => {}
         }
         Ok(())
     }
@@ -142,10 +144,8 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         let credentials = credentials.with_tls(self.tls.clone());
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
-        slot.retry();
-        let server = slot.address().to_owned();
         let binding = Binding {
-            slot,
+            slot: slot.clone(),
             js_domain: entry.js_domain,
             kept: Arc::default(),
             owner: entry.actor.as_str().into(),
@@ -155,8 +155,11 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         };
         let (lattice, actor) = (entry.lattice, entry.actor);
         let bound = self.bindings.put(lattice.clone(), binding);
+        if matches!(bound, Bound::Anew | Bound::Same) {
+            slot.retry();
+        }
         if bound == Bound::Anew {
-            debug!(%lattice, server, %fingerprint, actor, "bound");
+            debug!(%lattice, server = slot.address(), %fingerprint, actor, "bound");
             self.slots.retain(|_, slot| slot.strong_count() > 0);
         }
         bound

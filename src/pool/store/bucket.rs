@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -51,6 +51,8 @@ pub struct Change {
     pub stored: Stored,
     /// How many more there are for now.
     pub pending: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub written_at: u64,
 }
 
 /// Why something was not written.
@@ -276,6 +278,7 @@ impl Bucket {
             Ok(Change {
                 lattice: key.and_then(|key| LatticeId::parse(key).ok()),
                 pending: info.pending,
+                written_at: info.published.unix_timestamp().max(0) as u64 * 1000,
                 stored: Stored {
                     version: Version {
                         era,
@@ -291,6 +294,23 @@ impl Bucket {
     /// Its newest version when it was opened.
     pub fn newest(&self) -> Version {
         self.version(self.newest)
+    }
+
+    /// The version of the newest entry of ours.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn newest_of_ours(&self) -> Result<Version, String> {
+        let subject = format!("{}{}>", self.store.prefix, self.prefix);
+        let stream = &self.store.stream;
+        let last = stream.get_last_raw_message_by_subject(&subject);
+        let last = timeout(ANSWERS_WITHIN, last).await;
+        let revision = match last.map_err(|_| "JetStream does not answer".to_owned())? {
+            Ok(last) => last.sequence,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(self.version(revision))
     }
 
     fn key(&self, lattice: &LatticeId) -> String {

@@ -50,10 +50,8 @@ pub struct Store {
 impl Store {
     /// A store that waits for [`follow::follow`] to open it, unless it is memory.
     pub fn new(mode: StoreMode, key: Option<StoreKey>) -> Self {
-        let stage = match (mode, &key) {
-            (StoreMode::Memory, _) => Stage::Memory,
-            (StoreMode::Jetstream, None) => Stage::Missing(NO_KEY.into()),
-            (StoreMode::Auto, None) => Stage::Memory,
+        let stage = match mode {
+            StoreMode::Memory => Stage::Memory,
             _ => Stage::Opening,
         };
         Self {
