@@ -22,7 +22,7 @@ const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 
 /// A connection that was made once. Where it breaks it is made again once, at
-/// once; what comes then is decided by [`super::keeper`].
+/// once; what comes then is decided by the slot's keeper.
 pub struct Connection {
     client: Client,
     address: String,
