@@ -26,9 +26,10 @@ use crate::home::Home;
 use crate::lattice::roster::Roster;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
-use crate::settings::{OPERATIONS, ProviderSettings};
+use crate::security::Cause;
+use crate::settings::{Allowed, OPERATIONS, ProviderSettings};
 use crate::wasmbus::{self, Handler};
-use call::Call;
+use call::{Call, denied};
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -73,20 +74,19 @@ impl Controller {
         })
     }
 
+    /// What an actor may do: decided here, and nowhere else.
+    ///
+    /// # Errors
+    /// `Misconfigured`.
+    fn allowed<'a>(&'a self, call: &'a wasmbus::Call) -> Result<Allowed<'a>, Error> {
+        let settings = self.settings()?;
+        Ok(settings.default_policy.with_link(&call.link.policy))
+    }
+
     /// What decides, before its arguments are read, whether a call may go on.
     fn admit(&self, call: &wasmbus::Call, operation: &str) -> Result<(), Error> {
-        self.settings()?;
-        if call.link.allows_operation(operation) {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Kind::Denied,
-                format!(
-                    "the link of actor {} does not allow {operation} (operations)",
-                    call.actor
-                ),
-            ))
-        }
+        let allowed = self.allowed(call)?.operation(operation);
+        allowed.map_err(|by| denied(Cause::Operation, &call.actor, operation, by))
     }
 }
 

@@ -11,9 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 mod complaints;
+mod refusal;
 mod tls;
 
 pub use complaints::Complaints;
+pub use refusal::Refusal;
 pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.

@@ -5,6 +5,8 @@
 
 mod limits;
 mod link;
+mod patterns;
+mod policy;
 mod pool;
 mod provider;
 mod tls;
@@ -13,6 +15,7 @@ use serde_json::Value;
 
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
+pub use policy::{Allowed, Decider, Policy};
 pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};
 pub use provider::ProviderSettings;
 

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, PoolSettings, TimeLimits, tls};
+use super::{Mistakes, Policy, PoolSettings, TimeLimits, tls};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 
@@ -15,6 +15,9 @@ pub struct ProviderSettings {
     pub default_lattice_url: SecretString,
     /// `max_calls`: calls under way at once; further ones are refused as busy.
     pub max_calls: usize,
+    /// `default_lattices`, `default_operations`: what actors may do whose links
+    /// do not say.
+    pub default_policy: Policy,
     /// How long things may take.
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
@@ -28,6 +31,7 @@ impl Default for ProviderSettings {
         Self {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
             max_calls: 1024,
+            default_policy: Policy::default(),
             limits: TimeLimits::default(),
             pool: PoolSettings::default(),
             tls: Tls::default(),
@@ -37,11 +41,13 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 17] = [
+    pub const KEYS: [&str; 19] = [
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
         "default_lattice_url",
+        "default_lattices",
+        "default_operations",
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
@@ -81,6 +87,11 @@ impl ProviderSettings {
                     },
                     _ => mistakes.add(&key, "it must be text"),
                 },
+                "default_lattices" | "default_operations" => {
+                    settings
+                        .default_policy
+                        .take_json(&key, &value, &mut mistakes);
+                }
                 "max_calls" => {
                     if let Some(calls) = mistakes.number(&key, &value, 1, 100_000) {
                         settings.max_calls = calls as usize;
@@ -139,6 +150,7 @@ mod tests {
     fn every_mistake_is_reported_at_once_without_values() {
         let problem = ProviderSettings::parse(Some(
             r#"{"default_lattice_url":"http://u:sekret@h","max_calls":0,"bogus":1,
+                "default_operations":["sekret"],"default_lattices":"",
                 "stall_ms":"sekret","gather_limit_ms":2000,"call_budget_ms":1000}"#,
         ))
         .unwrap_err();
@@ -146,6 +158,8 @@ mod tests {
             "default_lattice_url",
             "max_calls",
             "bogus",
+            "default_operations",
+            "default_lattices",
             "stall_ms",
             "gather_limit_ms: it must not be more than call_budget_ms",
         ] {

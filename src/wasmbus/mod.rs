@@ -5,7 +5,8 @@
 //! - [`links`]: which actors may call
 //! - [`invocation`]: what a call must prove
 //! - [`chunks`]: calls and answers too large for one message
-//! - [`server`]: connection, subscriptions, shutdown
+//! - [`server`]: connection, health, shutdown
+//! - `subscriptions`: made again when they are lost
 //! - `calls`: one call, from the message to its answer
 
 mod calls;
@@ -15,6 +16,7 @@ pub mod invocation;
 pub mod links;
 pub mod server;
 mod shutdown;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;
