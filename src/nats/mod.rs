@@ -11,9 +11,11 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+mod allowed;
 mod complaints;
 mod tls;
 
+pub use allowed::{Allowed, Forbidden};
 pub use complaints::Complaints;
 pub use tls::Tls;
 

@@ -1,19 +1,21 @@
 //! A NATS connection to one or more lattices.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event, ServerAddr};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::failure::failure;
+use super::failure::{DialFailure, failure};
+use super::reach::connect_once;
 use super::refusals::{Heard, Refusal, Refusals};
 use super::uses::Uses;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::name::LatticeId;
 use crate::nats::{Access, Complaints};
 
@@ -21,8 +23,8 @@ use crate::nats::{Access, Complaints};
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 
-/// A connection that was made once. Where it breaks it is made again once, at
-/// once; what comes then is decided by [`super::keeper`].
+/// A connection that was made once. Where it breaks it is broken for good;
+/// [`super::keeper`] has another one made.
 pub struct Connection {
     client: Client,
     address: String,
@@ -61,111 +63,55 @@ pub(super) struct Reported {
     pub(super) why: Option<String>,
 }
 
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DialFailure {
-    /// The server refused the credentials.
-    #[error("the credentials were rejected: {0}")]
-    Rejected(String),
-    /// No server could be reached.
-    #[error("{0}")]
-    Unreachable(String),
-    /// There was one, and it is being made again.
-    #[error("{0}")]
-    Down(String),
-    /// There may be no more.
-    #[error("{0}")]
-    Limit(String),
-    /// The dial itself was cut off, as at the end of the process.
-    #[error("given up")]
-    Aborted,
-}
-
-impl DialFailure {
-    pub(super) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
-        let lattice = lattice.as_str();
-        match self {
-            Self::Rejected(why) => Error::new(
-                Kind::CredentialsRejected,
-                format!(
-                    "lattice {lattice:?}: the NATS server at {address} rejected the credentials \
-                     ({why}); set others"
-                ),
-            ),
-            Self::Unreachable(why) => Error::new(
-                Kind::NotConnected,
-                format!(
-                    "lattice {lattice:?}: no connection to {address} ({why}); \
-                     check the URL and the network"
-                ),
-            ),
-            Self::Down(why) => Error::new(
-                Kind::NotConnected,
-                format!(
-                    "lattice {lattice:?}: the connection to {address} is down and being made \
-                     again ({why}); nothing was sent, try again"
-                ),
-            ),
-            Self::Limit(why) => Error::new(
-                Kind::LimitReached,
-                format!("lattice {lattice:?}: no connection to {address}: {why}"),
-            ),
-            Self::Aborted => Error::new(
-                Kind::NotConnected,
-                format!("lattice {lattice:?}: the connection to {address} was given up"),
-            ),
-        }
-    }
-}
-
 impl Connection {
-    /// Connects once, without trying again. `permit` is the right to be a
+    /// Connects to one of `servers`, which are some of `access`, and have been
+    /// checked: each is tried once, in any order. `permit` is the right to be a
     /// connection.
     pub(super) async fn dial(
         access: &Access,
+        mut servers: Vec<ServerAddr>,
         name: &str,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, DialFailure> {
-        let (report, state) = watch::channel(Reported {
-            up: true,
-            ..Reported::default()
-        });
-        let address = access.address();
-        let (server, limits) = (address.clone(), LogLimits::default());
-        let refusals = Refusals::default();
-        let told = refusals.clone();
-        let servers = access.servers();
-        let options = access
-            .options(name.to_owned())
-            // Each server once: to try on, or to stop trying, is our decision.
-            .max_reconnects(servers.len())
-            .ignore_discovered_servers()
-            .connection_timeout(match servers.len() {
-                1 => ONLY_SERVER_ANSWERS_IN,
-                _ => ONE_OF_SEVERAL_ANSWERS_IN,
-            })
-            .event_callback(move |event| {
-                report.send_modify(|reported| reported.take(&event));
-                match Refusal::of(&event) {
-                    Some(refusal) => {
-                        log_refusal(&server, &event, &limits);
-                        told.tell(refusal);
-                    }
-                    None => log(&server, &event, &limits),
-                }
-                std::future::ready(())
+        let answers_in = match servers.len() {
+            1 => ONLY_SERVER_ANSWERS_IN,
+            _ => ONE_OF_SEVERAL_ANSWERS_IN,
+        };
+        let order = RandomState::new();
+        servers.sort_by_key(|server| order.hash_one(server));
+        let mut why = DialFailure::Unreachable("it has no server".into());
+        for server in servers {
+            let (report, state) = watch::channel(Reported {
+                up: true,
+                ..Reported::default()
             });
-        let connected = options.connect(servers.to_vec()).await;
-        let client = connected.map_err(|error| failure(&error))?;
-        Ok(Self {
-            client,
-            address,
-            state,
-            refusals,
-            uses: Uses::new(),
-            released: CancellationToken::new(),
-            _permit: permit,
-        })
+            let refusals = Refusals::default();
+            let options = access
+                .options(name.to_owned())
+                .ignore_discovered_servers()
+                .connection_timeout(answers_in)
+                .event_callback(on_event(access.address(), report, refusals.clone()));
+            match connect_once(options, server).await {
+                Ok(client) => {
+                    return Ok(Self {
+                        client,
+                        address: access.address(),
+                        state,
+                        refusals,
+                        uses: Uses::new(),
+                        released: CancellationToken::new(),
+                        _permit: permit,
+                    });
+                }
+                Err(error) => {
+                    why = failure(&error);
+                    if is_refused_login(error.kind()) {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(why)
     }
 
     /// The client. Drop clones of it with the call: they keep the connection.
@@ -231,6 +177,34 @@ impl Connection {
     }
 }
 
+/// The others of a list would not let such a login in, either.
+fn is_refused_login(kind: ConnectErrorKind) -> bool {
+    matches!(
+        kind,
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
+    )
+}
+
+/// What is done with what a connection tells.
+fn on_event(
+    address: String,
+    report: watch::Sender<Reported>,
+    refusals: Refusals,
+) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
+    let limits = LogLimits::default();
+    move |event| {
+        report.send_modify(|reported| reported.take(&event));
+        match Refusal::of(&event) {
+            Some(refusal) => {
+                log_refusal(&address, &event, &limits);
+                refusals.tell(refusal);
+            }
+            None => log(&address, &event, &limits),
+        }
+        ready(())
+    }
+}
+
 impl Reported {
     fn take(&mut self, event: &Event) {
         match event {
@@ -259,7 +233,6 @@ impl Reported {
 /// Keeps each cause from filling the log, and from silencing another.
 #[derive(Default)]
 struct LogLimits {
-    dials: Complaints,
     slow: Complaints,
     refusals: Complaints,
 }
@@ -282,9 +255,6 @@ fn log(address: &str, event: &Event, limits: &LogLimits) {
                 address,
                 subscription, "answers were dropped: read too slowly"
             );
-        }
-        Event::ClientError(error) if limits.dials.is_due() => {
-            warn!(address, %error, "no connection; trying on");
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Mistakes, OPERATIONS, TimeLimits};
+use crate::name::fits;
 
 /// Settings of a link: its values. Without any, everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,25 +90,6 @@ fn is_pattern(word: &str) -> bool {
         && word
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'*'))
-}
-
-/// Whether `text` fits `pattern`, in which `*` stands for any characters.
-fn fits(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]
