@@ -165,42 +165,42 @@ async fn what_another_instance_took_is_checked_before_it_is_used() {
     assert_eq!(remote.dials(), 0);
 }
 
-/// A server that tells of another one, takes every login, and hangs up when it
-/// is told to.
-async fn server_that_tells_of(other: &str) -> (TcpListener, String) {
-    let info = json!({ "server_id": "x", "version": "2.10.0", "proto": 1, "headers": true,
-        "max_payload": 1_048_576, "connect_urls": [other] });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (listener, format!("INFO {info}\r\n"))
-}
-
 #[tokio::test]
 async fn a_server_cannot_send_the_provider_elsewhere() {
-    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let other_address = other.local_addr().unwrap().to_string();
-    let (listener, info) = server_that_tells_of(&other_address).await;
-    let port = listener.local_addr().unwrap().port();
-    let world = allowing(json!([format!("127.0.0.1:{port}")])).await;
-    world
-        .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
-        .await;
-    let calls = world.hosts("x");
-    let accepted = async {
-        // Each time it hangs up, it is checked and dialled again, and nobody else.
+    let (server, other) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let address = server.local_addr().unwrap().to_string();
+    let world = allowing(json!([address, other.local_addr().unwrap().to_string()])).await;
+    world.set_lattice("x", &address).await;
+    let info = json!({ "server_id": "x", "version": "2.10.0", "proto": 1, "headers": true,
+        "max_payload": 1_048_576, "connect_urls": [other.local_addr().unwrap().to_string()] });
+    let info = format!("INFO {info}\r\n");
+    let calls = async {
+        loop {
+            let _ = world.hosts("x").await;
+        }
+    };
+    // It tells of the other one, lets the provider in, and hangs up.
+    let thrice = async {
         for _ in 0..3 {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut stream, _) = server.accept().await.unwrap();
             stream.write_all(info.as_bytes()).await.unwrap();
             let mut heard = Vec::new();
             while !heard.ends_with(b"PING\r\n") {
-                let read = stream.read_buf(&mut heard).await.unwrap();
-                assert!(read > 0, "it hung up");
+                assert!(stream.read_buf(&mut heard).await.unwrap() > 0);
             }
             stream.write_all(b"PONG\r\n").await.unwrap();
-            world.provider.logged("connected").await;
         }
     };
-    let (_, accepted) = tokio::join!(calls, tokio::time::timeout(SHORTLY * 25, accepted));
-    accepted.unwrap();
+    tokio::select! {
+        () = calls => {}
+        done = tokio::time::timeout(SHORTLY * 50, thrice) => done.unwrap(),
+    }
+    drop(server);
+    let error = world.hosts("x").await.unwrap_err();
+    assert!(error.contains(&address), "{error}");
     let led = tokio::time::timeout(SHORTLY, other.accept()).await;
     assert!(led.is_err(), "{led:?}");
 }

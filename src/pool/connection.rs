@@ -2,6 +2,7 @@
 
 use std::future::{Future, Ready, ready};
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -23,11 +24,14 @@ use crate::nats::{Access, Complaints};
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 
+static EPOCHS: AtomicU64 = AtomicU64::new(0);
+
 /// A connection that was made once. Where it breaks it is broken for good;
 /// [`super::keeper`] has another one made.
 pub struct Connection {
     client: Client,
     address: String,
+    epoch: u64,
     state: watch::Receiver<Reported>,
     refusals: Refusals,
     uses: Uses,
@@ -52,10 +56,7 @@ impl Drop for Connection {
 /// What the connection reported last.
 #[derive(Clone, Default)]
 pub(super) struct Reported {
-    up: bool,
-    /// How often it broke.
-    breaks: u64,
-    /// It will not connect again.
+    /// It broke, or was closed; it will not connect again.
     pub(super) closed: bool,
     /// The server is about to stop.
     pub(super) lame: bool,
@@ -81,10 +82,7 @@ impl Connection {
         servers.sort_by_key(|server| order.hash_one(server));
         let mut why = DialFailure::Unreachable("it has no server".into());
         for server in servers {
-            let (report, state) = watch::channel(Reported {
-                up: true,
-                ..Reported::default()
-            });
+            let (report, state) = watch::channel(Reported::default());
             let refusals = Refusals::default();
             let options = access
                 .options(name.to_owned())
@@ -96,6 +94,7 @@ impl Connection {
                     return Ok(Self {
                         client,
                         address: access.address(),
+                        epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
                         state,
                         refusals,
                         uses: Uses::new(),
@@ -130,9 +129,10 @@ impl Connection {
         self.refusals.heard()
     }
 
-    /// How often it broke: what was known for sure before may have changed since.
+    /// Tells it from every other: what was known for sure over one may have
+    /// changed before the next.
     pub fn epoch(&self) -> u64 {
-        self.state.borrow().breaks
+        self.epoch
     }
 
     /// Whether its server is about to stop.
@@ -159,17 +159,13 @@ impl Connection {
         lattice: &LatticeId,
     ) -> Result<impl Future<Output = ()> + use<>, Error> {
         let mut state = self.state.clone();
-        let now = state.borrow_and_update().clone();
-        if self.client.connection_state() != State::Connected || !now.up {
+        let is_closed = state.borrow_and_update().closed;
+        if self.client.connection_state() != State::Connected || is_closed {
             let broke = DialFailure::Down("it broke just now".into());
             return Err(broke.for_lattice(lattice, &self.address));
         }
         Ok(async move {
-            let broke = state
-                .wait_for(|state| state.breaks != now.breaks)
-                .await
-                .is_ok();
-            if !broke {
+            if state.wait_for(|state| state.closed).await.is_err() {
                 // No more reports: the connection lives on without them.
                 std::future::pending::<()>().await;
             }
@@ -208,19 +204,9 @@ fn on_event(
 impl Reported {
     fn take(&mut self, event: &Event) {
         match event {
-            Event::Connected => {
-                self.up = true;
-                self.why = None;
-            }
-            Event::Disconnected => {
-                self.up = false;
-                self.breaks += 1;
-            }
-            Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
-                self.up = false;
-                self.breaks += 1;
-                self.closed = true;
-            }
+            Event::Disconnected
+            | Event::Closed
+            | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) if Refusal::of(event).is_none() => {
                 self.why = Some(error.to_string());

@@ -25,6 +25,9 @@ const NAMES_AT_ONCE: usize = 4;
 /// Where nobody is, and nothing is sent to: a system refuses TCP to a multicast
 /// address at once.
 const NOWHERE: &str = "nats://239.255.255.255:1";
+/// How long streams of a broken connection stay open, so that whoever reads them
+/// hears first that it broke.
+const STREAMS_END_AFTER: Duration = Duration::from_millis(100);
 
 /// Checks what an actor set, as far as it can be told without resolving names.
 ///
@@ -109,11 +112,11 @@ pub(super) async fn connect_once(
     options
         .max_reconnects(1)
         .reconnect_to_server_callback(move |_, _| {
-            let addr = match is_first.swap(false, Ordering::Relaxed) {
-                true => server.clone(),
-                false => nowhere.clone(),
+            let (addr, delay) = match is_first.swap(false, Ordering::Relaxed) {
+                true => (server.clone(), Duration::ZERO),
+                false => (nowhere.clone(), STREAMS_END_AFTER),
             };
-            let delay = Some(Duration::ZERO);
+            let delay = Some(delay);
             std::future::ready(Some(ReconnectToServer { addr, delay }))
         })
         .connect(all)
