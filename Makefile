@@ -77,10 +77,11 @@ bench: ## how long things take, against the least that is possible, in one run
 	@scripts/install-servers nats-server
 	$(CARGO) bench --locked --bench bench
 
-check: ## format, clippy and documentation, all warnings denied
+check: ## format, clippy, documentation and dependencies, all warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
+	scripts/deny
 
 clean: ## removes what was built; keys and downloaded tools stay
 	$(CARGO) clean

@@ -199,8 +199,7 @@ async fn a_server_cannot_send_the_provider_elsewhere() {
         done = tokio::time::timeout(SHORTLY * 50, thrice) => done.unwrap(),
     }
     drop(server);
-    let error = world.hosts("x").await.unwrap_err();
-    assert!(error.contains(&address), "{error}");
+    assert!(world.hosts("x").await.is_err());
     let led = tokio::time::timeout(SHORTLY, other.accept()).await;
     assert!(led.is_err(), "{led:?}");
 }

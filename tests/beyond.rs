@@ -208,3 +208,19 @@ async fn another_reference_is_refused_instead_of_ignored() {
         refused(ack, "use UpdateActor");
     }
 }
+
+#[tokio::test]
+async fn setting_registry_credentials_answers_with_not_one_byte() {
+    let lattice = Operated::one(G2b).await;
+    let arguments = serde_json::json!({
+        "latticeId": LATTICE,
+        "credentials": { "ghcr.io": { "registryType": "oci", "token": "a-token" } },
+    });
+    let arguments = wasmbus_rpc::common::serialize(&arguments).unwrap();
+    let answer = lattice
+        .world
+        .actor
+        .call_raw("LatticeController.SetRegistryCredentials", arguments)
+        .await;
+    assert!(answer.unwrap().is_empty());
+}

@@ -4,8 +4,12 @@
 mod support;
 
 use support::host::Generation;
+use support::nats::NatsServer;
 use support::operator::*;
+use support::provider::Provider;
+use support::world::{World, ctx};
 use wasmbus_rpc::error::RpcError;
+use wasmcloud_interface_lattice_control::LatticeController as _;
 
 /// A lattice of one host whose credentials have these permissions.
 async fn permitted(permissions: &str) -> Operated {
@@ -126,4 +130,99 @@ async fn a_large_bucket_that_may_not_be_read_on_is_an_error_that_says_why() {
     let error = text(lattice.links().await.unwrap_err());
     let expected = "may not publish to $JS.FC.KV_LATTICEDATA_default.";
     assert!(error.contains(expected), "{error}");
+}
+
+// --- the provider's own user, and the bucket of credentials ---
+
+/// A provider whose own user may do everything but publish there. Its server
+/// lets everybody else in.
+async fn at_home_without(refused: &str) -> World {
+    let nats = NatsServer::with_config(&format!(
+        "no_auth_user: home
+        authorization {{ users = [
+            {{ user: home, password: pw }}
+            {{ user: provider, password: pw, permissions: {{
+                publish: {{ deny: \"{refused}\" }} }} }}
+        ] }}"
+    ));
+    let url = format!("nats://provider:pw@{}", nats.address());
+    World::start_on(nats, |data| data["lattice_rpc_url"] = url.into()).await
+}
+
+#[tokio::test]
+async fn a_bucket_of_credentials_that_may_not_be_opened_leaves_them_in_memory() {
+    for refused in [
+        "$JS.API.STREAM.INFO.>",
+        "$JS.API.STREAM.CREATE.>",
+        "$JS.API.CONSUMER.CREATE.>",
+    ] {
+        let world = at_home_without(refused).await;
+        world
+            .provider
+            .logged("credentials are kept in memory only")
+            .await;
+        // Which permission is missing is said by the server.
+        let subject = refused.trim_end_matches('>');
+        world
+            .provider
+            .logged(&format!("Publish to \"{subject}"))
+            .await;
+        world.set_lattice("x", &world.nats.url()).await;
+        let client = world.actor.lattice();
+        assert!(client.get_hosts(&ctx(), "x").await.is_ok(), "{refused}");
+        let error = text(client.get_hosts(&ctx(), "y").await.unwrap_err());
+        assert!(error.contains("is unknown"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_of_credentials_that_may_not_be_written_is_not_said_to_be() {
+    let world = at_home_without("$KV.>").await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    let unanswered = world.try_set_lattice("x", &world.nats.url()).await;
+    let error = text(unanswered.unwrap_err());
+    assert!(error.contains("did not take the credentials"), "{error}");
+    assert!(error.contains("it is unknown whether"), "{error}");
+    world
+        .provider
+        .logged("Publish to \"$KV.LATTICECREDS_")
+        .await;
+}
+
+#[tokio::test]
+async fn a_bucket_of_credentials_that_may_not_be_asked_makes_no_lattice_unknown() {
+    let world = at_home_without("$JS.API.STREAM.MSG.GET.>").await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    world.set_lattice("x", &world.nats.url()).await;
+    let client = world.actor.lattice();
+    assert!(client.get_hosts(&ctx(), "x").await.is_ok());
+    let error = text(client.get_hosts(&ctx(), "y").await.unwrap_err());
+    let expected = "is not known here, and the store of credentials cannot be read";
+    assert!(error.contains(expected), "{error}");
+    let missing = "Publish to \"$JS.API.STREAM.MSG.GET.KV_LATTICECREDS_";
+    world.provider.logged(missing).await;
+}
+
+#[tokio::test]
+async fn a_large_bucket_of_credentials_that_may_not_be_read_on_leaves_them_in_memory() {
+    let mut world = at_home_without("$JS.FC.>").await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    let bucket = async_nats::jetstream::new(world.nats.client().await)
+        .get_key_value("LATTICECREDS_home")
+        .await
+        .unwrap();
+    let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
+    for entry in 0..40 {
+        let key = format!("{provider}.{link}.x{entry}");
+        bucket.put(key, vec![b'x'; 100_000].into()).await.unwrap();
+    }
+    let mut data = world.identity.host_data("");
+    data["lattice_rpc_url"] = format!("nats://provider:pw@{}", world.nats.address()).into();
+    world.provider = Provider::start(&data);
+    world.provider.logged("takes too long").await;
+    let missing = "Publish to \"$JS.FC.KV_LATTICECREDS_home.";
+    world.provider.logged(missing).await;
 }

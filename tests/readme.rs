@@ -4,7 +4,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lattice_controller::settings::{LinkSettings, OPERATIONS, ProviderSettings, TimeLimits};
+use lattice_controller::settings::{
+    LinkSettings, OPERATIONS, ProviderSettings, StoreMode, TimeLimits,
+};
 
 fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
@@ -62,6 +64,8 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let mut members = Vec::new();
     for row in rows_of("Settings of the provider") {
         let member = format!("\"{}\": {}", names(&row[0])[0], row[3].trim_matches('`'));
+        // No key that somebody might copy.
+        let member = member.replace("SX…", &nkeys::XKey::new().seed().unwrap());
         members.push(certs.in_place_of_documented(&member));
     }
     let alone = members.iter().filter(|member| !member.contains("\"tls_"));
@@ -77,16 +81,29 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     assert_eq!(defaults.pool.allowed, allowed);
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
+    let pool = defaults.pool.limits;
+    assert_eq!(defaults.pool.store, StoreMode::Auto);
+    assert!(defaults.pool.key.is_none());
     let expected = [
         ("allowed_servers", "all but link-local".to_owned()),
         ("call_budget_ms", "the host's".to_owned()),
+        (
+            "credentials_key",
+            "one derived from the cluster seed".to_owned(),
+        ),
+        ("credentials_store", "auto".to_owned()),
         (
             "default_lattice_url",
             defaults.default_lattice_url.expose_secret().to_owned(),
         ),
         ("gather_limit_ms", "the call's".to_owned()),
         ("grace_ms", limits.grace.as_millis().to_string()),
+        ("isolation", "none".to_owned()),
+        ("idle_limit_ms", pool.idle.as_millis().to_string()),
         ("max_calls", defaults.max_calls.to_string()),
+        ("max_connections", pool.connections.to_string()),
+        ("max_dials", pool.dials.to_string()),
+        ("max_lattices", pool.lattices.to_string()),
         ("request_limit_ms", "the call's".to_owned()),
         ("stall_ms", limits.stall.as_millis().to_string()),
         ("tls_ca_file", "the system's".to_owned()),

@@ -377,6 +377,42 @@ async fn without_jetstream_credentials_are_in_memory_with_one_warning_until_ther
 }
 
 #[tokio::test]
+async fn what_was_acknowledged_without_a_store_outlives_what_the_store_had_before() {
+    let (old, new) = (NatsServer::start(), NatsServer::start());
+    let mut world = Instances::start(1, |_, _| {}).await;
+    world.logged(KEPT).await;
+    for lattice in ["x", "removed"] {
+        assert!(set(&world.actor, lattice, &old.url()).await.accepted);
+    }
+    let bucket = bucket_of(&world.nats, &world.identity.lattice).await;
+    bucket.purge(key(&world.identity, "removed")).await.unwrap();
+    world
+        .logged("credentials were removed from the store")
+        .await;
+    world.nats.restart_without_jetstream();
+    world.restart().await;
+    world.logged(IN_MEMORY).await;
+    for lattice in ["x", "removed"] {
+        let taken = || async {
+            let ack = set(&world.actor, lattice, &new.url()).await;
+            ack.accepted.then_some(())
+        };
+        eventually("credentials to be taken", taken).await;
+    }
+    world.nats.restart_with_jetstream();
+    let kept = "credentials are now kept in JetStream";
+    let both = || async { (world.providers[0].log().matches(kept).count() == 2).then_some(()) };
+    eventually("both to be kept", both).await;
+    world.restart().await;
+    let before = new.open_connections("for lattices");
+    for lattice in ["x", "removed"] {
+        hosts(&world.actor, lattice).await.unwrap();
+    }
+    assert_eq!((old.open_connections("for lattices"), before), (0, 0));
+    assert_eq!(new.open_connections("for lattices"), 1);
+}
+
+#[tokio::test]
 async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unhealthy() {
     let required = |data: &mut serde_json::Value| {
         data["config_json"] = json!({ "credentials_store": "jetstream" })

@@ -72,7 +72,11 @@ impl<'a> Call<'a> {
     /// `NotConnected`, `LimitReached`.
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
-        let lease = self.controller.pool.lease(&id, deadline).await?;
+        let lease = self
+            .controller
+            .pool
+            .lease(&id, self.actor(), deadline)
+            .await?;
         let _ = self.credentials.set(lease.fingerprint);
         let limits = self.controller.settings()?.limits;
         let limits = limits.with_link(&self.incoming.link.limits);

@@ -11,6 +11,7 @@ mod hosts;
 mod links;
 mod providers;
 mod service;
+mod wiped;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use wasmbus_rpc::common::{Context, Message, MessageDispatch};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::call::Call;
+use super::wiped::Wiped;
 use super::{actors, auctions, claims, credentials, hosts, links, providers};
 use crate::contract::{
     ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, CtlOperationAck,
@@ -21,13 +22,28 @@ use crate::error::{Error, without_values};
 impl MessageDispatch for Call<'_> {
     /// Decodes the arguments, calls the operation and encodes its result.
     async fn dispatch(&self, ctx: &Context, message: Message<'_>) -> RpcResult<Vec<u8>> {
-        LatticeControllerReceiver::dispatch(self, ctx, message)
-            .await
-            .map_err(|error| match error {
-                // What cannot be decoded may be a secret in the wrong place.
-                RpcError::Deser(text) => RpcError::Deser(without_values(&text)),
-                error => error,
-            })
+        let result = match message.method {
+            "SetLatticeCredentials" => match Wiped::decode(&message) {
+                Ok(arg) => {
+                    let ack = self.set_lattice_credentials(ctx, &arg.0).await;
+                    ack.and_then(|ack| wasmbus_rpc::common::serialize(&ack))
+                }
+                Err(error) => Err(error),
+            },
+            "SetRegistryCredentials" => match Wiped::decode(&message) {
+                Ok(arg) => {
+                    let set = self.set_registry_credentials(ctx, &arg.0).await;
+                    set.map(|()| Vec::new())
+                }
+                Err(error) => Err(error),
+            },
+            _ => LatticeControllerReceiver::dispatch(self, ctx, message).await,
+        };
+        result.map_err(|error| match error {
+            // What cannot be decoded may be a secret in the wrong place.
+            RpcError::Deser(text) => RpcError::Deser(without_values(&text)),
+            error => error,
+        })
     }
 }
 

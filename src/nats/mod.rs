@@ -2,7 +2,6 @@
 //! prove who we are, and how a connection behaves.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
@@ -29,8 +28,9 @@ pub enum Login {
     Jwt {
         /// The token.
         jwt: SecretString,
-        /// The user's key pair.
-        key: Arc<KeyPair>,
+        /// Seed of the user. A key pair would not be wiped when it is dropped:
+        /// there is one only while a challenge is answered.
+        seed: SecretString,
     },
     /// The key alone.
     Nkey(SecretString),
@@ -152,11 +152,12 @@ impl Access {
         let options = self.over_servers(self.tls.options(options));
         match &self.login {
             Login::Anonymous => options,
-            Login::Jwt { jwt, key } => {
-                let key = key.clone();
+            Login::Jwt { jwt, seed } => {
+                let seed = seed.clone();
                 options.jwt(jwt.expose_secret().to_owned(), move |nonce| {
-                    let key = key.clone();
-                    async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
+                    let key = KeyPair::from_seed(seed.expose_secret());
+                    let signed = key.and_then(|key| key.sign(&nonce));
+                    std::future::ready(signed.map_err(async_nats::AuthError::new))
                 })
             }
             Login::Nkey(seed) => options.nkey(seed.expose_secret().to_owned()),

@@ -9,6 +9,7 @@ use dashmap::mapref::entry::Entry;
 use super::slot::Slot;
 use super::store::bucket::Version;
 use crate::name::{JsDomain, LatticeId};
+use crate::settings::Isolation;
 
 /// What a lattice is bound to.
 pub(super) struct Binding<K> {
@@ -18,6 +19,8 @@ pub(super) struct Binding<K> {
     pub(super) js_domain: Option<JsDomain>,
     /// What is kept for as long as the binding stays the same.
     pub(super) kept: Arc<K>,
+    /// The actor that set it.
+    pub(super) owner: Box<str>,
     /// When it was set, in milliseconds since 1970.
     pub(super) set_at: u64,
     /// The entry of the store, as it stands there or should.
@@ -32,6 +35,7 @@ impl<K> Clone for Binding<K> {
             slot: self.slot.clone(),
             js_domain: self.js_domain.clone(),
             kept: self.kept.clone(),
+            owner: self.owner.clone(),
             set_at: self.set_at,
             sealed: self.sealed.clone(),
             version: self.version,
@@ -61,6 +65,7 @@ impl<K> Binding<K> {
 pub(super) struct Bindings<K> {
     table: DashMap<LatticeId, Binding<K>>,
     most: usize,
+    isolation: Isolation,
 }
 
 /// What became of a binding.
@@ -72,15 +77,23 @@ pub(super) enum Bound {
     Same,
     /// There is a newer one.
     Old,
+    /// What is bound belongs to another actor.
+    Foreign,
 }
 
 impl<K> Bindings<K> {
     /// No bindings, and at most so many.
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize, isolation: Isolation) -> Self {
         Self {
             table: DashMap::new(),
             most,
+            isolation,
         }
+    }
+
+    /// Whether an actor may use, or replace, what another one may have set.
+    pub(super) fn may(&self, actor: &str, owner: &str) -> bool {
+        self.isolation == Isolation::None || actor == owner
     }
 
     pub(super) fn get(&self, lattice: &LatticeId) -> Option<Binding<K>> {
@@ -93,7 +106,8 @@ impl<K> Bindings<K> {
         self.table.len() < self.most || self.table.contains_key(lattice)
     }
 
-    /// Binds a lattice, unless it is bound by something newer.
+    /// Binds a lattice, unless it is bound by something newer. What is in the
+    /// store counts whoever set it: that was decided there.
     pub(super) fn put(&self, lattice: LatticeId, mut new: Binding<K>) -> Bound {
         match self.table.entry(lattice) {
             Entry::Vacant(entry) => {
@@ -102,7 +116,14 @@ impl<K> Bindings<K> {
             }
             Entry::Occupied(mut entry) => {
                 let old = entry.get();
-                if !new.supersedes(old) {
+                let (is_stored, foreign) =
+                    (new.version.is_some(), !self.may(&new.owner, &old.owner));
+                if foreign && !is_stored {
+                    return Bound::Foreign;
+                }
+                // Nobody's claim in the store is outdone by one that is not there.
+                let claimed = foreign && old.version.is_none();
+                if !claimed && !new.supersedes(old) {
                     return Bound::Old;
                 }
                 let same = new.leads_where(old);
@@ -179,6 +200,7 @@ mod tests {
             slot: slot.clone(),
             js_domain: None,
             kept: Arc::default(),
+            owner: "M".into(),
             set_at,
             sealed: None,
             version: revision.map(|revision| Version { era: 7, revision }),
@@ -187,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_lasts_as_long_as_calls_go_the_same_way() {
-        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
         assert_eq!(bindings.put(x.clone(), binding(&one, 1, None)), Bound::Anew);
         let first = bindings.get(&x).unwrap().kept.0;
@@ -202,7 +224,7 @@ mod tests {
 
     #[test]
     fn the_newest_in_the_store_counts_in_whatever_order_it_is_heard() {
-        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
         bindings.put(x.clone(), binding(&one, 1, Some(5)));
         assert_eq!(
@@ -228,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_was_set_without_a_store_stays_unless_the_store_has_newer() {
-        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
         bindings.put(x.clone(), binding(&one, 100, None));
         assert_eq!(
@@ -240,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_removal_is_older_than_what_was_set_after_it() {
-        let (bindings, x) = (Bindings::new(9), lattice("x"));
+        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
         bindings.put(x.clone(), binding(&slot("h"), 1, Some(5)));
         let version = |revision| Version { era: 7, revision };
         assert!(!bindings.remove(&x, version(4)));
@@ -250,10 +272,27 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_for_those_that_are_there() {
-        let bindings = Bindings::new(1);
+        let bindings = Bindings::new(1, Isolation::None);
         assert!(bindings.has_room_for(&lattice("x")));
         bindings.put(lattice("x"), binding(&slot("h"), 1, None));
         assert!(bindings.has_room_for(&lattice("x")));
         assert!(!bindings.has_room_for(&lattice("y")));
+    }
+
+    #[test]
+    fn under_isolation_a_binding_is_its_owners_alone() {
+        let (bindings, x) = (Bindings::new(9, Isolation::Actor), lattice("x"));
+        bindings.put(x.clone(), binding(&slot("h1"), 1, None));
+        let mut others = binding(&slot("h2"), 2, None);
+        others.owner = "N".into();
+        assert_eq!(bindings.put(x.clone(), others.clone()), Bound::Foreign);
+        assert!(bindings.may("M", "M") && !bindings.may("N", "M"));
+        // The store says whose it is, even where that is older.
+        others.set_at = 0;
+        others.version = Some(Version {
+            era: 7,
+            revision: 1,
+        });
+        assert_eq!(bindings.put(x, others), Bound::Anew);
     }
 }

@@ -27,7 +27,7 @@ const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
 /// A connection that was made once. Where it breaks it is broken for good;
-/// [`super::keeper`] has another one made.
+/// the slot's keeper has another one made.
 pub struct Connection {
     client: Client,
     address: String,

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
@@ -107,10 +106,10 @@ impl Credentials {
         }
         match self.access.login() {
             Login::Anonymous => part("anonymous"),
-            Login::Jwt { jwt, key } => {
+            // Which names the one user whose seed fits.
+            Login::Jwt { jwt, .. } => {
                 part("jwt");
                 part(jwt.expose_secret());
-                part(&key.public_key());
             }
             Login::Nkey(seed) => {
                 part("nkey");
@@ -144,7 +143,7 @@ fn user_login(jwt: &str, seed: &str) -> Result<(Login, u64), Error> {
     }
     let login = Login::Jwt {
         jwt: SecretString::from(jwt),
-        key: Arc::new(key),
+        seed: SecretString::from(seed),
     };
     Ok((login, claims.exp))
 }

@@ -6,12 +6,12 @@
 //! credentials swap the binding at once; calls in flight keep the old
 //! connection until they end.
 //!
-//! - [`credentials`]: what a lattice is reached with, checked
-//! - [`bindings`]: which lattice is bound to what; [`set`]: how it comes to be
-//! - [`slot`]: a connection through all its states; [`keeper`] looks after it
-//! - [`connection`], [`uses`], [`refusals`]: a connection, who uses it, and what
-//!   its server does not let it do
-//! - [`limits`]: how many there may be; [`reach`]: where they may go
+//! - `credentials`: what a lattice is reached with, checked
+//! - `bindings`: which lattice is bound to what; `set`: how it comes to be
+//! - `slot`: a connection through all its states; `keeper` looks after it
+//! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
+//!   server does not let it do; `failure`: why there is none
+//! - `limits`: how many there may be; `reach`: where they may go
 //! - [`store`]: where credentials are kept
 
 mod bindings;
@@ -47,7 +47,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
-use crate::nats::Tls;
+use crate::nats::{Complaints, Tls};
+use crate::security::{self, Cause};
 use crate::settings::PoolSettings;
 
 /// Most of a call's time that a dial leaves.
@@ -62,6 +63,7 @@ pub struct Pool<K> {
     shared: Arc<Shared>,
     store: Store,
     tls: Tls,
+    full: Complaints,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -82,7 +84,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     pub fn new(name: String, settings: &PoolSettings, tls: Tls, key: Option<StoreKey>) -> Self {
         let (limits, mode) = (settings.limits, settings.store);
         Self {
-            bindings: Bindings::new(limits.lattices),
+            bindings: Bindings::new(limits.lattices, settings.isolation),
             slots: DashMap::new(),
             key: match &key {
                 Some(key) => key.fingerprint_key(),
@@ -91,6 +93,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
             store: Store::new(mode, key),
             tls,
+            full: Complaints::default(),
         }
     }
 
@@ -104,16 +107,24 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         &self.store
     }
 
-    /// A connection to a lattice, dialled where there is none yet.
+    /// A connection to a lattice for an actor, dialled where there is none yet.
     ///
     /// # Errors
-    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `Denied` where the lattice is another actor's, `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
     /// `NotConnected`, `LimitReached`.
-    pub async fn lease(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Lease<K>, Error> {
+    pub async fn lease(
+        &self,
+        lattice: &LatticeId,
+        actor: &str,
+        deadline: Deadline,
+    ) -> Result<Lease<K>, Error> {
         let binding = match self.bindings.get(lattice) {
             Some(binding) => binding,
             None => self.look_up(lattice, deadline).await?,
         };
+        if !self.bindings.may(actor, &binding.owner) {
+            return Err(foreign(lattice, actor));
+        }
         let slot = binding.slot;
         if self.shared.is_full() && slot.is_idle() {
             self.make_room();
@@ -186,4 +197,14 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             }
         }
     }
+}
+
+/// The credentials of a lattice belong to another actor.
+fn foreign(lattice: &LatticeId, actor: &str) -> Error {
+    let what = format!(
+        "the credentials of lattice {:?} belong to another actor (isolation)",
+        lattice.as_str()
+    );
+    security::refused(Cause::Owner, actor, &what);
+    Error::new(Kind::Denied, what)
 }

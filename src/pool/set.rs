@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::bindings::{Binding, Bound};
 use super::store::bucket::{Stored, Version};
 use super::store::{Entry, Unopened};
-use super::{Credentials, Pool, reach};
+use super::{Credentials, Pool, foreign, reach};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -29,20 +29,28 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     /// end on their connection.
     ///
     /// # Errors
-    /// `Invalid` as [`Credentials::new`], `Denied`, `LimitReached`,
-    /// `StoreUnavailable`;
-    /// `Timeout` where nobody knows whether it was kept.
+    /// `Invalid` as [`Credentials::new`], `Denied` where they are another
+    /// actor's or the provider may not connect there, `LimitReached`,
+    /// `StoreUnavailable`; `Timeout` where nobody knows whether it was kept.
     pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
         let credentials = Credentials::new(&entry)?;
         reach::check(&self.shared.allowed, &credentials, &entry.actor)?;
         self.check_room(&entry.lattice)?;
         let sealed = self.store.key().and_then(|key| entry.seal(key));
         let sealed = sealed.map(Bytes::from);
-        let known = self.bindings.get(&entry.lattice);
+        let lattice = &entry.lattice;
+        let known = self.bindings.get(lattice);
+        if let Some(known) = &known
+            && !self.bindings.may(&entry.actor, &known.owner)
+        {
+            return Err(foreign(lattice, &entry.actor));
+        }
         let known = known.and_then(|binding| binding.version);
+        // What others put there that we have not heard of yet.
+        let replaces = |stored: &Stored| self.may_replace(lattice, stored, &entry.actor);
         let kept = self
             .store
-            .keep(&entry.lattice, sealed.as_ref(), known, deadline);
+            .keep(lattice, sealed.as_ref(), known, replaces, deadline);
         let version = kept.await?;
         info!(
             lattice = %entry.lattice,
@@ -52,8 +60,27 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             kept = version.is_some(),
             "credentials set"
         );
-        self.bind(entry, credentials, sealed, version);
-        Ok(())
+        let (lattice, actor) = (entry.lattice.clone(), entry.actor.clone());
+        match self.bind(entry, credentials, sealed, version) {
+            Bound::Foreign => Err(foreign(&lattice, &actor)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an actor may put other credentials in the place of these.
+    fn may_replace(&self, lattice: &LatticeId, stored: &Stored, actor: &str) -> Result<(), Error> {
+        let (Some(value), Some(key)) = (&stored.value, self.store.key()) else {
+            return Ok(());
+        };
+        // Of an entry that cannot be opened nobody knows whose it is.
+        let owner = Entry::open(key, lattice, value).map(|entry| entry.actor);
+        match self
+            .bindings
+            .may(actor, owner.as_deref().unwrap_or_default())
+        {
+            true => Ok(()),
+            false => Err(foreign(lattice, actor)),
+        }
     }
 
     /// Takes over what the store has for a lattice.
@@ -70,8 +97,10 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         let key = self.store.key().ok_or(Unopened::Sealed)?;
         let entry = Entry::open(key, lattice, &value)?;
         let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
-        if self.check_room(lattice).is_ok() {
-            self.bind(entry, credentials, Some(value), Some(stored.version));
+        match self.check_room(lattice) {
+            Ok(()) => drop(self.bind(entry, credentials, Some(value), Some(stored.version))),
+            Err(error) if self.full.is_due() => warn!(%error, "credentials were left out"),
+            Err(_) => {}
         }
         Ok(())
     }
@@ -113,25 +142,29 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         credentials: Credentials,
         sealed: Option<Bytes>,
         version: Option<Version>,
-    ) {
+    ) -> Bound {
         let credentials = credentials.with_tls(self.tls.clone());
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
-        slot.retry();
-        let server = slot.address().to_owned();
         let binding = Binding {
-            slot,
+            slot: slot.clone(),
             js_domain: entry.js_domain,
             kept: Arc::default(),
+            owner: entry.actor.as_str().into(),
             set_at: entry.set_at,
             sealed,
             version,
         };
         let (lattice, actor) = (entry.lattice, entry.actor);
-        if self.bindings.put(lattice.clone(), binding) == Bound::Anew {
-            debug!(%lattice, server, %fingerprint, actor, "bound");
+        let bound = self.bindings.put(lattice.clone(), binding);
+        if matches!(bound, Bound::Anew | Bound::Same) {
+            slot.retry();
+        }
+        if bound == Bound::Anew {
+            debug!(%lattice, server = slot.address(), %fingerprint, actor, "bound");
             self.slots.retain(|_, slot| slot.strong_count() > 0);
         }
+        bound
     }
 
     pub(super) fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
-pub use pool::{PoolLimits, PoolSettings, StoreMode};
+pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};
 pub use provider::ProviderSettings;
 
 /// The name of every operation of the contract.

@@ -47,6 +47,16 @@ pub enum StoreMode {
     Memory,
 }
 
+/// `isolation`: who may use, and replace, the credentials of a lattice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Every linked actor, as with the predecessor.
+    #[default]
+    None,
+    /// The actor that set them.
+    Actor,
+}
+
 /// Settings of connections and of the store of credentials.
 #[derive(Clone, Debug, Default)]
 pub struct PoolSettings {
@@ -54,6 +64,8 @@ pub struct PoolSettings {
     pub limits: PoolLimits,
     /// Where credentials are kept.
     pub store: StoreMode,
+    /// Whose credentials are whose.
+    pub isolation: Isolation,
     /// `credentials_key`: what they are sealed with, else a key that is derived
     /// from the cluster seed. Checked to be one.
     pub key: Option<SecretString>,
@@ -63,11 +75,12 @@ pub struct PoolSettings {
 
 impl PoolSettings {
     /// Every key that [`PoolSettings::take`] knows.
-    pub(super) const KEYS: [&str; 7] = [
+    pub(super) const KEYS: [&str; 8] = [
         "allowed_servers",
         "credentials_key",
         "credentials_store",
         "idle_limit_ms",
+        "isolation",
         "max_connections",
         "max_dials",
         "max_lattices",
@@ -96,6 +109,11 @@ impl PoolSettings {
                 Some("jetstream") => self.store = StoreMode::Jetstream,
                 Some("memory") => self.store = StoreMode::Memory,
                 _ => mistakes.add(key, "it must be auto, jetstream or memory"),
+            },
+            "isolation" => match value.as_str() {
+                Some("none") => self.isolation = Isolation::None,
+                Some("actor") => self.isolation = Isolation::Actor,
+                _ => mistakes.add(key, "it must be none or actor"),
             },
             "idle_limit_ms" => {
                 if let Some(ms) = mistakes.number(key, &value, 100, 86_400_000) {
@@ -167,12 +185,15 @@ mod tests {
             ("credentials_key", xkey.into()),
             ("credentials_store", "jetstream".into()),
             ("max_connections", json!(7)),
+            ("isolation", "actor".into()),
         ])
         .unwrap();
         assert_eq!(settings.allowed, Allowed::default());
         assert!(settings.key.is_some());
         assert_eq!(settings.store, StoreMode::Jetstream);
         assert_eq!(settings.limits.connections, 7);
+        assert_eq!(settings.isolation, Isolation::Actor);
+        assert!(read(&[("isolation", "Actor".into())]).is_err());
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 17] = [
+    pub const KEYS: [&str; 18] = [
         "allowed_servers",
         "call_budget_ms",
         "credentials_key",
@@ -46,6 +46,7 @@ impl ProviderSettings {
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
+        "isolation",
         "max_calls",
         "max_connections",
         "max_dials",

@@ -136,7 +136,7 @@ impl<H: Handler> Server<H> {
         let call = Call {
             id: id.to_owned(),
             operation: invocation.operation,
-            argument,
+            argument: argument.into(),
             actor: invocation.origin.public_key,
             link,
             deadline,

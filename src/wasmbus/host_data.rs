@@ -1,7 +1,6 @@
 //! Host data: one line of base64 JSON that the host writes to our standard
 //! input. Reads what hosts from 0.50 to 0.82 send, and the test harness.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::BASE64_NOPAD;
@@ -9,6 +8,7 @@ use nkeys::KeyPair;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::links::LinkDefinition;
 use super::or_default;
@@ -66,9 +66,9 @@ struct Raw {
     #[serde(deserialize_with = "or_default")]
     link_name: String,
     #[serde(deserialize_with = "or_default")]
-    lattice_rpc_user_jwt: String,
+    lattice_rpc_user_jwt: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
-    lattice_rpc_user_seed: String,
+    lattice_rpc_user_seed: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
     lattice_rpc_url: String,
     #[serde(deserialize_with = "or_default")]
@@ -107,7 +107,7 @@ impl HostData {
     /// # Errors
     /// A sentence that quotes nothing of it: it holds seeds.
     pub fn read(input: impl std::io::Read) -> Result<Self, String> {
-        let mut line = String::new();
+        let mut line = Zeroizing::new(String::new());
         std::io::BufRead::read_line(
             &mut std::io::BufReader::new(input.take(MAX_LINE)),
             &mut line,
@@ -130,6 +130,7 @@ impl HostData {
         let text = line.trim().trim_end_matches('=').as_bytes();
         let json = BASE64_NOPAD
             .decode(text)
+            .map(Zeroizing::new)
             .map_err(|_| "host data is not base64".to_owned())?;
         let raw: Raw = serde_json::from_slice(&json).map_err(|error| {
             let problem = without_values(&error.to_string());
@@ -209,13 +210,13 @@ fn login(jwt: &str, seed: &str) -> Result<Login, String> {
             _ => Err("host data: lattice_rpc_user_jwt without lattice_rpc_user_seed".into()),
         };
     }
-    let key = KeyPair::from_seed(seed)
+    KeyPair::from_seed(seed)
         .map_err(|_| "host data: lattice_rpc_user_seed is no seed".to_owned())?;
     Ok(match jwt {
         "" => Login::Nkey(SecretString::from(seed)),
         jwt => Login::Jwt {
             jwt: SecretString::from(jwt),
-            key: Arc::new(key),
+            seed: SecretString::from(seed),
         },
     })
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Deserializer};
 use wasmbus_rpc::error::RpcResult;
+use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -34,8 +35,8 @@ pub struct Call {
     pub id: String,
     /// `LatticeController.{Operation}`.
     pub operation: String,
-    /// MessagePack arguments.
-    pub argument: Vec<u8>,
+    /// MessagePack arguments; they may hold secrets.
+    pub argument: Zeroizing<Vec<u8>>,
     /// Public key of the actor that calls.
     pub actor: String,
     /// Settings of the actor's link.

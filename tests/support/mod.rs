@@ -24,6 +24,19 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+/// The binary of an example, which `cargo test` builds beside the tests.
+pub fn example(name: &str) -> std::path::PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let target = test.parent().unwrap().parent().unwrap();
+    let path = target.join("examples").join(name);
+    assert!(
+        path.exists(),
+        "no {}: cargo build --examples",
+        path.display()
+    );
+    path
+}
+
 /// Asks again and again, for 10 s at most, until there is something.
 pub async fn eventually<T, F, Fut>(what: &str, mut ask: F) -> T
 where

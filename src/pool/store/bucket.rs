@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures::{Stream, StreamExt as _};
 use tokio::time::timeout;
 
+use crate::error::Error;
 use crate::home::Home;
 use crate::name::LatticeId;
 
@@ -50,6 +51,8 @@ pub struct Change {
     pub stored: Stored,
     /// How many more there are for now.
     pub pending: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub written_at: u64,
 }
 
 /// Why something was not written.
@@ -61,6 +64,9 @@ pub enum NotWritten {
     /// Nobody knows.
     #[error("{0}")]
     Unknown(String),
+    /// It may not replace what is there.
+    #[error("{0}")]
+    Forbidden(Error),
 }
 
 enum WriteError {
@@ -162,7 +168,7 @@ impl Bucket {
     }
 
     /// Writes an entry over the newest one, of which the version is `known`
-    /// perhaps; its version.
+    /// perhaps, else one that it may replace; its version.
     ///
     /// # Errors
     /// Whether it is known that it was not written, and why.
@@ -171,6 +177,7 @@ impl Bucket {
         lattice: &LatticeId,
         value: Bytes,
         known: Option<Version>,
+        may_replace: impl Fn(&Stored) -> Result<(), Error>,
     ) -> Result<Version, NotWritten> {
         let known = known.filter(|known| known.era == self.era);
         let mut last = known.map_or(0, |known| known.revision);
@@ -180,6 +187,9 @@ impl Bucket {
                 Err(WriteError::Failed(why)) => return Err(why),
                 Err(WriteError::Changed) => {
                     let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
+                    if let Some(newest) = &newest {
+                        may_replace(newest).map_err(NotWritten::Forbidden)?;
+                    }
                     last = newest.map_or(0, |newest| newest.version.revision);
                 }
             }
@@ -268,6 +278,7 @@ impl Bucket {
             Ok(Change {
                 lattice: key.and_then(|key| LatticeId::parse(key).ok()),
                 pending: info.pending,
+                written_at: info.published.unix_timestamp().max(0) as u64 * 1000,
                 stored: Stored {
                     version: Version {
                         era,
@@ -283,6 +294,23 @@ impl Bucket {
     /// Its newest version when it was opened.
     pub fn newest(&self) -> Version {
         self.version(self.newest)
+    }
+
+    /// The version of the newest entry of ours.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn newest_of_ours(&self) -> Result<Version, String> {
+        let subject = format!("{}{}>", self.store.prefix, self.prefix);
+        let stream = &self.store.stream;
+        let last = stream.get_last_raw_message_by_subject(&subject);
+        let last = timeout(ANSWERS_WITHIN, last).await;
+        let revision = match last.map_err(|_| "JetStream does not answer".to_owned())? {
+            Ok(last) => last.sequence,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
+            Err(error) => return Err(error.to_string()),
+        };
+        Ok(self.version(revision))
     }
 
     fn key(&self, lattice: &LatticeId) -> String {

@@ -38,7 +38,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         .upgrade()
         .is_none_or(|pool| pool.store().key().is_none())
     {
-        return unavailable(&pool, mode, NO_KEY, true);
+        return unavailable(&pool, mode, NO_KEY);
     }
     let mut follower = Follower {
         connects: home.connects.clone(),
@@ -46,7 +46,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         home,
         unopened: Complaints::default(),
     };
-    let (mut pause, mut first) = (AGAIN_AFTER, true);
+    let mut pause = AGAIN_AFTER;
     loop {
         // Where we are not connected there is nothing to ask.
         if follower
@@ -65,7 +65,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
             }
             continue;
         };
-        unavailable(&follower.pool, mode, &why, std::mem::take(&mut first));
+        unavailable(&follower.pool, mode, &why);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(AGAIN_AFTER_AT_MOST),
             _ = follower.connects.changed() => pause = AGAIN_AFTER,
@@ -82,27 +82,26 @@ fn unavailable<K: Default + Send + Sync + 'static>(
     pool: &Weak<Pool<K>>,
     mode: StoreMode,
     why: &str,
-    first: bool,
 ) {
     let Some(pool) = pool.upgrade() else { return };
-    pool.store().stage.send_if_modified(|stage| {
-        if matches!(stage, Stage::Open(_)) {
-            return false;
+    let (mut opening, mut open) = (false, false);
+    pool.store().stage.send_modify(|stage| {
+        opening = matches!(stage, Stage::Opening);
+        open = matches!(stage, Stage::Open(_));
+        if !open {
+            *stage = match mode {
+                StoreMode::Jetstream => Stage::Missing(why.to_owned()),
+                _ => Stage::Memory,
+            };
         }
-        *stage = match mode {
-            StoreMode::Jetstream => Stage::Missing(why.to_owned()),
-            _ => Stage::Memory,
-        };
-        true
     });
     match mode {
-        _ if !first => debug!(why, "no bucket for credentials"),
-        StoreMode::Jetstream => {
-            warn!(
-                why,
-                "credentials cannot be kept, and none are taken (credentials_store)"
-            );
-        }
+        _ if open => warn!(why, "the store of credentials is not heard for a moment"),
+        _ if !opening => debug!(why, "no bucket for credentials"),
+        StoreMode::Jetstream => warn!(
+            why,
+            "credentials cannot be kept, and none are taken (credentials_store)"
+        ),
         _ => warn!(
             why,
             "credentials are kept in memory only: other instances do not have them, and a \
@@ -134,11 +133,14 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             self.give(&pool, &bucket, &seen).await;
             pool.store().doubtful.clone()
         };
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let (mut look_at, mut heard) = (Instant::now() + LOOK_EVERY, bucket.newest());
         loop {
             tokio::select! {
-                change = changes.next() => match change {
-                    Some(change) => self.take(change?, None),
+                change = changes.next() => match change.transpose()? {
+                    Some(change) => {
+                        heard = heard.max(change.stored.version);
+                        self.take(change, None);
+                    }
                     None => return Ok(()),
                 },
                 // What was missed meanwhile is in the bucket.
@@ -148,8 +150,10 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                     if self.pool.strong_count() == 0 {
                         return Ok(());
                     }
-                    // The stream of changes does not say that its bucket is gone.
-                    if Bucket::open(&self.home).await?.newest().era != bucket.newest().era {
+                    // The stream of changes says neither that its bucket is gone
+                    // nor that it has become deaf itself.
+                    let now = Bucket::open(&self.home).await?;
+                    if now.newest().era != heard.era || now.newest_of_ours().await? > heard {
                         return Ok(());
                     }
                     look_at = Instant::now() + LOOK_EVERY;
@@ -204,7 +208,10 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         for missing in pool.not_stored(seen, bucket.newest()) {
             let (lattice, sealed) = (missing.lattice, missing.sealed);
             let given = match missing.is_newer {
-                true => bucket.put(&lattice, sealed, None).await.map(drop),
+                true => {
+                    let put = bucket.put(&lattice, sealed, None, |_| Ok(()));
+                    put.await.map(drop)
+                }
                 false => bucket.add(&lattice, sealed).await,
             };
             match given {

@@ -50,10 +50,8 @@ pub struct Store {
 impl Store {
     /// A store that waits for [`follow::follow`] to open it, unless it is memory.
     pub fn new(mode: StoreMode, key: Option<StoreKey>) -> Self {
-        let stage = match (mode, &key) {
-            (StoreMode::Memory, _) => Stage::Memory,
-            (StoreMode::Jetstream, None) => Stage::Missing(NO_KEY.into()),
-            (StoreMode::Auto, None) => Stage::Memory,
+        let stage = match mode {
+            StoreMode::Memory => Stage::Memory,
             _ => Stage::Opening,
         };
         Self {
@@ -80,10 +78,11 @@ impl Store {
         }
     }
 
-    /// Keeps a sealed entry, over the one of which the version is known; its
-    /// version, where there is a bucket.
+    /// Keeps a sealed entry, over the one of which the version is known, or
+    /// another one that it may replace; its version, where there is a bucket.
     ///
     /// # Errors
+    /// Those of `may_replace`;
     /// `StoreUnavailable` where it was certainly not kept, `Timeout` where
     /// nobody knows.
     pub(super) async fn keep(
@@ -91,6 +90,7 @@ impl Store {
         lattice: &LatticeId,
         sealed: Option<&Bytes>,
         known: Option<Version>,
+        may_replace: impl Fn(&Stored) -> Result<(), Error>,
         deadline: Deadline,
     ) -> Result<Option<Version>, Error> {
         let bucket = match self.bucket(deadline).await {
@@ -101,7 +101,7 @@ impl Store {
         let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
             return Ok(None);
         };
-        let put = bucket.put(lattice, sealed.clone(), known);
+        let put = bucket.put(lattice, sealed.clone(), known, may_replace);
         let written = timeout_at(deadline.at(), put).await;
         let late = || Err(NotWritten::Unknown("no answer in time".into()));
         written
@@ -110,6 +110,7 @@ impl Store {
             .map_err(|error| {
                 self.doubtful.notify_one();
                 let (kind, why) = match error {
+                    NotWritten::Forbidden(error) => return error,
                     NotWritten::Refused(why) => (Kind::StoreUnavailable, why),
                     NotWritten::Unknown(why) => (Kind::Timeout, why),
                 };

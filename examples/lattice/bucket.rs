@@ -1,0 +1,192 @@
+//! The bucket of sealed credentials: what is in it, and removing from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use futures::StreamExt as _;
+use lattice_controller::home::Home;
+use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
+use lattice_controller::pool::store::bucket::{self, Bucket, Change};
+use lattice_controller::pool::store::{Entry, StoreKey, Unopened};
+use lattice_controller::pool::{Credentials, FingerprintKey};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::{DomainOption, ProviderOptions, Result, login};
+
+/// Longest silence between two entries.
+const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
+
+/// What entries are opened with.
+#[derive(Args)]
+pub struct KeyOptions {
+    /// File with the provider's `credentials_key` (SX…); else the variable
+    /// LATTICE_CREDENTIALS_KEY
+    #[arg(long, value_name = "FILE")]
+    credentials_key_file: Option<PathBuf>,
+    /// File with the cluster seed (SC…), where the provider has no
+    /// `credentials_key`; else the variable WASMCLOUD_CLUSTER_SEED
+    #[arg(long, value_name = "FILE", conflicts_with = "credentials_key_file")]
+    cluster_seed_file: Option<PathBuf>,
+}
+
+impl KeyOptions {
+    fn key(&self) -> Result<StoreKey> {
+        // A file that is named counts more than any variable.
+        let set = match &self.cluster_seed_file {
+            Some(_) => None,
+            None => login::seed(
+                self.credentials_key_file.as_deref(),
+                "LATTICE_CREDENTIALS_KEY",
+            )?,
+        };
+        if let Some(seed) = set {
+            return StoreKey::from_seed(&seed)
+                .map_err(|problem| format!("the credentials key cannot be used: {problem}"));
+        }
+        let cluster = login::seed(self.cluster_seed_file.as_deref(), "WASMCLOUD_CLUSTER_SEED")?;
+        let Some(seed) = cluster else {
+            return Err(
+                "there is no key to open entries with: set LATTICE_CREDENTIALS_KEY or \
+                 WASMCLOUD_CLUSTER_SEED, or name a file"
+                    .into(),
+            );
+        };
+        cluster_key(&seed)
+    }
+}
+
+fn cluster_key(seed: &SecretString) -> Result<StoreKey> {
+    // An xkey is a seed as well, and would open nothing without a word.
+    let key = match seed.expose_secret().starts_with("SX") {
+        true => None,
+        false => StoreKey::of_cluster(seed),
+    };
+    key.ok_or_else(|| "the cluster seed cannot be used: it is not one (SC…)".into())
+}
+
+/// Opens the bucket, and makes none.
+async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket> {
+    let domain = domain.js_domain.as_deref().map(JsDomain::parse);
+    // A mistyped key would look like a provider that keeps nothing.
+    let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
+    let home = Home {
+        client: login::connect(options).await?,
+        connects: watch::channel(1).1,
+        js_domain: domain.transpose().map_err(|error| error.to_string())?,
+        lattice: options.home.clone(),
+        provider_key: provider.to_string(),
+        link_name: options.link_name.clone(),
+    };
+    let name = bucket::name(&options.home);
+    let found = Bucket::find(&home).await;
+    let found = found.map_err(|why| format!("the bucket {name} cannot be opened: {why}"))?;
+    found.ok_or_else(|| format!("there is no bucket {name}: nothing is kept there"))
+}
+
+/// A table of what the bucket has.
+pub async fn bindings(
+    options: &ProviderOptions,
+    domain: DomainOption,
+    key: KeyOptions,
+) -> Result<String> {
+    let key = key.key()?;
+    let fingerprints = key.fingerprint_key();
+    let (count, mut changes) = find(options, domain).await?.follow().await?;
+    let mut rows = Vec::new();
+    let mut pending = count;
+    while pending > 0 {
+        let change = timeout(NEXT_ENTRY_WITHIN, changes.next()).await;
+        let change = change.map_err(|_| "reading the bucket takes too long")?;
+        let change = change.ok_or("reading the bucket ended early")??;
+        pending = change.pending;
+        rows.extend(row(&change, &key, &fingerprints));
+    }
+    rows.sort();
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(["lattice", "server", "login", "fingerprint", "set by", "age"]);
+    table.add_rows(rows);
+    Ok(table.trim_fmt())
+}
+
+/// What the table says of an entry; nothing of those that were removed.
+fn row(change: &Change, key: &StoreKey, fingerprints: &FingerprintKey) -> Option<[String; 6]> {
+    let value = change.stored.value.as_ref()?;
+    let Some(lattice) = &change.lattice else {
+        let what = "no entry of the provider".into();
+        return Some(unknown("?".into(), what, change));
+    };
+    let opened = Entry::open(key, lattice, value).and_then(|entry| {
+        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
+        Ok((entry, credentials))
+    });
+    Some(match opened {
+        Ok((entry, credentials)) => [
+            lattice.to_string(),
+            credentials.address(),
+            credentials.kind(),
+            credentials.fingerprint(fingerprints).to_string(),
+            entry.actor,
+            age(entry.set_at),
+        ],
+        Err(why) => {
+            let why = match why {
+                Unopened::Sealed => "sealed with another key, or changed since",
+                Unopened::Version => "of a later version",
+                Unopened::Moved => "written for another lattice",
+                Unopened::Malformed => "malformed",
+            };
+            unknown(
+                lattice.to_string(),
+                format!("cannot be opened: {why}"),
+                change,
+            )
+        }
+    })
+}
+
+fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
+    let none = || "-".to_owned();
+    [
+        lattice,
+        what,
+        none(),
+        none(),
+        none(),
+        age(change.written_at),
+    ]
+}
+
+/// How long ago that is, in the largest unit that fits.
+fn age(at: u64) -> String {
+    let seconds = Entry::now().saturating_sub(at) / 1000;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Removes the entry of a lattice.
+pub async fn purge(options: &ProviderOptions, domain: DomainOption, id: &str) -> Result<String> {
+    let lattice = LatticeId::parse(id).map_err(|error| error.to_string())?;
+    let bucket = find(options, domain).await?;
+    let stored = bucket.get(&lattice).await?;
+    if stored.and_then(|stored| stored.value).is_none() {
+        let name = bucket::name(&options.home);
+        return Err(format!(
+            "{name} has no credentials of lattice {id:?} for this provider and link name"
+        ));
+    }
+    bucket.remove(&lattice).await?;
+    Ok(format!(
+        "lattice {id:?} is unknown from now on, to every instance of the provider that keeps \
+         its credentials here"
+    ))
+}
