@@ -77,6 +77,8 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let none = TimeLimits::default();
     assert_eq!(defaults.limits, none);
     assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
+    let allowed = lattice_controller::nats::Allowed::default();
+    assert_eq!(defaults.pool.allowed, allowed);
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
     assert_eq!(defaults.default_policy, Policy::default());
@@ -84,6 +86,7 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     assert_eq!(defaults.pool.store, StoreMode::Auto);
     assert!(defaults.pool.key.is_none());
     let expected = [
+        ("allowed_servers", "all but link-local".to_owned()),
         ("call_budget_ms", "the host's".to_owned()),
         (
             "credentials_key",

@@ -11,7 +11,7 @@
 //! - `slot`: a connection through all its states; `keeper` looks after it
 //! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
 //!   server does not let it do; `failure`: why there is none
-//! - `limits`: how many there may be
+//! - `limits`: how many there may be; `reach`: where they may go
 //! - [`store`]: where credentials are kept
 
 mod bindings;
@@ -20,6 +20,7 @@ mod credentials;
 mod failure;
 mod keeper;
 mod limits;
+mod reach;
 mod refusals;
 mod set;
 mod slot;
@@ -89,7 +90,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                 Some(key) => key.fingerprint_key(),
                 None => FingerprintKey::random(),
             },
-            shared: Arc::new(Shared::new(name, limits)),
+            shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
             store: Store::new(mode, key),
             tls,
             full: Complaints::default(),

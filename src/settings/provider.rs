@@ -41,7 +41,8 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 19] = [
+    pub const KEYS: [&str; 20] = [
+        "allowed_servers",
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
@@ -78,11 +79,15 @@ impl ProviderSettings {
             format!("the configuration is not a JSON object: {problem}")
         })?;
         let mut mistakes = Mistakes::default();
+        let mut default_access = None;
         for (key, value) in members {
             match key.as_str() {
                 "default_lattice_url" => match value {
                     Value::String(url) => match Access::parse(&url, Login::Anonymous) {
-                        Ok(_) => settings.default_lattice_url = url.into(),
+                        Ok(access) => {
+                            settings.default_lattice_url = url.into();
+                            default_access = Some(access);
+                        }
                         Err(problem) => mistakes.add(&key, &problem),
                     },
                     _ => mistakes.add(&key, "it must be text"),
@@ -111,6 +116,10 @@ impl ProviderSettings {
         }
         settings.limits.contradictions(&mut mistakes);
         tls::contradictions(&settings.tls, &mut mistakes);
+        let check = |access: Access| settings.pool.allowed.check(access.servers());
+        if let Some(Err(problem)) = default_access.map(check) {
+            mistakes.add("default_lattice_url", &problem.to_string());
+        }
         mistakes.none().map(|()| settings)
     }
 
@@ -166,6 +175,23 @@ mod tests {
             assert!(problem.contains(part), "{problem}");
         }
         assert!(!problem.contains("sekret"), "{problem}");
+    }
+
+    #[test]
+    fn a_default_that_is_not_allowed_is_a_mistake() {
+        for (allowed, good) in [("10.0.0.0/8", true), ("*.example.com", false)] {
+            let text = format!(
+                r#"{{"default_lattice_url":"u:sekret@10.0.0.1","allowed_servers":"{allowed}"}}"#
+            );
+            let read = ProviderSettings::parse(Some(&text));
+            assert_eq!(read.is_ok(), good, "{allowed}");
+            if let Err(problem) = read {
+                assert!(problem.contains("(allowed_servers)"), "{problem}");
+                assert!(!problem.contains("sekret"), "{problem}");
+            }
+        }
+        // One that nobody wrote is none.
+        ProviderSettings::parse(Some(r#"{"allowed_servers":"*.example.com"}"#)).unwrap();
     }
 
     #[test]
