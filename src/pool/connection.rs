@@ -5,14 +5,17 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, ConnectErrorKind, Event, ServerAddr};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event, Message, ServerAddr, Subject};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::failure::{DialFailure, failure};
+use super::inbox::{Expected, Inbox};
 use super::reach::connect_once;
 use super::refusals::{Heard, Refusal, Refusals};
 use super::uses::Uses;
@@ -34,6 +37,7 @@ pub struct Connection {
     epoch: u64,
     state: watch::Receiver<Reported>,
     refusals: Refusals,
+    inbox: Inbox,
     uses: Uses,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
@@ -91,14 +95,23 @@ impl Connection {
                 .event_callback(on_event(access.address(), report, refusals.clone()));
             match connect_once(options, server).await {
                 Ok(client) => {
+                    let released = CancellationToken::new();
+                    let prefix = client.new_inbox();
+                    refusals.mind(Inbox::subject(&prefix));
+                    let inbox = Inbox::open(&client, &prefix, released.clone()).await;
+                    let Some(inbox) = inbox else {
+                        why = DialFailure::Unreachable("it closed the connection".into());
+                        continue;
+                    };
                     return Ok(Self {
                         client,
+                        inbox,
                         address: access.address(),
                         epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
                         state,
                         refusals,
                         uses: Uses::new(),
-                        released: CancellationToken::new(),
+                        released,
                         _permit: permit,
                     });
                 }
@@ -116,6 +129,28 @@ impl Connection {
     /// The client. Drop clones of it with the call: they keep the connection.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Sends a request, of which the answer is waited for until this is dropped.
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
+        if let Some(refusal) = self.refusals.minded() {
+            return Err(NotAsked::Unheard(refusal));
+        }
+        let expected = self.inbox.expect();
+        let reply = expected.subject.clone();
+        let sent = self.client.publish_with_reply(subject, reply, body);
+        match sent.await {
+            Ok(()) => Ok(Asked(expected)),
+            Err(error) => Err(NotAsked::Failed(error)),
+        }
+    }
+
+    /// The subject on which answers to requests are heard.
+    pub fn inbox(&self) -> &str {
+        self.inbox.heard_on()
     }
 
     /// Cancelled when no call and no binding needs the connection any more. What
@@ -171,6 +206,24 @@ impl Connection {
             }
         })
     }
+}
+
+/// A request that was sent.
+pub struct Asked(Expected);
+
+impl Asked {
+    /// Its answer; `None` where the connection is closed.
+    pub async fn answer(&mut self) -> Option<Message> {
+        self.0.answer().await
+    }
+}
+
+/// Why a request was certainly not sent.
+pub enum NotAsked {
+    /// The credentials do not allow to hear answers.
+    Unheard(Refusal),
+    /// The client did not take it.
+    Failed(PublishError),
 }
 
 /// The others of a list would not let such a login in, either.

@@ -11,6 +11,7 @@
 //! - `slot`: a connection through all its states; `keeper` looks after it
 //! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
 //!   server does not let it do; `failure`: why there is none
+//! - `inbox`: where the answers to its requests arrive
 //! - `limits`: how many there may be; `reach`: where they may go
 //! - [`store`]: where credentials are kept
 
@@ -18,6 +19,7 @@ mod bindings;
 mod connection;
 mod credentials;
 mod failure;
+mod inbox;
 mod keeper;
 mod limits;
 mod reach;
@@ -35,7 +37,7 @@ use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
 use bindings::{Binding, Bindings};
-pub use connection::Connection;
+pub use connection::{Asked, Connection, NotAsked};
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
 use limits::Shared;
 pub use refusals::Refusal;

@@ -2,33 +2,57 @@
 //! it: a refused publish or subscription has no answer of its own, and would
 //! look like silence.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 pub use crate::nats::Refusal;
 
-/// Refusals kept for those who are slow to hear of them.
-const KEPT: usize = 1024;
+/// Refusals kept for those who are slow to hear of them. Every connection has
+/// room for so many.
+const KEPT: usize = 64;
 
 /// Where refusals are told.
 #[derive(Clone)]
-pub(super) struct Refusals(broadcast::Sender<Refusal>);
+pub(super) struct Refusals {
+    told: broadcast::Sender<Refusal>,
+    /// A subject that is told once and counts for ever, and whether it was.
+    minded: Arc<(OnceLock<String>, OnceLock<Refusal>)>,
+}
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self(broadcast::Sender::new(KEPT))
+        Self {
+            told: broadcast::Sender::new(KEPT),
+            minded: Arc::default(),
+        }
     }
 }
 
 impl Refusals {
     pub(super) fn tell(&self, refusal: Refusal) {
+        let (subject, refused) = &*self.minded;
+        if subject.get() == Some(&refusal.subject) {
+            let _ = refused.set(refusal.clone());
+        }
         // Nobody waits: nobody is harmed.
-        let _ = self.0.send(refusal);
+        let _ = self.told.send(refusal);
+    }
+
+    /// Keeps in mind whether this subject is refused, from now on.
+    pub(super) fn mind(&self, subject: String) {
+        let _ = self.minded.0.set(subject);
+    }
+
+    /// That the subject that is kept in mind was refused, if it was.
+    pub(super) fn minded(&self) -> Option<Refusal> {
+        self.minded.1.get().cloned()
     }
 
     /// Those told from now on.
     pub(super) fn heard(&self) -> Heard {
-        Heard(self.0.subscribe())
+        Heard(self.told.subscribe())
     }
 }
 
