@@ -59,6 +59,9 @@ impl fmt::Debug for Login {
     }
 }
 
+/// Most servers in a list: each may take its time to answer a dial.
+const MAX_SERVERS: usize = 16;
+
 /// Servers of one NATS system and how to log in there.
 ///
 /// Servers hold no user info: async-nats prints its addresses, so what a URL
@@ -80,6 +83,9 @@ impl Access {
     /// A sentence that names the URL by its number, never by its text.
     pub fn parse(urls: &str, login: Login) -> Result<Self, String> {
         let parts: Vec<&str> = urls.split(',').map(str::trim).collect();
+        if parts.len() > MAX_SERVERS {
+            return Err(format!("there are more than {MAX_SERVERS} servers"));
+        }
         let mut servers = Vec::with_capacity(parts.len());
         let mut found: Option<(String, Option<String>)> = None;
         for (index, part) in parts.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! Which lattice is bound to which credentials.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -66,7 +67,13 @@ pub(super) struct Bindings<K> {
     table: DashMap<LatticeId, Binding<K>>,
     most: usize,
     isolation: Isolation,
+    /// The last removals, with what was the newest version then.
+    removals: Mutex<VecDeque<(LatticeId, Version)>>,
 }
+
+/// Removals that are kept in mind: what was written before them may be heard of
+/// a moment later.
+const REMOVALS_KEPT: usize = 256;
 
 /// What became of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +95,7 @@ impl<K> Bindings<K> {
             table: DashMap::new(),
             most,
             isolation,
+            removals: Mutex::default(),
         }
     }
 
@@ -111,6 +119,10 @@ impl<K> Bindings<K> {
     pub(super) fn put(&self, lattice: LatticeId, mut new: Binding<K>) -> Bound {
         match self.table.entry(lattice) {
             Entry::Vacant(entry) => {
+                let version = new.version;
+                if version.is_some_and(|version| self.is_removed(entry.key(), version)) {
+                    return Bound::Old;
+                }
                 entry.insert(new);
                 Bound::Anew
             }
@@ -139,12 +151,28 @@ impl<K> Bindings<K> {
         }
     }
 
-    /// Lets a lattice go, unless it was bound after it was removed; whether it
-    /// was bound.
+    /// Lets a lattice go, unless it was bound after this version; whether it was
+    /// bound. What was bound before, and is heard of later, does not come back.
     pub(super) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
+        self.removals().push_back((lattice.clone(), version));
         let older =
-            |_: &LatticeId, bound: &Binding<K>| bound.version.is_some_and(|bound| bound < version);
+            |_: &LatticeId, bound: &Binding<K>| bound.version.is_some_and(|bound| bound <= version);
         self.table.remove_if(lattice, older).is_some()
+    }
+
+    /// Whether this version of a lattice was removed a moment ago.
+    fn is_removed(&self, lattice: &LatticeId, version: Version) -> bool {
+        let mut removals = self.removals();
+        while removals.len() > REMOVALS_KEPT {
+            removals.pop_front();
+        }
+        let covers = |(of, removed): &(LatticeId, Version)| of == lattice && *removed >= version;
+        removals.iter().any(covers)
+    }
+
+    fn removals(&self) -> MutexGuard<'_, VecDeque<(LatticeId, Version)>> {
+        let removals = self.removals.lock();
+        removals.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything that is bound.
@@ -266,8 +294,13 @@ mod tests {
         bindings.put(x.clone(), binding(&slot("h"), 1, Some(5)));
         let version = |revision| Version { era: 7, revision };
         assert!(!bindings.remove(&x, version(4)));
-        assert!(bindings.remove(&x, version(6)));
+        assert!(bindings.remove(&x, version(5)));
         assert!(bindings.get(&x).is_none());
+        // What is heard of late does not come back; what is set anew does.
+        let late = binding(&slot("h"), 1, Some(5));
+        assert_eq!(bindings.put(x.clone(), late), Bound::Old);
+        let anew = binding(&slot("h"), 1, Some(6));
+        assert_eq!(bindings.put(x, anew), Bound::Anew);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::future::{Future, Ready, ready};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishError;
@@ -17,7 +18,7 @@ use tracing::{debug, info, warn};
 use super::failure::{DialFailure, failure};
 use super::inbox::{Expected, Inbox};
 use super::reach::connect_once;
-use super::refusals::{Heard, Refusal, Refusals};
+use super::refusals::{Heard, Minded, Refusal, Refusals};
 use super::uses::Uses;
 use crate::error::Error;
 use crate::name::LatticeId;
@@ -41,7 +42,8 @@ pub struct Connection {
     uses: Uses,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    /// The right to be one, until it is retired.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Drop for Connection {
@@ -112,11 +114,14 @@ impl Connection {
                         refusals,
                         uses: Uses::new(),
                         released,
-                        _permit: permit,
+                        permit: Mutex::new(Some(permit)),
                     });
                 }
                 Err(error) => {
-                    why = failure(&error);
+                    let rejected = matches!(why, DialFailure::Rejected(_));
+                    // What one server says of the credentials counts more than
+                    // that another one is away.
+                    why = if rejected { why } else { failure(&error) };
                     if is_refused_login(error.kind()) {
                         break;
                     }
@@ -136,8 +141,11 @@ impl Connection {
     /// # Errors
     /// Why it was not sent.
     pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
-        if let Some(refusal) = self.refusals.minded() {
-            return Err(NotAsked::Unheard(refusal));
+        match self.refusals.minded() {
+            Minded::Allowed => {}
+            Minded::Refused(refusal) => return Err(NotAsked::Unheard(refusal)),
+            // Before the request, and in the order in which the server hears.
+            Minded::TryAgain => self.inbox.open_again(&self.client).await,
         }
         let expected = self.inbox.expect();
         let reply = expected.subject.clone();
@@ -173,6 +181,13 @@ impl Connection {
     /// Whether its server is about to stop.
     pub(super) fn is_lame(&self) -> bool {
         self.client.server_info().lame_duck_mode
+    }
+
+    /// Gives its place to others: nobody is to use it any more.
+    pub(super) fn retire(&self) {
+        self.released.cancel();
+        let permit = self.permit.lock();
+        drop(permit.unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Who uses it.

@@ -8,9 +8,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_nats::{Client, Message, Subject};
+use async_nats::{Client, Message, Subject, Subscriber};
 use futures::StreamExt as _;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Answers that are waited for, by the last token of their subject.
@@ -27,6 +27,8 @@ impl Waiting {
 pub(super) struct Inbox {
     /// What is subscribed to, and before the last token tells one from another.
     subject: String,
+    /// Takes another subscription in the place of one that was refused.
+    again: mpsc::Sender<Subscriber>,
     waiting: Waiting,
     next: AtomicU64,
     /// Nobody can guess a token: who hears one question must not answer another.
@@ -46,12 +48,17 @@ impl Inbox {
         released: CancellationToken,
     ) -> Option<Self> {
         let mut answers = client.subscribe(Self::subject(prefix)).await.ok()?;
+        let (again, mut anew) = mpsc::channel(1);
         let waiting = Waiting::default();
         let (theirs, start) = (waiting.clone(), prefix.len() + 1);
         tokio::spawn(async move {
             loop {
                 let answer = tokio::select! {
                     answer = answers.next() => answer,
+                    Some(subscribed) = anew.recv() => {
+                        answers = subscribed;
+                        continue;
+                    }
                     () = released.cancelled() => None,
                 };
                 let Some(answer) = answer else { return };
@@ -66,6 +73,7 @@ impl Inbox {
         });
         Some(Self {
             subject: Self::subject(prefix),
+            again,
             waiting,
             next: AtomicU64::new(0),
             tokens: RandomState::new(),
@@ -75,6 +83,13 @@ impl Inbox {
     /// What is subscribed to.
     pub(super) fn heard_on(&self) -> &str {
         &self.subject
+    }
+
+    /// Subscribes again, where the server would not have it before.
+    pub(super) async fn open_again(&self, client: &Client) {
+        if let Ok(subscribed) = client.subscribe(self.subject.clone()).await {
+            let _ = self.again.send(subscribed).await;
+        }
     }
 
     /// A place for one answer.

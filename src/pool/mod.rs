@@ -29,10 +29,9 @@ mod slot;
 pub mod store;
 mod uses;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
@@ -60,7 +59,6 @@ const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
 /// for as long as calls to the lattice go the same way.
 pub struct Pool<K> {
     bindings: Bindings<K>,
-    slots: DashMap<Fingerprint, Weak<Slot>>,
     key: FingerprintKey,
     shared: Arc<Shared>,
     store: Store,
@@ -87,7 +85,6 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         let (limits, mode) = (settings.limits, settings.store);
         Self {
             bindings: Bindings::new(limits.lattices, settings.isolation),
-            slots: DashMap::new(),
             key: match &key {
                 Some(key) => key.fingerprint_key(),
                 None => FingerprintKey::random(),
@@ -128,9 +125,6 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             return Err(foreign(lattice, actor));
         }
         let slot = binding.slot;
-        if self.shared.is_full() && slot.is_idle() {
-            self.make_room();
-        }
         // What is asked over the connection needs time, too.
         let left = deadline.remaining();
         let in_time = deadline.earlier((left / 4).min(MOST_TIME_TO_ASK)).at();
@@ -160,7 +154,10 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         if let Some(binding) = self.bindings.get(lattice) {
             return Ok(binding);
         }
-        self.check_room(lattice)?;
+        if let Some(Ok(())) = opened {
+            // Removed, or one too many.
+            self.check_room(lattice)?;
+        }
         let hint = match opened {
             Some(Err(_)) => "; what the store has for it cannot be opened (credentials_key)",
             _ => "",
@@ -174,19 +171,9 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         ))
     }
 
-    /// Closes the connection that was not used for the longest time; none that
-    /// is in use.
-    fn make_room(&self) {
-        let slots = self.slots.iter().filter_map(|slot| slot.upgrade());
-        let idle = slots.filter_map(|slot| Some((slot.idle_since()?, slot)));
-        if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
-            slot.close_if_idle(Duration::ZERO);
-        }
-    }
-
     fn slot(&self, fingerprint: Fingerprint, credentials: Credentials) -> Arc<Slot> {
         let new = || Arc::new(Slot::new(credentials, fingerprint, self.shared.clone()));
-        match self.slots.entry(fingerprint) {
+        match self.shared.slots.entry(fingerprint) {
             entry::Entry::Occupied(mut entry) => entry.get().upgrade().unwrap_or_else(|| {
                 let slot = new();
                 entry.insert(Arc::downgrade(&slot));

@@ -2,7 +2,8 @@
 //! it: a refused publish or subscription has no answer of its own, and would
 //! look like silence.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -13,12 +14,37 @@ pub use crate::nats::Refusal;
 /// room for so many.
 const KEPT: usize = 64;
 
+/// How long a refused subscription is not tried again.
+const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// What is known of the subject that is kept in mind.
+pub(super) enum Minded {
+    /// Nothing against it.
+    Allowed,
+    /// It was refused a moment ago.
+    Refused(Refusal),
+    /// It was refused, and is to be subscribed to again.
+    TryAgain,
+}
+
+#[derive(Default)]
+struct InMind {
+    subject: OnceLock<String>,
+    refused: Mutex<Option<(Refusal, Instant)>>,
+}
+
+impl InMind {
+    fn refused(&self) -> MutexGuard<'_, Option<(Refusal, Instant)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Where refusals are told.
 #[derive(Clone)]
 pub(super) struct Refusals {
     told: broadcast::Sender<Refusal>,
-    /// A subject that is told once and counts for ever, and whether it was.
-    minded: Arc<(OnceLock<String>, OnceLock<Refusal>)>,
+    /// A subject that is told once and counts on, and when it was.
+    minded: Arc<InMind>,
 }
 
 impl Default for Refusals {
@@ -32,9 +58,8 @@ impl Default for Refusals {
 
 impl Refusals {
     pub(super) fn tell(&self, refusal: Refusal) {
-        let (subject, refused) = &*self.minded;
-        if subject.get() == Some(&refusal.subject) {
-            let _ = refused.set(refusal.clone());
+        if self.minded.subject.get() == Some(&refusal.subject) {
+            *self.minded.refused() = Some((refusal.clone(), Instant::now()));
         }
         // Nobody waits: nobody is harmed.
         let _ = self.told.send(refusal);
@@ -42,12 +67,21 @@ impl Refusals {
 
     /// Keeps in mind whether this subject is refused, from now on.
     pub(super) fn mind(&self, subject: String) {
-        let _ = self.minded.0.set(subject);
+        let _ = self.minded.subject.set(subject);
     }
 
-    /// That the subject that is kept in mind was refused, if it was.
-    pub(super) fn minded(&self) -> Option<Refusal> {
-        self.minded.1.get().cloned()
+    /// Whether the subject that is kept in mind was refused. After a while it
+    /// is worth another attempt: permissions are mended.
+    pub(super) fn minded(&self) -> Minded {
+        let mut minded = self.minded.refused();
+        match minded.take() {
+            None => Minded::Allowed,
+            Some((refusal, at)) if at.elapsed() < REFUSAL_COUNTS_FOR => {
+                *minded = Some((refusal.clone(), at));
+                Minded::Refused(refusal)
+            }
+            Some(_) => Minded::TryAgain,
+        }
     }
 
     /// Those told from now on.

@@ -19,7 +19,9 @@ use crate::name::LatticeId;
 pub(super) struct NotStored {
     pub(super) lattice: LatticeId,
     pub(super) sealed: Bytes,
-    /// Than whatever is there.
+    pub(super) owner: Box<str>,
+    pub(super) set_at: u64,
+    /// Than what was there when it was set.
     pub(super) is_newer: bool,
 }
 
@@ -67,20 +69,30 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         }
     }
 
-    /// Whether an actor may put other credentials in the place of these.
+    /// Whether an actor may put other credentials in the place of these. What
+    /// cannot be opened is ignored: it is nobody's.
     fn may_replace(&self, lattice: &LatticeId, stored: &Stored, actor: &str) -> Result<(), Error> {
-        let (Some(value), Some(key)) = (&stored.value, self.store.key()) else {
-            return Ok(());
-        };
-        // Of an entry that cannot be opened nobody knows whose it is.
-        let owner = Entry::open(key, lattice, value).map(|entry| entry.actor);
-        match self
-            .bindings
-            .may(actor, owner.as_deref().unwrap_or_default())
-        {
-            true => Ok(()),
-            false => Err(foreign(lattice, actor)),
+        match self.opened(lattice, stored) {
+            Some(entry) if !self.bindings.may(actor, &entry.actor) => Err(foreign(lattice, actor)),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether what was set while there was no store goes before what is stored.
+    pub(super) fn goes_before(&self, ours: &NotStored, stored: &Stored) -> Result<(), Error> {
+        self.may_replace(&ours.lattice, stored, &ours.owner)?;
+        match self.opened(&ours.lattice, stored) {
+            Some(entry) if entry.set_at > ours.set_at => Err(Error::new(
+                Kind::Refused,
+                "others were set later, and are kept".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn opened(&self, lattice: &LatticeId, stored: &Stored) -> Option<Entry> {
+        let (value, key) = (stored.value.as_ref()?, self.store.key()?);
+        Entry::open(key, lattice, value).ok()
     }
 
     /// Takes over what the store has for a lattice.
@@ -122,18 +134,28 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                 (Some(_), Some(sealed)) if !is_there => missing.push(NotStored {
                     lattice,
                     sealed,
+                    owner: binding.owner,
+                    set_at: binding.set_at,
                     is_newer: false,
                 }),
-                // What is there is older, or it would be what is bound.
                 (None, Some(sealed)) => missing.push(NotStored {
                     lattice,
                     sealed,
+                    owner: binding.owner,
+                    set_at: binding.set_at,
                     is_newer: true,
                 }),
                 _ => {}
             }
         }
         missing
+    }
+
+    /// Whether something was set that should be in the bucket, and is not.
+    pub(super) fn is_unstored(&self) -> bool {
+        let all = self.bindings.all();
+        all.iter()
+            .any(|(_, bound)| bound.version.is_none() && bound.sealed.is_some())
     }
 
     fn bind(
@@ -162,7 +184,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         }
         if bound == Bound::Anew {
             debug!(%lattice, server = slot.address(), %fingerprint, actor, "bound");
-            self.slots.retain(|_, slot| slot.strong_count() > 0);
+            self.shared.sweep();
         }
         bound
     }

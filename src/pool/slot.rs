@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared as SharedFuture};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
@@ -23,6 +23,9 @@ const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(100);
 const FAILURES_COUNT_FOR: Duration = Duration::from_secs(2);
 /// How long what is refused is not tried again, unless it is set again.
 const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// Longest that all attempts of one dial take.
+const DIAL_ENDS_AFTER: Duration = Duration::from_secs(8);
 
 type Dial = SharedFuture<BoxFuture<'static, Result<Arc<Connection>, DialFailure>>>;
 
@@ -132,11 +135,6 @@ impl Slot {
         dialled.map(Held::new)
     }
 
-    /// Whether a call would have to dial.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(*self.lock(), State::Idle | State::Failed { .. })
-    }
-
     /// Forgets a failure: the credentials were set again.
     pub(super) fn retry(&self) {
         let mut state = self.lock();
@@ -167,6 +165,7 @@ impl Slot {
             address = self.address,
             "a connection that nobody uses is closed"
         );
+        connection.retire();
         self.enter(&mut state, State::Idle);
         true
     }
@@ -207,9 +206,12 @@ impl Slot {
         };
         match dialled {
             Ok(connection) => self.connected(&mut state, Arc::new(connection)),
-            Err(failure @ (DialFailure::Rejected(_) | DialFailure::Forbidden(_))) => {
-                self.failed(&mut state, failure, 0);
-            }
+            // Others have its place: the next call asks for one anew.
+            Err(
+                failure @ (DialFailure::Rejected(_)
+                | DialFailure::Forbidden(_)
+                | DialFailure::Limit(_)),
+            ) => self.failed(&mut state, failure, 0),
             Err(failure) => {
                 *why = failure.to_string();
                 if asked.elapsed() < self.idle_limit() {
@@ -223,11 +225,21 @@ impl Slot {
 
     /// Dials, within the limits.
     pub(super) async fn dial(&self) -> Result<Connection, DialFailure> {
-        let permit = self.shared.connection()?;
+        let permit = self.shared.connection().await?;
         let _turn = self.shared.dial().await?;
         let access = self.credentials.access();
-        let servers = reachable(&self.shared.allowed, access.servers()).await?;
-        Connection::dial(access, servers, &self.shared.name, permit).await
+        let dialled = async {
+            let servers = reachable(&self.shared.allowed, access.servers()).await?;
+            Connection::dial(access, servers, &self.shared.name, permit).await
+        };
+        let late = || {
+            Err(DialFailure::Unreachable(
+                "no server answered in time".into(),
+            ))
+        };
+        // However many servers, addresses and names there are: others wait.
+        let dialled = timeout(DIAL_ENDS_AFTER, dialled).await;
+        dialled.unwrap_or_else(|_| late())
     }
 
     // --- transitions ---

@@ -70,7 +70,7 @@ struct Raw {
     #[serde(deserialize_with = "or_default")]
     lattice_rpc_user_seed: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
-    lattice_rpc_url: String,
+    lattice_rpc_url: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
     provider_key: String,
     #[serde(deserialize_with = "readable")]

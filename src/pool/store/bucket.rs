@@ -187,6 +187,11 @@ impl Bucket {
                 Err(WriteError::Failed(why)) => return Err(why),
                 Err(WriteError::Changed) => {
                     let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
+                    if newest.as_ref().map(|newest| newest.version) < known {
+                        return Err(NotWritten::Refused(
+                            "the bucket is another than it was; try again".into(),
+                        ));
+                    }
                     if let Some(newest) = &newest {
                         may_replace(newest).map_err(NotWritten::Forbidden)?;
                     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::bucket::{Bucket, Change};
+use super::bucket::{Bucket, Change, NotWritten, Stored};
 use super::{NO_KEY, Stage, Unopened};
 use crate::home::Home;
 use crate::name::LatticeId;
@@ -84,6 +84,7 @@ fn unavailable<K: Default + Send + Sync + 'static>(
     why: &str,
 ) {
     let Some(pool) = pool.upgrade() else { return };
+    pool.store().is_in_trouble(why);
     let (mut opening, mut open) = (false, false);
     pool.store().stage.send_modify(|stage| {
         opening = matches!(stage, Stage::Opening);
@@ -123,37 +124,46 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
     async fn round(&mut self) -> Result<(), String> {
         let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
-        let seen = self.take_all(count, &mut changes).await?;
+        let (seen, mut heard) = self.take_all(count, &mut changes).await?;
         let reopen = {
             let Some(pool) = self.pool.upgrade() else {
                 return Ok(());
             };
             info!(lattices = seen.len(), "credentials are kept in JetStream");
             pool.store().stage.send_replace(Stage::Open(bucket.clone()));
-            self.give(&pool, &bucket, &seen).await;
+            self.give(&pool, &bucket, &seen).await?;
+            pool.store().is_well();
             pool.store().doubtful.clone()
         };
-        let (mut look_at, mut heard) = (Instant::now() + LOOK_EVERY, bucket.newest());
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             tokio::select! {
                 change = changes.next() => match change.transpose()? {
                     Some(change) => {
-                        heard = heard.max(change.stored.version);
+                        heard = heard.max(change.stored.version.revision);
                         self.take(change, None);
                     }
                     None => return Ok(()),
                 },
                 // What was missed meanwhile is in the bucket.
                 _ = self.connects.changed() => return Ok(()),
-                () = reopen.notified() => look_at = Instant::now(),
+                () = reopen.notified() => {
+                    // Whoever caused it may do so again and again.
+                    sleep(AGAIN_AFTER / 10).await;
+                    return Ok(());
+                }
                 () = sleep_until(look_at) => {
-                    if self.pool.strong_count() == 0 {
+                    let Some(pool) = self.pool.upgrade() else {
                         return Ok(());
-                    }
+                    };
                     // The stream of changes says neither that its bucket is gone
                     // nor that it has become deaf itself.
                     let now = Bucket::open(&self.home).await?;
-                    if now.newest().era != heard.era || now.newest_of_ours().await? > heard {
+                    let newest = now.newest_of_ours().await?;
+                    if newest.era != bucket.newest().era || newest.revision != heard {
+                        return Ok(());
+                    }
+                    if pool.is_unstored() {
                         return Ok(());
                     }
                     look_at = Instant::now() + LOOK_EVERY;
@@ -162,13 +172,15 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         }
     }
 
-    /// Takes over what is there now; the lattices that have something.
+    /// Takes over what is there now; the lattices that have something, and the
+    /// newest revision.
     async fn take_all(
         &self,
         count: u64,
         changes: &mut (impl Stream<Item = Result<Change, String>> + Unpin),
-    ) -> Result<HashSet<LatticeId>, String> {
+    ) -> Result<(HashSet<LatticeId>, u64), String> {
         let (mut seen, mut unopenable) = (HashSet::new(), Unopenable::default());
+        let mut newest = 0;
         let mut pending = count;
         while pending > 0 {
             let change = timeout(NEXT_ENTRY_WITHIN, changes.next()).await;
@@ -176,12 +188,13 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             let change = change.ok_or("reading the bucket ended early")??;
             pending = change.pending;
             seen.extend(change.lattice.clone());
+            newest = newest.max(change.stored.version.revision);
             self.take(change, Some(&mut unopenable));
         }
         if let Some((lattice, why)) = unopenable.first {
             tell(unopenable.count, &lattice, why);
         }
-        Ok(seen)
+        Ok((seen, newest))
     }
 
     /// Takes over one entry; those that cannot be opened are counted, or told.
@@ -204,21 +217,33 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
 
     /// Writes what only we have: it was set while there was no bucket, or the
     /// bucket was lost. What was removed from the bucket that we know is let go.
-    async fn give(&self, pool: &Pool<K>, bucket: &Bucket, seen: &HashSet<LatticeId>) {
+    async fn give(
+        &self,
+        pool: &Pool<K>,
+        bucket: &Bucket,
+        seen: &HashSet<LatticeId>,
+    ) -> Result<(), String> {
         for missing in pool.not_stored(seen, bucket.newest()) {
-            let (lattice, sealed) = (missing.lattice, missing.sealed);
+            let (lattice, sealed) = (&missing.lattice, missing.sealed.clone());
             let given = match missing.is_newer {
                 true => {
-                    let put = bucket.put(&lattice, sealed, None, |_| Ok(()));
-                    put.await.map(drop)
+                    let goes = |stored: &Stored| pool.goes_before(&missing, stored);
+                    bucket.put(lattice, sealed, None, goes).await.map(drop)
                 }
-                false => bucket.add(&lattice, sealed).await,
+                false => bucket.add(lattice, sealed).await,
             };
             match given {
                 Ok(()) => info!(%lattice, "credentials are now kept in JetStream"),
-                Err(error) => warn!(%lattice, %error, "credentials are not kept in JetStream"),
+                // Those are taken over as everything that is there.
+                Err(NotWritten::Forbidden(why)) => info!(%lattice, %why, "credentials not kept"),
+                Err(error) => {
+                    return Err(format!(
+                        "credentials of lattice {lattice} are not kept: {error}"
+                    ));
+                }
             }
         }
+        Ok(())
     }
 }
 

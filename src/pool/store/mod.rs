@@ -11,7 +11,7 @@ pub mod entry;
 pub mod follow;
 pub mod key;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -45,6 +45,8 @@ pub struct Store {
     stage: watch::Sender<Stage>,
     /// Told when the bucket did not take something: it may be gone.
     doubtful: Arc<Notify>,
+    /// Why the bucket is out of reach for now.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Store {
@@ -59,6 +61,7 @@ impl Store {
             key,
             stage: watch::Sender::new(stage),
             doubtful: Arc::default(),
+            trouble: Mutex::default(),
         }
     }
 
@@ -72,10 +75,24 @@ impl Store {
     /// # Errors
     /// Why the bucket is missing, where it is required.
     pub fn health(&self) -> Result<(), String> {
-        match &*self.stage.borrow() {
-            Stage::Missing(why) => Err(missing(why)),
+        let required = self.mode == StoreMode::Jetstream;
+        match (&*self.stage.borrow(), &*self.trouble()) {
+            (Stage::Missing(why), _) => Err(missing(why)),
+            (Stage::Open(_), Some(why)) if required => Err(missing(why)),
             _ => Ok(()),
         }
+    }
+
+    fn is_well(&self) {
+        *self.trouble() = None;
+    }
+
+    fn is_in_trouble(&self, why: &str) {
+        *self.trouble() = Some(why.to_owned());
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a sealed entry, over the one of which the version is known, or
