@@ -125,6 +125,26 @@ async fn of_two_who_set_a_lattice_at_once_at_two_instances_one_owns_it() {
 }
 
 #[tokio::test]
+async fn an_entry_that_nobody_can_open_is_nobodys() {
+    let (one, _, other) = two_actors(1, json!({ "isolation": "actor" })).await;
+    let kept = || async {
+        set(&other, "y", &one.nats.url())
+            .await
+            .accepted
+            .then_some(())
+    };
+    eventually("the store to be there", kept).await;
+    let jetstream = async_nats::jetstream::new(one.nats.client().await);
+    let name = lattice_controller::pool::store::bucket::name(&one.identity.lattice);
+    let bucket = jetstream.get_key_value(name).await.unwrap();
+    let (provider, link) = (&one.identity.provider_key, &one.identity.link_name);
+    let key = format!("{provider}.{link}.x");
+    bucket.put(key, "of another cluster".into()).await.unwrap();
+    assert!(set(&other, "x", &one.nats.url()).await.accepted);
+    assert!(hosts(&other, "x").await.is_ok());
+}
+
+#[tokio::test]
 async fn in_memory_an_owner_is_one_too() {
     let settings = json!({ "isolation": "actor", "credentials_store": "memory" });
     let (one, owner, other) = two_actors(1, settings).await;

@@ -3,13 +3,14 @@
 
 mod support;
 
+use support::eventually;
 use support::host::Generation;
 use support::nats::NatsServer;
 use support::operator::*;
 use support::provider::Provider;
 use support::world::{World, ctx};
 use wasmbus_rpc::error::RpcError;
-use wasmcloud_interface_lattice_control::LatticeController as _;
+use wasmcloud_interface_lattice_control::{GetHostInventoryRequest, LatticeController as _};
 
 /// A lattice of one host whose credentials have these permissions.
 async fn permitted(permissions: &str) -> Operated {
@@ -29,6 +30,43 @@ fn text(error: RpcError) -> String {
         RpcError::Rpc(text) => text,
         other => panic!("{other}"),
     }
+}
+
+#[tokio::test]
+async fn answers_are_heard_as_soon_as_the_permission_is_mended() {
+    let user = |permissions: &str| {
+        format!(
+            "authorization {{ users: [ \
+             {{ user: u, password: pw, permissions: {{ {permissions} }} }}, \
+             {{ user: host, password: pw }} ] }}"
+        )
+    };
+    let mut remote = NatsServer::with_config(&user(r#"subscribe: { deny: "_INBOX.>" }"#));
+    let world = World::start().await;
+    let host = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
+    let options = async_nats::ConnectOptions::with_user_and_password("host".into(), "pw".into());
+    let hosts = options.connect(remote.url()).await.unwrap();
+    let subject = format!("wasmbus.ctl.x.get.{host}.inv");
+    let inventory = serde_json::json!({
+        "host_id": host, "labels": {}, "actors": [], "providers": [], "issuer": "",
+    });
+    let inventory = vec![inventory.to_string().into_bytes()];
+    let _host = support::respond(&hosts, &subject, inventory).await;
+    let url = format!("nats://u:pw@{}", remote.address());
+    world.set_lattice("x", &url).await;
+    let request = GetHostInventoryRequest {
+        lattice_id: "x".into(),
+        host_id: host,
+    };
+    let client = world.actor.lattice();
+    let ask = || async { client.get_host_inventory(&ctx(), &request).await };
+    // More than once: what is known is said at once.
+    for _ in 0..2 {
+        let error = ask().await.unwrap_err().to_string();
+        assert!(error.contains("may not subscribe to _INBOX."), "{error}");
+    }
+    remote.reload(&user("")).await;
+    eventually("an answer to be heard", || async { ask().await.ok() }).await;
 }
 
 #[tokio::test]

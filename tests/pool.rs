@@ -343,6 +343,56 @@ async fn a_busy_connection_is_never_closed_for_another() {
 }
 
 #[tokio::test]
+async fn a_broken_connection_at_the_limit_comes_back_in_the_place_of_an_idle_one() {
+    let world = configured(json!({ "max_connections": 1 })).await;
+    let (mut one, two) = (NatsServer::start(), NatsServer::start());
+    world.set_lattice("x", &one.url()).await;
+    world.set_lattice("y", &two.url()).await;
+    for _ in 0..2 {
+        assert!(hosts(&world, "x").await.unwrap().is_empty());
+        one.kill();
+        eventually("the break to be noticed", || async {
+            hosts(&world, "x").await.err()
+        })
+        .await;
+        // The place goes to another, and stays there while nobody calls.
+        let taken = || async { hosts(&world, "y").await.ok() };
+        eventually("the other to have the place", taken).await;
+        one.restart();
+        // Asked all the time, as callers do.
+        let back = || async { hosts(&world, "x").await.ok() };
+        eventually("the first to come back", back).await;
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_counts_more_than_a_server_that_is_away() {
+    let (right, wrong) = (plant("the-only-password"), plant("not-the-password"));
+    let remote = NatsServer::with_config(&users(&[&right]));
+    let world = World::start().await;
+    let dead = NatsServer::free_port();
+    for number in 0..6 {
+        let lattice = format!("x{number}");
+        let url = format!("nats://user0:{wrong}@{},127.0.0.1:{dead}", remote.address());
+        world.set_lattice(&lattice, &url).await;
+        let error = hosts(&world, &lattice).await.unwrap_err();
+        assert!(error.contains("rejected the credentials"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_servers_has_an_end() {
+    let world = World::start().await;
+    let many: Vec<String> = (0..17).map(|n| format!("10.0.0.{n}")).collect();
+    let ack = world.try_set_lattice("x", &many.join(",")).await.unwrap();
+    assert!(
+        !ack.accepted && ack.error.contains("16 servers"),
+        "{}",
+        ack.error
+    );
+}
+
+#[tokio::test]
 async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
     let world = configured(json!({ "max_dials": 1 })).await;
     // Takes connections, and says nothing.

@@ -413,6 +413,61 @@ async fn what_was_acknowledged_without_a_store_outlives_what_the_store_had_befor
 }
 
 #[tokio::test]
+async fn of_what_instances_took_without_a_store_the_later_stays() {
+    let (old, new) = (NatsServer::start(), NatsServer::start());
+    let nats = NatsServer::without_jetstream();
+    let mut two = Instances::start_on(nats, 2, |_, _| {}).await;
+    two.logged(IN_MEMORY).await;
+    // Until each instance has its own, and the new ones are the last.
+    let told = |log: &str| {
+        let sets = log
+            .lines()
+            .filter(|line| line.contains(": credentials set "));
+        sets.last().map(|line| line.contains(&new.address()))
+    };
+    let set_until_apart = || async {
+        assert!(set(&two.actor, "x", &old.url()).await.accepted);
+        assert!(set(&two.actor, "x", &new.url()).await.accepted);
+        let logs: Vec<_> = two.providers.iter().map(|p| told(&p.log())).collect();
+        (logs.contains(&Some(true)) && logs.contains(&Some(false))).then_some(())
+    };
+    eventually("each to have its own", set_until_apart).await;
+    two.nats.restart_with_jetstream();
+    two.logged(KEPT).await;
+    let bucket = bucket_of(&two.nats, &two.identity.lattice).await;
+    let kept = || async { bucket.get(key(&two.identity, "x")).await.ok().flatten() };
+    eventually("the bucket to have them", kept).await;
+    two.restart().await;
+    none_fails(&two.actor, "x", 40).await;
+    assert_eq!(old.open_connections("for lattices"), 0);
+}
+
+#[tokio::test]
+async fn what_was_purged_without_a_mark_is_gone_after_a_reconnect() {
+    let mut one = Instances::start(1, |_, _| {}).await;
+    one.logged(KEPT).await;
+    for lattice in ["x", "y"] {
+        assert!(
+            set(&one.actor, lattice, "nats://127.0.0.1:1")
+                .await
+                .accepted
+        );
+    }
+    let bucket = bucket_of(&one.nats, &one.identity.lattice).await;
+    let subject = format!("{}{}", bucket.prefix, key(&one.identity, "x"));
+    bucket.stream.purge().filter(subject).await.unwrap();
+    one.nats.restart();
+    one.logged("credentials were removed from the store").await;
+    let unknown = || async {
+        let error = hosts(&one.actor, "x").await.err()?;
+        error.contains("is unknown").then_some(())
+    };
+    eventually("it to be unknown", unknown).await;
+    let error = hosts(&one.actor, "y").await.unwrap_err();
+    assert!(!error.contains("is unknown"), "{error}");
+}
+
+#[tokio::test]
 async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unhealthy() {
     let required = |data: &mut serde_json::Value| {
         data["config_json"] = json!({ "credentials_store": "jetstream" })
@@ -443,6 +498,16 @@ async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unheal
     eventually("it to heal", heals).await;
     let nats = world.nats.client().await;
     assert!(health(&nats, &world.identity).await.healthy);
+    // Lost again, it is unhealthy again.
+    world.nats.restart_without_jetstream();
+    let back = || async { world.try_set_lattice("y", "nats://h").await.ok() };
+    eventually("our lattice to be back", back).await;
+    let nats = world.nats.client().await;
+    let unhealthy = || async {
+        let health = health(&nats, &world.identity).await;
+        (!health.healthy).then_some(())
+    };
+    eventually("it to be unhealthy again", unhealthy).await;
 }
 
 #[tokio::test]
