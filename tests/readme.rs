@@ -97,7 +97,7 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ("grace_ms", limits.grace.as_millis().to_string()),
         ("isolation", "none".to_owned()),
         ("idle_limit_ms", pool.idle.as_millis().to_string()),
-        ("max_calls", defaults.max_calls.to_string()),
+        ("max_calls", defaults.calls.all().to_string()),
         ("max_connections", pool.connections.to_string()),
         ("max_dials", pool.dials.to_string()),
         ("max_lattices", pool.lattices.to_string()),

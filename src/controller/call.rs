@@ -12,6 +12,7 @@ use super::Controller;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
+use crate::limiter::Place;
 use crate::name::LatticeId;
 use crate::pool::Fingerprint;
 use crate::wasmbus;
@@ -21,6 +22,8 @@ pub(super) struct Call<'a> {
     pub(super) controller: &'a Controller,
     incoming: &'a wasmbus::Call,
     started: Instant,
+    /// Its place among the calls to the lattice.
+    place: OnceLock<Place>,
     /// For the log: the lattice, once it is known to be one.
     lattice: OnceLock<LatticeId>,
     /// For the log: the credentials that it used, once there is a connection.
@@ -37,6 +40,7 @@ impl<'a> Call<'a> {
             controller,
             incoming,
             started: Instant::now(),
+            place: OnceLock::new(),
             lattice: OnceLock::new(),
             credentials: OnceLock::new(),
             failure: OnceLock::new(),
@@ -68,10 +72,23 @@ impl<'a> Call<'a> {
     /// A lattice to talk to. Check everything else first: this may dial.
     ///
     /// # Errors
-    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `Busy`, `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
     /// `NotConnected`, `LimitReached`.
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
+        let places = &self.controller.lattices;
+        let Some(place) = places.place(&id, deadline).await else {
+            return Err(Error::new(
+                Kind::Busy,
+                format!(
+                    "lattice {:?} is busy: {} calls to it are under way (max_lattice_calls); \
+                     try again later",
+                    id.as_str(),
+                    places.most()
+                ),
+            ));
+        };
+        let _ = self.place.set(place);
         let lease = self
             .controller
             .pool

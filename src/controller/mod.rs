@@ -4,6 +4,7 @@
 
 mod actors;
 mod auctions;
+mod bounds;
 mod call;
 mod claims;
 mod credentials;
@@ -24,9 +25,10 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::lattice::roster::Roster;
+use crate::limiter::Limiter;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
-use crate::settings::{OPERATIONS, ProviderSettings};
+use crate::settings::{CallLimits, OPERATIONS, ProviderSettings};
 use crate::wasmbus::{self, Handler};
 use call::Call;
 
@@ -34,6 +36,8 @@ use call::Call;
 pub struct Controller {
     settings: Result<ProviderSettings, String>,
     pool: Arc<Pool<Roster>>,
+    /// Places for the calls to each lattice.
+    lattices: Arc<Limiter>,
 }
 
 impl Controller {
@@ -57,7 +61,14 @@ impl Controller {
             None => cluster_seed.and_then(StoreKey::of_cluster),
         };
         let pool = Arc::new(Pool::new(name, &pool, tls, key));
-        Self { settings, pool }
+        let calls = settings
+            .as_ref()
+            .map_or_else(|_| CallLimits::default(), |known| known.calls);
+        Self {
+            settings,
+            pool,
+            lattices: Limiter::new(calls.to_lattice()),
+        }
     }
 
     /// The settings.
@@ -71,6 +82,13 @@ impl Controller {
                 format!("the provider's configuration is wrong: {problem}"),
             )
         })
+    }
+
+    /// Limits of calls; with wrong settings, of those that are refused for it.
+    fn calls(&self) -> CallLimits {
+        self.settings
+            .as_ref()
+            .map_or_else(|_| CallLimits::default(), |settings| settings.calls)
     }
 
     /// What decides, before its arguments are read, whether a call may go on.
@@ -90,6 +108,16 @@ impl Controller {
     }
 }
 
+/// The operations that change nothing.
+const READS: [&str; 6] = [
+    "AuctionActor",
+    "AuctionProvider",
+    "GetClaims",
+    "GetHostInventory",
+    "GetHosts",
+    "GetLinks",
+];
+
 /// The operation's own name, where the contract has it.
 fn known(operation: &str) -> RpcResult<&'static str> {
     operation
@@ -101,16 +129,7 @@ fn known(operation: &str) -> RpcResult<&'static str> {
 
 /// Whether the operation answers with `CtlOperationAck`.
 fn acknowledges(operation: &str) -> bool {
-    !matches!(
-        operation,
-        "AuctionActor"
-            | "AuctionProvider"
-            | "GetClaims"
-            | "GetHostInventory"
-            | "GetHosts"
-            | "GetLinks"
-            | "SetRegistryCredentials"
-    )
+    operation != "SetRegistryCredentials" && !READS.contains(&operation)
 }
 
 #[async_trait]
@@ -151,9 +170,19 @@ impl Handler for Controller {
     }
 
     fn max_calls(&self) -> usize {
-        self.settings
-            .as_ref()
-            .map_or(1, |settings| settings.max_calls)
+        self.calls().all()
+    }
+
+    fn max_actor_calls(&self) -> usize {
+        self.calls().of_actor()
+    }
+
+    fn changes(&self, operation: &str) -> bool {
+        known(operation).is_ok_and(|name| !READS.contains(&name))
+    }
+
+    fn invocation_window(&self) -> Duration {
+        self.calls().window()
     }
 
     fn call_budget(&self) -> Option<Duration> {

@@ -3,6 +3,7 @@
 //!
 //! Unknown keys are refused, and one reading reports every mistake.
 
+mod calls;
 mod limits;
 mod link;
 mod pool;
@@ -11,6 +12,7 @@ mod tls;
 
 use serde_json::Value;
 
+pub use calls::CallLimits;
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
 pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};

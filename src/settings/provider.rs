@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, PoolSettings, TimeLimits, tls};
+use super::{CallLimits, Mistakes, PoolSettings, TimeLimits, tls};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 
@@ -13,8 +13,8 @@ pub struct ProviderSettings {
     /// `default_lattice_url`: where a lattice is whose credentials name no URL.
     /// A secret: it may hold user info.
     pub default_lattice_url: SecretString,
-    /// `max_calls`: calls under way at once; further ones are refused as busy.
-    pub max_calls: usize,
+    /// How many calls may be under way, and how old one may be.
+    pub calls: CallLimits,
     /// How long things may take.
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
@@ -27,7 +27,7 @@ impl Default for ProviderSettings {
     fn default() -> Self {
         Self {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
-            max_calls: 1024,
+            calls: CallLimits::default(),
             limits: TimeLimits::default(),
             pool: PoolSettings::default(),
             tls: Tls::default(),
@@ -37,7 +37,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 17] = [
+    pub const KEYS: [&str; 20] = [
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
@@ -45,10 +45,13 @@ impl ProviderSettings {
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
+        "invocation_window_ms",
         "isolation",
+        "max_actor_calls",
         "max_calls",
         "max_connections",
         "max_dials",
+        "max_lattice_calls",
         "max_lattices",
         "request_limit_ms",
         "stall_ms",
@@ -81,10 +84,8 @@ impl ProviderSettings {
                     },
                     _ => mistakes.add(&key, "it must be text"),
                 },
-                "max_calls" => {
-                    if let Some(calls) = mistakes.number(&key, &value, 1, 100_000) {
-                        settings.max_calls = calls as usize;
-                    }
+                _ if CallLimits::KEYS.contains(&key.as_str()) => {
+                    settings.calls.take(&key, &value, &mut mistakes);
                 }
                 _ if PoolSettings::KEYS.contains(&key.as_str()) => {
                     settings.pool.take(&key, value, &mut mistakes);
@@ -98,6 +99,7 @@ impl ProviderSettings {
                 _ => mistakes.unknown(&key, &Self::KEYS),
             }
         }
+        settings.calls.contradictions(&mut mistakes);
         settings.limits.contradictions(&mut mistakes);
         tls::contradictions(&settings.tls, &mut mistakes);
         mistakes.none().map(|()| settings)
@@ -157,6 +159,7 @@ mod tests {
     #[test]
     fn every_key_is_told() {
         let keys = TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS);
+        let keys = keys.chain(&CallLimits::KEYS);
         for key in keys.chain(&tls::KEYS) {
             assert!(ProviderSettings::KEYS.contains(key), "{key}");
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tracing::{debug, info, warn};
 
 use super::or_default;
+use crate::security::{self, Cause};
 use crate::settings::LinkSettings;
 
 /// The contract that we serve.
@@ -132,11 +133,8 @@ impl LinkTable {
     fn is_ours(&self, link: &LinkDefinition) -> bool {
         let ours = link.provider_id == self.provider_key && link.link_name == self.link_name;
         if !ours || link.actor_id.is_empty() {
-            warn!(
-                provider = link.provider_id,
-                link_name = link.link_name,
-                "a link that is not for this provider was ignored"
-            );
+            let detail = "a link that is not for this provider was ignored";
+            security::refused(Cause::Link, &link.actor_id, detail);
         }
         ours && !link.actor_id.is_empty()
     }

@@ -24,14 +24,18 @@ use tracing::{debug, error, info, warn};
 use wasmbus_rpc::core::HealthCheckResponse;
 
 use super::Handler;
+use super::calls::{MAX_BYTES, MAX_LARGE, Noise};
 use super::chunks::Chunks;
 use super::host_data::HostData;
 use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
+use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use crate::error::without_values;
 use crate::home::Home;
+use crate::limiter::Limiter;
 use crate::nats::Complaints;
+use crate::security::{self, Cause};
 
 /// Queue group of every instance of a provider.
 const QUEUE: &str = "rpc";
@@ -53,8 +57,15 @@ pub struct Server<H> {
     /// What hosts give beyond that, for the way back.
     pub(super) rest: Duration,
     pub(super) calls: TaskTracker,
-    /// One permit for each call that may be under way.
-    pub(super) permits: Semaphore,
+    /// Places for calls, and how much their messages may have together.
+    pub(super) places: Arc<Limiter>,
+    pub(super) room: Arc<Semaphore>,
+    /// Places for the calls of each actor, and for those whose bodies are fetched.
+    pub(super) actors: Arc<Limiter>,
+    pub(super) large: Arc<Limiter>,
+    pub(super) repeats: Repeats,
+    /// What is told now and then.
+    pub(super) noise: Noise,
     /// New calls are refused from now on.
     pub(super) stopping: CancellationToken,
     /// Calls in flight are cut off now.
@@ -147,7 +158,12 @@ impl<H: Handler> Server<H> {
         let allowed = budget(host.rpc_timeout);
         let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {
-            permits: Semaphore::new(handler.max_calls()),
+            places: Limiter::new(handler.max_calls()),
+            room: Arc::new(Semaphore::new(MAX_BYTES)),
+            actors: Limiter::new(handler.max_actor_calls()),
+            large: Limiter::new(MAX_LARGE),
+            repeats: Repeats::new(handler.invocation_window()),
+            noise: Noise::default(),
             handler,
             chunks: Chunks::new(client.clone(), &host.lattice, host.js_domain.as_ref()),
             client,
@@ -177,7 +193,7 @@ impl<H: Handler> Server<H> {
                 tokio::select! {
                     biased;
                     call = calls.next() => match call {
-                        Some(call) => self.clone().accept(call),
+                        Some(call) => self.accept(call).await,
                         None => calls = self.subscribe("", Some(QUEUE)).await,
                     },
                     Some(told) = asked.recv() => drop(told.send(())),
@@ -220,7 +236,7 @@ impl<H: Handler> Server<H> {
             if is_for(&server.host_id, &message.payload) {
                 // Full means that an order was given already.
                 let _ = order.try_send(Order::of_host(message.reply));
-            } else {
+            } else if server.noise.foreign.is_due() {
                 warn!("an order to stop that is not for us was ignored");
             }
         };
@@ -276,7 +292,8 @@ impl<H: Handler> Server<H> {
         };
         read.map_err(|error| {
             let problem = without_values(&error);
-            warn!(problem, "a link definition cannot be read");
+            let detail = format!("a link definition cannot be read: {problem}");
+            security::refused(Cause::Link, "", &detail);
         })
         .ok()
     }
@@ -300,7 +317,9 @@ impl<H: Handler> Server<H> {
     }
 
     pub(super) async fn publish(&self, reply: async_nats::Subject, body: Vec<u8>) {
-        if let Err(error) = self.client.publish(reply, body.into()).await {
+        if let Err(error) = self.client.publish(reply, body.into()).await
+            && self.noise.unsent.is_due()
+        {
             warn!(%error, "an answer was not sent");
         }
     }
