@@ -14,6 +14,7 @@ use wasmbus_rpc::core::Invocation;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::chunks::MAX_BODY;
+use super::decode::{decode, is_shallow};
 use super::invocation::{Head, id_of, now, signed_part};
 use super::links::Unlinked;
 use super::server::Server;
@@ -132,7 +133,7 @@ impl<H: Handler> Server<H> {
 
     /// Decodes, verifies and carries out a call: its id and its result.
     async fn serve_one(&self, payload: Bytes, deadline: Deadline) -> (String, RpcResult<Vec<u8>>) {
-        let mut invocation: Invocation = match rmp_serde::from_slice(&payload) {
+        let mut invocation: Invocation = match decode(&payload) {
             Ok(invocation) => invocation,
             Err(error) => {
                 let problem = format!("invocation: {}", without_values(&error.to_string()));
@@ -233,6 +234,10 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, operation, actor, error);
             }
         };
+        if !is_shallow(&argument) {
+            let error = Error::invalid("the arguments are nested too deeply");
+            return self.refuse(id, operation, actor, error);
+        }
         // Before the wait for a place: of two copies, one waits. Who finds none
         // was told so, and may send the same again.
         let take = |made| self.repeats.take(signed_part(&invocation), made, now());

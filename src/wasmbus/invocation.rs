@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 use wasmbus_rpc::core::Invocation;
 
+use super::decode::decode;
 use crate::error::without_values;
 
 /// Checks invocations.
@@ -181,7 +182,7 @@ pub fn id_of(payload: &[u8]) -> String {
         #[serde(default)]
         id: String,
     }
-    rmp_serde::from_slice::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
+    decode::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
 }
 
 /// What a refusal needs of an invocation: read without a copy, whatever its size.
@@ -207,7 +208,7 @@ pub struct Origin<'a> {
 impl<'a> Head<'a> {
     /// Reads it; nothing where that is no invocation.
     pub fn read(payload: &'a [u8]) -> Option<Self> {
-        rmp_serde::from_slice(payload).ok()
+        decode(payload).ok()
     }
 }
 
@@ -377,7 +378,7 @@ mod tests {
         bytes.extend(std::iter::repeat_n(0x91, 1_000_000));
         assert!(Head::read(&bytes).is_none());
         assert_eq!(id_of(&bytes), "");
-        assert!(rmp_serde::from_slice::<Invocation>(&bytes).is_err());
+        assert!(decode::<Invocation>(&bytes).is_err());
         let json = format!("{{\"x\":{}", "[".repeat(1_000_000));
         assert!(serde_json::from_str::<Claims>(&json).is_err());
     }

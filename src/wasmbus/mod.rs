@@ -7,12 +7,14 @@
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, subscriptions, shutdown
 //! - [`repeats`]: calls that come again
+//! - `decode`: MessagePack from outside
 //! - `calls`: one call, from the message to its result
 //! - `answers`: from there to its answer
 
 mod answers;
 mod calls;
 pub mod chunks;
+mod decode;
 pub mod host_data;
 pub mod invocation;
 pub mod links;

@@ -26,6 +26,7 @@ use wasmbus_rpc::core::HealthCheckResponse;
 use super::Handler;
 use super::calls::{MAX_BYTES, MAX_LARGE, Noise};
 use super::chunks::Chunks;
+use super::decode::decode;
 use super::host_data::HostData;
 use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
@@ -288,7 +289,7 @@ impl<H: Handler> Server<H> {
         let read = if self.test_mode {
             serde_json::from_slice(&message.payload).map_err(|error| error.to_string())
         } else {
-            rmp_serde::from_slice(&message.payload).map_err(|error| error.to_string())
+            decode(&message.payload).map_err(|error| error.to_string())
         };
         read.map_err(|error| {
             let problem = without_values(&error);
