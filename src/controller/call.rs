@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde::de::IgnoredAny;
-use tracing::debug;
+use tracing::{debug, warn};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::Controller;
@@ -78,6 +78,9 @@ impl<'a> Call<'a> {
         let deadline = self.incoming.deadline;
         let places = &self.controller.lattices;
         let Some(place) = places.place(&id, deadline).await else {
+            if self.controller.busy.is_due() {
+                warn!(lattice = id.as_str(), "calls are refused as busy");
+            }
             return Err(Error::new(
                 Kind::Busy,
                 format!(

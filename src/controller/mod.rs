@@ -26,6 +26,7 @@ use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::lattice::roster::Roster;
 use crate::limiter::Limiter;
+use crate::nats::Complaints;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
 use crate::settings::{CallLimits, OPERATIONS, ProviderSettings};
@@ -38,6 +39,8 @@ pub struct Controller {
     pool: Arc<Pool<Roster>>,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
+    /// Whoever finds none is told; the log is now and then.
+    busy: Complaints,
 }
 
 impl Controller {
@@ -68,6 +71,7 @@ impl Controller {
             settings,
             pool,
             lattices: Limiter::new(calls.to_lattice()),
+            busy: Complaints::default(),
         }
     }
 
