@@ -221,7 +221,7 @@ mod tests {
             let mut now = NOW;
             for (call, jump) in steps {
                 now = now.saturating_add_signed(jump / 20);
-                if jump > 190 || jump < -190 {
+                if jump.abs() > 190 {
                     now = now.saturating_add_signed(jump);
                 }
                 // Each was made at one moment.
