@@ -119,6 +119,25 @@ pub fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'.' | b'*' | b'>'))
 }
 
+/// Whether `text` fits `pattern`, in which `*` stands for any characters.
+pub fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
 fn word(what: &str, text: &str) -> Result<(), Error> {
     let fits = text
         .bytes()
@@ -228,5 +247,15 @@ mod tests {
         assert!(error.contains("lattice id \"a.b\" is malformed"), "{error}");
         let error = HostId::parse("").unwrap_err().to_string();
         assert_eq!(error, "host id is missing");
+    }
+
+    #[test]
+    fn patterns_fit_as_a_whole() {
+        for (pattern, text) in [("*", ""), ("a*", "a"), ("a*b*c", "a1b2bc"), ("*x", "axx")] {
+            assert!(fits(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("a", "ab"), ("a", "xa"), ("a*b", "abc"), ("a*a", "a")] {
+            assert!(!fits(pattern, text), "{pattern} {text}");
+        }
     }
 }

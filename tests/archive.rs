@@ -135,6 +135,10 @@ fn the_schema_is_that_of_the_settings() {
     assert_eq!(keys(&schema), named(&LinkSettings::KEYS));
     let settings = &schema["$defs"]["settings"];
     assert_eq!(keys(settings), named(&ProviderSettings::KEYS));
+    for key in ["default_lattices", "default_operations"] {
+        let kinds = serde_json::json!(["string", "array"]);
+        assert_eq!(settings["properties"][key]["type"], kinds, "{key}");
+    }
     // Its bounds are those of the reader.
     let read = |key: &str, value: i64| {
         let text = format!("{{\"{key}\": {value}}}");

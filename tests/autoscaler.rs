@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use autoscaler::{Desired, Error, MANAGED_BY, Reason, Report, Request, carry_out, look, plan};
-use lattice_controller::settings::{LinkSettings, ProviderSettings};
+use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings};
 use serde_json::{Value, json};
 use support::eventually;
 use support::host::{Generation, SimHost};
@@ -370,9 +370,11 @@ fn the_values_of_the_manifests_link_are_accepted() {
         assert!(values.contains_key(key), "{key}");
     }
     let link = LinkSettings::parse(&values).unwrap();
-    assert!(link.allows_lattice("production") && link.allows_lattice("test-1"));
-    assert!(!link.allows_lattice("other"));
-    assert!(link.allows_operation("ScaleActor") && !link.allows_operation("StopHost"));
+    let provider = Policy::default();
+    let allowed = provider.with_link(&link.policy);
+    assert!(allowed.lattice("production").is_ok() && allowed.lattice("test-1").is_ok());
+    assert!(allowed.lattice("other").is_err());
+    assert!(allowed.operation("ScaleActor").is_ok() && allowed.operation("StopHost").is_err());
     // wadm takes text only.
     let written = manifest_as_written("values");
     assert!(written.values().all(|value| value.starts_with('"')));

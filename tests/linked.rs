@@ -4,29 +4,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::actor::Actor;
 use support::eventually;
 use support::host::Generation;
 use support::operator::Operated;
 use support::world::{World, ctx};
-use wasmbus_rpc::core::LinkDefinition;
 use wasmcloud_interface_lattice_control::*;
-
-async fn publish_link(world: &World, kind: &str, actor: &str, values: Value) {
-    let mut link = LinkDefinition::default();
-    link.actor_id = actor.into();
-    link.provider_id = world.identity.provider_key.clone();
-    link.link_name = world.identity.link_name.clone();
-    link.contract_id = "wasmcloud:latticecontrol".into();
-    link.values = serde_json::from_value(values).unwrap();
-    let nats = world.nats.client().await;
-    let body = rmp_serde::to_vec_named(&link).unwrap();
-    nats.publish(world.identity.subject(kind), body.into())
-        .await
-        .unwrap();
-    support::fence(&nats).await;
-}
 
 /// Waits until calls of the actor are answered with a text.
 async fn answers(actor: &Actor, lattice: &str, text: &str) {
@@ -47,9 +31,9 @@ async fn only_linked_actors_may_call() {
     let cluster = &world.identity.cluster;
     let actor = Actor::connect_as(&world.nats.url(), &world.identity, &other, cluster).await;
     answers(&actor, "default", "not linked").await;
-    publish_link(&world, "linkdefs.put", &other, json!({})).await;
+    world.publish_link("linkdefs.put", &other, json!({})).await;
     answers(&actor, "default", "0 hosts").await;
-    publish_link(&world, "linkdefs.del", &other, json!({})).await;
+    world.publish_link("linkdefs.del", &other, json!({})).await;
     answers(&actor, "default", "not linked").await;
     answers(&world.actor, "default", "0 hosts").await;
 }
@@ -59,25 +43,19 @@ async fn changed_link_values_take_effect() {
     let world = World::with_lattice().await;
     let actor = &world.identity.actor;
     answers(&world.actor, "default", "0 hosts").await;
-    publish_link(
-        &world,
-        "linkdefs.put",
-        actor,
-        json!({ "lattices": "other-*" }),
-    )
-    .await;
+    world
+        .publish_link("linkdefs.put", actor, json!({ "lattices": "other-*" }))
+        .await;
     answers(&world.actor, "default", "does not allow lattice").await;
-    publish_link(
-        &world,
-        "linkdefs.put",
-        actor,
-        json!({ "operations": "StopHost" }),
-    )
-    .await;
+    world
+        .publish_link("linkdefs.put", actor, json!({ "operations": "StopHost" }))
+        .await;
     answers(&world.actor, "default", "does not allow GetHosts").await;
-    publish_link(&world, "linkdefs.put", actor, json!({ "bogus": "x" })).await;
+    world
+        .publish_link("linkdefs.put", actor, json!({ "bogus": "x" }))
+        .await;
     answers(&world.actor, "default", "\"bogus\" is no setting").await;
-    publish_link(&world, "linkdefs.put", actor, json!({})).await;
+    world.publish_link("linkdefs.put", actor, json!({})).await;
     answers(&world.actor, "default", "0 hosts").await;
 }
 
@@ -88,7 +66,9 @@ async fn a_links_own_budget_shortens_its_calls() {
     operated.get_hosts().await.unwrap();
     host.fall_silent_on(".inv");
     let values = json!({ "call_budget_ms": "100", "lattices": "default" });
-    publish_link(world, "linkdefs.put", &world.identity.actor, values).await;
+    world
+        .publish_link("linkdefs.put", &world.identity.actor, values)
+        .await;
     answers(&world.actor, "other", "does not allow lattice").await;
     let request = GetHostInventoryRequest {
         lattice_id: "default".into(),
@@ -119,7 +99,9 @@ async fn a_links_budget_beyond_the_providers_leaves_the_answer_its_time() {
     let (world, host) = (&operated.world, &operated.hosts[0]);
     host.fall_silent_on("");
     let values = json!({ "call_budget_ms": "600000", "lattices": "default" });
-    publish_link(world, "linkdefs.put", &world.identity.actor, values).await;
+    world
+        .publish_link("linkdefs.put", &world.identity.actor, values)
+        .await;
     answers(&world.actor, "other", "does not allow lattice").await;
     // Not "the call took longer than it may".
     assert!(operated.get_hosts().await.unwrap().is_empty());
@@ -129,7 +111,9 @@ async fn a_links_budget_beyond_the_providers_leaves_the_answer_its_time() {
 async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
     let world = World::with_lattice().await;
     let actor = &world.identity.actor;
-    publish_link(&world, "linkdefs.put", actor, json!({ "lattices": " , " })).await;
+    world
+        .publish_link("linkdefs.put", actor, json!({ "lattices": " , " }))
+        .await;
     answers(&world.actor, "default", "link of actor").await;
     let url = world.nats.url();
     let ack = world.try_set_lattice("default", &url).await.unwrap();

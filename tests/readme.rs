@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lattice_controller::settings::{
-    LinkSettings, OPERATIONS, ProviderSettings, StoreMode, TimeLimits,
+    LinkSettings, OPERATIONS, Policy, ProviderSettings, StoreMode, TimeLimits,
 };
 
 fn readme() -> String {
@@ -77,12 +77,16 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let none = TimeLimits::default();
     assert_eq!(defaults.limits, none);
     assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
+    let allowed = lattice_controller::nats::Allowed::default();
+    assert_eq!(defaults.pool.allowed, allowed);
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
+    assert_eq!(defaults.default_policy, Policy::default());
     let pool = defaults.pool.limits;
     assert_eq!(defaults.pool.store, StoreMode::Auto);
     assert!(defaults.pool.key.is_none());
     let expected = [
+        ("allowed_servers", "all but link-local".to_owned()),
         ("call_budget_ms", "the host's".to_owned()),
         (
             "credentials_key",
@@ -93,6 +97,8 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
             "default_lattice_url",
             defaults.default_lattice_url.expose_secret().to_owned(),
         ),
+        ("default_lattices", "all".to_owned()),
+        ("default_operations", "all".to_owned()),
         ("gather_limit_ms", "the call's".to_owned()),
         ("grace_ms", limits.grace.as_millis().to_string()),
         (

@@ -15,6 +15,8 @@ use crate::lattice::Lattice;
 use crate::limiter::Place;
 use crate::name::LatticeId;
 use crate::pool::Fingerprint;
+use crate::security::{self, Cause};
+use crate::settings::Decider;
 use crate::wasmbus;
 
 /// A call that is being carried out.
@@ -56,17 +58,12 @@ impl<'a> Call<'a> {
     pub(super) fn lattice_id(&self, id: &str) -> Result<LatticeId, Error> {
         let lattice = LatticeId::parse(id)?;
         let _ = self.lattice.set(lattice.clone());
-        if self.incoming.link.allows_lattice(id) {
-            Ok(lattice)
-        } else {
-            Err(Error::new(
-                Kind::Denied,
-                format!(
-                    "the link of actor {} does not allow lattice {id:?} (lattices)",
-                    self.incoming.actor
-                ),
-            ))
-        }
+        let allowed = self.controller.allowed(self.incoming)?.lattice(id);
+        allowed.map_err(|by| {
+            let what = format!("lattice {id:?}");
+            denied(Cause::Lattice, &self.incoming.actor, &what, by)
+        })?;
+        Ok(lattice)
     }
 
     /// A lattice to talk to. Check everything else first: this may dial.
@@ -144,6 +141,23 @@ impl<'a> Call<'a> {
         };
         let _ = self.outcome.set(outcome);
     }
+}
+
+/// That an actor may not do something, and which setting says so.
+pub(super) fn denied(cause: Cause, actor: &str, what: &str, by: Decider) -> Error {
+    let setting = match cause {
+        Cause::Lattice => "lattices",
+        _ => "operations",
+    };
+    let message = match by {
+        Decider::Link => format!("the link of actor {actor} does not allow {what} ({setting})"),
+        Decider::Provider => format!(
+            "the provider does not allow {what} to actor {actor}, whose link does not say \
+             (default_{setting})"
+        ),
+    };
+    security::refused(cause, actor, &message);
+    Error::new(Kind::Denied, message)
 }
 
 /// The one line that every call leaves at debug, also one that is cut off.

@@ -29,9 +29,10 @@ use crate::limiter::Limiter;
 use crate::nats::Complaints;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
-use crate::settings::{CallLimits, OPERATIONS, ProviderSettings};
+use crate::security::Cause;
+use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ};
 use crate::wasmbus::{self, Handler};
-use call::Call;
+use call::{Call, denied};
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -95,32 +96,21 @@ impl Controller {
             .map_or_else(|_| CallLimits::default(), |settings| settings.calls)
     }
 
+    /// What an actor may do: decided here, and nowhere else.
+    ///
+    /// # Errors
+    /// `Misconfigured`.
+    fn allowed<'a>(&'a self, call: &'a wasmbus::Call) -> Result<Allowed<'a>, Error> {
+        let settings = self.settings()?;
+        Ok(settings.default_policy.with_link(&call.link.policy))
+    }
+
     /// What decides, before its arguments are read, whether a call may go on.
     fn admit(&self, call: &wasmbus::Call, operation: &str) -> Result<(), Error> {
-        self.settings()?;
-        if call.link.allows_operation(operation) {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Kind::Denied,
-                format!(
-                    "the link of actor {} does not allow {operation} (operations)",
-                    call.actor
-                ),
-            ))
-        }
+        let allowed = self.allowed(call)?.operation(operation);
+        allowed.map_err(|by| denied(Cause::Operation, &call.actor, operation, by))
     }
 }
-
-/// The operations that change nothing.
-const READS: [&str; 6] = [
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-];
 
 /// The operation's own name, where the contract has it.
 fn known(operation: &str) -> RpcResult<&'static str> {
@@ -133,7 +123,7 @@ fn known(operation: &str) -> RpcResult<&'static str> {
 
 /// Whether the operation answers with `CtlOperationAck`.
 fn acknowledges(operation: &str) -> bool {
-    operation != "SetRegistryCredentials" && !READS.contains(&operation)
+    operation != "SetRegistryCredentials" && !READ.contains(&operation)
 }
 
 #[async_trait]
@@ -182,7 +172,7 @@ impl Handler for Controller {
     }
 
     fn changes(&self, operation: &str) -> bool {
-        known(operation).is_ok_and(|name| !READS.contains(&name))
+        known(operation).is_ok_and(|name| !READ.contains(&name))
     }
 
     fn invocation_window(&self) -> Duration {

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use async_nats::client::RequestErrorKind;
-use async_nats::{Request, Subject};
+use async_nats::client::PublishErrorKind;
+use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use super::wire::{self, Ack};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
-use crate::pool::Refusal;
+use crate::pool::{NotAsked, Refusal};
 
 /// Longest wait for somebody to confirm that registry credentials arrived. OTP
 /// hosts before 0.54.5 confirm nothing, so silence is no error.
@@ -216,56 +216,65 @@ impl Lattice {
     ) -> Result<Bytes, Error> {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
-        let client = self.connection.client();
-        // An inbox of its own: async-nats keeps what waits on its shared one for
-        // ever where no answer comes.
-        let inbox = client.new_inbox();
         let refusals = self.connection.refusals_from_now();
-        let subjects = [subject.clone(), inbox.clone().into()];
-        let refused = refusals.naming(&subjects);
-        let request = Request::new().payload(body).timeout(None).inbox(inbox);
-        let sent = client.send_request(subject, request);
-        tokio::select! {
-            biased;
-            reply = sent => reply
-                .map(|message| message.payload)
-                .map_err(|error| failed(who, &error)),
-            () = lost => Err(Error::new(
+        let asked = self.connection.ask(subject.clone(), body).await;
+        let mut asked = asked.map_err(|error| self.not_asked(who, &error))?;
+        let inbox = self.connection.inbox();
+        let broke = || {
+            Error::new(
                 Kind::ConnectionLost,
                 format!("the connection broke while {who} had not answered yet"),
-            )),
-            refusal = refused => Err(self.not_permitted(&refusal)),
+            )
+        };
+        tokio::select! {
+            biased;
+            answer = asked.answer() => match answer {
+                Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(nobody(who)),
+                Some(answer) => Ok(answer.payload),
+                None => Err(broke()),
+            },
+            () = lost => Err(broke()),
+            refusal = refusals.of(|refused| refused == subject.as_str() || refused == inbox) => {
+                Err(self.not_permitted(&refusal))
+            }
             () = tokio::time::sleep_until(deadline.at()) => Err(Error::new(
                 Kind::Timeout,
                 format!("{who} did not answer in time"),
             )),
         }
     }
+
+    /// Why a request was not sent.
+    fn not_asked(&self, who: &str, error: &NotAsked) -> Error {
+        match error {
+            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
+            NotAsked::Failed(error) => match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
+                    "the request to {who} is larger than its NATS server takes: {error}"
+                )),
+                PublishErrorKind::InvalidSubject => {
+                    Error::invalid(format!("the request to {who} has no valid subject"))
+                }
+                PublishErrorKind::Send => Error::new(
+                    Kind::NotConnected,
+                    format!(
+                        "the connection to {} is closed; nothing was sent",
+                        self.called()
+                    ),
+                ),
+            },
+        }
+    }
 }
 
-fn failed(who: &str, error: &async_nats::RequestError) -> Error {
-    match error.kind() {
-        RequestErrorKind::NoResponders => Error::new(
-            Kind::NoResponders,
-            format!(
-                "nobody listens for {who}; check the id, that the host runs, \
-                 and that the credentials may publish there"
-            ),
+fn nobody(who: &str) -> Error {
+    Error::new(
+        Kind::NoResponders,
+        format!(
+            "nobody listens for {who}; check the id, that the host runs, \
+             and that the credentials may publish there"
         ),
-        RequestErrorKind::MaxPayloadExceeded => Error::invalid(format!(
-            "the request to {who} is larger than its NATS server takes: {error}"
-        )),
-        RequestErrorKind::InvalidSubject => {
-            Error::invalid(format!("the request to {who} has no valid subject"))
-        }
-        RequestErrorKind::TimedOut => {
-            Error::new(Kind::Timeout, format!("{who} did not answer in time"))
-        }
-        RequestErrorKind::Other => Error::new(
-            Kind::ConnectionLost,
-            format!("the connection closed while {who} had not answered yet"),
-        ),
-    }
+    )
 }
 
 fn acknowledged(who: &str, reply: &[u8]) -> Result<(), Error> {

@@ -10,10 +10,14 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+mod allowed;
 mod complaints;
+mod refusal;
 mod tls;
 
+pub use allowed::{Allowed, Forbidden};
 pub use complaints::Complaints;
+pub use refusal::Refusal;
 pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.

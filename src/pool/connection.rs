@@ -1,19 +1,25 @@
 //! A NATS connection to one or more lattices.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event, Message, ServerAddr, Subject};
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::failure::failure;
+use super::failure::{DialFailure, failure};
+use super::inbox::{Expected, Inbox};
+use super::reach::connect_once;
 use super::refusals::{Heard, Refusal, Refusals};
 use super::uses::Uses;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::name::LatticeId;
 use crate::nats::{Access, Complaints};
 
@@ -21,13 +27,17 @@ use crate::nats::{Access, Complaints};
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 
-/// A connection that was made once. Where it breaks it is made again once, at
-/// once; what comes then is decided by the slot's keeper.
+static EPOCHS: AtomicU64 = AtomicU64::new(0);
+
+/// A connection that was made once. Where it breaks it is broken for good;
+/// the slot's keeper has another one made.
 pub struct Connection {
     client: Client,
     address: String,
+    epoch: u64,
     state: watch::Receiver<Reported>,
     refusals: Refusals,
+    inbox: Inbox,
     uses: Uses,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
@@ -50,10 +60,7 @@ impl Drop for Connection {
 /// What the connection reported last.
 #[derive(Clone, Default)]
 pub(super) struct Reported {
-    up: bool,
-    /// How often it broke.
-    breaks: u64,
-    /// It will not connect again.
+    /// It broke, or was closed; it will not connect again.
     pub(super) closed: bool,
     /// The server is about to stop.
     pub(super) lame: bool,
@@ -61,116 +68,89 @@ pub(super) struct Reported {
     pub(super) why: Option<String>,
 }
 
-/// Why there is no connection.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DialFailure {
-    /// The server refused the credentials.
-    #[error("the credentials were rejected: {0}")]
-    Rejected(String),
-    /// No server could be reached.
-    #[error("{0}")]
-    Unreachable(String),
-    /// There was one, and it is being made again.
-    #[error("{0}")]
-    Down(String),
-    /// There may be no more.
-    #[error("{0}")]
-    Limit(String),
-    /// The dial itself was cut off, as at the end of the process.
-    #[error("given up")]
-    Aborted,
-}
-
-impl DialFailure {
-    pub(super) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
-        let lattice = lattice.as_str();
-        match self {
-            Self::Rejected(why) => Error::new(
-                Kind::CredentialsRejected,
-                format!(
-                    "lattice {lattice:?}: the NATS server at {address} rejected the credentials \
-                     ({why}); set others"
-                ),
-            ),
-            Self::Unreachable(why) => Error::new(
-                Kind::NotConnected,
-                format!(
-                    "lattice {lattice:?}: no connection to {address} ({why}); \
-                     check the URL and the network"
-                ),
-            ),
-            Self::Down(why) => Error::new(
-                Kind::NotConnected,
-                format!(
-                    "lattice {lattice:?}: the connection to {address} is down and being made \
-                     again ({why}); nothing was sent, try again"
-                ),
-            ),
-            Self::Limit(why) => Error::new(
-                Kind::LimitReached,
-                format!("lattice {lattice:?}: no connection to {address}: {why}"),
-            ),
-            Self::Aborted => Error::new(
-                Kind::NotConnected,
-                format!("lattice {lattice:?}: the connection to {address} was given up"),
-            ),
-        }
-    }
-}
-
 impl Connection {
-    /// Connects once, without trying again. `permit` is the right to be a
+    /// Connects to one of `servers`, which are some of `access`, and have been
+    /// checked: each is tried once, in any order. `permit` is the right to be a
     /// connection.
     pub(super) async fn dial(
         access: &Access,
+        mut servers: Vec<ServerAddr>,
         name: &str,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, DialFailure> {
-        let (report, state) = watch::channel(Reported {
-            up: true,
-            ..Reported::default()
-        });
-        let address = access.address();
-        let (server, limits) = (address.clone(), LogLimits::default());
-        let refusals = Refusals::default();
-        let told = refusals.clone();
-        let servers = access.servers();
-        let options = access
-            .options(name.to_owned())
-            // Each server once: to try on, or to stop trying, is our decision.
-            .max_reconnects(servers.len())
-            .ignore_discovered_servers()
-            .connection_timeout(match servers.len() {
-                1 => ONLY_SERVER_ANSWERS_IN,
-                _ => ONE_OF_SEVERAL_ANSWERS_IN,
-            })
-            .event_callback(move |event| {
-                report.send_modify(|reported| reported.take(&event));
-                match Refusal::of(&event) {
-                    Some(refusal) => {
-                        log_refusal(&server, &event, &limits);
-                        told.tell(refusal);
-                    }
-                    None => log(&server, &event, &limits),
+        let answers_in = match servers.len() {
+            1 => ONLY_SERVER_ANSWERS_IN,
+            _ => ONE_OF_SEVERAL_ANSWERS_IN,
+        };
+        let order = RandomState::new();
+        servers.sort_by_key(|server| order.hash_one(server));
+        let mut why = DialFailure::Unreachable("it has no server".into());
+        for server in servers {
+            let (report, state) = watch::channel(Reported::default());
+            let refusals = Refusals::default();
+            let options = access
+                .options(name.to_owned())
+                .ignore_discovered_servers()
+                .connection_timeout(answers_in)
+                .event_callback(on_event(access.address(), report, refusals.clone()));
+            match connect_once(options, server).await {
+                Ok(client) => {
+                    let released = CancellationToken::new();
+                    let prefix = client.new_inbox();
+                    refusals.mind(Inbox::subject(&prefix));
+                    let inbox = Inbox::open(&client, &prefix, released.clone()).await;
+                    let Some(inbox) = inbox else {
+                        why = DialFailure::Unreachable("it closed the connection".into());
+                        continue;
+                    };
+                    return Ok(Self {
+                        client,
+                        inbox,
+                        address: access.address(),
+                        epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
+                        state,
+                        refusals,
+                        uses: Uses::new(),
+                        released,
+                        _permit: permit,
+                    });
                 }
-                std::future::ready(())
-            });
-        let connected = options.connect(servers.to_vec()).await;
-        let client = connected.map_err(|error| failure(&error))?;
-        Ok(Self {
-            client,
-            address,
-            state,
-            refusals,
-            uses: Uses::new(),
-            released: CancellationToken::new(),
-            _permit: permit,
-        })
+                Err(error) => {
+                    why = failure(&error);
+                    if is_refused_login(error.kind()) {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(why)
     }
 
     /// The client. Drop clones of it with the call: they keep the connection.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Sends a request, of which the answer is waited for until this is dropped.
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
+        if let Some(refusal) = self.refusals.minded() {
+            return Err(NotAsked::Unheard(refusal));
+        }
+        let expected = self.inbox.expect();
+        let reply = expected.subject.clone();
+        let sent = self.client.publish_with_reply(subject, reply, body);
+        match sent.await {
+            Ok(()) => Ok(Asked(expected)),
+            Err(error) => Err(NotAsked::Failed(error)),
+        }
+    }
+
+    /// The subject on which answers to requests are heard.
+    pub fn inbox(&self) -> &str {
+        self.inbox.heard_on()
     }
 
     /// Cancelled when no call and no binding needs the connection any more. What
@@ -184,9 +164,10 @@ impl Connection {
         self.refusals.heard()
     }
 
-    /// How often it broke: what was known for sure before may have changed since.
+    /// Tells it from every other: what was known for sure over one may have
+    /// changed before the next.
     pub fn epoch(&self) -> u64 {
-        self.state.borrow().breaks
+        self.epoch
     }
 
     /// Whether its server is about to stop.
@@ -213,17 +194,13 @@ impl Connection {
         lattice: &LatticeId,
     ) -> Result<impl Future<Output = ()> + use<>, Error> {
         let mut state = self.state.clone();
-        let now = state.borrow_and_update().clone();
-        if self.client.connection_state() != State::Connected || !now.up {
+        let is_closed = state.borrow_and_update().closed;
+        if self.client.connection_state() != State::Connected || is_closed {
             let broke = DialFailure::Down("it broke just now".into());
             return Err(broke.for_lattice(lattice, &self.address));
         }
         Ok(async move {
-            let broke = state
-                .wait_for(|state| state.breaks != now.breaks)
-                .await
-                .is_ok();
-            if !broke {
+            if state.wait_for(|state| state.closed).await.is_err() {
                 // No more reports: the connection lives on without them.
                 std::future::pending::<()>().await;
             }
@@ -231,22 +208,58 @@ impl Connection {
     }
 }
 
+/// A request that was sent.
+pub struct Asked(Expected);
+
+impl Asked {
+    /// Its answer; `None` where the connection is closed.
+    pub async fn answer(&mut self) -> Option<Message> {
+        self.0.answer().await
+    }
+}
+
+/// Why a request was certainly not sent.
+pub enum NotAsked {
+    /// The credentials do not allow to hear answers.
+    Unheard(Refusal),
+    /// The client did not take it.
+    Failed(PublishError),
+}
+
+/// The others of a list would not let such a login in, either.
+fn is_refused_login(kind: ConnectErrorKind) -> bool {
+    matches!(
+        kind,
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
+    )
+}
+
+/// What is done with what a connection tells.
+fn on_event(
+    address: String,
+    report: watch::Sender<Reported>,
+    refusals: Refusals,
+) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
+    let limits = LogLimits::default();
+    move |event| {
+        report.send_modify(|reported| reported.take(&event));
+        match Refusal::of(&event) {
+            Some(refusal) => {
+                log_refusal(&address, &event, &limits);
+                refusals.tell(refusal);
+            }
+            None => log(&address, &event, &limits),
+        }
+        ready(())
+    }
+}
+
 impl Reported {
     fn take(&mut self, event: &Event) {
         match event {
-            Event::Connected => {
-                self.up = true;
-                self.why = None;
-            }
-            Event::Disconnected => {
-                self.up = false;
-                self.breaks += 1;
-            }
-            Event::Closed | Event::ClientError(ClientError::MaxReconnects) => {
-                self.up = false;
-                self.breaks += 1;
-                self.closed = true;
-            }
+            Event::Disconnected
+            | Event::Closed
+            | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) if Refusal::of(event).is_none() => {
                 self.why = Some(error.to_string());
@@ -259,7 +272,6 @@ impl Reported {
 /// Keeps each cause from filling the log, and from silencing another.
 #[derive(Default)]
 struct LogLimits {
-    dials: Complaints,
     slow: Complaints,
     refusals: Complaints,
 }
@@ -282,9 +294,6 @@ fn log(address: &str, event: &Event, limits: &LogLimits) {
                 address,
                 subscription, "answers were dropped: read too slowly"
             );
-        }
-        Event::ClientError(error) if limits.dials.is_due() => {
-            warn!(address, %error, "no connection; trying on");
         }
         Event::ServerError(error) => warn!(address, %error, "server error"),
         event => debug!(address, %event, "connection event"),

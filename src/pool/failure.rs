@@ -1,12 +1,75 @@
-//! What it means that a server does not take us. Servers say it in words, and
-//! async-nats passes most of them on as IO errors.
+//! Why there is no connection, and what it means that a server does not take us:
+//! servers say it in words, and async-nats passes most of them on as IO errors.
 
 use std::error::Error as StdError;
 use std::{io, iter};
 
 use async_nats::{ConnectError, ConnectErrorKind, ServerError, rustls};
 
-use super::connection::DialFailure;
+use crate::error::{Error, Kind};
+use crate::name::LatticeId;
+use crate::nats::Forbidden;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DialFailure {
+    /// The server refused the credentials.
+    #[error("the credentials were rejected: {0}")]
+    Rejected(String),
+    /// The provider may not connect there. Nothing was sent.
+    #[error("{0}")]
+    Forbidden(Forbidden),
+    /// No server could be reached.
+    #[error("{0}")]
+    Unreachable(String),
+    /// There was one, and it is being made again.
+    #[error("{0}")]
+    Down(String),
+    /// There may be no more.
+    #[error("{0}")]
+    Limit(String),
+    /// The dial itself was cut off, as at the end of the process.
+    #[error("given up")]
+    Aborted,
+}
+
+impl DialFailure {
+    pub(super) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
+        let lattice = lattice.as_str();
+        match self {
+            Self::Rejected(why) => Error::new(
+                Kind::CredentialsRejected,
+                format!(
+                    "lattice {lattice:?}: the NATS server at {address} rejected the credentials \
+                     ({why}); set others"
+                ),
+            ),
+            Self::Forbidden(why) => Error::new(Kind::Denied, format!("lattice {lattice:?}: {why}")),
+            Self::Unreachable(why) => Error::new(
+                Kind::NotConnected,
+                format!(
+                    "lattice {lattice:?}: no connection to {address} ({why}); \
+                     check the URL and the network"
+                ),
+            ),
+            Self::Down(why) => Error::new(
+                Kind::NotConnected,
+                format!(
+                    "lattice {lattice:?}: the connection to {address} is down and being made \
+                     again ({why}); nothing was sent, try again"
+                ),
+            ),
+            Self::Limit(why) => Error::new(
+                Kind::LimitReached,
+                format!("lattice {lattice:?}: no connection to {address}: {why}"),
+            ),
+            Self::Aborted => Error::new(
+                Kind::NotConnected,
+                format!("lattice {lattice:?}: the connection to {address} was given up"),
+            ),
+        }
+    }
+}
 
 /// Words of servers that refuse credentials, in small letters.
 const REJECTIONS: [&str; 6] = [

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::connection::DialFailure;
+use super::failure::DialFailure;
+use crate::nats::Allowed;
 use crate::settings::PoolLimits;
 
 /// Longest that a dial waits for others to end.
@@ -17,6 +18,8 @@ pub(super) struct Shared {
     pub(super) limits: PoolLimits,
     /// How connections show up at servers.
     pub(super) name: String,
+    /// Where they may go.
+    pub(super) allowed: Allowed,
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
 }
@@ -28,7 +31,13 @@ impl Shared {
             dials: Arc::new(Semaphore::new(limits.dials)),
             limits,
             name,
+            allowed: Allowed::default(),
         }
+    }
+
+    /// The same, where connections may go to these servers.
+    pub(super) fn within(self, allowed: Allowed) -> Self {
+        Self { allowed, ..self }
     }
 
     /// Whether there may be no further connection.

@@ -11,15 +11,18 @@
 //! - `slot`: a connection through all its states; `keeper` looks after it
 //! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
 //!   server does not let it do; `failure`: why there is none
-//! - `limits`: how many there may be
+//! - `inbox`: where the answers to its requests arrive
+//! - `limits`: how many there may be; `reach`: where they may go
 //! - [`store`]: where credentials are kept
 
 mod bindings;
 mod connection;
 mod credentials;
 mod failure;
+mod inbox;
 mod keeper;
 mod limits;
+mod reach;
 mod refusals;
 mod set;
 mod slot;
@@ -34,7 +37,7 @@ use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
 use bindings::{Binding, Bindings};
-pub use connection::Connection;
+pub use connection::{Asked, Connection, NotAsked};
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
 use limits::Shared;
 pub use refusals::Refusal;
@@ -89,7 +92,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                 Some(key) => key.fingerprint_key(),
                 None => FingerprintKey::random(),
             },
-            shared: Arc::new(Shared::new(name, limits)),
+            shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
             store: Store::new(mode, key),
             tls,
             full: Complaints::default(),

@@ -2,63 +2,57 @@
 //! it: a refused publish or subscription has no answer of its own, and would
 //! look like silence.
 
-use async_nats::Event;
+use std::sync::{Arc, OnceLock};
+
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Refusals kept for those who are slow to hear of them.
-const KEPT: usize = 1024;
+pub use crate::nats::Refusal;
 
-/// A subject that the credentials may not use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// May not subscribe to it; else: may not publish to it.
-    pub subscription: bool,
-    /// The subject.
-    pub subject: String,
-}
-
-impl Refusal {
-    /// What an event of the connection says, if it is one.
-    pub(super) fn of(event: &Event) -> Option<Self> {
-        match event {
-            Event::ServerError(error) => Self::parse(&error.to_string()),
-            _ => None,
-        }
-    }
-
-    /// Reads a server's complaint, `Permissions Violation for Publish to "x"` or
-    /// `… for Subscription to "x"`.
-    fn parse(text: &str) -> Option<Self> {
-        let (_, rest) = text.split_once("Permissions Violation for ")?;
-        let (what, rest) = rest.split_once(" to \"")?;
-        let subject = rest.split('"').next()?;
-        Some(Self {
-            subscription: what == "Subscription",
-            subject: subject.to_owned(),
-        })
-    }
-}
+/// Refusals kept for those who are slow to hear of them. Every connection has
+/// room for so many.
+const KEPT: usize = 64;
 
 /// Where refusals are told.
 #[derive(Clone)]
-pub(super) struct Refusals(broadcast::Sender<Refusal>);
+pub(super) struct Refusals {
+    told: broadcast::Sender<Refusal>,
+    /// A subject that is told once and counts for ever, and whether it was.
+    minded: Arc<(OnceLock<String>, OnceLock<Refusal>)>,
+}
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self(broadcast::Sender::new(KEPT))
+        Self {
+            told: broadcast::Sender::new(KEPT),
+            minded: Arc::default(),
+        }
     }
 }
 
 impl Refusals {
     pub(super) fn tell(&self, refusal: Refusal) {
+        let (subject, refused) = &*self.minded;
+        if subject.get() == Some(&refusal.subject) {
+            let _ = refused.set(refusal.clone());
+        }
         // Nobody waits: nobody is harmed.
-        let _ = self.0.send(refusal);
+        let _ = self.told.send(refusal);
+    }
+
+    /// Keeps in mind whether this subject is refused, from now on.
+    pub(super) fn mind(&self, subject: String) {
+        let _ = self.minded.0.set(subject);
+    }
+
+    /// That the subject that is kept in mind was refused, if it was.
+    pub(super) fn minded(&self) -> Option<Refusal> {
+        self.minded.1.get().cloned()
     }
 
     /// Those told from now on.
     pub(super) fn heard(&self) -> Heard {
-        Heard(self.0.subscribe())
+        Heard(self.told.subscribe())
     }
 }
 
@@ -87,33 +81,6 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn complaints_of_servers_are_read() {
-        for (text, subscription, subject) in [
-            (
-                r#"nats: Permissions Violation for Publish to "wasmbus.ctl.x.ping.hosts""#,
-                false,
-                "wasmbus.ctl.x.ping.hosts",
-            ),
-            (
-                r#"nats: Permissions Violation for Subscription to "_INBOX.aB" using queue "q""#,
-                true,
-                "_INBOX.aB",
-            ),
-        ] {
-            let subject = subject.to_owned();
-            let read = Refusal::parse(text).unwrap();
-            assert_eq!(
-                read,
-                Refusal {
-                    subscription,
-                    subject
-                }
-            );
-        }
-        assert_eq!(Refusal::parse("nats: stale connection"), None);
-    }
 
     #[tokio::test]
     async fn a_refusal_is_heard_by_those_whom_it_concerns() {

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::bindings::{Binding, Bound};
 use super::store::bucket::{Stored, Version};
 use super::store::{Entry, Unopened};
-use super::{Credentials, Pool, foreign};
+use super::{Credentials, Pool, foreign, reach};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -30,9 +30,11 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     ///
     /// # Errors
     /// `Invalid` as [`Credentials::new`], `Denied` where they are another
-    /// actor's, `LimitReached`, `StoreUnavailable`; `Timeout` where nobody knows whether it was kept.
+    /// actor's or the provider may not connect there, `LimitReached`,
+    /// `StoreUnavailable`; `Timeout` where nobody knows whether it was kept.
     pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
         let credentials = Credentials::new(&entry)?;
+        reach::check(&self.shared.allowed, &credentials, &entry.actor)?;
         self.check_room(&entry.lattice)?;
         let sealed = self.store.key().and_then(|key| entry.seal(key));
         let sealed = sealed.map(Bytes::from);

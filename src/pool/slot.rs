@@ -9,17 +9,19 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::connection::{Connection, DialFailure};
+use super::connection::Connection;
 use super::credentials::{Credentials, Fingerprint};
+use super::failure::DialFailure;
 use super::keeper;
 use super::limits::Shared;
+use super::reach::reachable;
 use super::uses::Held;
 
 /// How long a failed dial is an answer to all who ask: at first, and after it
 /// failed again and again.
 const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(100);
 const FAILURES_COUNT_FOR: Duration = Duration::from_secs(2);
-/// How long rejected credentials are not tried again, unless they are set again.
+/// How long what is refused is not tried again, unless it is set again.
 const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
 
 type Dial = SharedFuture<BoxFuture<'static, Result<Arc<Connection>, DialFailure>>>;
@@ -205,7 +207,9 @@ impl Slot {
         };
         match dialled {
             Ok(connection) => self.connected(&mut state, Arc::new(connection)),
-            Err(failure @ DialFailure::Rejected(_)) => self.failed(&mut state, failure, 0),
+            Err(failure @ (DialFailure::Rejected(_) | DialFailure::Forbidden(_))) => {
+                self.failed(&mut state, failure, 0);
+            }
             Err(failure) => {
                 *why = failure.to_string();
                 if asked.elapsed() < self.idle_limit() {
@@ -221,7 +225,9 @@ impl Slot {
     pub(super) async fn dial(&self) -> Result<Connection, DialFailure> {
         let permit = self.shared.connection()?;
         let _turn = self.shared.dial().await?;
-        Connection::dial(self.credentials.access(), &self.shared.name, permit).await
+        let access = self.credentials.access();
+        let servers = reachable(&self.shared.allowed, access.servers()).await?;
+        Connection::dial(access, servers, &self.shared.name, permit).await
     }
 
     // --- transitions ---
@@ -260,7 +266,7 @@ impl Slot {
     /// Takes a failure, after `row` others.
     fn failed(&self, state: &mut State, failure: DialFailure, row: u32) {
         let counts_for = match &failure {
-            DialFailure::Rejected(_) => REJECTION_COUNTS_FOR,
+            DialFailure::Rejected(_) | DialFailure::Forbidden(_) => REJECTION_COUNTS_FOR,
             DialFailure::Limit(_) | DialFailure::Aborted => Duration::ZERO,
             _ => FAILURES_COUNT_FOR.min(FAILURE_COUNTS_FOR * 2_u32.saturating_pow(row.min(8))),
         };

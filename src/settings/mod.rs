@@ -6,6 +6,8 @@
 mod calls;
 mod limits;
 mod link;
+mod patterns;
+mod policy;
 mod pool;
 mod provider;
 mod tls;
@@ -15,6 +17,7 @@ use serde_json::Value;
 pub use calls::CallLimits;
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
+pub use policy::{Allowed, Decider, Policy, READ};
 pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};
 pub use provider::ProviderSettings;
 

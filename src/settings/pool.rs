@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Mistakes;
+use crate::nats::Allowed;
 use crate::pool::store::StoreKey;
 
 /// How many lattices, connections and dials there may be, and how long an unused
@@ -68,11 +69,14 @@ pub struct PoolSettings {
     /// `credentials_key`: what they are sealed with, else a key that is derived
     /// from the cluster seed. Checked to be one.
     pub key: Option<SecretString>,
+    /// `allowed_servers`: where connections may go.
+    pub allowed: Allowed,
 }
 
 impl PoolSettings {
     /// Every key that [`PoolSettings::take`] knows.
-    pub(super) const KEYS: [&str; 7] = [
+    pub(super) const KEYS: [&str; 8] = [
+        "allowed_servers",
         "credentials_key",
         "credentials_store",
         "idle_limit_ms",
@@ -86,6 +90,10 @@ impl PoolSettings {
     pub(super) fn take(&mut self, key: &str, value: Value, mistakes: &mut Mistakes) {
         let limits = &mut self.limits;
         match key {
+            "allowed_servers" => match allowed(&value) {
+                Ok(allowed) => self.allowed = allowed,
+                Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
+            },
             "credentials_key" => match value {
                 Value::String(seed) => {
                     let seed = SecretString::from(seed);
@@ -124,6 +132,19 @@ impl PoolSettings {
                 }
             }
         }
+    }
+}
+
+/// A list of texts, or one text with commas.
+fn allowed(value: &Value) -> Result<Allowed, Vec<String>> {
+    match value {
+        Value::String(text) => Allowed::parse(text.split(',')),
+        Value::Array(entries) => {
+            let entries: Option<Vec<&str>> = entries.iter().map(Value::as_str).collect();
+            let entries = entries.ok_or_else(|| vec!["each entry must be text".to_owned()])?;
+            Allowed::parse(entries)
+        }
+        _ => Err(vec!["it must be a list of texts, or one text".to_owned()]),
     }
 }
 
@@ -167,10 +188,36 @@ mod tests {
             ("isolation", "actor".into()),
         ])
         .unwrap();
+        assert_eq!(settings.allowed, Allowed::default());
         assert!(settings.key.is_some());
         assert_eq!(settings.store, StoreMode::Jetstream);
         assert_eq!(settings.limits.connections, 7);
         assert_eq!(settings.isolation, Isolation::Actor);
         assert!(read(&[("isolation", "Actor".into())]).is_err());
+    }
+
+    #[test]
+    fn allowed_servers_are_a_list_or_a_text_with_commas() {
+        let read = |value: Value| read(&[("allowed_servers", value)]).map(|it| it.allowed);
+        let list = read(json!(["*.example.com", "tls://*"])).unwrap();
+        assert_eq!(read(json!("*.example.com, tls://*")).unwrap(), list);
+        for (wrong, expected) in [
+            (json!([]), "no entry"),
+            (json!(""), "entry 1"),
+            (json!(["a", 1]), "each entry must be text"),
+            (json!(7), "a list of texts"),
+        ] {
+            let problem = read(wrong).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        }
+        // All at once, without quoting what may be a secret.
+        let problem = read(json!(["sekret@h", "http://a", "b", "10.0.0.1/8"])).unwrap_err();
+        for part in ["entry 1: ", "entry 2: ", "entry 4: "] {
+            assert!(problem.contains(part), "{problem}");
+        }
+        assert!(
+            !problem.contains("sekret") && !problem.contains("entry 3"),
+            "{problem}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{CallLimits, Mistakes, PoolSettings, TimeLimits, tls};
+use super::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 
@@ -15,6 +15,9 @@ pub struct ProviderSettings {
     pub default_lattice_url: SecretString,
     /// How many calls may be under way, and how old one may be.
     pub calls: CallLimits,
+    /// `default_lattices`, `default_operations`: what actors may do whose links
+    /// do not say.
+    pub default_policy: Policy,
     /// How long things may take.
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
@@ -28,6 +31,7 @@ impl Default for ProviderSettings {
         Self {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
             calls: CallLimits::default(),
+            default_policy: Policy::default(),
             limits: TimeLimits::default(),
             pool: PoolSettings::default(),
             tls: Tls::default(),
@@ -37,11 +41,14 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 20] = [
+    pub const KEYS: [&str; 23] = [
+        "allowed_servers",
         "call_budget_ms",
         "credentials_key",
         "credentials_store",
         "default_lattice_url",
+        "default_lattices",
+        "default_operations",
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
@@ -75,15 +82,24 @@ impl ProviderSettings {
             format!("the configuration is not a JSON object: {problem}")
         })?;
         let mut mistakes = Mistakes::default();
+        let mut default_access = None;
         for (key, value) in members {
             match key.as_str() {
                 "default_lattice_url" => match value {
                     Value::String(url) => match Access::parse(&url, Login::Anonymous) {
-                        Ok(_) => settings.default_lattice_url = url.into(),
+                        Ok(access) => {
+                            settings.default_lattice_url = url.into();
+                            default_access = Some(access);
+                        }
                         Err(problem) => mistakes.add(&key, &problem),
                     },
                     _ => mistakes.add(&key, "it must be text"),
                 },
+                "default_lattices" | "default_operations" => {
+                    settings
+                        .default_policy
+                        .take_json(&key, &value, &mut mistakes);
+                }
                 _ if CallLimits::KEYS.contains(&key.as_str()) => {
                     settings.calls.take(&key, &value, &mut mistakes);
                 }
@@ -102,6 +118,10 @@ impl ProviderSettings {
         settings.calls.contradictions(&mut mistakes);
         settings.limits.contradictions(&mut mistakes);
         tls::contradictions(&settings.tls, &mut mistakes);
+        let check = |access: Access| settings.pool.allowed.check(access.servers());
+        if let Some(Err(problem)) = default_access.map(check) {
+            mistakes.add("default_lattice_url", &problem.to_string());
+        }
         mistakes.none().map(|()| settings)
     }
 
@@ -141,6 +161,7 @@ mod tests {
     fn every_mistake_is_reported_at_once_without_values() {
         let problem = ProviderSettings::parse(Some(
             r#"{"default_lattice_url":"http://u:sekret@h","max_calls":0,"bogus":1,
+                "default_operations":["sekret"],"default_lattices":"",
                 "stall_ms":"sekret","gather_limit_ms":2000,"call_budget_ms":1000}"#,
         ))
         .unwrap_err();
@@ -148,12 +169,31 @@ mod tests {
             "default_lattice_url",
             "max_calls",
             "bogus",
+            "default_operations",
+            "default_lattices",
             "stall_ms",
             "gather_limit_ms: it must not be more than call_budget_ms",
         ] {
             assert!(problem.contains(part), "{problem}");
         }
         assert!(!problem.contains("sekret"), "{problem}");
+    }
+
+    #[test]
+    fn a_default_that_is_not_allowed_is_a_mistake() {
+        for (allowed, good) in [("10.0.0.0/8", true), ("*.example.com", false)] {
+            let text = format!(
+                r#"{{"default_lattice_url":"u:sekret@10.0.0.1","allowed_servers":"{allowed}"}}"#
+            );
+            let read = ProviderSettings::parse(Some(&text));
+            assert_eq!(read.is_ok(), good, "{allowed}");
+            if let Err(problem) = read {
+                assert!(problem.contains("(allowed_servers)"), "{problem}");
+                assert!(!problem.contains("sekret"), "{problem}");
+            }
+        }
+        // One that nobody wrote is none.
+        ProviderSettings::parse(Some(r#"{"allowed_servers":"*.example.com"}"#)).unwrap();
     }
 
     #[test]

@@ -5,11 +5,16 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use serde::Deserialize;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::or_default;
+use crate::error::quoted;
 use crate::security::{self, Cause};
 use crate::settings::LinkSettings;
+
+/// Refused links that health tells of, and how much of each.
+const TOLD: usize = 3;
+const TOLD_CHARS: usize = 300;
 
 /// The contract that we serve.
 const CONTRACT: &str = "wasmcloud:latticecontrol";
@@ -94,7 +99,11 @@ impl LinkTable {
         }
         match &read {
             Ok(_) => info!(actor, contract, "link put"),
-            Err(problem) => warn!(actor, contract, problem, "link refused"),
+            Err(problem) => {
+                // The security line may be one too many.
+                debug!(actor, contract, problem, "link refused");
+                security::refused(Cause::Link, actor, problem);
+            }
         }
         links.insert(contract.clone(), read);
     }
@@ -121,12 +130,31 @@ impl LinkTable {
     pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, Unlinked> {
         let never = || Unlinked::Never(format!("actor {actor:?} is not linked to this provider"));
         let links = self.links.get(actor).ok_or_else(never)?;
-        let link = links.get(CONTRACT).or_else(|| links.values().next());
-        match link.ok_or_else(never)? {
+        match counts(&links).ok_or_else(never)? {
             Ok(settings) => Ok(settings.clone()),
             Err(problem) => Err(Unlinked::Refused(format!(
                 "the link of actor {actor} was refused: {problem}"
             ))),
+        }
+    }
+
+    /// Which actors' links are refused, and why: how many, and the first few.
+    pub fn refused(&self) -> Option<String> {
+        let refused = self.links.iter().filter_map(|links| {
+            let problem = counts(&links)?.as_ref().err()?;
+            let problem: String = problem.chars().take(TOLD_CHARS).collect();
+            Some(format!("actor {}: {problem}", quoted(links.key())))
+        });
+        let mut refused: Vec<String> = refused.collect();
+        refused.sort();
+        let first = refused.iter().take(TOLD).cloned().collect::<Vec<_>>();
+        let first = first.join("; ");
+        match refused.len() {
+            0 => None,
+            count @ 1..=TOLD => Some(format!("links refused: {count}; {first}")),
+            count => Some(format!(
+                "links refused: {count}, the first of them: {first}"
+            )),
         }
     }
 
@@ -140,9 +168,20 @@ impl LinkTable {
     }
 }
 
+/// Of an actor's links, the one that counts.
+fn counts(links: &BTreeMap<String, Link>) -> Option<&Link> {
+    links.get(CONTRACT).or_else(|| links.values().next())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Policy;
+
+    fn allows(table: &LinkTable, lattice: &str) -> bool {
+        let (provider, link) = (Policy::default(), table.settings("M1").unwrap());
+        provider.with_link(&link.policy).lattice(lattice).is_ok()
+    }
 
     fn link(contract: &str, values: &[(&str, &str)]) -> LinkDefinition {
         LinkDefinition {
@@ -161,9 +200,9 @@ mod tests {
     fn changed_values_take_effect() {
         let table = LinkTable::new("V1", "default");
         table.put(link(CONTRACT, &[]));
-        assert!(table.settings("M1").unwrap().allows_lattice("b"));
+        assert!(allows(&table, "b"));
         table.put(link(CONTRACT, &[("lattices", "a")]));
-        assert!(!table.settings("M1").unwrap().allows_lattice("b"));
+        assert!(!allows(&table, "b"));
         table.put(link(CONTRACT, &[("bogus", "a")]));
         let refused = table.settings("M1").unwrap_err();
         assert!(matches!(refused, Unlinked::Refused(why) if why.contains("bogus")));
@@ -175,7 +214,7 @@ mod tests {
         table.put(link(CONTRACT, &[("lattices", "a")]));
         table.put(link("other:contract", &[]));
         table.delete(&link(CONTRACT, &[]));
-        assert!(table.settings("M1").unwrap().allows_lattice("b"));
+        assert!(allows(&table, "b"));
         table.delete(&link("other:contract", &[]));
         table.delete(&link("other:contract", &[]));
         assert!(matches!(table.settings("M1"), Err(Unlinked::Never(_))));
@@ -188,5 +227,29 @@ mod tests {
         other.provider_id = "V2".into();
         table.put(other);
         assert!(table.settings("M1").is_err());
+    }
+
+    #[test]
+    fn refused_links_are_told_of_until_they_are_put_right_and_only_the_first_few() {
+        let table = LinkTable::new("V1", "default");
+        let many = "x".repeat(40);
+        for number in (0..100).rev() {
+            let mut bad = link(CONTRACT, &[("lattices", ","), (&many, "")]);
+            bad.actor_id = format!("M{number:02}");
+            table.put(bad);
+        }
+        let told = table.refused().unwrap();
+        assert!(told.contains("100") && told.contains("\"M00\": "), "{told}");
+        assert!(told.contains("M02") && !told.contains("M03"), "{told}");
+        assert!(told.len() < 1500, "{told}");
+        for number in 0..100 {
+            let mut good = link(CONTRACT, &[]);
+            good.actor_id = format!("M{number:02}");
+            match number % 2 {
+                0 => table.put(good),
+                _ => table.delete(&good),
+            }
+        }
+        assert_eq!(table.refused(), None);
     }
 }

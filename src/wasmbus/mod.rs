@@ -5,7 +5,8 @@
 //! - [`links`]: which actors may call
 //! - [`invocation`]: what a call must prove
 //! - [`chunks`]: calls and answers too large for one message
-//! - [`server`]: connection, subscriptions, shutdown
+//! - [`server`]: connection, health, shutdown
+//! - `subscriptions`: made again when they are lost
 //! - [`repeats`]: calls that come again
 //! - `decode`: MessagePack from outside
 //! - `calls`: one call, from the message to its result
@@ -21,6 +22,7 @@ pub mod links;
 pub mod repeats;
 pub mod server;
 mod shutdown;
+mod subscriptions;
 
 use std::sync::Arc;
 use std::time::Duration;

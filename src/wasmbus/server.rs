@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use async_nats::connection::State;
-use async_nats::{Client, Event, Message, Subscriber};
+use async_nats::{Client, Event, Message};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -32,16 +32,15 @@ use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
 use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
+use super::subscriptions::{Listening, Lost};
 use crate::error::without_values;
 use crate::home::Home;
 use crate::limiter::Limiter;
-use crate::nats::Complaints;
+use crate::nats::{Complaints, Refusal};
 use crate::security::{self, Cause};
 
 /// Queue group of every instance of a provider.
 const QUEUE: &str = "rpc";
-/// Pause before a lost subscription is made again.
-const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
 
 /// A provider on wasmbus RPC.
 pub struct Server<H> {
@@ -50,7 +49,9 @@ pub struct Server<H> {
     pub(super) chunks: Chunks,
     pub(super) links: LinkTable,
     pub(super) verifier: Verifier,
-    subject: String,
+    /// Connections made so far.
+    connects: watch::Receiver<u64>,
+    lost: Lost,
     host_id: String,
     test_mode: bool,
     /// Time for one call: what hosts give, less a margin for the way back.
@@ -122,6 +123,11 @@ impl<H: Handler> Server<H> {
             host.provider_key, host.link_name
         );
         let address = host.access.address();
+        let lost = Lost::new(&format!(
+            "wasmbus.rpc.{}.{}.{}",
+            host.lattice, host.provider_key, host.link_name
+        ));
+        let lost_here = lost.clone();
         let complaints = Complaints::default();
         let (connected, connects) = watch::channel(0);
         let client = host
@@ -129,7 +135,9 @@ impl<H: Handler> Server<H> {
             .options(name)
             .retry_on_initial_connect()
             .event_callback(move |event| {
-                log(&address, &event, &complaints);
+                if !Refusal::of(&event).is_some_and(|refusal| lost_here.refused(&refusal)) {
+                    log(&address, &event, &complaints);
+                }
                 if matches!(event, Event::Connected) {
                     connected.send_modify(|connects| *connects += 1);
                 }
@@ -138,19 +146,13 @@ impl<H: Handler> Server<H> {
             .connect(host.access.servers().to_vec())
             .await?;
         let links = LinkTable::new(&host.provider_key, &host.link_name);
-        let (subject, test_mode) = (
-            format!(
-                "wasmbus.rpc.{}.{}.{}",
-                host.lattice, host.provider_key, host.link_name
-            ),
-            host.test_mode(),
-        );
+        let test_mode = host.test_mode();
         for link in host.links {
             links.put(link);
         }
         handler.at_home(Home {
             client: client.clone(),
-            connects,
+            connects: connects.clone(),
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
@@ -170,7 +172,8 @@ impl<H: Handler> Server<H> {
             client,
             links,
             verifier: Verifier::new(&host.provider_key, &host.cluster_issuers),
-            subject,
+            connects,
+            lost,
             test_mode,
             host_id: host.host_id,
             budget: allowed.min(limit),
@@ -186,17 +189,14 @@ impl<H: Handler> Server<H> {
     /// Takes calls, to the very end: those that come too late are refused.
     async fn serve_calls(self: Arc<Self>) -> Settled {
         let (settled, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
-        let mut calls = self.subscribe("", Some(QUEUE)).await;
+        let mut calls = self.listen("", Some(QUEUE)).await;
         tokio::spawn(async move {
             loop {
                 // In this order: what was delivered is taken before anybody is
                 // told that it was.
                 tokio::select! {
                     biased;
-                    call = calls.next() => match call {
-                        Some(call) => self.accept(call).await,
-                        None => calls = self.subscribe("", Some(QUEUE)).await,
-                    },
+                    call = calls.next() => self.accept(call).await,
                     Some(told) = asked.recv() => drop(told.send(())),
                 }
             }
@@ -244,45 +244,22 @@ impl<H: Handler> Server<H> {
         self.serve("shutdown", stop).await;
     }
 
-    /// Subscribes to one of the provider's subjects, and again whenever the
-    /// subscription is lost.
+    /// Listens on one of the provider's subjects.
     async fn serve(
         self: Arc<Self>,
         name: &'static str,
         mut each: impl FnMut(Message) + Send + 'static,
     ) {
-        let mut messages = self.subscribe(name, None).await;
+        let mut messages = self.listen(name, None).await;
         tokio::spawn(async move {
             loop {
-                match messages.next().await {
-                    Some(message) => each(message),
-                    None => messages = self.subscribe(name, None).await,
-                }
+                each(messages.next().await);
             }
         });
     }
 
-    /// A subscription to the provider's subject that ends like this; tries
-    /// until there is one.
-    async fn subscribe(&self, name: &str, queue: Option<&str>) -> Subscriber {
-        let subject = match name {
-            "" => self.subject.clone(),
-            name => format!("{}.{name}", self.subject),
-        };
-        loop {
-            let subscribed = match queue {
-                Some(queue) => {
-                    let queue = queue.to_owned();
-                    self.client.queue_subscribe(subject.clone(), queue).await
-                }
-                None => self.client.subscribe(subject.clone()).await,
-            };
-            match subscribed {
-                Ok(subscriber) => return subscriber,
-                Err(error) => warn!(subject, %error, "subscription failed and is tried again"),
-            }
-            sleep(RESUBSCRIBE_AFTER).await;
-        }
+    async fn listen(&self, name: &str, queue: Option<&'static str>) -> Listening {
+        Listening::on(&self.client, &self.connects, &self.lost, name, queue).await
     }
 
     fn link(&self, message: &Message) -> Option<LinkDefinition> {
@@ -299,13 +276,22 @@ impl<H: Handler> Server<H> {
         .ok()
     }
 
+    /// What is wrong with us, and links that are refused: those are no fault of
+    /// ours, and must not have us restarted.
+    fn health(&self) -> HealthCheckResponse {
+        let ours = [self.handler.health(), self.lost.none()];
+        let ours: Vec<String> = ours.into_iter().filter_map(Result::err).collect();
+        let healthy = ours.is_empty();
+        let told: Vec<String> = ours.into_iter().chain(self.links.refused()).collect();
+        HealthCheckResponse {
+            healthy,
+            message: (!told.is_empty()).then(|| told.join("; ")),
+        }
+    }
+
     async fn answer_health(&self, message: Message) {
         let Some(reply) = message.reply else { return };
-        let mut health = HealthCheckResponse::default();
-        match self.handler.health() {
-            Ok(()) => health.healthy = true,
-            Err(problem) => health.message = Some(problem),
-        }
+        let health = self.health();
         let body = if self.test_mode {
             serde_json::to_vec(&health).map_err(|error| error.to_string())
         } else {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use wasmbus_rpc::common::Context;
+use wasmbus_rpc::core::LinkDefinition;
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::{
     CtlOperationAck, Host, LatticeController as _, SetLatticeCredentialsRequest, StopHostCommand,
@@ -52,6 +53,22 @@ impl World {
         let world = Self::start().await;
         world.set_lattice("default", &world.nats.url()).await;
         world
+    }
+
+    /// Tells the provider of a link, as hosts do: `kind` is `linkdefs.put` or
+    /// `linkdefs.del`. The server has it when this returns.
+    pub async fn publish_link(&self, kind: &str, actor: &str, values: Value) {
+        let mut link = LinkDefinition::default();
+        link.actor_id = actor.into();
+        link.provider_id = self.identity.provider_key.clone();
+        link.link_name = self.identity.link_name.clone();
+        link.contract_id = "wasmcloud:latticecontrol".into();
+        link.values = serde_json::from_value(values).unwrap();
+        let nats = self.nats.client().await;
+        let body = rmp_serde::to_vec_named(&link).unwrap();
+        let subject = self.identity.subject(kind);
+        nats.publish(subject, body.into()).await.unwrap();
+        super::fence(&nats).await;
     }
 
     /// Sets anonymous credentials of a lattice.

@@ -1,0 +1,22 @@
+//! Patterns of lattice ids.
+
+use crate::name::fits;
+
+/// Lattice ids in which `*` stands for any characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lattices(Vec<String>);
+
+impl Lattices {
+    /// Reads ids in which `*` may stand; one that is none spoils all.
+    pub(super) fn parse(words: &[&str]) -> Option<Self> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'*');
+        let is_pattern = |word: &&str| !word.is_empty() && word.bytes().all(plain);
+        let patterns = words.iter().map(|word| (*word).to_owned()).collect();
+        words.iter().all(is_pattern).then_some(Self(patterns))
+    }
+
+    /// Whether one of them fits.
+    pub(super) fn contains(&self, lattice: &str) -> bool {
+        self.0.iter().any(|pattern| fits(pattern, lattice))
+    }
+}

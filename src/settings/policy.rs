@@ -1,0 +1,277 @@
+//! Who may do what: the operations and lattices that a link allows, else those
+//! that the provider allows to links that do not say.
+
+use serde_json::Value;
+
+use super::patterns::Lattices;
+use super::{Mistakes, OPERATIONS};
+
+/// Operations that only look.
+pub const READ: [&str; 6] = [
+    "AuctionActor",
+    "AuctionProvider",
+    "GetClaims",
+    "GetHostInventory",
+    "GetHosts",
+    "GetLinks",
+];
+/// Operations that change what runs, or what is linked.
+const WRITE: [&str; 9] = [
+    "AdvertiseLink",
+    "RemoveLink",
+    "ScaleActor",
+    "StartActor",
+    "StartProvider",
+    "StopActor",
+    "StopHost",
+    "StopProvider",
+    "UpdateActor",
+];
+/// Operations that take somebody's secrets.
+const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials"];
+
+/// A set of operations: one bit for each of [`OPERATIONS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Operations(u32);
+
+impl Operations {
+    /// Reads names of operations and of groups of them.
+    fn parse(words: &[&str]) -> Option<Self> {
+        words.iter().try_fold(Self::default(), |set, word| {
+            let more = match *word {
+                "read" => Self::of(&READ),
+                "write" => Self::of(&WRITE),
+                "credentials" => Self::of(&CREDENTIALS),
+                "all" => Self::of(&OPERATIONS),
+                name => Self::of(&[name]),
+            };
+            (more != Self::default()).then_some(Self(set.0 | more.0))
+        })
+    }
+
+    /// Those of these names that the contract has.
+    fn of(names: &[&str]) -> Self {
+        let bits = OPERATIONS.iter().enumerate();
+        let bits = bits.filter(|(_, known)| names.contains(known));
+        Self(bits.fold(0, |set, (bit, _)| set | 1 << bit))
+    }
+
+    fn contains(self, name: &str) -> bool {
+        self.0 & Self::of(&[name]).0 != 0
+    }
+}
+
+/// What a link says of who may do what, or the provider of links that say
+/// nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    operations: Option<Operations>,
+    lattices: Option<Lattices>,
+}
+
+impl Policy {
+    /// Takes the value of a link under `key`, `lattices` or `operations`: words
+    /// between commas. A word that is empty is a mistake: a list without words
+    /// would allow everything, or nothing.
+    pub(super) fn take(&mut self, key: &str, value: &str, mistakes: &mut Mistakes) {
+        let words: Vec<&str> = value.split(',').map(str::trim).collect();
+        self.take_words(key, &words, mistakes);
+    }
+
+    /// Takes a setting of the provider, `default_lattices` or
+    /// `default_operations`: such a text, or a list of words.
+    pub(super) fn take_json(&mut self, key: &str, value: &Value, mistakes: &mut Mistakes) {
+        let words = match value {
+            Value::String(text) => return self.take(key, text, mistakes),
+            Value::Array(words) => words.iter().map(|word| word.as_str().map(str::trim)),
+            _ => return mistakes.add(key, "it must be text, or a list of texts"),
+        };
+        match words.collect::<Option<Vec<&str>>>() {
+            Some(words) => self.take_words(key, &words, mistakes),
+            None => mistakes.add(key, "it must be text, or a list of texts"),
+        }
+    }
+
+    fn take_words(&mut self, key: &str, words: &[&str], mistakes: &mut Mistakes) {
+        let words = if words.is_empty() { &[""] } else { words };
+        if key.ends_with("operations") {
+            self.operations = Operations::parse(words);
+            if self.operations.is_none() {
+                mistakes.add(
+                    key,
+                    "it must be names of operations, read, write, credentials or all",
+                );
+            }
+        } else {
+            self.lattices = Lattices::parse(words);
+            if self.lattices.is_none() {
+                mistakes.add(key, "it must be lattice ids, in which * may stand");
+            }
+        }
+    }
+
+    /// What calls over a link may do; `self` is the provider's word, and counts
+    /// for what the link does not say.
+    pub fn with_link<'a>(&'a self, link: &'a Self) -> Allowed<'a> {
+        Allowed {
+            operations: decided(link.operations.as_ref(), self.operations.as_ref()),
+            lattices: decided(link.lattices.as_ref(), self.lattices.as_ref()),
+        }
+    }
+}
+
+fn decided<'a, T>(link: Option<&'a T>, provider: Option<&'a T>) -> (Decider, Option<&'a T>) {
+    match link {
+        Some(allowed) => (Decider::Link, Some(allowed)),
+        None => (Decider::Provider, provider),
+    }
+}
+
+/// Who said what is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider {
+    /// The link, in `operations` or `lattices`.
+    Link,
+    /// The provider, in `default_operations` or `default_lattices`.
+    Provider,
+}
+
+/// What calls over a link may do: everything that nobody has narrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed<'a> {
+    operations: (Decider, Option<&'a Operations>),
+    lattices: (Decider, Option<&'a Lattices>),
+}
+
+impl Allowed<'_> {
+    /// That the operation may be called.
+    ///
+    /// # Errors
+    /// Who does not allow it.
+    pub fn operation(&self, name: &str) -> Result<(), Decider> {
+        let (decider, allowed) = self.operations;
+        match allowed {
+            Some(allowed) if !allowed.contains(name) => Err(decider),
+            _ => Ok(()),
+        }
+    }
+
+    /// That the lattice may be named.
+    ///
+    /// # Errors
+    /// Who does not allow it.
+    pub fn lattice(&self, id: &str) -> Result<(), Decider> {
+        let (decider, allowed) = self.lattices;
+        match allowed {
+            Some(allowed) if !allowed.contains(id) => Err(decider),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(values: &[(&str, Value)]) -> Result<Policy, String> {
+        let (mut policy, mut mistakes) = (Policy::default(), Mistakes::default());
+        for (key, value) in values {
+            policy.take_json(key, value, &mut mistakes);
+        }
+        mistakes.none().map(|()| policy)
+    }
+
+    fn operations(text: &str) -> Operations {
+        let policy = read(&[("operations", text.into())]);
+        policy.unwrap().operations.unwrap()
+    }
+
+    #[test]
+    fn every_operation_is_in_exactly_one_group() {
+        for name in OPERATIONS {
+            let groups = [&READ[..], &WRITE, &CREDENTIALS];
+            let found = groups.into_iter().filter(|group| group.contains(&name));
+            assert_eq!(found.count(), 1, "{name}");
+            assert!(operations("all").contains(name), "{name}");
+            assert!(operations("read,write,credentials").contains(name));
+        }
+        let named = READ.len() + WRITE.len() + CREDENTIALS.len();
+        assert_eq!(named, OPERATIONS.len());
+    }
+
+    #[test]
+    fn groups_and_names_mix() {
+        let some = operations("read, StopHost");
+        assert!(some.contains("GetHosts") && some.contains("StopHost"));
+        assert!(!some.contains("StartActor") && !some.contains("read") && !some.contains(""));
+    }
+
+    #[test]
+    fn a_list_is_the_same_as_its_words_between_commas() {
+        for (list, text) in [
+            (json!(["read", " StopHost"]), json!("read,StopHost")),
+            (json!(["all"]), json!(" all ")),
+        ] {
+            let (list, text) = (
+                read(&[("default_operations", list)]),
+                read(&[("default_operations", text)]),
+            );
+            assert_eq!(list.unwrap(), text.unwrap());
+        }
+    }
+
+    #[test]
+    fn what_allows_nothing_or_cannot_be_meant_is_a_mistake() {
+        for value in [
+            json!(""),
+            json!(","),
+            json!(" , "),
+            json!("a,,b"),
+            json!("a;b"),
+            json!([]),
+            json!([""]),
+            json!(["a,b"]),
+            json!(["a", 1]),
+            json!(1),
+            json!(null),
+            json!({}),
+            json!("sekret!"),
+        ] {
+            for key in ["default_lattices", "default_operations"] {
+                let problem = read(&[(key, value.clone())]).unwrap_err();
+                assert!(problem.starts_with(key), "{problem}");
+                assert!(!problem.contains("sekret"), "{problem}");
+            }
+        }
+        for typo in ["Read", "gethosts", "read write", "*", "Get*"] {
+            assert!(read(&[("operations", typo.into())]).is_err(), "{typo}");
+        }
+    }
+
+    #[test]
+    fn each_default_counts_for_the_value_that_is_missing() {
+        let provider = read(&[
+            ("default_lattices", "a".into()),
+            ("default_operations", "read".into()),
+        ]);
+        let provider = provider.unwrap();
+        let none = Policy::default();
+        let allowed = provider.with_link(&none);
+        assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
+        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
+        assert_eq!(allowed.operation("GetHosts"), Ok(()));
+        let link = read(&[("lattices", "b".into())]).unwrap();
+        let allowed = provider.with_link(&link);
+        assert_eq!(allowed.lattice("a"), Err(Decider::Link));
+        assert_eq!(allowed.lattice("b"), Ok(()));
+        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
+        let link = read(&[("operations", "all".into())]).unwrap();
+        let allowed = provider.with_link(&link);
+        assert_eq!(allowed.operation("StopHost"), Ok(()));
+        assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
+        let allowed = none.with_link(&none);
+        assert!(allowed.lattice("b").is_ok() && allowed.operation("StopHost").is_ok());
+    }
+}

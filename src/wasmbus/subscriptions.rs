@@ -1,0 +1,260 @@
+//! The provider's own subscriptions: made again when they are lost, and told to
+//! those who ask for its health. A server that refuses one says so in passing
+//! only, and the subscription looks like one on which nothing comes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, Message, Subscriber};
+use futures::StreamExt as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use crate::nats::Refusal;
+
+/// Pause before a subscription that could not be made is made again.
+const RESUBSCRIBE_AFTER: Duration = Duration::from_millis(500);
+/// Pause before one is made again that the server refused: permissions may have
+/// been mended.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long a server that refuses one takes to say so.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Why there is no subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The server does not allow it.
+    Refused,
+    /// The client gave it up.
+    Ended,
+}
+
+/// Subjects of the provider that nothing is heard on: why, and how often that
+/// was said.
+#[derive(Clone)]
+pub(super) struct Lost {
+    /// The subject of calls; all others start with it.
+    subject: Arc<str>,
+    subjects: Arc<watch::Sender<BTreeMap<String, (Loss, u64)>>>,
+}
+
+impl Lost {
+    /// None is lost yet of this subject and those below it.
+    pub(super) fn new(subject: &str) -> Self {
+        Self {
+            subject: subject.into(),
+            subjects: Arc::default(),
+        }
+    }
+
+    /// Takes what a server does not allow, if it concerns us; whether it does.
+    pub(super) fn refused(&self, refusal: &Refusal) -> bool {
+        let rest = refusal.subject.strip_prefix(&*self.subject);
+        let ours = refusal.subscription
+            && rest.is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'.')));
+        if ours {
+            self.lose(&refusal.subject, Loss::Refused);
+        }
+        ours
+    }
+
+    fn lose(&self, subject: &str, why: Loss) {
+        let mut times = 0;
+        self.subjects.send_modify(|subjects| {
+            let entry = subjects.entry(subject.to_owned()).or_insert((why, 0));
+            *entry = (why, entry.1 + 1);
+            times = entry.1;
+        });
+        match times {
+            1 => error!(
+                subject,
+                ?why,
+                "a subscription of the provider is lost; it is made again"
+            ),
+            _ => debug!(subject, ?why, times, "still lost"),
+        }
+    }
+
+    fn times(&self, subject: &str) -> u64 {
+        let subjects = self.subjects.borrow();
+        subjects.get(subject).map_or(0, |(_, times)| *times)
+    }
+
+    /// Takes that a subscription is there, unless it was lost once more since it
+    /// had been so many times; whether it is.
+    fn found(&self, subject: &str, times: u64) -> bool {
+        let found = self.subjects.send_if_modified(|subjects| {
+            let same = subjects.get(subject).is_some_and(|(_, now)| *now == times);
+            same && subjects.remove(subject).is_some()
+        });
+        if found {
+            info!(subject, "the subscription is there again");
+        }
+        found
+    }
+
+    /// That none is lost.
+    ///
+    /// # Errors
+    /// Which are, and why.
+    pub(super) fn none(&self) -> Result<(), String> {
+        let subjects = self.subjects.borrow();
+        let problems = subjects.iter().map(|(subject, (why, _))| match why {
+            Loss::Refused => {
+                format!("the provider's NATS user may not subscribe to {subject}")
+            }
+            Loss::Ended => format!("the subscription to {subject} is lost and made again"),
+        });
+        let problems: Vec<String> = problems.collect();
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems.join("; ")),
+        }
+    }
+}
+
+/// What is to be done next for a subscription that is lost.
+#[derive(Clone, Copy)]
+enum Next {
+    /// Make it again, unless a new connection did.
+    Make { connects: u64 },
+    /// See whether it was lost again.
+    Confirm { times: u64 },
+}
+
+/// What comes in on one subject of the provider.
+pub(super) struct Listening {
+    client: Client,
+    connects: watch::Receiver<u64>,
+    lost: Lost,
+    changes: watch::Receiver<BTreeMap<String, (Loss, u64)>>,
+    subject: String,
+    queue: Option<&'static str>,
+    messages: Subscriber,
+    next: Option<(Instant, Next)>,
+}
+
+impl Listening {
+    /// Listens on the provider's subject that ends like this; tries until it
+    /// does.
+    pub(super) async fn on(
+        client: &Client,
+        connects: &watch::Receiver<u64>,
+        lost: &Lost,
+        name: &str,
+        queue: Option<&'static str>,
+    ) -> Self {
+        let subject = match name {
+            "" => lost.subject.to_string(),
+            name => format!("{}.{name}", lost.subject),
+        };
+        let changes = lost.subjects.subscribe();
+        let messages = subscribe(client, lost, &subject, queue).await;
+        Self {
+            client: client.clone(),
+            connects: connects.clone(),
+            lost: lost.clone(),
+            changes,
+            subject,
+            queue,
+            messages,
+            next: None,
+        }
+    }
+
+    /// The next message. Nothing is lost where it is not waited for to the end.
+    pub(super) async fn next(&mut self) -> Message {
+        loop {
+            let next = self.next;
+            let due = async {
+                match next {
+                    Some((at, next)) => {
+                        sleep_until(at).await;
+                        next
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                next = due => self.step(next).await,
+                message = self.messages.next() => match message {
+                    Some(message) => return message,
+                    None => {
+                        self.lost.lose(&self.subject, Loss::Ended);
+                        sleep(RESUBSCRIBE_AFTER).await;
+                        self.make().await;
+                    }
+                },
+                _ = self.changes.changed(), if next.is_none() => {
+                    if self.changes.borrow_and_update().contains_key(&self.subject) {
+                        self.make_later();
+                    }
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, next: Next) {
+        let connected = self.client.connection_state() == State::Connected;
+        match next {
+            // A new connection asks for all that are open.
+            _ if !connected => self.make_later(),
+            Next::Make { connects } if connects == *self.connects.borrow() => self.make().await,
+            Next::Make { .. } => self.confirm(self.times()),
+            Next::Confirm { times } => {
+                self.next = None;
+                if !self.lost.found(&self.subject, times) && self.times() > 0 {
+                    self.make_later();
+                }
+            }
+        }
+    }
+
+    fn times(&self) -> u64 {
+        self.lost.times(&self.subject)
+    }
+
+    async fn make(&mut self) {
+        // What the server says of it from now on is about the new one.
+        let times = self.times();
+        self.messages = subscribe(&self.client, &self.lost, &self.subject, self.queue).await;
+        self.confirm(times);
+    }
+
+    fn make_later(&mut self) {
+        let connects = *self.connects.borrow();
+        self.next = Some((Instant::now() + ASK_AGAIN_AFTER, Next::Make { connects }));
+    }
+
+    fn confirm(&mut self, times: u64) {
+        self.next = Some((Instant::now() + SETTLED_AFTER, Next::Confirm { times }));
+    }
+}
+
+/// A subscription; tries until there is one.
+async fn subscribe(
+    client: &Client,
+    lost: &Lost,
+    subject: &str,
+    queue: Option<&'static str>,
+) -> Subscriber {
+    loop {
+        let to = subject.to_owned();
+        let subscribed = match queue {
+            Some(queue) => client.queue_subscribe(to, queue.to_owned()).await,
+            None => client.subscribe(to).await,
+        };
+        match subscribed {
+            Ok(subscriber) => return subscriber,
+            Err(error) => {
+                warn!(subject, %error, "subscription failed and is tried again");
+                lost.lose(subject, Loss::Ended);
+            }
+        }
+        sleep(RESUBSCRIBE_AFTER).await;
+    }
+}
