@@ -128,7 +128,7 @@ impl<H: Handler> Server<H> {
             host.lattice, host.provider_key, host.link_name
         ));
         let lost_here = lost.clone();
-        let complaints = Complaints::default();
+        let (complaints, slow) = (Complaints::default(), Complaints::default());
         let (connected, connects) = watch::channel(0);
         let client = host
             .access
@@ -136,7 +136,7 @@ impl<H: Handler> Server<H> {
             .retry_on_initial_connect()
             .event_callback(move |event| {
                 if !Refusal::of(&event).is_some_and(|refusal| lost_here.refused(&refusal)) {
-                    log(&address, &event, &complaints);
+                    log(&address, &event, &complaints, &slow);
                 }
                 if matches!(event, Event::Connected) {
                     connected.send_modify(|connects| *connects += 1);
@@ -374,11 +374,13 @@ fn budget(rpc_timeout: Duration) -> Duration {
         .max(Duration::from_millis(50))
 }
 
-fn log(address: &str, event: &Event, complaints: &Complaints) {
+fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected to our lattice"),
         Event::Disconnected => warn!(address, "disconnected from our lattice; reconnecting"),
-        Event::SlowConsumer(_) => error!(address, "calls were dropped: read too slowly"),
+        Event::SlowConsumer(_) if slow.is_due() => {
+            error!(address, "calls were dropped: read too slowly");
+        }
         Event::ServerError(error) => warn!(address, %error, "our NATS server complains"),
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection to our lattice; trying on");
