@@ -23,6 +23,7 @@
 //! | [`security`] | what was refused, counted and logged |
 //! | [`settings`] | what can be configured |
 //! | [`home`] | our own lattice, for what is kept there |
+//! | [`limiter`] | how many calls may be under way at once |
 //! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -42,6 +43,7 @@ pub mod deadline;
 pub mod error;
 pub mod home;
 pub mod lattice;
+pub mod limiter;
 pub mod name;
 pub mod nats;
 pub mod pool;

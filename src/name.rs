@@ -12,6 +12,10 @@ use crate::error::{Error, quoted};
 /// name (`KV_LATTICEDATA_{lattice}`) ends at 255.
 const MAX_NAME_LENGTH: usize = 128;
 
+/// Longest other text: image references, contract ids, names of registries. The
+/// longest path that a `file://` reference can have.
+const MAX_TEXT: usize = 4096;
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $parse:expr) => {
         $(#[$doc])*
@@ -76,16 +80,30 @@ name_type!(
     |text| public_key("provider id", 'V', &KeyPairType::Service, text)
 );
 
-/// The required text member `name` of a request: there, and not blank.
+/// The required text member `name` of a request: there, not blank, and not
+/// longer than anything that is meant.
 ///
 /// # Errors
-/// `Invalid` when it is missing (which decodes as "") or blank.
+/// `Invalid` when it is missing (which decodes as ""), blank or too long.
 pub fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
     if value.trim().is_empty() {
         Err(Error::invalid(format!("{name} is missing")))
     } else {
-        Ok(value)
+        at_most(name, value.len(), MAX_TEXT).map(|()| value)
     }
+}
+
+/// That a member has no more than so many bytes.
+///
+/// # Errors
+/// `Invalid` when it has.
+pub fn at_most(name: &str, bytes: usize, most: usize) -> Result<(), Error> {
+    if bytes > most {
+        return Err(Error::invalid(format!(
+            "{name} of {bytes} bytes: {most} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 /// An optional text member: blank means absent, as TinyGo actors send it.

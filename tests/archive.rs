@@ -155,5 +155,5 @@ fn the_schema_is_that_of_the_settings() {
         assert!(!read(key, least - 1) && !read(key, most + 1), "{key}");
         bounded += 1;
     }
-    assert_eq!(bounded, 10);
+    assert_eq!(bounded, 13);
 }

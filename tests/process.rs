@@ -252,7 +252,7 @@ async fn calls_that_fail_leave_their_line_too() {
         "invalid",
         "unknown_operation",
         "undecodable",
-        "unproved",
+        "unlinked",
     ] {
         world
             .provider

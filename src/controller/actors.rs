@@ -1,5 +1,6 @@
 //! StartActor, ScaleActor, StopActor, UpdateActor.
 
+use super::bounds::annotations;
 use super::call::Call;
 use crate::contract::{ScaleActorCommand, StartActorCommand, StopActorCommand, UpdateActorCommand};
 use crate::error::Error;
@@ -11,7 +12,7 @@ pub(super) async fn start(call: &Call<'_>, arg: &StartActorCommand) -> Result<()
     call.has_member("count")?;
     let host = HostId::parse(&arg.host_id)?;
     let image_ref = required("actorRef", &arg.actor_ref)?;
-    let annotations = arg.annotations.clone().unwrap_or_default();
+    let annotations = annotations(arg.annotations.as_ref())?;
     // No generation of host makes 0 mean 1 (trap T20).
     let count = arg.count.max(1);
     let lattice = call.connect(lattice).await?;
@@ -27,7 +28,7 @@ pub(super) async fn scale(call: &Call<'_>, arg: &ScaleActorCommand) -> Result<()
     let host = HostId::parse(&arg.host_id)?;
     let actor = ActorId::parse(&arg.actor_id)?;
     let image_ref = required("actorRef", &arg.actor_ref)?;
-    let annotations = arg.annotations.clone().unwrap_or_default();
+    let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
     lattice
         .scale_actor(&host, &actor, image_ref, &annotations, arg.count)
@@ -40,7 +41,7 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopActorCommand) -> Result<(), 
     call.has_member("count")?;
     let host = HostId::parse(&arg.host_id)?;
     let actor = ActorId::parse(&arg.actor_id)?;
-    let annotations = arg.annotations.clone().unwrap_or_default();
+    let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
     lattice
         .stop_actor(&host, &actor, &annotations, arg.count)
@@ -53,7 +54,7 @@ pub(super) async fn update(call: &Call<'_>, arg: &UpdateActorCommand) -> Result<
     let host = HostId::parse(&arg.host_id)?;
     let actor = ActorId::parse(&arg.actor_id)?;
     let image_ref = required("newActorRef", &arg.new_actor_ref)?;
-    let annotations = arg.annotations.clone().unwrap_or_default();
+    let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
     lattice
         .update_actor(&host, &actor, image_ref, &annotations)

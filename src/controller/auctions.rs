@@ -1,5 +1,6 @@
 //! AuctionActor, AuctionProvider.
 
+use super::bounds;
 use super::call::Call;
 use crate::contract::{
     ActorAuctionAck, ActorAuctionAcks, ActorAuctionRequest, ProviderAuctionAck,
@@ -15,6 +16,7 @@ pub(super) async fn for_actor(
     arg: &ActorAuctionRequest,
 ) -> Result<ActorAuctionAcks, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    bounds::labels("constraints", &arg.constraints)?;
     let auction = wire::ActorAuction {
         actor_ref: required("actorRef", &arg.actor_ref)?,
         constraints: &arg.constraints,
@@ -37,6 +39,7 @@ pub(super) async fn for_provider(
 ) -> Result<ProviderAuctionAcks, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
+    bounds::labels("constraints", &arg.constraints)?;
     let auction = wire::ProviderAuction {
         provider_ref: required("providerRef", &arg.provider_ref)?,
         link_name: &link_name,

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde::de::IgnoredAny;
-use tracing::debug;
+use tracing::{debug, warn};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::Controller;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
+use crate::limiter::Place;
 use crate::name::LatticeId;
 use crate::pool::Fingerprint;
 use crate::security::{self, Cause};
@@ -23,6 +24,8 @@ pub(super) struct Call<'a> {
     pub(super) controller: &'a Controller,
     incoming: &'a wasmbus::Call,
     started: Instant,
+    /// Its place among the calls to the lattice.
+    place: OnceLock<Place>,
     /// For the log: the lattice, once it is known to be one.
     lattice: OnceLock<LatticeId>,
     /// For the log: the credentials that it used, once there is a connection.
@@ -39,6 +42,7 @@ impl<'a> Call<'a> {
             controller,
             incoming,
             started: Instant::now(),
+            place: OnceLock::new(),
             lattice: OnceLock::new(),
             credentials: OnceLock::new(),
             failure: OnceLock::new(),
@@ -65,10 +69,26 @@ impl<'a> Call<'a> {
     /// A lattice to talk to. Check everything else first: this may dial.
     ///
     /// # Errors
-    /// `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
+    /// `Busy`, `UnknownLattice`, `StoreUnavailable`, `CredentialsRejected`,
     /// `NotConnected`, `LimitReached`.
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
+        let places = &self.controller.lattices;
+        let Some(place) = places.place(&id, deadline).await else {
+            if self.controller.busy.is_due() {
+                warn!(lattice = id.as_str(), "calls are refused as busy");
+            }
+            return Err(Error::new(
+                Kind::Busy,
+                format!(
+                    "lattice {:?} is busy: {} calls to it are under way (max_lattice_calls); \
+                     try again later",
+                    id.as_str(),
+                    places.most()
+                ),
+            ));
+        };
+        let _ = self.place.set(place);
         let lease = self
             .controller
             .pool

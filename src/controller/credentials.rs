@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
+use super::bounds;
 use super::call::Call;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
@@ -20,6 +21,9 @@ pub(super) async fn of_lattice(
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    bounds::text("natsUrl", arg.nats_url.as_deref(), bounds::MAX_URLS)?;
+    bounds::text("userJwt", arg.user_jwt.as_deref(), bounds::MAX_JWT)?;
+    bounds::text("userSeed", arg.user_seed.as_deref(), bounds::MAX_JWT)?;
     let settings = call.controller.settings()?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
@@ -48,6 +52,9 @@ pub(super) async fn of_registries(
     arg: &SetRegistryCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    if let Some(given) = &arg.credentials {
+        bounds::values("credentials", given.iter().map(size))?;
+    }
     let mut entries = BTreeMap::new();
     for (registry, credential) in arg.credentials.iter().flatten() {
         let entry = entry(registry, credential)?;
@@ -67,6 +74,17 @@ pub(super) async fn of_registries(
     }
     let lattice = call.connect(lattice).await?;
     lattice.put_registries(&entries).await
+}
+
+/// Bytes of a registry and its credential.
+fn size((registry, credential): (&String, &RegistryCredential)) -> usize {
+    let secrets = [
+        &credential.password,
+        &credential.token,
+        &credential.username,
+    ];
+    let secrets = secrets.into_iter().flatten().map(String::len);
+    registry.len() + credential.registry_type.len() + secrets.sum::<usize>()
 }
 
 /// The form of a registry that hosts of every generation know. OTP hosts take

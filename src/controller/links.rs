@@ -2,6 +2,7 @@
 
 use wasmbus_rpc::core::LinkDefinition;
 
+use super::bounds;
 use super::call::Call;
 use crate::contract::{AdvertiseLinkRequest, LinkDefinitionList, RemoveLinkDefinitionRequest};
 use crate::error::Error;
@@ -20,6 +21,12 @@ pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<LinkDefini
 /// Puts a link.
 pub(super) async fn advertise(call: &Call<'_>, arg: &AdvertiseLinkRequest) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
+    let sizes = arg
+        .link
+        .values
+        .iter()
+        .map(|(key, value)| key.len() + value.len());
+    bounds::values("values", sizes)?;
     // Hosts check none of these, and put provider and link name into subjects.
     let link = Link {
         actor_id: ActorId::parse(&arg.link.actor_id)?.to_string(),

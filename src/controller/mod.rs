@@ -4,6 +4,7 @@
 
 mod actors;
 mod auctions;
+mod bounds;
 mod call;
 mod claims;
 mod credentials;
@@ -24,10 +25,12 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 use crate::error::{Error, Kind};
 use crate::home::Home;
 use crate::lattice::roster::Roster;
+use crate::limiter::Limiter;
+use crate::nats::Complaints;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
 use crate::security::Cause;
-use crate::settings::{Allowed, OPERATIONS, ProviderSettings};
+use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ};
 use crate::wasmbus::{self, Handler};
 use call::{Call, denied};
 
@@ -35,6 +38,10 @@ use call::{Call, denied};
 pub struct Controller {
     settings: Result<ProviderSettings, String>,
     pool: Arc<Pool<Roster>>,
+    /// Places for the calls to each lattice.
+    lattices: Arc<Limiter>,
+    /// Whoever finds none is told; the log is now and then.
+    busy: Complaints,
 }
 
 impl Controller {
@@ -58,7 +65,15 @@ impl Controller {
             None => cluster_seed.and_then(StoreKey::of_cluster),
         };
         let pool = Arc::new(Pool::new(name, &pool, tls, key));
-        Self { settings, pool }
+        let calls = settings
+            .as_ref()
+            .map_or_else(|_| CallLimits::default(), |known| known.calls);
+        Self {
+            settings,
+            pool,
+            lattices: Limiter::new(calls.to_lattice()),
+            busy: Complaints::default(),
+        }
     }
 
     /// The settings.
@@ -72,6 +87,13 @@ impl Controller {
                 format!("the provider's configuration is wrong: {problem}"),
             )
         })
+    }
+
+    /// Limits of calls; with wrong settings, of those that are refused for it.
+    fn calls(&self) -> CallLimits {
+        self.settings
+            .as_ref()
+            .map_or_else(|_| CallLimits::default(), |settings| settings.calls)
     }
 
     /// What an actor may do: decided here, and nowhere else.
@@ -101,16 +123,7 @@ fn known(operation: &str) -> RpcResult<&'static str> {
 
 /// Whether the operation answers with `CtlOperationAck`.
 fn acknowledges(operation: &str) -> bool {
-    !matches!(
-        operation,
-        "AuctionActor"
-            | "AuctionProvider"
-            | "GetClaims"
-            | "GetHostInventory"
-            | "GetHosts"
-            | "GetLinks"
-            | "SetRegistryCredentials"
-    )
+    operation != "SetRegistryCredentials" && !READ.contains(&operation)
 }
 
 #[async_trait]
@@ -151,9 +164,19 @@ impl Handler for Controller {
     }
 
     fn max_calls(&self) -> usize {
-        self.settings
-            .as_ref()
-            .map_or(1, |settings| settings.max_calls)
+        self.calls().all()
+    }
+
+    fn max_actor_calls(&self) -> usize {
+        self.calls().of_actor()
+    }
+
+    fn changes(&self, operation: &str) -> bool {
+        known(operation).is_ok_and(|name| !READ.contains(&name))
+    }
+
+    fn invocation_window(&self) -> Duration {
+        self.calls().window()
     }
 
     fn call_budget(&self) -> Option<Duration> {

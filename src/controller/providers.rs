@@ -1,5 +1,6 @@
 //! StartProvider, StopProvider.
 
+use super::bounds;
 use super::call::Call;
 use crate::contract::{StartProviderCommand, StopProviderCommand};
 use crate::error::Error;
@@ -15,16 +16,10 @@ pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result
     let host = HostId::parse(&arg.host_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
     let configuration = arg.configuration.as_deref().filter(|text| !text.is_empty());
-    if let Some(text) = configuration
-        && text.len() > MAX_CONFIGURATION
-    {
-        return Err(Error::invalid(format!(
-            "configuration has {} bytes; {MAX_CONFIGURATION} are allowed",
-            text.len()
-        )));
-    }
+    bounds::text("configuration", configuration, MAX_CONFIGURATION)?;
+    let annotations = bounds::annotations(arg.annotations.as_ref())?;
     let body = wire::StartProvider {
-        annotations: arg.annotations.as_ref().filter(|map| !map.is_empty()),
+        annotations: Some(&annotations).filter(|map| !map.is_empty()),
         configuration,
         host_id: &host,
         link_name: &link_name,
@@ -40,8 +35,9 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(
     let host = HostId::parse(&arg.host_id)?;
     let provider = ProviderId::parse(&arg.provider_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
+    let annotations = bounds::annotations(arg.annotations.as_ref())?;
     let body = wire::StopProvider {
-        annotations: arg.annotations.as_ref().filter(|map| !map.is_empty()),
+        annotations: Some(&annotations).filter(|map| !map.is_empty()),
         contract_id: required("contractId", &arg.contract_id)?,
         host_id: &host,
         link_name: &link_name,

@@ -3,6 +3,7 @@
 //!
 //! Unknown keys are refused, and one reading reports every mistake.
 
+mod calls;
 mod limits;
 mod link;
 mod patterns;
@@ -13,9 +14,10 @@ mod tls;
 
 use serde_json::Value;
 
+pub use calls::CallLimits;
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
-pub use policy::{Allowed, Decider, Policy};
+pub use policy::{Allowed, Decider, Policy, READ};
 pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};
 pub use provider::ProviderSettings;
 

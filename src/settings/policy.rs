@@ -7,7 +7,7 @@ use super::patterns::Lattices;
 use super::{Mistakes, OPERATIONS};
 
 /// Operations that only look.
-const READ: [&str; 6] = [
+pub const READ: [&str; 6] = [
     "AuctionActor",
     "AuctionProvider",
     "GetClaims",

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{Mistakes, Policy, PoolSettings, TimeLimits, tls};
+use super::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 
@@ -13,8 +13,8 @@ pub struct ProviderSettings {
     /// `default_lattice_url`: where a lattice is whose credentials name no URL.
     /// A secret: it may hold user info.
     pub default_lattice_url: SecretString,
-    /// `max_calls`: calls under way at once; further ones are refused as busy.
-    pub max_calls: usize,
+    /// How many calls may be under way, and how old one may be.
+    pub calls: CallLimits,
     /// `default_lattices`, `default_operations`: what actors may do whose links
     /// do not say.
     pub default_policy: Policy,
@@ -30,7 +30,7 @@ impl Default for ProviderSettings {
     fn default() -> Self {
         Self {
             default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
-            max_calls: 1024,
+            calls: CallLimits::default(),
             default_policy: Policy::default(),
             limits: TimeLimits::default(),
             pool: PoolSettings::default(),
@@ -41,7 +41,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 20] = [
+    pub const KEYS: [&str; 23] = [
         "allowed_servers",
         "call_budget_ms",
         "credentials_key",
@@ -52,10 +52,13 @@ impl ProviderSettings {
         "gather_limit_ms",
         "grace_ms",
         "idle_limit_ms",
+        "invocation_window_ms",
         "isolation",
+        "max_actor_calls",
         "max_calls",
         "max_connections",
         "max_dials",
+        "max_lattice_calls",
         "max_lattices",
         "request_limit_ms",
         "stall_ms",
@@ -97,10 +100,8 @@ impl ProviderSettings {
                         .default_policy
                         .take_json(&key, &value, &mut mistakes);
                 }
-                "max_calls" => {
-                    if let Some(calls) = mistakes.number(&key, &value, 1, 100_000) {
-                        settings.max_calls = calls as usize;
-                    }
+                _ if CallLimits::KEYS.contains(&key.as_str()) => {
+                    settings.calls.take(&key, &value, &mut mistakes);
                 }
                 _ if PoolSettings::KEYS.contains(&key.as_str()) => {
                     settings.pool.take(&key, value, &mut mistakes);
@@ -114,6 +115,7 @@ impl ProviderSettings {
                 _ => mistakes.unknown(&key, &Self::KEYS),
             }
         }
+        settings.calls.contradictions(&mut mistakes);
         settings.limits.contradictions(&mut mistakes);
         tls::contradictions(&settings.tls, &mut mistakes);
         let check = |access: Access| settings.pool.allowed.check(access.servers());
@@ -197,6 +199,7 @@ mod tests {
     #[test]
     fn every_key_is_told() {
         let keys = TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS);
+        let keys = keys.chain(&CallLimits::KEYS);
         for key in keys.chain(&tls::KEYS) {
             assert!(ProviderSettings::KEYS.contains(key), "{key}");
         }

@@ -1,68 +1,151 @@
-//! One call on wasmbus RPC, from the message to its answer.
+//! One call on wasmbus RPC, from the message to its result.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, Subject};
+use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{debug, error, warn};
-use wasmbus_rpc::core::{Invocation, InvocationResponse};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+use wasmbus_rpc::core::Invocation;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
-use super::chunks::{MAX_ANSWER, THRESHOLD};
-use super::invocation::id_of;
+use super::chunks::MAX_BODY;
+use super::decode::{decode, is_shallow};
+use super::invocation::{Head, id_of, now, signed_part};
 use super::links::Unlinked;
 use super::server::Server;
 use super::{Call, Handler};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, without_values};
+use crate::limiter::Entry;
+use crate::nats::Complaints;
+use crate::security::{self, Cause};
 
 /// How much earlier than the call itself its operation must end, so that what
 /// the operation has to say of a silent host is heard.
 const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
+/// How much the messages of all calls under way may have: few are over 1 KiB.
+pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Calls under way whose bodies are fetched from the object store.
+pub(super) const MAX_LARGE: usize = 16;
+/// Largest message: a body, and generously what is around it.
+const MAX_MESSAGE: usize = MAX_BODY as usize + 256 * 1024;
+
+/// What anybody who may publish could fill the log with.
+#[derive(Default)]
+pub(super) struct Noise {
+    pub(super) busy: Complaints,
+    pub(super) foreign: Complaints,
+    pub(super) large: Complaints,
+    pub(super) unsent: Complaints,
+}
 
 impl<H: Handler> Server<H> {
-    /// Takes a call into a task of its own.
-    pub(super) fn accept(self: Arc<Self>, message: Message) {
-        let arrived = Instant::now();
+    /// Takes a call into a task of its own, where there is room for one. What
+    /// there is no room for is refused here: the next call waits meanwhile.
+    pub(super) async fn accept(self: &Arc<Self>, message: Message) {
+        let deadline = Deadline::new(Instant::now(), self.budget);
         let Some(reply) = message.reply else {
-            warn!("a call without a reply subject was ignored");
+            let detail = "a call without a reply subject was ignored";
+            security::refused(Cause::Unproved, "", detail);
             return;
+        };
+        let payload = message.payload;
+        let (entry, room) = match self.admit(payload.len()) {
+            Ok(admitted) => admitted,
+            Err(error) => return self.refuse_unread(reply, &payload, error, deadline).await,
         };
         let server = self.clone();
         self.calls.spawn(async move {
-            let permit = server.permits.try_acquire();
-            let deadline = Deadline::new(arrived, server.budget);
-            let busy = permit.is_err();
-            let (id, result) = server.serve_one(&message.payload, deadline, busy).await;
+            let Some(_place) = entry.place(deadline).await else {
+                let error = server.busy();
+                server.refuse_unread(reply, &payload, error, deadline).await;
+                return;
+            };
+            let (id, result) = server.serve_one(payload, deadline).await;
+            drop(room);
             server.answer(reply, id, result, deadline).await;
-            drop(permit);
         });
     }
 
-    /// Decodes, verifies and carries out a call: its id and its result.
-    async fn serve_one(
+    /// Whether there is room for a message of this size.
+    fn admit(&self, bytes: usize) -> Result<(Entry, OwnedSemaphorePermit), Error> {
+        if bytes > MAX_MESSAGE {
+            return Err(too_large(bytes as u64));
+        }
+        let room = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.room.clone().try_acquire_many_owned(bytes).ok());
+        let Some(room) = room else {
+            self.complain_of_busy();
+            return Err(Error::new(
+                Kind::Busy,
+                format!(
+                    "the provider is busy: the calls under way have {MAX_BYTES} bytes together; \
+                     try again later"
+                ),
+            ));
+        };
+        match self.places.enter(()) {
+            Entry::Full => Err(self.busy()),
+            entry => Ok((entry, room)),
+        }
+    }
+
+    fn busy(&self) -> Error {
+        self.complain_of_busy();
+        Error::new(
+            Kind::Busy,
+            format!(
+                "the provider is busy: {} calls are under way (max_calls); try again later",
+                self.places.most()
+            ),
+        )
+    }
+
+    fn complain_of_busy(&self) {
+        if self.noise.busy.is_due() {
+            warn!(in_flight = self.calls.len(), "calls are refused as busy");
+        }
+    }
+
+    /// Refuses a call of which nothing was checked.
+    async fn refuse_unread(
         &self,
+        reply: Subject,
         payload: &[u8],
+        error: Error,
         deadline: Deadline,
-        busy: bool,
-    ) -> (String, RpcResult<Vec<u8>>) {
-        let mut invocation: Invocation = match rmp_serde::from_slice(payload) {
+    ) {
+        let (id, result) = match Head::read(payload) {
+            Some(head) => {
+                let result = self.refuse(head.id, head.operation, head.origin.public_key, error);
+                (head.id.to_owned(), result)
+            }
+            None => (id_of(payload), Err(error.into_rpc())),
+        };
+        self.answer(reply, id, result, deadline).await;
+    }
+
+    /// Decodes, verifies and carries out a call: its id and its result.
+    async fn serve_one(&self, payload: Bytes, deadline: Deadline) -> (String, RpcResult<Vec<u8>>) {
+        let mut invocation: Invocation = match decode(&payload) {
             Ok(invocation) => invocation,
             Err(error) => {
-                let problem = without_values(&error.to_string());
-                warn!(outcome = "undecodable", problem, "call refused");
-                let error = RpcError::Deser(format!("invocation: {problem}"));
-                return (id_of(payload), Err(error));
+                let problem = format!("invocation: {}", without_values(&error.to_string()));
+                let id = id_of(&payload);
+                security::refused(Cause::Unproved, "", &problem);
+                debug!(outcome = "undecodable", id, problem, "call");
+                return (id, Err(RpcError::Deser(problem)));
             }
         };
+        // Nothing more is read of it, and it may hold a whole buffer.
+        drop(payload);
         let id = std::mem::take(&mut invocation.id);
-        if busy {
-            let error = Error::new(Kind::Busy, "the provider is busy; try again later");
-            return (id.clone(), self.refuse(&id, &invocation, error));
-        }
         let served = AssertUnwindSafe(self.verify_and_call(&id, invocation, deadline));
         // Calls end at the deadline whatever happens below, and a panic ends in
         // an answer like any other failure.
@@ -91,46 +174,88 @@ impl<H: Handler> Server<H> {
         deadline: Deadline,
     ) -> RpcResult<Vec<u8>> {
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
-        let unproved = |problem: String| {
-            let (operation, actor) = (&invocation.operation, &invocation.origin.public_key);
-            warn!(
-                operation,
-                actor,
-                outcome = "unproved",
-                id,
-                problem,
-                "call refused"
-            );
+        let (operation, actor) = (&invocation.operation, &invocation.origin.public_key);
+        let disbelieved = |cause: Cause, problem: String| {
+            security::refused(cause, actor, &problem);
+            debug!(operation, actor, outcome = cause.name(), id, "call");
             RpcError::Rpc(problem)
         };
+        let unproved = |problem| disbelieved(Cause::Unproved, problem);
+        let repeated = |problem| disbelieved(Cause::Repeated, problem);
         let claims = self.verifier.check(&invocation).map_err(unproved)?;
-        let link = match self.links.settings(&invocation.origin.public_key) {
+        let made = match self.handler.changes(operation) {
+            true => Some(self.repeats.check_fresh(claims.iat, now())),
+            false => None,
+        };
+        let made = made.transpose().map_err(repeated)?;
+        let link = match self.links.settings(actor) {
             Ok(link) => Ok(link),
-            Err(Unlinked::Never(problem)) => return Err(unproved(problem)),
+            Err(Unlinked::Never(problem)) => return Err(disbelieved(Cause::Unlinked, problem)),
             Err(Unlinked::Refused(problem)) => Err(problem),
         };
         let inline = invocation.msg.len() as u64;
-        let argument = match invocation.content_length {
-            Some(length) if length > inline => {
+        let length = invocation.content_length.unwrap_or_default().max(inline);
+        if length > MAX_BODY {
+            return self.refuse(id, operation, actor, too_large(length));
+        }
+        let large = match length > inline {
+            true => Some(self.large.place((), deadline).await),
+            false => None,
+        };
+        let argument = match &large {
+            None => std::mem::take(&mut invocation.msg),
+            Some(None) => {
+                let error = Error::new(
+                    Kind::Busy,
+                    format!(
+                        "the provider is busy: {MAX_LARGE} calls with bodies over 900 KiB are \
+                         under way; try again later"
+                    ),
+                );
+                return self.refuse(id, operation, actor, error);
+            }
+            Some(Some(_)) => {
                 let taken = timeout_at(deadline.at(), self.chunks.take(id, length)).await;
                 let late = || Err("the body of the call was not to be had in time".into());
                 taken.unwrap_or_else(|_| late()).map_err(unproved)?
             }
-            _ => std::mem::take(&mut invocation.msg),
         };
         claims
             .check_body(&invocation, &argument)
             .map_err(unproved)?;
         if self.stopping.is_cancelled() {
             let error = Error::new(Kind::Stopping, "the provider is stopping");
-            return self.refuse(id, &invocation, error);
+            return self.refuse(id, operation, actor, error);
         }
         let link = match link {
             Ok(link) => link,
             Err(problem) => {
                 let error = Error::new(Kind::Misconfigured, problem);
-                return self.refuse(id, &invocation, error);
+                return self.refuse(id, operation, actor, error);
             }
+        };
+        if !is_shallow(&argument) {
+            let error = Error::invalid("the arguments are nested too deeply");
+            return self.refuse(id, operation, actor, error);
+        }
+        // Before the wait for a place: of two copies, one waits. Who finds none
+        // was told so, and may send the same again.
+        let take = |made| self.repeats.take(signed_part(&invocation), made, now());
+        let taken = made.map(take).transpose().map_err(repeated)?;
+        let Some(_place) = self.actors.place(actor, deadline).await else {
+            if let Some(taken) = taken {
+                self.repeats.give_back(taken);
+            }
+            self.complain_of_busy();
+            let error = Error::new(
+                Kind::Busy,
+                format!(
+                    "the provider is busy: {} calls of actor {actor} are under way \
+                     (max_actor_calls); try again later",
+                    self.actors.most()
+                ),
+            );
+            return self.refuse(id, operation, actor, error);
         };
         let deadline = deadline.within(link.limits.call_budget);
         let call = Call {
@@ -145,106 +270,24 @@ impl<H: Handler> Server<H> {
     }
 
     /// Refuses, in the operation's way, a call that no operation has seen.
-    fn refuse(&self, id: &str, invocation: &Invocation, error: Error) -> RpcResult<Vec<u8>> {
+    fn refuse(&self, id: &str, operation: &str, actor: &str, error: Error) -> RpcResult<Vec<u8>> {
         debug!(
-            operation = invocation.operation,
+            operation,
             lattice = "-",
-            actor = invocation.origin.public_key,
+            actor,
             outcome = error.kind().name(),
             ms = 0.0,
             id,
             "call"
         );
-        self.handler.refuse(&invocation.operation, error)
+        self.handler.refuse(operation, error)
     }
+}
 
-    /// Sends the answer to a call, through the object store where it is large.
-    /// Hosts take no answer without `content_length` or under another id.
-    async fn answer(
-        &self,
-        reply: Subject,
-        id: String,
-        result: RpcResult<Vec<u8>>,
-        deadline: Deadline,
-    ) {
-        let mut response = InvocationResponse::default();
-        response.content_length = Some(0);
-        match result {
-            Ok(body) if body.len() <= THRESHOLD => {
-                response.content_length = Some(body.len() as u64);
-                response.msg = body;
-            }
-            Ok(body) if body.len() > MAX_ANSWER => {
-                warn!(
-                    id,
-                    bytes = body.len(),
-                    "an answer is too large for any actor"
-                );
-                response.error = Some(format!(
-                    "the answer has {} bytes; more than {MAX_ANSWER} are sent to no actor",
-                    body.len()
-                ));
-            }
-            Ok(body) => {
-                let bytes = body.len();
-                match self.store(&id, body, deadline).await {
-                    Ok(()) => response.content_length = Some(bytes as u64),
-                    Err(problem) => {
-                        warn!(id, problem, bytes, "a large answer was not sent");
-                        response.error = Some(format!(
-                            "the answer has {bytes} bytes, and what is over {THRESHOLD} needs \
-                             JetStream in the provider's lattice: {problem}"
-                        ));
-                    }
-                }
-            }
-            Err(error) => response.error = Some(error.to_string()),
-        }
-        response.invocation_id = id;
-        // Hosts look for what is under the threshold in the message itself.
-        let limit = self.client.max_payload();
-        match rmp_serde::to_vec_named(&response) {
-            Ok(bytes) if bytes.len() <= limit => self.publish(reply, bytes).await,
-            Ok(bytes) => {
-                warn!(
-                    bytes = bytes.len(),
-                    limit, "an answer is larger than our NATS server takes"
-                );
-                response.error = Some(format!(
-                    "the answer has {} bytes, and the NATS server of the provider's lattice takes \
-                     {limit}",
-                    bytes.len()
-                ));
-                response.msg = Vec::new();
-                response.content_length = Some(0);
-                match rmp_serde::to_vec_named(&response) {
-                    Ok(bytes) => self.publish(reply, bytes).await,
-                    Err(error) => error!(%error, "an answer cannot be encoded"),
-                }
-            }
-            Err(error) => error!(%error, "an answer cannot be encoded"),
-        }
-    }
-
-    async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
-        let (chunks, id) = (self.chunks.clone(), id.to_owned());
-        let key = id.clone();
-        // Goes on where it is late: only what is stored whole can be removed.
-        let mut stored = tokio::spawn(async move { chunks.leave(&key, &body).await });
-        tokio::select! {
-            stored = &mut stored => stored.unwrap_or_else(|_| Err("it was not stored".into())),
-            () = sleep_until(deadline.at() + self.rest / 2) => {
-                let chunks = self.chunks.clone();
-                tokio::spawn(async move {
-                    if matches!(stored.await, Ok(Ok(()))) {
-                        chunks.withdraw(&id).await;
-                    }
-                });
-                Err("it was not stored in time".into())
-            }
-            () = self.cut_off.cancelled() => Err("the provider stopped".into()),
-        }
-    }
+fn too_large(bytes: u64) -> Error {
+    Error::invalid(format!(
+        "the arguments have {bytes} bytes; {MAX_BODY} are allowed"
+    ))
 }
 
 fn unknown(kind: Kind, message: &str) -> RpcError {

@@ -11,8 +11,9 @@ use crate::name::JsDomain;
 
 /// Largest body that goes into a message itself; the same on every host.
 pub const THRESHOLD: usize = 900 * 1024;
-/// Largest body that is fetched.
-const MAX_BODY: u64 = 16 * 1024 * 1024;
+/// Largest body of a call, in a message or fetched: four times what the largest
+/// member of the contract may have.
+pub const MAX_BODY: u64 = 2 * 1024 * 1024;
 /// Largest answer that is stored. Hosts name no limit, and fetch it whole into
 /// the memory of an actor.
 pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -50,7 +51,8 @@ impl Chunks {
         let object = store.get(id).await;
         let object = object.map_err(|error| format!("the body is not in the store: {error}"))?;
         let mut body = Vec::new();
-        let read = object.take(MAX_BODY + 1).read_to_end(&mut body).await;
+        // One more, to see that there is more than was said.
+        let read = object.take(length + 1).read_to_end(&mut body).await;
         read.map_err(|error| format!("the body cannot be read from the store: {error}"))?;
         // Left behind, it only takes room.
         let _ = store.delete(id).await;
@@ -58,8 +60,7 @@ impl Chunks {
             Ok(body)
         } else {
             Err(format!(
-                "the stored body has {} bytes, not {length}",
-                body.len()
+                "the stored body does not have the {length} bytes that it should"
             ))
         }
     }

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 use wasmbus_rpc::core::Invocation;
 
+use super::decode::decode;
 use crate::error::without_values;
 
 /// Checks invocations.
@@ -29,6 +30,8 @@ pub struct Claims {
     iss: String,
     exp: Option<u64>,
     nbf: Option<u64>,
+    /// When they were made, in seconds since 1970.
+    pub iat: Option<u64>,
     wascap: Option<Subject>,
 }
 
@@ -71,9 +74,7 @@ impl Verifier {
     /// What does not hold.
     pub fn check(&self, invocation: &Invocation) -> Result<Claims, String> {
         let claims = self.signed_claims(&invocation.encoded_claims)?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now = now();
         if claims.exp.is_some_and(|exp| exp < now) {
             return Err("the invocation's claims have expired".into());
         }
@@ -144,6 +145,21 @@ impl Claims {
     }
 }
 
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// What is signed of an invocation's claims: nobody can change it and keep the
+/// signature. The hash in it leaves out the id of the invocation, which can be
+/// changed.
+pub fn signed_part(invocation: &Invocation) -> &str {
+    let token = &invocation.encoded_claims;
+    token.rsplit_once('.').map_or(token, |(signed, _)| signed)
+}
+
 fn target_url(invocation: &Invocation) -> String {
     format!("{}/{}", invocation.target.url(), invocation.operation)
 }
@@ -166,7 +182,34 @@ pub fn id_of(payload: &[u8]) -> String {
         #[serde(default)]
         id: String,
     }
-    rmp_serde::from_slice::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
+    decode::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
+}
+
+/// What a refusal needs of an invocation: read without a copy, whatever its size.
+#[derive(Deserialize)]
+pub struct Head<'a> {
+    /// Its id.
+    #[serde(default)]
+    pub id: &'a str,
+    /// Its operation.
+    pub operation: &'a str,
+    /// Where it says that it comes from.
+    #[serde(borrow)]
+    pub origin: Origin<'a>,
+}
+
+/// The caller, as an invocation names it.
+#[derive(Deserialize)]
+pub struct Origin<'a> {
+    /// Public key of the actor.
+    pub public_key: &'a str,
+}
+
+impl<'a> Head<'a> {
+    /// Reads it; nothing where that is no invocation.
+    pub fn read(payload: &'a [u8]) -> Option<Self> {
+        decode(payload).ok()
+    }
 }
 
 #[cfg(test)]
@@ -301,5 +344,42 @@ mod tests {
         let bytes = rmp_serde::to_vec_named(&serde_json::json!({ "id": "abc", "x": 1 })).unwrap();
         assert_eq!(id_of(&bytes), "abc");
         assert_eq!(id_of(b"\xc1garbage"), "");
+    }
+
+    #[test]
+    fn what_a_refusal_needs_is_read_of_a_whole_invocation() {
+        let mut invocation = signed(&KeyPair::new(KeyPairType::Cluster), |_| {});
+        invocation.id = "abc".into();
+        let bytes = rmp_serde::to_vec_named(&invocation).unwrap();
+        let head = Head::read(&bytes).unwrap();
+        assert_eq!(
+            (head.id, head.operation),
+            ("abc", "LatticeController.GetHosts")
+        );
+        assert_eq!(head.origin.public_key, ACTOR);
+        assert!(Head::read(b"\xc1garbage").is_none());
+    }
+
+    #[test]
+    fn a_changed_id_leaves_what_identifies_an_invocation() {
+        let key = KeyPair::new(KeyPairType::Cluster);
+        let mut invocation = signed(&key, |_| {});
+        let before = signed_part(&invocation).to_owned();
+        invocation.id = "another".into();
+        assert_eq!(verdict(&key, &invocation, BODY), Ok(()));
+        assert_eq!(signed_part(&invocation), before);
+        let other = signed(&key, |claims| claims["jti"] = "k".into());
+        assert_ne!(signed_part(&other), before);
+    }
+
+    #[test]
+    fn input_that_is_nested_deeply_is_an_error_and_no_overflow() {
+        let mut bytes = b"\x81\xa1x".to_vec();
+        bytes.extend(std::iter::repeat_n(0x91, 1_000_000));
+        assert!(Head::read(&bytes).is_none());
+        assert_eq!(id_of(&bytes), "");
+        assert!(decode::<Invocation>(&bytes).is_err());
+        let json = format!("{{\"x\":{}", "[".repeat(1_000_000));
+        assert!(serde_json::from_str::<Claims>(&json).is_err());
     }
 }

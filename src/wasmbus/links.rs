@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use serde::Deserialize;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::or_default;
 use crate::error::quoted;
@@ -161,11 +161,8 @@ impl LinkTable {
     fn is_ours(&self, link: &LinkDefinition) -> bool {
         let ours = link.provider_id == self.provider_key && link.link_name == self.link_name;
         if !ours || link.actor_id.is_empty() {
-            warn!(
-                provider = link.provider_id,
-                link_name = link.link_name,
-                "a link that is not for this provider was ignored"
-            );
+            let detail = "a link that is not for this provider was ignored";
+            security::refused(Cause::Link, &link.actor_id, detail);
         }
         ours && !link.actor_id.is_empty()
     }

@@ -7,13 +7,19 @@
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, health, shutdown
 //! - `subscriptions`: made again when they are lost
-//! - `calls`: one call, from the message to its answer
+//! - [`repeats`]: calls that come again
+//! - `decode`: MessagePack from outside
+//! - `calls`: one call, from the message to its result
+//! - `answers`: from there to its answer
 
+mod answers;
 mod calls;
 pub mod chunks;
+mod decode;
 pub mod host_data;
 pub mod invocation;
 pub mod links;
+pub mod repeats;
 pub mod server;
 mod shutdown;
 mod subscriptions;
@@ -58,6 +64,22 @@ pub trait Handler: Send + Sync + 'static {
 
     /// How many calls may be under way at once.
     fn max_calls(&self) -> usize;
+
+    /// How many of them one actor may have.
+    fn max_actor_calls(&self) -> usize {
+        self.max_calls()
+    }
+
+    /// Whether a call of the operation may change something, so that it must be
+    /// fresh and counts once.
+    fn changes(&self, _operation: &str) -> bool {
+        true
+    }
+
+    /// How old such a call may be.
+    fn invocation_window(&self) -> Duration {
+        Duration::from_secs(60)
+    }
 
     /// The longest time for a call, where it is less than hosts allow.
     fn call_budget(&self) -> Option<Duration> {

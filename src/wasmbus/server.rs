@@ -24,15 +24,20 @@ use tracing::{debug, error, info, warn};
 use wasmbus_rpc::core::HealthCheckResponse;
 
 use super::Handler;
+use super::calls::{MAX_BYTES, MAX_LARGE, Noise};
 use super::chunks::Chunks;
+use super::decode::decode;
 use super::host_data::HostData;
 use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
+use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::{Listening, Lost};
 use crate::error::without_values;
 use crate::home::Home;
+use crate::limiter::Limiter;
 use crate::nats::{Complaints, Refusal};
+use crate::security::{self, Cause};
 
 /// Queue group of every instance of a provider.
 const QUEUE: &str = "rpc";
@@ -54,8 +59,15 @@ pub struct Server<H> {
     /// What hosts give beyond that, for the way back.
     pub(super) rest: Duration,
     pub(super) calls: TaskTracker,
-    /// One permit for each call that may be under way.
-    pub(super) permits: Semaphore,
+    /// Places for calls, and how much their messages may have together.
+    pub(super) places: Arc<Limiter>,
+    pub(super) room: Arc<Semaphore>,
+    /// Places for the calls of each actor, and for those whose bodies are fetched.
+    pub(super) actors: Arc<Limiter>,
+    pub(super) large: Arc<Limiter>,
+    pub(super) repeats: Repeats,
+    /// What is told now and then.
+    pub(super) noise: Noise,
     /// New calls are refused from now on.
     pub(super) stopping: CancellationToken,
     /// Calls in flight are cut off now.
@@ -116,7 +128,7 @@ impl<H: Handler> Server<H> {
             host.lattice, host.provider_key, host.link_name
         ));
         let lost_here = lost.clone();
-        let complaints = Complaints::default();
+        let (complaints, slow) = (Complaints::default(), Complaints::default());
         let (connected, connects) = watch::channel(0);
         let client = host
             .access
@@ -124,7 +136,7 @@ impl<H: Handler> Server<H> {
             .retry_on_initial_connect()
             .event_callback(move |event| {
                 if !Refusal::of(&event).is_some_and(|refusal| lost_here.refused(&refusal)) {
-                    log(&address, &event, &complaints);
+                    log(&address, &event, &complaints, &slow);
                 }
                 if matches!(event, Event::Connected) {
                     connected.send_modify(|connects| *connects += 1);
@@ -149,7 +161,12 @@ impl<H: Handler> Server<H> {
         let allowed = budget(host.rpc_timeout);
         let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {
-            permits: Semaphore::new(handler.max_calls()),
+            places: Limiter::new(handler.max_calls()),
+            room: Arc::new(Semaphore::new(MAX_BYTES)),
+            actors: Limiter::new(handler.max_actor_calls()),
+            large: Limiter::new(MAX_LARGE),
+            repeats: Repeats::new(handler.invocation_window()),
+            noise: Noise::default(),
             handler,
             chunks: Chunks::new(client.clone(), &host.lattice, host.js_domain.as_ref()),
             client,
@@ -179,7 +196,7 @@ impl<H: Handler> Server<H> {
                 // told that it was.
                 tokio::select! {
                     biased;
-                    call = calls.next() => self.clone().accept(call),
+                    call = calls.next() => self.accept(call).await,
                     Some(told) = asked.recv() => drop(told.send(())),
                 }
             }
@@ -220,7 +237,7 @@ impl<H: Handler> Server<H> {
             if is_for(&server.host_id, &message.payload) {
                 // Full means that an order was given already.
                 let _ = order.try_send(Order::of_host(message.reply));
-            } else {
+            } else if server.noise.foreign.is_due() {
                 warn!("an order to stop that is not for us was ignored");
             }
         };
@@ -249,11 +266,12 @@ impl<H: Handler> Server<H> {
         let read = if self.test_mode {
             serde_json::from_slice(&message.payload).map_err(|error| error.to_string())
         } else {
-            rmp_serde::from_slice(&message.payload).map_err(|error| error.to_string())
+            decode(&message.payload).map_err(|error| error.to_string())
         };
         read.map_err(|error| {
             let problem = without_values(&error);
-            warn!(problem, "a link definition cannot be read");
+            let detail = format!("a link definition cannot be read: {problem}");
+            security::refused(Cause::Link, "", &detail);
         })
         .ok()
     }
@@ -286,7 +304,9 @@ impl<H: Handler> Server<H> {
     }
 
     pub(super) async fn publish(&self, reply: async_nats::Subject, body: Vec<u8>) {
-        if let Err(error) = self.client.publish(reply, body.into()).await {
+        if let Err(error) = self.client.publish(reply, body.into()).await
+            && self.noise.unsent.is_due()
+        {
             warn!(%error, "an answer was not sent");
         }
     }
@@ -354,11 +374,13 @@ fn budget(rpc_timeout: Duration) -> Duration {
         .max(Duration::from_millis(50))
 }
 
-fn log(address: &str, event: &Event, complaints: &Complaints) {
+fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints) {
     match event {
         Event::Connected => info!(address, "connected to our lattice"),
         Event::Disconnected => warn!(address, "disconnected from our lattice; reconnecting"),
-        Event::SlowConsumer(_) => error!(address, "calls were dropped: read too slowly"),
+        Event::SlowConsumer(_) if slow.is_due() => {
+            error!(address, "calls were dropped: read too slowly");
+        }
         Event::ServerError(error) => warn!(address, %error, "our NATS server complains"),
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection to our lattice; trying on");

@@ -11,6 +11,7 @@ pub mod certs;
 pub mod fixtures;
 pub mod host;
 pub mod instances;
+pub mod invocation;
 pub mod jwt;
 pub mod nats;
 pub mod operator;

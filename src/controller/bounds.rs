@@ -1,0 +1,92 @@
+//! How much of a member an operation takes. Nobody honest meets these limits;
+//! they keep what hosts must take small, and what the provider keeps.
+
+use std::collections::HashMap;
+
+use crate::error::Error;
+
+/// Entries of a map.
+const MAX_ENTRIES: usize = 256;
+/// Bytes of annotations, and of constraints: names and values together.
+const MAX_LABEL_BYTES: usize = 64 * 1024;
+/// Bytes of the values of a link, and of registry credentials.
+const MAX_VALUE_BYTES: usize = 512 * 1024;
+/// Bytes of `natsUrl`: some hundred servers.
+pub(super) const MAX_URLS: usize = 16 * 1024;
+/// Bytes of `userJwt`, and of `userSeed`, in whose place some put a whole file:
+/// servers take 4 KiB unless told otherwise.
+pub(super) const MAX_JWT: usize = 64 * 1024;
+
+/// Annotations of a request; none where there are none.
+///
+/// # Errors
+/// `Invalid`: too many, or too long.
+pub(super) fn annotations(
+    given: Option<&HashMap<String, String>>,
+) -> Result<HashMap<String, String>, Error> {
+    let Some(given) = given else {
+        return Ok(HashMap::new());
+    };
+    labels("annotations", given)?;
+    Ok(given.clone())
+}
+
+/// Checks annotations or constraints.
+///
+/// # Errors
+/// `Invalid`: too many, or too long.
+pub(super) fn labels(name: &str, map: &HashMap<String, String>) -> Result<(), Error> {
+    let bytes = map.iter().map(|(key, value)| key.len() + value.len());
+    entries(name, map.len(), bytes.sum(), MAX_LABEL_BYTES)
+}
+
+/// Checks values of a link or registry credentials, by the bytes of each entry.
+///
+/// # Errors
+/// `Invalid`: too many, or too long.
+pub(super) fn values(name: &str, sizes: impl ExactSizeIterator<Item = usize>) -> Result<(), Error> {
+    entries(name, sizes.len(), sizes.sum(), MAX_VALUE_BYTES)
+}
+
+/// Checks one text.
+///
+/// # Errors
+/// `Invalid`: too long.
+pub(super) fn text(name: &str, value: Option<&str>, most: usize) -> Result<(), Error> {
+    crate::name::at_most(name, value.map_or(0, str::len), most)
+}
+
+fn entries(name: &str, count: usize, bytes: usize, most: usize) -> Result<(), Error> {
+    if count > MAX_ENTRIES {
+        return Err(Error::invalid(format!(
+            "{name} of {count} entries: {MAX_ENTRIES} are allowed"
+        )));
+    }
+    crate::name::at_most(name, bytes, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(count: usize, length: usize) -> HashMap<String, String> {
+        let entries = (0..count).map(|n| (format!("{n:04}"), "x".repeat(length)));
+        entries.collect()
+    }
+
+    #[test]
+    fn maps_are_limited_in_number_and_bytes() {
+        assert!(labels("annotations", &map(256, 0)).is_ok());
+        let problem = labels("annotations", &map(257, 0)).unwrap_err().to_string();
+        assert_eq!(problem, "annotations of 257 entries: 256 are allowed");
+        assert!(labels("constraints", &map(1, 65_532)).is_ok());
+        let problem = labels("constraints", &map(1, 65_533))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(problem, "constraints of 65537 bytes: 65536 are allowed");
+        assert!(values("values", [500_000].into_iter()).is_ok());
+        assert!(values("values", [500_000, 100_000].into_iter()).is_err());
+        assert!(values("values", [0; 257].into_iter()).is_err());
+        assert!(annotations(None).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,106 @@
+//! The answer to a call, from its result to the message.
+
+use async_nats::Subject;
+use tokio::time::sleep_until;
+use tracing::{error, warn};
+use wasmbus_rpc::core::InvocationResponse;
+use wasmbus_rpc::error::RpcResult;
+
+use super::Handler;
+use super::chunks::{MAX_ANSWER, THRESHOLD};
+use super::server::Server;
+use crate::deadline::Deadline;
+
+impl<H: Handler> Server<H> {
+    /// Sends the answer to a call, through the object store where it is large.
+    /// Hosts take no answer without `content_length` or under another id.
+    pub(super) async fn answer(
+        &self,
+        reply: Subject,
+        id: String,
+        result: RpcResult<Vec<u8>>,
+        deadline: Deadline,
+    ) {
+        let mut response = InvocationResponse::default();
+        response.content_length = Some(0);
+        match result {
+            Ok(body) if body.len() <= THRESHOLD => {
+                response.content_length = Some(body.len() as u64);
+                response.msg = body;
+            }
+            Ok(body) if body.len() > MAX_ANSWER => {
+                if self.noise.large.is_due() {
+                    let bytes = body.len();
+                    warn!(id, bytes, "an answer is too large for any actor");
+                }
+                response.error = Some(format!(
+                    "the answer has {} bytes; more than {MAX_ANSWER} are sent to no actor",
+                    body.len()
+                ));
+            }
+            Ok(body) => {
+                let bytes = body.len();
+                match self.store(&id, body, deadline).await {
+                    Ok(()) => response.content_length = Some(bytes as u64),
+                    Err(problem) => {
+                        if self.noise.large.is_due() {
+                            warn!(id, problem, bytes, "a large answer was not sent");
+                        }
+                        response.error = Some(format!(
+                            "the answer has {bytes} bytes, and what is over {THRESHOLD} needs \
+                             JetStream in the provider's lattice: {problem}"
+                        ));
+                    }
+                }
+            }
+            Err(error) => response.error = Some(error.to_string()),
+        }
+        response.invocation_id = id;
+        // Hosts look for what is under the threshold in the message itself.
+        let limit = self.client.max_payload();
+        match rmp_serde::to_vec_named(&response) {
+            Ok(bytes) if bytes.len() <= limit => self.publish(reply, bytes).await,
+            Ok(bytes) => {
+                if self.noise.large.is_due() {
+                    let bytes = bytes.len();
+                    warn!(
+                        bytes,
+                        limit, "an answer is larger than our NATS server takes"
+                    );
+                }
+                response.error = Some(format!(
+                    "the answer has {} bytes, and the NATS server of the provider's lattice takes \
+                     {limit}",
+                    bytes.len()
+                ));
+                response.msg = Vec::new();
+                response.content_length = Some(0);
+                match rmp_serde::to_vec_named(&response) {
+                    Ok(bytes) => self.publish(reply, bytes).await,
+                    Err(error) => error!(%error, "an answer cannot be encoded"),
+                }
+            }
+            Err(error) => error!(%error, "an answer cannot be encoded"),
+        }
+    }
+
+    async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
+        let (chunks, id) = (self.chunks.clone(), id.to_owned());
+        let key = id.clone();
+        // Goes on where it is late: only what is stored whole can be removed.
+        let mut stored = tokio::spawn(async move { chunks.leave(&key, &body).await });
+        tokio::select! {
+            stored = &mut stored => stored.unwrap_or_else(|_| Err("it was not stored".into())),
+            () = sleep_until(deadline.at() + self.rest / 2) => {
+                let chunks = self.chunks.clone();
+                tokio::spawn(async move {
+                    if matches!(stored.await, Ok(Ok(()))) {
+                        chunks.withdraw(&id).await;
+                    }
+                });
+                Err("it was not stored in time".into())
+            }
+            () = self.cut_off.cancelled() => Err("the provider stopped".into()),
+        }
+    }
+}
