@@ -52,6 +52,9 @@ async fn answers_are_heard_as_soon_as_the_permission_is_mended() {
     });
     let inventory = vec![inventory.to_string().into_bytes()];
     let _host = support::respond(&hosts, &subject, inventory).await;
+    let ping = serde_json::json!({ "id": host, "version": "0.78.0", "uptime_seconds": 1 });
+    let ping = vec![ping.to_string().into_bytes()];
+    let _pings = support::respond(&hosts, "wasmbus.ctl.x.ping.hosts", ping).await;
     let url = format!("nats://u:pw@{}", remote.address());
     world.set_lattice("x", &url).await;
     let request = GetHostInventoryRequest {

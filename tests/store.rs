@@ -423,7 +423,7 @@ async fn of_what_instances_took_without_a_store_the_later_stays() {
         let sets = log
             .lines()
             .filter(|line| line.contains(": credentials set "));
-        sets.last().map(|line| line.contains(&new.address()))
+        sets.map(|line| line.contains(&new.address())).next_back()
     };
     let set_until_apart = || async {
         assert!(set(&two.actor, "x", &old.url()).await.accepted);

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::bucket::{Bucket, Change, NotWritten, Stored};
-use super::{NO_KEY, Stage, Unopened};
+use super::{NO_KEY, Unopened};
 use crate::home::Home;
 use crate::name::LatticeId;
 use crate::nats::Complaints;
@@ -76,30 +76,18 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
     }
 }
 
-/// Takes that there is no bucket for now. One that was there is still used: what
-/// cannot be written is then refused, not kept in memory only.
+/// Takes that there is no bucket for now. Where there was one, nothing is kept in
+/// memory only from then on.
 fn unavailable<K: Default + Send + Sync + 'static>(
     pool: &Weak<Pool<K>>,
     mode: StoreMode,
     why: &str,
 ) {
     let Some(pool) = pool.upgrade() else { return };
-    pool.store().is_in_trouble(why);
-    let (mut opening, mut open) = (false, false);
-    pool.store().stage.send_modify(|stage| {
-        opening = matches!(stage, Stage::Opening);
-        open = matches!(stage, Stage::Open(_));
-        if !open {
-            *stage = match mode {
-                StoreMode::Jetstream => Stage::Missing(why.to_owned()),
-                _ => Stage::Memory,
-            };
-        }
-    });
+    let news = pool.store().unavailable(why);
     match mode {
-        _ if open => warn!(why, "the store of credentials is not heard for a moment"),
-        _ if !opening => debug!(why, "no bucket for credentials"),
-        StoreMode::Jetstream => warn!(
+        _ if !news => debug!(why, "no bucket for credentials"),
+        _ if mode == StoreMode::Jetstream || pool.store().was_open() => warn!(
             why,
             "credentials cannot be kept, and none are taken (credentials_store)"
         ),
@@ -122,6 +110,9 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
     /// Takes over what is in the bucket, then every change, until it has to be
     /// opened again: at once, or because it is gone, and why.
     async fn round(&mut self) -> Result<(), String> {
+        if let Some(pool) = self.pool.upgrade() {
+            pool.store().opening();
+        }
         let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
         let (seen, mut heard) = self.take_all(count, &mut changes).await?;
@@ -130,9 +121,9 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                 return Ok(());
             };
             info!(lattices = seen.len(), "credentials are kept in JetStream");
-            pool.store().stage.send_replace(Stage::Open(bucket.clone()));
+            // Before anything else is acknowledged.
             self.give(&pool, &bucket, &seen).await?;
-            pool.store().is_well();
+            pool.store().open(bucket.clone());
             pool.store().doubtful.clone()
         };
         let mut look_at = Instant::now() + LOOK_EVERY;

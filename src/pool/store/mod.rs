@@ -11,7 +11,8 @@ pub mod entry;
 pub mod follow;
 pub mod key;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -45,8 +46,8 @@ pub struct Store {
     stage: watch::Sender<Stage>,
     /// Told when the bucket did not take something: it may be gone.
     doubtful: Arc<Notify>,
-    /// Why the bucket is out of reach for now.
-    trouble: Mutex<Option<String>>,
+    /// There was a bucket: what is acknowledged from now on is in it.
+    was_open: AtomicBool,
 }
 
 impl Store {
@@ -61,7 +62,7 @@ impl Store {
             key,
             stage: watch::Sender::new(stage),
             doubtful: Arc::default(),
-            trouble: Mutex::default(),
+            was_open: AtomicBool::new(false),
         }
     }
 
@@ -75,24 +76,46 @@ impl Store {
     /// # Errors
     /// Why the bucket is missing, where it is required.
     pub fn health(&self) -> Result<(), String> {
-        let required = self.mode == StoreMode::Jetstream;
-        match (&*self.stage.borrow(), &*self.trouble()) {
-            (Stage::Missing(why), _) => Err(missing(why)),
-            (Stage::Open(_), Some(why)) if required => Err(missing(why)),
+        match &*self.stage.borrow() {
+            Stage::Missing(why) if self.mode == StoreMode::Jetstream => Err(missing(why)),
             _ => Ok(()),
         }
     }
 
-    fn is_well(&self) {
-        *self.trouble() = None;
+    /// Takes that the bucket is opened again: whoever sets something waits.
+    fn opening(&self) {
+        self.stage.send_if_modified(|stage| {
+            let open = matches!(stage, Stage::Open(_));
+            if open {
+                *stage = Stage::Opening;
+            }
+            open
+        });
     }
 
-    fn is_in_trouble(&self, why: &str) {
-        *self.trouble() = Some(why.to_owned());
+    /// Takes that there is a bucket.
+    fn open(&self, bucket: Arc<Bucket>) {
+        self.was_open.store(true, Ordering::Relaxed);
+        self.stage.send_replace(Stage::Open(bucket));
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes that there is none for now; whether that is news.
+    fn unavailable(&self, why: &str) -> bool {
+        // What was acknowledged before must not be outlived by what is not kept.
+        let required = self.mode == StoreMode::Jetstream || self.was_open();
+        let mut news = false;
+        self.stage.send_modify(|stage| {
+            news = matches!(stage, Stage::Opening);
+            *stage = match required {
+                true => Stage::Missing(why.to_owned()),
+                false => Stage::Memory,
+            };
+        });
+        news
+    }
+
+    fn was_open(&self) -> bool {
+        self.was_open.load(Ordering::Relaxed)
     }
 
     /// Keeps a sealed entry, over the one of which the version is known, or
@@ -112,7 +135,7 @@ impl Store {
     ) -> Result<Option<Version>, Error> {
         let bucket = match self.bucket(deadline).await {
             // It is kept as soon as there is a bucket.
-            Err(_) if self.mode == StoreMode::Auto => None,
+            Err(_) if self.mode == StoreMode::Auto && !self.was_open() => None,
             bucket => bucket?,
         };
         let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
