@@ -235,10 +235,13 @@ impl Lattice {
                 format!("the connection broke while {who} had not answered yet"),
             )),
             refusal = refused => Err(self.not_permitted(&refusal)),
-            () = tokio::time::sleep_until(deadline.at()) => Err(Error::new(
-                Kind::Timeout,
-                format!("{who} did not answer in time"),
-            )),
+            () = tokio::time::sleep_until(deadline.at()) => {
+                self.connection.doubt();
+                Err(Error::new(
+                    Kind::Timeout,
+                    format!("{who} did not answer in time"),
+                ))
+            }
         }
     }
 }

@@ -1,12 +1,15 @@
 //! A NATS connection to one or more lattices.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, ClientError, Event};
+use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -20,6 +23,9 @@ use crate::nats::{Access, Complaints};
 /// How long a server may take to answer a dial; less where there is another.
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
+/// How long the server of a connection that is in doubt may take to answer. Its
+/// pings alone would take a minute to tell.
+const SERVER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A connection that was made once. Where it breaks it is made again once, at
 /// once; what comes then is decided by the slot's keeper.
@@ -29,6 +35,8 @@ pub struct Connection {
     state: watch::Receiver<Reported>,
     refusals: Refusals,
     uses: Uses,
+    /// Told when a question found silence: the connection may be deaf.
+    doubted: Arc<Notify>,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
     _permit: OwnedSemaphorePermit,
@@ -163,6 +171,7 @@ impl Connection {
             state,
             refusals,
             uses: Uses::new(),
+            doubted: Arc::default(),
             released: CancellationToken::new(),
             _permit: permit,
         })
@@ -177,6 +186,30 @@ impl Connection {
     /// runs in the background, and keeps it open, ends with this.
     pub fn released(&self) -> CancellationToken {
         self.released.clone()
+    }
+
+    /// Takes that a question found silence. Hosts may be silent, or the network:
+    /// which of them shows a question to the server.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Told when somebody doubts it.
+    pub(super) fn doubts(&self) -> Arc<Notify> {
+        self.doubted.clone()
+    }
+
+    /// Whether its server answers. A refusal is an answer, too, so that
+    /// credentials need no permission for this.
+    pub(super) async fn answers(&self) -> bool {
+        let refused = self.refusals_from_now();
+        let nobody = self.client.new_inbox();
+        let asked = self.client.request(nobody, Bytes::new());
+        tokio::select! {
+            _ = asked => true,
+            _ = refused.of(|_| true) => true,
+            () = sleep(SERVER_ANSWERS_WITHIN) => false,
+        }
     }
 
     /// What the server does not let the credentials do, from now on.

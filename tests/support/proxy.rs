@@ -2,11 +2,11 @@
 //! ways that networks fail.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -26,7 +26,7 @@ enum Mode {
 pub struct Proxy {
     address: SocketAddr,
     /// For the connections that are there, and those to come.
-    mode: std::sync::Arc<Mutex<watch::Sender<Mode>>>,
+    mode: Arc<Mutex<watch::Sender<Mode>>>,
     /// For those that are lost for good.
     lost: Mutex<Vec<watch::Sender<Mode>>>,
     accepting: JoinHandle<()>,
@@ -35,9 +35,13 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy to the server at `host:port`.
     pub async fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // So little that a frozen connection is soon full.
+        socket.set_recv_buffer_size(8192).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(64).unwrap();
         let address = listener.local_addr().unwrap();
-        let mode = std::sync::Arc::new(Mutex::new(watch::Sender::new(Mode::Pass)));
+        let mode = Arc::new(Mutex::new(watch::Sender::new(Mode::Pass)));
         let (server, modes) = (server.to_owned(), mode.clone());
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
