@@ -36,7 +36,6 @@ use callers::Scene;
 use lattices::strangers;
 use random::Random;
 use support::actor::Actor;
-use support::eventually;
 use support::nats::NatsServer;
 use support::provider::{Identity, Provider};
 use support::world::ctx;
@@ -51,6 +50,8 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const IDLE_LIMIT: Duration = Duration::from_secs(2);
 /// How much more memory there may be at the end, in KiB.
 const MAY_GROW: i64 = 8 * 1024;
+/// Where the provider's log is kept where a promise was broken.
+const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/soak.log");
 /// Part of the name of the provider's connections to lattices.
 const OURS: &str = "for lattices";
 
@@ -153,6 +154,7 @@ async fn soak(time: Duration, mut random: Random) -> Vec<String> {
         broken.push(format!("memory has grown by {} KiB", now.0 - memory));
     }
     known(&scene, &actors[0], "at the end").await;
+    let log = provider.log();
     drop(provider);
     let provider = Provider::start(&data);
     provider.ready().await;
@@ -165,6 +167,10 @@ async fn soak(time: Duration, mut random: Random) -> Vec<String> {
     }
     println!("{}", scene.tally);
     broken.extend(scene.tally.broken());
+    if !broken.is_empty() {
+        std::fs::write(LOG, log + &provider.log()).unwrap();
+        println!("the provider's log is in {LOG}");
+    }
     broken
 }
 
@@ -214,26 +220,28 @@ async fn idle(servers: &[NatsServer]) -> usize {
 /// That each lattice has all of its hosts, and is where it was bound to last.
 async fn known(scene: &Scene, actor: &Actor, when: &str) {
     for lattice in &scene.lattices {
-        let places = lattice.bound();
-        let what = format!("{} {when}", lattice.id);
-        let found = eventually(&what, || async {
-            let client = actor.lattice();
-            match client.get_hosts(&ctx(), &lattice.id).await {
-                Ok(hosts) if hosts.len() == 2 => Some(Ok(hosts)),
-                Err(error) if error.to_string().contains("is unknown") => Some(Err(error)),
-                _ => None,
+        let until = Instant::now() + Duration::from_secs(5);
+        // Hosts that have just come back may miss a first question.
+        while let Err(problem) = has_its_hosts(lattice, actor).await {
+            if Instant::now() > until {
+                let id = &lattice.id;
+                scene.tally.wrong(format!("{id} {when}: {problem}"));
+                break;
             }
-        });
-        match found.await {
-            Ok(hosts) => {
-                let named = hosts.into_iter().map(|host| host.id);
-                let strangers = strangers(lattice, places, named);
-                if !strangers.is_empty() {
-                    let what = format!("{} is in the wrong place {when}", lattice.id);
-                    scene.tally.wrong(what);
-                }
-            }
-            Err(error) => scene.tally.wrong(format!("{} {when}: {error}", lattice.id)),
+            sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+async fn has_its_hosts(lattice: &lattices::Lattice, actor: &Actor) -> Result<(), String> {
+    let client = actor.lattice();
+    let hosts = client.get_hosts(&ctx(), &lattice.id).await;
+    let hosts = hosts.map_err(|error| error.to_string())?;
+    let count = hosts.len();
+    let named = hosts.into_iter().map(|host| host.id);
+    match strangers(lattice, lattice.bound(), named) {
+        strangers if !strangers.is_empty() => Err(format!("names {strangers:?}")),
+        _ if count != 2 => Err(format!("{count} hosts of 2 are found")),
+        _ => Ok(()),
     }
 }
