@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, Event};
-use bytes::Bytes;
+use async_nats::{Client, ClientError, Event, Request};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::sleep;
@@ -204,7 +203,9 @@ impl Connection {
     pub(super) async fn answers(&self) -> bool {
         let refused = self.refusals_from_now();
         let nobody = self.client.new_inbox();
-        let asked = self.client.request(nobody, Bytes::new());
+        // With an inbox of its own: the shared one would stay.
+        let request = Request::new().timeout(None).inbox(self.client.new_inbox());
+        let asked = self.client.send_request(nobody, request);
         tokio::select! {
             _ = asked => true,
             _ = refused.of(|_| true) => true,

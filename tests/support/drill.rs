@@ -21,6 +21,8 @@ use super::world::ctx;
 pub const BUDGET: Duration = Duration::from_secs(2);
 /// What a call to a healthy lattice may take, on a busy machine.
 const QUICKLY: Duration = Duration::from_secs(1);
+/// The provider has read what is kept.
+const KEPT: &str = "credentials are kept in JetStream";
 /// The lattice that must not notice.
 const ELSEWHERE: &str = "elsewhere";
 
@@ -44,7 +46,7 @@ impl Drill {
             change(data);
         })
         .await;
-        provider.logged("credentials are kept in JetStream").await;
+        provider.logged(KEPT).await;
         let elsewhere = NatsServer::without_jetstream();
         let host = host_on(&elsewhere, ELSEWHERE).await;
         let drill = Self {
@@ -109,6 +111,8 @@ impl Drill {
     pub async fn remembers(&mut self, lattices: &[&str]) {
         self.knows(lattices).await;
         self.provider.restart().await;
+        // Calls before that are told to try again.
+        self.provider.logged(KEPT).await;
         self.knows(lattices).await;
     }
 

@@ -23,6 +23,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(30);
 /// How often it is looked whether the bucket is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after a change may have been missed the bucket is read again: there
+/// may be more of them.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Longest silence between two entries that were there already.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -134,10 +137,18 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             pool.store().doubtful.clone()
         };
         let (mut look_at, mut heard) = (Instant::now() + LOOK_EVERY, bucket.newest());
+        let mut missed = false;
         loop {
             tokio::select! {
                 change = changes.next() => match change.transpose()? {
                     Some(change) => {
+                        let (removed, version) = (change.stored.value.is_none(), change.stored.version);
+                        // Servers 2.9 jump to a removal, over what was written just
+                        // before it and not sent yet.
+                        if removed && version.revision > heard.revision + 1 && !missed {
+                            missed = true;
+                            look_at = look_at.min(Instant::now() + READ_AGAIN_AFTER);
+                        }
                         heard = heard.max(change.stored.version);
                         self.take(change, None);
                     }
@@ -147,7 +158,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                 _ = self.connects.changed() => return Ok(()),
                 () = reopen.notified() => look_at = Instant::now(),
                 () = sleep_until(look_at) => {
-                    if self.pool.strong_count() == 0 {
+                    if missed || self.pool.strong_count() == 0 {
                         return Ok(());
                     }
                     // The stream of changes says neither that its bucket is gone
