@@ -13,7 +13,7 @@ HOST_ID   ?=
 LINK_NAME ?= default
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
-	test demo bench check clean
+	test demo bench soak check clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -76,6 +76,10 @@ demo: ## a lattice of three simulated hosts, the real provider, an actor that wa
 bench: ## how long things take, against the least that is possible, in one run
 	@scripts/install-servers nats-server
 	$(CARGO) bench --locked --bench bench
+
+soak: ## 64 callers while servers are killed, for five minutes, or SOAK_SECONDS=; SOAK_SEED= repeats one
+	@scripts/install-servers nats-server
+	$(CARGO) bench --locked --bench soak
 
 check: ## format, clippy, documentation and dependencies, all warnings denied
 	$(CARGO) fmt --all --check

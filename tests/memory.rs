@@ -9,15 +9,6 @@ use wasmcloud_interface_lattice_control::LatticeController as _;
 /// Part of the name of the provider's connections to lattices.
 const OURS: &str = "for lattices";
 
-/// Memory of the provider that is in use, in KiB.
-fn resident(world: &World) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.provider.pid()));
-    let status = status.unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let words = line.unwrap().split_whitespace();
-    words.rev().nth(1).unwrap().parse().unwrap()
-}
-
 /// Binds so many lattices, and calls each once.
 async fn call_each(world: &World, name: &str, count: usize) {
     let call = |number: usize| async move {
@@ -34,9 +25,9 @@ async fn five_hundred_lattices_with_one_credential_are_one_connection_and_under_
     let world = World::start().await;
     // What the first calls need once is there, and freed for the others.
     call_each(&world, "warm", 20).await;
-    let before = resident(&world);
+    let before = world.provider.resident();
     call_each(&world, "x", 500).await;
-    let grown = resident(&world) - before;
+    let grown = world.provider.resident() - before;
     assert!(grown < 2048, "{grown} KiB");
     assert_eq!(world.nats.open_connections(OURS), 1);
 }

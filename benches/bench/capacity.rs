@@ -205,11 +205,5 @@ fn cpu_micros(world: &World) -> f64 {
 
 /// Resident memory of the provider, in bytes.
 fn resident(world: &World) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.provider.pid())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024
+    world.provider.resident() as u64 * 1024
 }

@@ -117,6 +117,11 @@ impl<T: FromHost> Harvest<T> {
 }
 
 impl<T> Harvest<T> {
+    /// Whether nothing came at all.
+    pub fn is_silence(&self) -> bool {
+        self.answers.is_empty() && self.refusals + self.unreadable == 0
+    }
+
     /// Whether this host gave an answer that counts.
     pub fn has(&self, host: &HostId) -> bool {
         self.hosts.contains(host)

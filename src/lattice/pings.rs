@@ -208,6 +208,9 @@ impl Lattice {
             () = lost => return Err(self.closed(&"it broke while hosts were answering")),
             refusal = refusals.naming(&subjects) => return Err(self.not_permitted(&refusal)),
         };
+        if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
+            self.connection.doubt();
+        }
         if let Some(question) = questions.last() {
             self.log(&question.subject, &gathered);
         }

@@ -237,10 +237,13 @@ impl Lattice {
             refusal = refusals.of(|refused| refused == subject.as_str() || refused == inbox) => {
                 Err(self.not_permitted(&refusal))
             }
-            () = tokio::time::sleep_until(deadline.at()) => Err(Error::new(
-                Kind::Timeout,
-                format!("{who} did not answer in time"),
-            )),
+            () = tokio::time::sleep_until(deadline.at()) => {
+                self.connection.doubt();
+                Err(Error::new(
+                    Kind::Timeout,
+                    format!("{who} did not answer in time"),
+                ))
+            }
         }
     }
 

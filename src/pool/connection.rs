@@ -3,15 +3,18 @@
 use std::future::{Future, Ready, ready};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{Client, ClientError, ConnectErrorKind, Event, Message, ServerAddr, Subject};
+use async_nats::{
+    Client, ClientError, ConnectErrorKind, Event, Message, Request, ServerAddr, Subject,
+};
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -27,6 +30,9 @@ use crate::nats::{Access, Complaints};
 /// How long a server may take to answer a dial; less where there is another.
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
+/// How long the server of a connection that is in doubt may take to answer. Its
+/// pings alone would take a minute to tell.
+const SERVER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
@@ -40,6 +46,8 @@ pub struct Connection {
     refusals: Refusals,
     inbox: Inbox,
     uses: Uses,
+    /// Told when a question found silence: the connection may be deaf.
+    doubted: Arc<Notify>,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
     /// The right to be one, until it is retired.
@@ -113,6 +121,7 @@ impl Connection {
                         state,
                         refusals,
                         uses: Uses::new(),
+                        doubted: Arc::default(),
                         released,
                         permit: Mutex::new(Some(permit)),
                     });
@@ -165,6 +174,32 @@ impl Connection {
     /// runs in the background, and keeps it open, ends with this.
     pub fn released(&self) -> CancellationToken {
         self.released.clone()
+    }
+
+    /// Takes that a question found silence. Hosts may be silent, or the network:
+    /// which of them shows a question to the server.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Told when somebody doubts it.
+    pub(super) fn doubts(&self) -> Arc<Notify> {
+        self.doubted.clone()
+    }
+
+    /// Whether its server answers. A refusal is an answer, too, so that
+    /// credentials need no permission for this.
+    pub(super) async fn answers(&self) -> bool {
+        let refused = self.refusals_from_now();
+        let nobody = self.client.new_inbox();
+        // With an inbox of its own: the shared one would stay.
+        let request = Request::new().timeout(None).inbox(self.client.new_inbox());
+        let asked = self.client.send_request(nobody, request);
+        tokio::select! {
+            _ = asked => true,
+            _ = refused.of(|_| true) => true,
+            () = sleep(SERVER_ANSWERS_WITHIN) => false,
+        }
     }
 
     /// What the server does not let the credentials do, from now on.

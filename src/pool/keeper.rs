@@ -1,10 +1,10 @@
-//! Looks after a connection while nobody calls: makes it again when it breaks,
-//! leaves a server that is about to stop, closes what nobody uses.
+//! Looks after a connection while nobody calls: makes it again when it breaks or
+//! becomes deaf, leaves a server that is about to stop, closes what nobody uses.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -28,6 +28,7 @@ pub(super) fn keep(slot: &Arc<Slot>, connection: &Arc<Connection>) {
         slot: Arc::downgrade(slot),
         connection: Arc::downgrade(connection),
         reports: connection.reports(),
+        doubts: connection.doubts(),
         released: connection.released(),
     };
     tokio::spawn(keeper.run());
@@ -38,6 +39,7 @@ struct Keeper {
     slot: Weak<Slot>,
     connection: Weak<Connection>,
     reports: watch::Receiver<Reported>,
+    doubts: Arc<Notify>,
     released: CancellationToken,
 }
 
@@ -59,6 +61,11 @@ impl Keeper {
                         leave_at = Some(Instant::now());
                     }
                 }
+                () = self.doubts.notified() => {
+                    if self.is_deaf().await {
+                        return self.mend(Some("its server does not answer any more".into())).await;
+                    }
+                }
                 () = sleep_until(look_at) => {
                     let Some(slot) = self.slot.upgrade() else { return };
                     if slot.close_if_idle(slot.idle_limit()) {
@@ -74,6 +81,14 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Whether nothing comes back over the connection any more, though it is open.
+    async fn is_deaf(&self) -> bool {
+        let Some(connection) = self.connection.upgrade() else {
+            return false;
+        };
+        !connection.answers().await
     }
 
     /// When the connection may have been idle for long enough.

@@ -8,6 +8,7 @@
 
 pub mod actor;
 pub mod certs;
+pub mod drill;
 pub mod fixtures;
 pub mod host;
 pub mod instances;
@@ -16,6 +17,7 @@ pub mod jwt;
 pub mod nats;
 pub mod operator;
 pub mod provider;
+pub mod proxy;
 pub mod secrets;
 pub mod table;
 pub mod world;

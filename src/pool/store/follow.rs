@@ -23,6 +23,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(30);
 /// How often it is looked whether the bucket is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after a change may have been missed the bucket is read again: there
+/// may be more of them.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Longest silence between two entries that were there already.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -127,11 +130,20 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             pool.store().doubtful.clone()
         };
         let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut missed = false;
         loop {
             tokio::select! {
                 change = changes.next() => match change.transpose()? {
                     Some(change) => {
-                        heard = heard.max(change.stored.version.revision);
+                        let removed = change.stored.value.is_none();
+                        let revision = change.stored.version.revision;
+                        // Servers 2.9 jump to a removal, over what was written just
+                        // before it and not sent yet.
+                        if removed && revision > heard + 1 && !missed {
+                            missed = true;
+                            look_at = look_at.min(Instant::now() + READ_AGAIN_AFTER);
+                        }
+                        heard = heard.max(revision);
                         self.take(change, None);
                     }
                     None => return Ok(()),
@@ -147,6 +159,9 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                     let Some(pool) = self.pool.upgrade() else {
                         return Ok(());
                     };
+                    if missed {
+                        return Ok(());
+                    }
                     // The stream of changes says neither that its bucket is gone
                     // nor that it has become deaf itself.
                     let now = Bucket::open(&self.home).await?;
