@@ -29,6 +29,8 @@ use crate::pool::store::StoreKey;
 use crate::settings::{OPERATIONS, ProviderSettings};
 use crate::wasmbus::{self, Handler};
 use call::Call;
+#[doc(hidden)]
+pub use hosts::described;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -125,6 +127,10 @@ impl Handler for Controller {
                     call.failed(&error);
                     self.refuse(&incoming.operation, error)
                 }
+                // The generated code decodes without such a limit.
+                Ok(()) if wasmbus::is_too_deep(&incoming.argument) => Err(RpcError::Deser(
+                    format!("'{operation}': the arguments are nested too deeply"),
+                )),
                 Ok(()) => {
                     let message = Message {
                         method: operation,

@@ -15,9 +15,9 @@ use super::chunks::{MAX_ANSWER, THRESHOLD};
 use super::invocation::id_of;
 use super::links::Unlinked;
 use super::server::Server;
-use super::{Call, Handler};
+use super::{Call, Handler, decode};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind, without_values};
+use crate::error::{Error, Kind};
 
 /// How much earlier than the call itself its operation must end, so that what
 /// the operation has to say of a silent host is heard.
@@ -49,10 +49,9 @@ impl<H: Handler> Server<H> {
         deadline: Deadline,
         busy: bool,
     ) -> (String, RpcResult<Vec<u8>>) {
-        let mut invocation: Invocation = match rmp_serde::from_slice(payload) {
+        let mut invocation: Invocation = match decode(payload) {
             Ok(invocation) => invocation,
-            Err(error) => {
-                let problem = without_values(&error.to_string());
+            Err(problem) => {
                 warn!(outcome = "undecodable", problem, "call refused");
                 let error = RpcError::Deser(format!("invocation: {problem}"));
                 return (id_of(payload), Err(error));

@@ -166,7 +166,7 @@ pub fn id_of(payload: &[u8]) -> String {
         #[serde(default)]
         id: String,
     }
-    rmp_serde::from_slice::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
+    super::decode::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
 }
 
 #[cfg(test)]

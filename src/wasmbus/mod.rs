@@ -25,7 +25,7 @@ use wasmbus_rpc::error::RpcResult;
 use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, without_values};
 use crate::home::Home;
 use crate::settings::LinkSettings;
 
@@ -70,6 +70,29 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// What is not.
     fn health(&self) -> Result<(), String>;
+}
+
+/// Deepest MessagePack that is read. The decoder's own limit, 1,024, is more than
+/// the stack of a thread holds in a debug build.
+const MAX_DEPTH: usize = 64;
+
+/// Decodes MessagePack.
+///
+/// # Errors
+/// A sentence that quotes nothing of it.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
+    input.set_max_depth(MAX_DEPTH);
+    T::deserialize(&mut input).map_err(|error| without_values(&error.to_string()))
+}
+
+/// Whether MessagePack is deeper than what [`decode`] reads: for what others
+/// decode.
+pub fn is_too_deep(bytes: &[u8]) -> bool {
+    let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
+    input.set_max_depth(MAX_DEPTH);
+    let read = serde::de::IgnoredAny::deserialize(&mut input);
+    matches!(read, Err(rmp_serde::decode::Error::DepthLimitExceeded))
 }
 
 /// A member that may be null, which counts as missing.

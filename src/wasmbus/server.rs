@@ -23,12 +23,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 use wasmbus_rpc::core::HealthCheckResponse;
 
-use super::Handler;
 use super::chunks::Chunks;
 use super::host_data::HostData;
 use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
 use super::shutdown::{Order, Signals, is_for};
+use super::{Handler, decode};
 use crate::error::without_values;
 use crate::home::Home;
 use crate::nats::Complaints;
@@ -270,12 +270,12 @@ impl<H: Handler> Server<H> {
 
     fn link(&self, message: &Message) -> Option<LinkDefinition> {
         let read = if self.test_mode {
-            serde_json::from_slice(&message.payload).map_err(|error| error.to_string())
+            serde_json::from_slice(&message.payload)
+                .map_err(|error| without_values(&error.to_string()))
         } else {
-            rmp_serde::from_slice(&message.payload).map_err(|error| error.to_string())
+            decode(&message.payload)
         };
-        read.map_err(|error| {
-            let problem = without_values(&error);
+        read.map_err(|problem| {
             warn!(problem, "a link definition cannot be read");
         })
         .ok()
