@@ -15,10 +15,12 @@ use serde_json::Value;
 
 /// See the module: the input is the line, and what the line decodes to.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     read(&String::from_utf8_lossy(input));
     read(&BASE64.encode(input));
     if let Ok(json) = serde_json::from_slice::<Value>(input) {
-        read(&BASE64.encode(super::marked(json.clone()).to_string().as_bytes()));
+        let read_json = |json: &Value| read(&BASE64.encode(json.to_string().as_bytes()));
+        read_json(&super::marked(json.clone()));
         // One secret at a time gets further.
         for member in [
             "lattice_rpc_user_jwt",
@@ -28,8 +30,14 @@ pub fn check(input: &[u8]) {
             let mut json = json.clone();
             if let Some(value) = json.get_mut(member) {
                 *value = super::marked(value.take());
-                read(&BASE64.encode(json.to_string().as_bytes()));
+                read_json(&json);
             }
+        }
+        let mut json = json;
+        if let Some(members) = json.as_object_mut() {
+            let url = format!("nats://{0}:{0}@h", super::secret());
+            members.insert("lattice_rpc_url".into(), url.into());
+            read_json(&json);
         }
     }
 }
@@ -45,9 +53,7 @@ fn read(line: &str) {
     assert!(!data.access.servers().is_empty());
     assert!(data.rpc_timeout > Duration::ZERO && data.rpc_timeout <= Duration::from_secs(3600));
     let shown = format!("{:?} {}", data.access, data.access.address());
-    for secret in ["lattice_rpc_user_jwt", "lattice_rpc_user_seed"] {
-        assert!(!shown.contains(secret));
-    }
+    assert!(!shown.contains(&super::secret()), "{shown}");
     // What the program does with it.
     let _ = data.access.options("x".into());
     let _ = Verifier::new(&data.provider_key, &data.cluster_issuers);

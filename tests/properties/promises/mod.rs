@@ -13,13 +13,29 @@ pub mod settings;
 pub mod store;
 pub mod subjects;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+thread_local! {
+    static SECRET: RefCell<String> = RefCell::new("sekret".into());
+}
 
 /// What marks a text that no message may show.
-pub const SECRET: &str = "sekret-7f3a9c";
+pub fn secret() -> String {
+    SECRET.with_borrow(String::clone)
+}
+
+/// Takes another mark, which this input cannot hold: a fuzzer finds out those
+/// that stay the same.
+pub fn new_secret(input: &[u8]) {
+    let hash = HEXLOWER.encode(&Sha256::digest(input)[..8]);
+    SECRET.set(format!("sekret-{hash}"));
+}
 
 /// A promise.
 pub struct Promise {
@@ -65,7 +81,7 @@ pub fn key(kind: KeyPairType) -> KeyPair {
 /// The same JSON, in which every text is marked as a secret.
 pub fn marked(value: Value) -> Value {
     match value {
-        Value::String(text) => format!("{SECRET}{text}").into(),
+        Value::String(text) => (secret() + &text).into(),
         Value::Array(items) => items.into_iter().map(marked).collect(),
         Value::Object(members) => {
             let members = members.into_iter();
@@ -77,7 +93,7 @@ pub fn marked(value: Value) -> Value {
 
 /// That a message is short, and shows no secret.
 pub fn check_message(message: &str, most: usize) {
-    assert!(!message.contains(SECRET), "a secret: {message}");
+    assert!(!message.contains(&secret()), "a secret: {message}");
     let length = message.chars().count();
     assert!(length <= most, "{length} characters: {message}");
 }
@@ -114,8 +130,13 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 /// The folder of the repository.
 pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    match here.ends_with("fuzz") {
+    match is_fuzzed() {
         true => here.parent().unwrap(),
         false => here,
     }
+}
+
+/// Whether this is a fuzz target.
+pub fn is_fuzzed() -> bool {
+    env!("CARGO_PKG_NAME").ends_with("fuzz")
 }

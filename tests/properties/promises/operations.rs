@@ -23,6 +23,7 @@ thread_local! {
 
 /// See the module: the input is the arguments of each operation in turn.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     let operations = OPERATIONS.iter().filter(|name| !sets_credentials(name));
     for operation in operations {
         check_one(operation, input);
@@ -54,7 +55,7 @@ fn check_one(operation: &str, argument: &[u8]) {
 fn check_secrets(input: &[u8]) {
     let marked = |text: &mut Option<String>| {
         if let Some(text) = text {
-            text.insert_str(0, super::SECRET);
+            text.insert_str(0, &super::secret());
         }
     };
     if let Ok(mut set) = decode::<SetLatticeCredentialsRequest>(input) {
@@ -70,7 +71,7 @@ fn check_secrets(input: &[u8]) {
         }
         set.nats_url = set
             .nats_url
-            .map(|url| format!("nats://{}@{url}", super::SECRET));
+            .map(|url| format!("nats://{}@{url}", super::secret()));
         let argument = rmp_serde::to_vec_named(&set).unwrap();
         check_one("SetLatticeCredentials", &argument);
     }

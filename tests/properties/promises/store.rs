@@ -15,6 +15,7 @@ use super::invocation::edited;
 /// See the module: the input is an entry; what is changed of a sealed one; and
 /// what is sealed.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
     let key = StoreKey::from_seed(&seed()).unwrap();
     let opened = Entry::open(&key, &lattice, input);
@@ -43,10 +44,10 @@ pub fn check(input: &[u8]) {
     let text = |at: usize| {
         texts
             .get(at)
-            .map(|text| format!("{}{text}", super::SECRET).into())
+            .map(|text| format!("{}{text}", super::secret()).into())
     };
     let plain = texts.first().cloned().unwrap_or_default();
-    for urls in [plain, format!("nats://{}@h", super::SECRET)] {
+    for urls in [plain, format!("nats://{}@h", super::secret())] {
         check_credentials(&Entry {
             lattice: lattice.clone(),
             actor: "M1".into(),
@@ -64,7 +65,7 @@ fn check_credentials(entry: &Entry) {
         match taken {
             Ok(credentials) => {
                 let shown = format!("{credentials:?} {}", credentials.kind());
-                assert!(!shown.contains(super::SECRET), "{shown}");
+                assert!(!shown.contains(&super::secret()), "{shown}");
                 let key = FingerprintKey::new([7; 16]);
                 let _ = (credentials.address(), credentials.fingerprint(&key));
             }
