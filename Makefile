@@ -11,9 +11,11 @@ INSECURE  ?=
 # For `start` and `inventory`, which need wash and a host.
 HOST_ID   ?=
 LINK_NAME ?= default
+# For `fuzz`: all where none is named.
+FUZZ      ?=
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
-	test demo bench soak check clean
+	test fuzz demo bench soak check clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -67,6 +69,9 @@ test: ## the whole suite; installs nats-server and docker-registry where they ar
 	@scripts/par release $(ARCHIVE)
 	$(CARGO) test --locked --workspace
 
+fuzz: ## what must hold whatever comes in, tried for FUZZ_SECONDS (60) each; FUZZ names some of fuzz/targets
+	@scripts/fuzz $(FUZZ)
+
 # Examples and tests are built alike, so that a newcomer builds once.
 demo: ## a lattice of three simulated hosts, the real provider, an actor that walks through it
 	@scripts/install-servers nats-server
@@ -83,10 +88,12 @@ soak: ## 64 callers while servers are killed, for five minutes, or SOAK_SECONDS=
 
 check: ## format, clippy, documentation and dependencies, all warnings denied
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 	scripts/deny
 
 clean: ## removes what was built; keys and downloaded tools stay
 	$(CARGO) clean
+	rm -rf fuzz/target
 	rm -f build/*.par.gz

@@ -241,6 +241,16 @@ pub fn quoted(value: &str) -> String {
     }
 }
 
+/// Words that somebody else chose, as they are, for the end of a message: cut
+/// to 1,000 characters.
+pub fn cut(words: &str) -> String {
+    const KEPT: usize = 1000;
+    match words.char_indices().nth(KEPT) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,5 +276,7 @@ mod tests {
     fn long_and_odd_values_are_cut_and_escaped() {
         assert_eq!(quoted("a\r\nb"), r#""a\r\nb""#);
         assert!(quoted(&"x".repeat(500)).chars().count() < 90);
+        assert_eq!(cut("a\nb"), "a\nb");
+        assert_eq!(cut(&"é".repeat(5000)).chars().count(), 1001);
     }
 }

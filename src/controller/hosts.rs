@@ -12,6 +12,9 @@ use crate::name::HostId;
 
 /// Most instances of one set of annotations that an inventory lists.
 const MAX_LISTED: u32 = 1000;
+/// Most bytes, about, that an inventory repeats: a host says numbers, and what it
+/// says of an instance comes as often.
+const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
 /// Every host that answers.
 pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Error> {
@@ -60,24 +63,28 @@ fn host(ping: HostPing) -> Host {
     }
 }
 
-fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInventory {
+/// What a host says of itself, in the contract's words.
+pub fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInventory {
     let actors = inventory.actors.into_iter();
+    let mut room = MAX_REPEATED;
     HostInventory {
-        actors: actors.map(|described| actor(traits, described)).collect(),
+        actors: actors
+            .map(|described| actor(traits, described, &mut room))
+            .collect(),
         host_id: id.to_string(),
         labels: inventory.labels,
         providers: inventory.providers.into_iter().map(provider).collect(),
     }
 }
 
-fn actor(traits: &Traits, actor: wire::Actor) -> ActorDescription {
+fn actor(traits: &Traits, actor: wire::Actor, room: &mut usize) -> ActorDescription {
     ActorDescription {
         id: actor.id,
         image_ref: actor.image_ref.filter(|text| !text.is_empty()),
         instances: actor
             .instances
             .into_iter()
-            .flat_map(|instance| instances(traits, instance))
+            .flat_map(|instance| instances(traits, instance, room))
             .collect(),
         name: actor.name.filter(|text| !text.is_empty()),
     }
@@ -89,13 +96,20 @@ fn actor(traits: &Traits, actor: wire::Actor) -> ActorDescription {
 fn instances(
     traits: &Traits,
     instance: wire::ActorInstance,
-) -> impl Iterator<Item = ActorInstance> {
+    room: &mut usize,
+) -> impl Iterator<Item = ActorInstance> + use<> {
     let generation = traits.generation;
     let count = match instance.maximum() {
         Some(count) if generation.counts_maximum() && count < generation.unbounded() => count,
         _ => 1,
     };
-    (1..=count.min(MAX_LISTED)).map(move |number| ActorInstance {
+    let texts = instance.annotations.iter().flatten();
+    let size = texts.fold(instance.instance_id.len() + 100, |size, (name, value)| {
+        size + name.len() + value.len()
+    });
+    let repeated = (*room / size).min(count.clamp(1, MAX_LISTED) as usize - 1);
+    *room -= repeated * size;
+    (1..=repeated + usize::from(count > 0)).map(move |number| ActorInstance {
         annotations: instance.annotations.clone(),
         instance_id: match number {
             1 => instance.instance_id.clone(),

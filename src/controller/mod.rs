@@ -33,6 +33,8 @@ use crate::security::Cause;
 use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ};
 use crate::wasmbus::{self, Handler};
 use call::{Call, denied};
+#[doc(hidden)]
+pub use hosts::described;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -138,6 +140,10 @@ impl Handler for Controller {
                     call.failed(&error);
                     self.refuse(&incoming.operation, error)
                 }
+                // The generated code decodes without such a limit.
+                Ok(()) if !wasmbus::is_shallow(&incoming.argument) => Err(RpcError::Deser(
+                    format!("'{operation}': the arguments are nested too deeply"),
+                )),
                 Ok(()) => {
                     let message = Message {
                         method: operation,

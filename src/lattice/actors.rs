@@ -210,7 +210,7 @@ impl Lattice {
             let inventory = self.shown(to.host).await?;
             let shown = plan::groups(&to.traits, &inventory, |id, _| id == key.as_str());
             let expected = self.roster.orders.expected(to.host, to.image_ref, &shown);
-            if to.traits.generation != Generation::G2a || same(&shown, &expected) {
+            if to.traits.generation != Generation::G2a || shown == expected {
                 return Ok(expected);
             }
             if self.deadline.remaining() < TIME_TO_ORDER {
@@ -418,9 +418,4 @@ fn key_of(inventory: &wire::Inventory, image_ref: &str) -> Option<String> {
     };
     let actor = inventory.actors.iter().find(from)?;
     Some(actor.id.clone())
-}
-
-/// Whether two lists hold the same groups.
-fn same(one: &[Group], other: &[Group]) -> bool {
-    one.len() == other.len() && one.iter().all(|group| other.contains(group))
 }

@@ -4,8 +4,12 @@
 //! Source: control-interface reference, 1.7, 1.8, 1.11 and 1.14, traps T3, T20,
 //! T21, T23 and T29.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
 use super::generation::Traits;
 use super::wire::{Inventory, TextMap};
+use crate::error::quoted;
 
 /// What runs of an actor under one set of annotations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub fn groups(
     is: impl Fn(&str, &str) -> bool,
 ) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
+    // Where each is. Not looked for one by one: a host can send many.
+    let mut places = HashMap::new();
     for actor in &inventory.actors {
         let actor_ref = actor.image_ref.as_deref().unwrap_or_default();
         for instance in &actor.instances {
@@ -93,16 +99,25 @@ pub fn groups(
                 true => instance.maximum().unwrap_or(1),
                 false => 1,
             };
-            match groups
-                .iter_mut()
-                .find(|group| group.annotations == annotations)
-            {
-                Some(group) => group.count = group.count.saturating_add(count),
-                None => groups.push(Group {
-                    annotations,
-                    count,
-                    image_ref: image_ref.to_owned(),
-                }),
+            let sorted: BTreeMap<&str, &str> = instance
+                .annotations
+                .iter()
+                .flatten()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            match places.entry(sorted) {
+                Entry::Occupied(place) => {
+                    let group: &mut Group = &mut groups[*place.get()];
+                    group.count = group.count.saturating_add(count);
+                }
+                Entry::Vacant(place) => {
+                    place.insert(groups.len());
+                    groups.push(Group {
+                        annotations,
+                        count,
+                        image_ref: image_ref.to_owned(),
+                    });
+                }
             }
         }
     }
@@ -151,8 +166,8 @@ fn one_reference(groups: &[Group], image_ref: &str) -> Result<(), Refusal> {
     match groups.iter().find(|group| group.image_ref != image_ref) {
         None => Ok(()),
         Some(other) => Err(cannot(format!(
-            "the actor runs from {:?} there; use UpdateActor to replace it",
-            other.image_ref
+            "the actor runs from {} there; use UpdateActor to replace it",
+            quoted(&other.image_ref)
         ))),
     }
 }

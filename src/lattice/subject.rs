@@ -4,6 +4,7 @@
 
 use async_nats::Subject;
 
+use super::wire::BucketKey;
 use crate::name::{HostId, JsDomain, LatticeId};
 
 /// What a host can be told to do, by the last token of the subject.
@@ -142,9 +143,8 @@ pub fn bucket_entries(lattice: &LatticeId) -> String {
     format!("$KV.LATTICEDATA_{lattice}.")
 }
 
-/// An entry of the bucket is written. `key` is one token: a prefix and
-/// hexadecimal digits.
-pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &str) -> Subject {
+/// An entry of the bucket is written.
+pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &BucketKey) -> Subject {
     let entries = bucket_entries(lattice);
     Subject::from(match domain {
         Some(_) => format!("{}.{entries}{key}", jetstream(domain)),

@@ -47,6 +47,9 @@ pub const OPERATIONS: [&str; 17] = [
 struct Mistakes(Vec<String>);
 
 impl Mistakes {
+    /// Most that are told: more than there are settings.
+    const TOLD: usize = 50;
+
     fn add(&mut self, key: &str, problem: &str) {
         self.0.push(format!("{key}: {problem}"));
     }
@@ -78,6 +81,12 @@ impl Mistakes {
             return Ok(());
         }
         self.0.sort();
-        Err(self.0.join("; "))
+        let more = self.0.len().saturating_sub(Self::TOLD);
+        self.0.truncate(Self::TOLD);
+        let told = self.0.join("; ");
+        match more {
+            0 => Err(told),
+            _ => Err(format!("{told}; and {more} more mistakes")),
+        }
     }
 }

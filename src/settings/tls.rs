@@ -10,6 +10,9 @@ use crate::nats::Tls;
 /// Every key that [`take`] knows.
 pub(super) const KEYS: [&str; 3] = ["tls_ca_file", "tls_cert_file", "tls_key_file"];
 
+/// Longest path.
+const MAX_PATH: usize = 1024;
+
 /// Takes a path that stands under `key`, one of [`KEYS`], and checks the file.
 pub(super) fn take(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mistakes) {
     let (file, check): (_, fn(&std::path::Path) -> _) = match key {
@@ -21,6 +24,10 @@ pub(super) fn take(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mista
     let Some(path) = value.as_str().filter(|path| !path.trim().is_empty()) else {
         return mistakes.add(key, "it must be the path of a file");
     };
+    // Messages show paths, and what is in such a file may be a key.
+    if path.len() > MAX_PATH || path.contains(char::is_control) || path.contains("-----") {
+        return mistakes.add(key, "it must be the path of a file, not what is in it");
+    }
     let path = PathBuf::from(path);
     if let Err(problem) = check(&path) {
         mistakes.add(key, &problem);
@@ -102,9 +109,10 @@ mod tests {
                 ],
             ),
             (
-                json!({ "tls_ca_file": " ", "tls_cert_file": 1 }),
+                json!({ "tls_ca_file": " ", "tls_cert_file": 1, "tls_key_file": key_pem }),
                 vec![
                     "tls_ca_file: it must be the path of a file",
+                    "tls_key_file: it must be the path of a file, not what is in it",
                     "tls_cert_file: it must be the path of a file",
                 ],
             ),

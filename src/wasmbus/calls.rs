@@ -14,7 +14,7 @@ use wasmbus_rpc::core::Invocation;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use super::chunks::MAX_BODY;
-use super::decode::{decode, is_shallow};
+use super::decode::decode;
 use super::invocation::{Head, id_of, now, signed_part};
 use super::links::Unlinked;
 use super::server::Server;
@@ -234,10 +234,6 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, operation, actor, error);
             }
         };
-        if !is_shallow(&argument) {
-            let error = Error::invalid("the arguments are nested too deeply");
-            return self.refuse(id, operation, actor, error);
-        }
         // Before the wait for a place: of two copies, one waits. Who finds none
         // was told so, and may send the same again.
         let take = |made| self.repeats.take(signed_part(&invocation), made, now());

@@ -24,6 +24,9 @@ pub mod server;
 mod shutdown;
 mod subscriptions;
 
+#[doc(hidden)]
+pub use decode::{decode, is_shallow};
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -264,7 +264,8 @@ impl<H: Handler> Server<H> {
 
     fn link(&self, message: &Message) -> Option<LinkDefinition> {
         let read = if self.test_mode {
-            serde_json::from_slice(&message.payload).map_err(|error| error.to_string())
+            serde_json::from_slice(&message.payload)
+                .map_err(|error| without_values(&error.to_string()))
         } else {
             decode(&message.payload).map_err(|error| error.to_string())
         };

@@ -1,6 +1,9 @@
 //! What hosts say of themselves: pings, bids, inventories. Members by generation
 //! are in the reference, sections 1.3 and 1.4.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use serde::Deserialize;
 
 use super::{
@@ -88,17 +91,26 @@ impl Inventory {
     /// Each actor once: OTP up to 0.57.1 repeats it, with all its instances, for
     /// each of its instances (trap T26).
     pub fn without_repetitions(mut self) -> Self {
+        // By name, not by looking through the others: a host can send many.
+        let mut places: HashMap<String, (usize, HashSet<String>)> = HashMap::new();
         let mut actors: Vec<Actor> = Vec::with_capacity(self.actors.len());
-        for actor in self.actors {
-            match actors.iter_mut().find(|known| known.id == actor.id) {
-                None => actors.push(actor),
-                Some(known) => {
-                    for instance in actor.instances {
-                        let same = |i: &ActorInstance| i.instance_id == instance.instance_id;
-                        if instance.instance_id.is_empty() || !known.instances.iter().any(same) {
-                            known.instances.push(instance);
-                        }
-                    }
+        for mut actor in self.actors {
+            let ids = |actor: &Actor| {
+                let ids = actor.instances.iter().map(|i| i.instance_id.clone());
+                ids.collect::<HashSet<_>>()
+            };
+            match places.entry(actor.id.clone()) {
+                Entry::Vacant(place) => {
+                    place.insert((actors.len(), ids(&actor)));
+                    actors.push(actor);
+                }
+                Entry::Occupied(mut place) => {
+                    let (at, known) = place.get_mut();
+                    let new = |i: &ActorInstance| {
+                        i.instance_id.is_empty() || known.insert(i.instance_id.clone())
+                    };
+                    actor.instances.retain(new);
+                    actors[*at].instances.append(&mut actor.instances);
                 }
             }
         }

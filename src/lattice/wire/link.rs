@@ -1,6 +1,8 @@
 //! Link definitions, on `linkdefs.*`, in answers to `get.links` and in the
 //! bucket: the same JSON everywhere.
 
+use std::fmt;
+
 use data_encoding::HEXUPPER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -30,12 +32,22 @@ pub struct Link {
 
 impl Link {
     /// Its key in the bucket. Hosts refuse a value under any other.
-    pub fn key(&self) -> String {
+    pub fn key(&self) -> BucketKey {
         let mut hash = Sha256::new();
         for part in [&self.actor_id, &self.contract_id, &self.link_name] {
             hash.update(part);
         }
-        format!("LINKDEF_{}", HEXUPPER.encode(&hash.finalize()))
+        BucketKey(format!("LINKDEF_{}", HEXUPPER.encode(&hash.finalize())))
+    }
+}
+
+/// Key of an entry of the bucket: one token, whatever the entry holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketKey(String);
+
+impl fmt::Display for BucketKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -65,7 +77,7 @@ mod tests {
             values: TextMap::new(),
         };
         assert_eq!(
-            link.key(),
+            link.key().to_string(),
             "LINKDEF_B40411AD09B70A2C83D59923584F66BA2C5A3C274DC4F19416DA49CCD6531F9C"
         );
     }

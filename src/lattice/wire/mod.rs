@@ -19,7 +19,7 @@ pub use command::{
 };
 pub use event::{HostEvent, HostNews};
 pub use host::{Actor, ActorInstance, Bid, HostPing, Inventory, Provider, V1Ping};
-pub use link::{Link, LinkKey, LinksReply};
+pub use link::{BucketKey, Link, LinkKey, LinksReply};
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tracing::warn;
 
-use crate::error::without_values;
+use crate::error::{cut, without_values};
 
 /// Text with text: annotations, labels, constraints, link values.
 pub type TextMap = HashMap<String, String>;
@@ -37,7 +37,8 @@ pub type TextMap = HashMap<String, String>;
 pub enum Ack {
     /// The host took the order.
     Accepted,
-    /// The host said no, in these words.
+    /// The host said no, in these words, or the first thousand characters of
+    /// them.
     Refused(String),
 }
 
@@ -59,21 +60,19 @@ impl Ack {
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
         match serde_json::from_slice::<RawAck>(payload) {
             Ok(RawAck { accepted: true, .. }) => Ok(Self::Accepted),
-            Ok(RawAck { error, .. }) => Ok(Self::Refused(error)),
+            Ok(RawAck { error, .. }) => Ok(Self::Refused(cut(&error))),
             Err(error) => match unescaped_refusal(payload) {
-                Some(words) => Ok(Self::Refused(words)),
+                Some(words) => Ok(Self::Refused(cut(words))),
                 None => Err(without_values(&error.to_string())),
             },
         }
     }
 }
 
-fn unescaped_refusal(payload: &[u8]) -> Option<String> {
+fn unescaped_refusal(payload: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(payload).ok()?.trim();
-    let words = text
-        .strip_prefix(r#"{"accepted":false,"error":""#)?
-        .strip_suffix(r#""}"#)?;
-    Some(words.to_owned())
+    text.strip_prefix(r#"{"accepted":false,"error":""#)?
+        .strip_suffix(r#""}"#)
 }
 
 /// The words of a refusal, where `payload` is one: hosts answer questions that

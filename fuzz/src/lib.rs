@@ -1,0 +1,27 @@
+//! What the fuzz targets share with `tests/properties/`.
+
+#[path = "../../tests/properties/promises/mod.rs"]
+pub mod promises;
+
+use promises::{ALL, root};
+
+/// Gives a target the inputs that get far, to begin with.
+pub fn seed(name: &str) {
+    let folder = root().join("fuzz/corpus").join(name);
+    let promise = ALL.iter().find(|promise| promise.name == name).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    for (number, seed) in (promise.seeds)().iter().enumerate() {
+        std::fs::write(folder.join(format!("seed-{number:03}")), seed).unwrap();
+    }
+}
+
+/// The target of a promise.
+#[macro_export]
+macro_rules! target {
+    ($name:ident) => {
+        libfuzzer_sys::fuzz_target!(
+            init: $crate::seed(stringify!($name)),
+            |input: &[u8]| $crate::promises::$name::check(input)
+        );
+    };
+}

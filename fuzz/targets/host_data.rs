@@ -1,0 +1,3 @@
+#![no_main]
+
+lattice_controller_fuzz::target!(host_data);

@@ -1,0 +1,110 @@
+//! Host data is read or refused, whatever it is; what is refused is not quoted,
+//! and what is read can be started with.
+
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use lattice_controller::controller::Controller;
+use lattice_controller::settings::ProviderSettings;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::invocation::Verifier;
+use lattice_controller::wasmbus::links::LinkTable;
+use nkeys::KeyPairType;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+
+/// See the module: the input is the line, and what the line decodes to.
+pub fn check(input: &[u8]) {
+    super::new_secret(input);
+    read(&String::from_utf8_lossy(input));
+    read(&BASE64.encode(input));
+    if let Ok(json) = serde_json::from_slice::<Value>(input) {
+        let read_json = |json: &Value| read(&BASE64.encode(json.to_string().as_bytes()));
+        read_json(&super::marked(json.clone()));
+        // One secret at a time gets further.
+        for member in [
+            "lattice_rpc_user_jwt",
+            "lattice_rpc_user_seed",
+            "lattice_rpc_url",
+        ] {
+            let mut json = json.clone();
+            if let Some(value) = json.get_mut(member) {
+                *value = super::marked(value.take());
+                read_json(&json);
+            }
+        }
+        let mut json = json;
+        if let Some(members) = json.as_object_mut() {
+            let url = format!("nats://{0}:{0}@h", super::secret());
+            members.insert("lattice_rpc_url".into(), url.into());
+            read_json(&json);
+        }
+    }
+}
+
+fn read(line: &str) {
+    let data = match HostData::read(line.as_bytes()) {
+        Ok(data) => data,
+        Err(problem) => return super::check_message(&problem, 300),
+    };
+    let is_token = lattice_controller::name::is_token;
+    assert!(is_token(&data.provider_key) && is_token(&data.link_name));
+    assert!(data.lattice.split('.').all(is_token));
+    assert!(!data.access.servers().is_empty());
+    assert!(data.rpc_timeout > Duration::ZERO && data.rpc_timeout <= Duration::from_secs(3600));
+    let shown = format!("{:?} {}", data.access, data.access.address());
+    assert!(!shown.contains(&super::secret()), "{shown}");
+    // What the program does with it.
+    let _ = data.access.options("x".into());
+    let _ = Verifier::new(&data.provider_key, &data.cluster_issuers);
+    let table = LinkTable::new(&data.provider_key, &data.link_name);
+    data.links.into_iter().for_each(|link| table.put(link));
+    let config = data.config_json.as_ref().map(|text| text.expose_secret());
+    let settings = ProviderSettings::parse(config);
+    let _ = data.access.with_tls(ProviderSettings::tls_at_least(config));
+    let _ = Controller::new(settings, "x".into(), data.cluster_seed.as_ref());
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let cluster = super::key(KeyPairType::Cluster);
+    let user = super::key(KeyPairType::User);
+    let json = serde_json::json!({
+        "host_id": super::key(KeyPairType::Server).public_key(),
+        "lattice_rpc_prefix": "default",
+        "link_name": "default",
+        "lattice_rpc_user_jwt": "e30.e30.e30",
+        "lattice_rpc_user_seed": user.seed().unwrap(),
+        "lattice_rpc_url": "nats://127.0.0.1:4222, tls://h",
+        "lattice_rpc_tls": 0,
+        "provider_key": super::key(KeyPairType::Service).public_key(),
+        "invocation_seed": cluster.seed().unwrap(),
+        "env_values": {},
+        "instance_id": "i",
+        "link_definitions": [{
+            "actor_id": "M1", "provider_id": super::key(KeyPairType::Service).public_key(),
+            "link_name": "default", "contract_id": "c", "values": { "lattices": "a" }, "id": "x"
+        }],
+        "cluster_issuers": [cluster.public_key()],
+        "config_json": r#"{"max_calls":7,"default_lattice_url":"nats://u:p@h"}"#,
+        "default_rpc_timeout_ms": 3000,
+        "structured_logging": true,
+        "log_level": "notice",
+        "js_domain": "hub",
+    });
+    let mut plain = json.clone();
+    for member in [
+        "lattice_rpc_user_jwt",
+        "lattice_rpc_user_seed",
+        "config_json",
+    ] {
+        plain[member] = Value::Null;
+    }
+    plain["lattice_rpc_url"] = "nats://user:password@h:1,nats://user:password@h:2".into();
+    let line = BASE64.encode(plain.to_string().as_bytes());
+    vec![
+        json.to_string().into_bytes(),
+        plain.to_string().into_bytes(),
+        line.into_bytes(),
+    ]
+}

@@ -1,0 +1,142 @@
+//! Every operation ends with an answer or an error, whatever its arguments are;
+//! and while no lattice is known, without a socket or a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lattice_controller::contract::{
+    CtlOperationAck, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
+};
+use lattice_controller::controller::Controller;
+use lattice_controller::deadline::Deadline;
+use lattice_controller::settings::{OPERATIONS, ProviderSettings};
+use lattice_controller::wasmbus::{Call, Handler as _, decode};
+use nkeys::KeyPairType;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+thread_local! {
+    /// Without IO: whoever asks for a socket panics.
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+}
+
+/// See the module: the input is the arguments of each operation in turn.
+pub fn check(input: &[u8]) {
+    super::new_secret(input);
+    let operations = OPERATIONS.iter().filter(|name| !sets_credentials(name));
+    for operation in operations {
+        check_one(operation, input);
+    }
+    check_one("SetLatticeCredentials", input);
+    check_secrets(input);
+}
+
+fn sets_credentials(operation: &str) -> bool {
+    operation == "SetLatticeCredentials"
+}
+
+fn check_one(operation: &str, argument: &[u8]) {
+    let acknowledges = operation.starts_with("Set")
+        || !(operation.starts_with("Get") || operation.starts_with("Auction"));
+    match call(operation, argument) {
+        Ok(answer) => {
+            assert!(acknowledges, "{operation}: an answer from nowhere");
+            let ack: CtlOperationAck = rmp_serde::from_slice(&answer).unwrap();
+            let may = sets_credentials(operation);
+            assert!(may || !ack.accepted, "{operation}: accepted by nobody");
+            super::check_message(&ack.error, 1000);
+        }
+        Err(problem) => super::check_message(&problem, 1000),
+    }
+}
+
+/// Credentials are quoted nowhere.
+fn check_secrets(input: &[u8]) {
+    let marked = |text: &mut Option<String>| {
+        if let Some(text) = text {
+            text.insert_str(0, &super::secret());
+        }
+    };
+    if let Ok(mut set) = decode::<SetLatticeCredentialsRequest>(input) {
+        for member in 0..3 {
+            let mut set = set.clone();
+            match member {
+                0 => marked(&mut set.nats_url),
+                1 => marked(&mut set.user_jwt),
+                _ => marked(&mut set.user_seed),
+            }
+            let argument = rmp_serde::to_vec_named(&set).unwrap();
+            check_one("SetLatticeCredentials", &argument);
+        }
+        set.nats_url = set
+            .nats_url
+            .map(|url| format!("nats://{}@{url}", super::secret()));
+        let argument = rmp_serde::to_vec_named(&set).unwrap();
+        check_one("SetLatticeCredentials", &argument);
+    }
+    if let Ok(mut set) = decode::<SetRegistryCredentialsRequest>(input) {
+        for credential in set.credentials.iter_mut().flat_map(|all| all.values_mut()) {
+            marked(&mut credential.password);
+            marked(&mut credential.token);
+            marked(&mut credential.username);
+        }
+        let argument = rmp_serde::to_vec_named(&set).unwrap();
+        check_one("SetRegistryCredentials", &argument);
+    }
+}
+
+/// Calls an operation of a provider that knows no lattice.
+fn call(operation: &str, argument: &[u8]) -> Result<Vec<u8>, String> {
+    let settings = ProviderSettings::parse(Some(r#"{"credentials_store":"memory"}"#));
+    let controller = Controller::new(settings, "x".into(), None);
+    let deadline = Deadline::new(Instant::now(), Duration::from_secs(2));
+    let call = Call {
+        id: "id".into(),
+        operation: format!("LatticeController.{operation}"),
+        argument: argument.to_vec().into(),
+        actor: super::key(KeyPairType::Module).public_key(),
+        link: Arc::default(),
+        deadline,
+    };
+    RUNTIME.with(|runtime| {
+        let answer = runtime.block_on(controller.call(&call));
+        let tasks = runtime.metrics().num_alive_tasks();
+        assert_eq!(tasks, 0, "{operation} left something behind");
+        answer.map_err(|error| error.to_string())
+    })
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let public = |kind| super::key(kind).public_key();
+    let user = super::key(KeyPairType::User);
+    let claims = json!({ "sub": user.public_key(), "exp": 0 }).to_string();
+    let jwt = data_encoding::BASE64URL_NOPAD.encode(claims.as_bytes());
+    let (host, actor) = (public(KeyPairType::Server), public(KeyPairType::Module));
+    let provider = public(KeyPairType::Service);
+    let arguments: [Value; 9] = [
+        json!("default"),
+        // Of every command at once: unknown members are ignored.
+        json!({ "latticeId": "default", "hostId": host, "actorId": actor, "actorRef": "a/b:1",
+                "newActorRef": "a/b:2", "providerId": provider, "providerRef": "a/c:1",
+                "contractId": "c:d", "linkName": "default", "count": 3, "timeout": 5,
+                "annotations": { "a": "b" }, "constraints": { "c": "d" },
+                "configuration": "{}" }),
+        json!({ "latticeId": "default", "link": { "actor_id": actor, "provider_id": provider,
+                "link_name": "default", "contract_id": "c:d", "values": { "a": "b" } } }),
+        json!({ "latticeId": "x", "natsUrl": "nats://u:p@h:1, tls://u:p@i", "jsDomain": "hub" }),
+        json!({ "latticeId": "x", "userJwt": format!("e30.{jwt}.e30"),
+                "userSeed": user.seed().unwrap() }),
+        json!({ "latticeId": "x", "credentials": { "https://ghcr.io/a": {
+                "registryType": "oci", "username": "u", "password": "p" } } }),
+        json!({ "latticeId": "x", "credentials": { "b@c": {
+                "registryType": "bindle", "token": "t" } } }),
+        json!(["default", host, "a/b:1", { "a": "b" }, 3]),
+        json!({ "latticeId": "default", "hostId": "N1", "count": -1, "timeout": u64::MAX }),
+    ];
+    arguments
+        .iter()
+        .map(|argument| rmp_serde::to_vec_named(argument).unwrap())
+        .collect()
+}

@@ -1,0 +1,171 @@
+//! Whatever comes from a lattice is read or not, and costs no more than it
+//! should: answers of hosts of every generation, events, entries of the bucket.
+
+use std::time::Duration;
+
+use lattice_controller::controller::described;
+use lattice_controller::lattice::gather::{FromHost, Harvest};
+use lattice_controller::lattice::generation::Traits;
+use lattice_controller::lattice::plan::{self, Group, Order};
+use lattice_controller::lattice::roster::Roster;
+use lattice_controller::lattice::wire::{
+    self, Ack, ActorInstance, Bid, Claims, ClaimsReply, HostEvent, HostPing, Inventory, Link,
+    LinksReply, TextMap, V1Ping,
+};
+use lattice_controller::name::HostId;
+use nkeys::KeyPairType;
+use serde::Deserialize;
+
+/// Versions of hosts that differ, and what is none.
+const VERSIONS: [Option<&str>; 9] = [
+    None,
+    Some("0.57.1"),
+    Some("0.63.0"),
+    Some("0.78.0"),
+    Some("0.79.2"),
+    Some("0.81.0"),
+    Some("0.82.0"),
+    Some("1.0.0"),
+    Some("nightly"),
+];
+
+/// See the module: the input is the body of a message.
+pub fn check(input: &[u8]) {
+    read::<HostPing>(input);
+    read::<V1Ping>(input);
+    read::<Bid>(input);
+    read::<Link>(input);
+    read::<LinksReply>(input);
+    read::<Claims>(input);
+    read::<ClaimsReply>(input);
+    match Ack::parse(input) {
+        Ok(Ack::Accepted) => {}
+        Ok(Ack::Refused(words)) => super::check_message(&words, 1001),
+        Err(problem) => super::check_message(&problem, 300),
+    }
+    assert_eq!(
+        wire::refusal(input).is_some(),
+        matches!(Ack::parse(input), Ok(Ack::Refused(_)))
+    );
+    if let Some(event) = HostEvent::parse(input) {
+        let _ = HostId::parse(&event.host);
+    }
+    take::<Bid>(input);
+    take::<V1Ping>(input);
+    let pings = take::<HostPing>(input);
+    let roster = Roster::default();
+    for answer in &pings.answers {
+        roster.heard(&answer.host, &answer.said, Duration::from_secs(3));
+        assert!(roster.knows(&answer.host));
+        assert_eq!(roster.labels(&answer.host), answer.said.labels);
+    }
+    if let Ok(inventory) = wire::parse::<Inventory>(input) {
+        check_inventory(input, inventory);
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(input: &'a [u8]) {
+    if let Err(problem) = wire::parse::<T>(input) {
+        super::check_message(&problem, 300);
+    }
+}
+
+/// Every message counts once, in one way.
+fn take<T: FromHost>(input: &[u8]) -> Harvest<T> {
+    let mut harvest = Harvest::<T>::default();
+    let counts = harvest.take(input, Duration::ZERO);
+    assert_eq!(counts, harvest.answers.len() == 1);
+    assert!(!harvest.take(input, Duration::ZERO), "counted twice");
+    let all = harvest.answers.len() + harvest.refusals + harvest.unreadable + harvest.duplicates;
+    assert_eq!(all, 2);
+    harvest
+}
+
+fn check_inventory(input: &[u8], inventory: Inventory) {
+    let listed: usize = inventory
+        .actors
+        .iter()
+        .map(|actor| actor.instances.len())
+        .sum();
+    let inventory = inventory.without_repetitions();
+    let left: usize = inventory
+        .actors
+        .iter()
+        .map(|actor| actor.instances.len())
+        .sum();
+    assert!(left <= listed);
+    for version in VERSIONS {
+        let traits = Traits::of(version);
+        let groups = plan::groups(&traits, &inventory, |_, _| true);
+        assert!(groups.len() <= left);
+        for (at, group) in groups.iter().enumerate().take(3) {
+            assert!(
+                !groups[..at]
+                    .iter()
+                    .any(|g| g.annotations == group.annotations)
+            );
+            check_plans(&traits, &groups, &group.annotations);
+        }
+        check_plans(&traits, &groups, &TextMap::new());
+    }
+    let host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
+    let answer = described(&host, &Traits::of(Some("0.82.0")), inventory);
+    let bytes = rmp_serde::to_vec_named(&answer).unwrap().len();
+    let most = 32 * 1024 * 1024 + 20 * input.len();
+    assert!(bytes <= most, "{bytes} bytes of {}", input.len());
+}
+
+fn check_plans(traits: &Traits, groups: &[Group], wanted: &TextMap) {
+    let image_ref = groups.first().map_or("", |group| &group.image_ref);
+    for count in [0, 1, 7, u16::MAX] {
+        let plans = [
+            plan::start(traits, groups, wanted, count.max(1), image_ref),
+            plan::scale(traits, groups, wanted, count, image_ref),
+            plan::stop(traits, groups, wanted, count),
+            plan::update(traits, groups, wanted),
+        ];
+        for order in plans.into_iter().flatten().flatten().take(20) {
+            // Zero stops everything where it is told, and starts two (T20).
+            let zero = matches!(order, Order::Start { count: 0, .. });
+            assert!(!zero, "{order:?}");
+            let _ = plan::effect(traits, groups, &order);
+        }
+    }
+}
+
+/// An inventory of so many actors, and so many instances of one.
+pub fn crowd(instances: usize) -> Vec<u8> {
+    let host = super::key(KeyPairType::Server).public_key();
+    let instance = |number: usize| {
+        serde_json::json!({ "instance_id": number.to_string(), "max_instances": 1000,
+                            "annotations": { "a": number.to_string() } })
+    };
+    let actors: Vec<_> = (0..instances)
+        .map(|number| serde_json::json!({ "id": number.to_string(), "instances": [] }))
+        .chain([serde_json::json!({
+            "id": "M1", "instances": (0..instances).map(instance).collect::<Vec<_>>()
+        })])
+        .collect();
+    serde_json::json!({ "host_id": host, "actors": actors })
+        .to_string()
+        .into_bytes()
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let _: fn(&ActorInstance) -> Option<u32> = ActorInstance::maximum;
+    let host = super::key(KeyPairType::Server).public_key();
+    let bodies = [
+        serde_json::json!({ "id": host, "uptime_seconds": 1e300, "version": "0.82.0",
+                            "labels": { "a": 1, "b": "c" } }),
+        serde_json::json!({ "success": true, "response": { "id": host } }),
+        serde_json::json!({ "accepted": false, "error": "x".repeat(1500) }),
+        serde_json::json!({ "host_id": host }),
+    ];
+    let bodies = bodies.iter().map(|body| body.to_string().into_bytes());
+    super::fixtures()
+        .into_iter()
+        .chain(bodies)
+        .chain([crowd(3)])
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Settings and link values are taken or refused, whatever they are; what is
+//! taken is within the bounds that the README names, and what is refused is not
+//! quoted.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
+use lattice_controller::wasmbus::decode;
+use lattice_controller::wasmbus::links::{LinkDefinition, LinkTable};
+use serde_json::{Value, json};
+
+/// Longest message: of fifty mistakes, each with every key.
+const LONGEST: usize = 50 * 700;
+
+/// See the module: the input is the provider's settings; texts, in turn keys and
+/// values of a link; and a link as hosts send it.
+pub fn check(input: &[u8]) {
+    super::new_secret(input);
+    let text = String::from_utf8_lossy(input);
+    check_provider(&text);
+    if let Ok(json) = serde_json::from_str::<Value>(&text) {
+        check_provider(&without_files(super::marked(json)).to_string());
+    }
+    let texts = super::texts(input);
+    let pairs = |mark: &str| -> HashMap<String, String> {
+        let pairs = texts.chunks_exact(2);
+        pairs
+            .map(|pair| (pair[0].clone(), format!("{mark}{}", pair[1])))
+            .collect()
+    };
+    check_link(&pairs(""));
+    check_link(&pairs(&super::secret()));
+    if let Ok(link) = decode(input) {
+        check_definition(link);
+    }
+    if let Ok(link) = serde_json::from_slice(input) {
+        check_definition(link);
+    }
+}
+
+/// Paths are shown.
+fn without_files(mut json: Value) -> Value {
+    if let Some(members) = json.as_object_mut() {
+        members.retain(|key, _| !key.starts_with("tls_"));
+    }
+    json
+}
+
+fn check_provider(text: &str) {
+    let _ = ProviderSettings::tls_at_least(Some(text));
+    let settings = match ProviderSettings::parse(Some(text)) {
+        Ok(settings) => settings,
+        // Paths of three files may be shown, twice.
+        Err(problem) => return super::check_message(&problem, LONGEST + 6 * 1024),
+    };
+    check_limits(&settings.limits);
+    let pool = &settings.pool.limits;
+    for number in [
+        settings.calls.all(),
+        pool.lattices,
+        pool.connections,
+        pool.dials,
+    ] {
+        assert!((1..=100_000).contains(&number));
+    }
+    assert_in(Some(pool.idle), 100..=86_400_000);
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains(&super::secret()), "{shown}");
+}
+
+fn check_limits(limits: &TimeLimits) {
+    assert_in(limits.call_budget, 50..=600_000);
+    assert_in(limits.request, 10..=600_000);
+    assert_in(limits.gather, 10..=600_000);
+    assert_in(limits.stall, 10..=60_000);
+    assert_in(limits.grace, 0..=10_000);
+    for (ours, theirs) in [
+        (limits, &TimeLimits::default()),
+        (&TimeLimits::default(), limits),
+    ] {
+        let counts = ours.with_link(theirs);
+        assert!(counts.grace <= counts.stall);
+        assert!(counts.stall <= counts.gather.unwrap_or(Duration::MAX));
+    }
+}
+
+fn assert_in(time: Option<Duration>, bounds: RangeInclusive<u128>) {
+    let fits = time.is_none_or(|time| bounds.contains(&time.as_millis()));
+    assert!(fits, "{time:?} is not in {bounds:?}");
+}
+
+fn check_link(values: &HashMap<String, String>) {
+    let settings = match LinkSettings::parse(values) {
+        Ok(settings) => settings,
+        Err(problem) => return super::check_message(&problem, LONGEST),
+    };
+    check_limits(&settings.limits);
+    let nothing = Policy::default();
+    let allowed = nothing.with_link(&settings.policy);
+    let given = |key: &str| values.get(key).map_or("", |value| value.trim());
+    // A list allows what it has, and without wildcards nothing else.
+    let lattices = given("lattices");
+    for lattice in lattices.split(',').map(str::trim) {
+        let name = lattice.replace('*', "x");
+        assert!(lattices.is_empty() || allowed.lattice(&name).is_ok());
+    }
+    let closed = !lattices.is_empty() && !lattices.contains('*');
+    assert!(!closed || allowed.lattice("another.lattice").is_err());
+    let operations = given("operations");
+    let named = |operation: &str| operations.split(',').any(|name| name.trim() == operation);
+    let may = allowed.operation("StopHost").is_ok();
+    let group = named("write") || named("all");
+    assert_eq!(may, operations.is_empty() || group || named("StopHost"));
+}
+
+fn check_definition(link: LinkDefinition) {
+    check_link(&link.values);
+    let table = LinkTable::new(&link.provider_id, &link.link_name);
+    table.put(link.clone());
+    let refused = LinkSettings::parse(&link.values).is_err() || link.actor_id.is_empty();
+    assert_eq!(table.settings(&link.actor_id).is_err(), refused);
+    table.delete(&link);
+    assert!(table.settings(&link.actor_id).is_err());
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let seed = nkeys::XKey::new_from_raw([7; 32]).seed().unwrap();
+    let provider = json!({
+        "call_budget_ms": 2000, "credentials_key": seed, "credentials_store": "memory",
+        "default_lattice_url": "nats://u:p@h:1,tls://u:p@i", "gather_limit_ms": 1000,
+        "grace_ms": 30, "idle_limit_ms": 600_000, "isolation": "actor", "max_calls": 7,
+        "max_connections": 7, "max_dials": 7, "max_lattices": 7, "request_limit_ms": 500,
+        "stall_ms": 300, "tls_ca_file": "/nowhere/ca.pem", "unknown": { "a": [1, null] },
+    });
+    let mut good = provider.clone();
+    for member in ["tls_ca_file", "unknown"] {
+        good.as_object_mut().unwrap().remove(member);
+    }
+    let link = json!({
+        "actor_id": "M1", "provider_id": "V1", "link_name": "default", "contract_id": "c",
+        "values": { "lattices": "a,b-*", "operations": "GetHosts", "stall_ms": "20", "x": null },
+        "id": "x",
+    });
+    vec![
+        provider.to_string().into_bytes(),
+        good.to_string().into_bytes(),
+        super::of_texts(&[
+            "lattices",
+            "prod, test-*",
+            "operations",
+            "GetHosts,StopHost",
+            "stall_ms",
+            "200",
+            "grace_ms",
+            "100",
+            "gather_limit_ms",
+            "300",
+            "request_limit_ms",
+            "400",
+            "call_budget_ms",
+            "600",
+            "config_b64",
+            "e30",
+        ]),
+        link.to_string().into_bytes(),
+        rmp_serde::to_vec_named(&link).unwrap(),
+        br#"{"tls_key_file":"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"}"#
+            .to_vec(),
+    ]
+}

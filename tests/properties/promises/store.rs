@@ -1,0 +1,117 @@
+//! Of the store's entries only those open that were sealed with the key, as they
+//! were and for the lattice; and what opens is used or refused, whatever it is.
+
+use std::sync::OnceLock;
+
+use lattice_controller::name::{JsDomain, LatticeId};
+use lattice_controller::pool::store::{Entry, StoreKey, Unopened};
+use lattice_controller::pool::{Credentials, FingerprintKey};
+use nkeys::{KeyPairType, XKey};
+use secrecy::SecretString;
+use serde_json::json;
+
+use super::invocation::edited;
+
+/// See the module: the input is an entry; what is changed of a sealed one; and
+/// what is sealed.
+pub fn check(input: &[u8]) {
+    super::new_secret(input);
+    let lattice = LatticeId::parse("x").unwrap();
+    let key = StoreKey::from_seed(&seed()).unwrap();
+    let opened = Entry::open(&key, &lattice, input);
+    assert_eq!(opened.err(), Some(Unopened::Sealed));
+
+    let sealed = sealed(&key);
+    let changed = edited(sealed, input);
+    match Entry::open(&key, &lattice, &changed) {
+        Ok(_) => assert!(changed == sealed, "another entry opens"),
+        Err(why) => assert_eq!(why, Unopened::Sealed),
+    }
+
+    // What a later version, or somebody who has the key, may have written.
+    let xkey = XKey::new_from_raw([7; 32]);
+    let others = xkey.seal(input, &xkey).unwrap();
+    let text = String::from_utf8_lossy(input);
+    match Entry::open(&key, &lattice, &others) {
+        Ok(entry) => {
+            assert_eq!(entry.lattice, lattice);
+            assert!(text.contains(r#""version""#));
+            check_credentials(&entry);
+        }
+        Err(why) => assert_ne!(why, Unopened::Sealed),
+    }
+    let texts = super::texts(input);
+    let text = |at: usize| {
+        texts
+            .get(at)
+            .map(|text| format!("{}{text}", super::secret()).into())
+    };
+    let plain = texts.first().cloned().unwrap_or_default();
+    for urls in [plain, format!("nats://{}@h", super::secret())] {
+        check_credentials(&Entry {
+            lattice: lattice.clone(),
+            actor: "M1".into(),
+            set_at: 0,
+            urls: urls.into(),
+            jwt: text(1),
+            seed: text(2),
+            js_domain: texts.get(3).and_then(|text| JsDomain::parse(text).ok()),
+        });
+    }
+}
+
+fn check_credentials(entry: &Entry) {
+    for taken in [Credentials::new(entry), Credentials::kept(entry)] {
+        match taken {
+            Ok(credentials) => {
+                let shown = format!("{credentials:?} {}", credentials.kind());
+                assert!(!shown.contains(&super::secret()), "{shown}");
+                let key = FingerprintKey::new([7; 16]);
+                let _ = (credentials.address(), credentials.fingerprint(&key));
+            }
+            Err(error) => super::check_message(&error.to_string(), 300),
+        }
+    }
+}
+
+fn seed() -> SecretString {
+    XKey::new_from_raw([7; 32]).seed().unwrap().into()
+}
+
+/// An entry that opens.
+fn sealed(key: &StoreKey) -> &'static [u8] {
+    static SEALED: OnceLock<Vec<u8>> = OnceLock::new();
+    SEALED.get_or_init(|| {
+        let entry = Entry {
+            lattice: LatticeId::parse("x").unwrap(),
+            actor: "MACTOR".into(),
+            set_at: 1_700_000_000_000,
+            urls: "nats://alice:s3cret@h:4222".into(),
+            jwt: Some("a-jwt".into()),
+            seed: Some("SUASEED".into()),
+            js_domain: Some(JsDomain::parse("hub").unwrap()),
+        };
+        entry.seal(key).unwrap()
+    })
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let user = super::key(KeyPairType::User);
+    let claims = json!({ "sub": user.public_key(), "exp": 4_000_000_000_u64 }).to_string();
+    let jwt = data_encoding::BASE64URL_NOPAD.encode(claims.as_bytes());
+    let plain = json!({
+        "version": 1, "lattice": "x", "actor": "M1", "set_at": u64::MAX,
+        "urls": "nats://h:1,tls://i", "jwt": format!("e30.{jwt}.e30"),
+        "seed": user.seed().unwrap(), "js_domain": "hub",
+    });
+    let mut moved = plain.clone();
+    moved["lattice"] = "y".into();
+    vec![
+        plain.to_string().into_bytes(),
+        moved.to_string().into_bytes(),
+        br#"{"version":2}"#.to_vec(),
+        super::of_texts(&["nats://u:p@h,ws://i", "a.b.c", "SUA", "hub"]),
+        vec![60, 0, 3, 1],
+    ]
+}

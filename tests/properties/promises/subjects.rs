@@ -1,0 +1,208 @@
+//! No text, whatever it is, makes another subject than its template says:
+//! with other tokens, with wildcards, or of another lattice.
+
+use lattice_controller::lattice::subject::{self, Verb};
+use lattice_controller::lattice::wire::{Link, TextMap};
+use lattice_controller::name::{
+    ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
+};
+use lattice_controller::pool::store::bucket;
+use nkeys::KeyPairType;
+
+/// Every public function of `lattice::subject`, and what it makes.
+pub const TEMPLATES: [(&str, &str); 18] = [
+    ("ping", "wasmbus.ctl.{lattice}.ping.hosts"),
+    ("ping_v1", "wasmbus.ctl.v1.{lattice}.host.ping"),
+    ("auction_actor", "wasmbus.ctl.{lattice}.auction.actor"),
+    ("auction_provider", "wasmbus.ctl.{lattice}.auction.provider"),
+    ("events", "wasmbus.evt.{lattice}"),
+    ("control", "wasmbus.ctl.{lattice}.>"),
+    ("inventory", "wasmbus.ctl.{lattice}.get.{host}.inv"),
+    ("command", "wasmbus.ctl.{lattice}.cmd.{host}.{verb}"),
+    ("claims", "wasmbus.ctl.{lattice}.get.claims"),
+    ("links", "wasmbus.ctl.{lattice}.get.links"),
+    ("put_link", "wasmbus.ctl.{lattice}.linkdefs.put"),
+    ("remove_link", "wasmbus.ctl.{lattice}.linkdefs.del"),
+    ("registries", "wasmbus.ctl.{lattice}.registries.put"),
+    ("bucket", "KV_LATTICEDATA_{lattice}"),
+    ("bucket_info", "{api}.STREAM.INFO.KV_LATTICEDATA_{lattice}"),
+    (
+        "bucket_read",
+        "{api}.CONSUMER.CREATE.KV_LATTICEDATA_{lattice}",
+    ),
+    ("bucket_flow", "$JS.FC.KV_LATTICEDATA_{lattice}"),
+    ("bucket_entries", "$KV.LATTICEDATA_{lattice}."),
+];
+
+/// The one that is left: its template depends on whether there is a domain.
+pub const ENTRY: &str = "bucket_entry";
+
+/// See the module. The texts of the input stand for every name, one after the
+/// other; what is no name counts as the one before.
+pub fn check(input: &[u8]) {
+    let texts = super::texts(input);
+    for pair in texts.windows(2) {
+        let same = bucket::name(&pair[0]) == bucket::name(&pair[1]);
+        assert_eq!(same, pair[0] == pair[1], "one bucket for {pair:?}");
+    }
+    let mut lattice = LatticeId::parse("default").unwrap();
+    let mut host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
+    let mut domain = None;
+    for (at, text) in texts.iter().enumerate().take(32) {
+        check_names(text);
+        lattice = LatticeId::parse(text).unwrap_or(lattice);
+        host = HostId::parse(text).unwrap_or(host);
+        domain = JsDomain::parse(text).ok().or(domain);
+        let other = |by: usize| texts[(at + by) % texts.len()].clone();
+        let link = Link {
+            actor_id: text.clone(),
+            provider_id: other(1),
+            link_name: other(2),
+            contract_id: other(3),
+            values: TextMap::new(),
+        };
+        check_subjects(&lattice, &host, domain.as_ref(), &link);
+    }
+}
+
+/// What is taken as a name is one token, as it is.
+fn check_names(text: &str) {
+    let taken = [
+        LatticeId::parse(text).map(|name| name.to_string()),
+        JsDomain::parse(text).map(|name| name.to_string()),
+        LinkName::parse(text).map(|name| name.to_string()),
+        HostId::parse(text).map(|name| name.to_string()),
+        ActorId::parse(text).map(|name| name.to_string()),
+        ProviderId::parse(text).map(|name| name.to_string()),
+    ];
+    for name in taken {
+        match name {
+            Ok(name) => {
+                assert_eq!(name, text);
+                assert!(is_one_token(text) && is_token(text) && text.len() <= 128);
+            }
+            // Quoted and escaped, 80 characters of it.
+            Err(error) => super::check_message(&error.to_string(), 900),
+        }
+    }
+    let bucket = bucket::name(text);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    assert!(bucket.chars().all(plain), "{bucket:?}");
+}
+
+fn check_subjects(lattice: &LatticeId, host: &HostId, domain: Option<&JsDomain>, link: &Link) {
+    let key = link.key();
+    let digits = key.to_string();
+    let digits = digits.strip_prefix("LINKDEF_").unwrap();
+    assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    for (name, template) in TEMPLATES {
+        let verbs: &[_] = match name {
+            "command" => &VERBS,
+            _ => &VERBS[..1],
+        };
+        for (verb, token) in verbs {
+            let made = made(name, lattice, host, domain, *verb);
+            check_one(&made, template, lattice, host, domain, token);
+        }
+    }
+    let template = match domain {
+        Some(_) => "{api}.$KV.LATTICEDATA_{lattice}.{key}",
+        None => "$KV.LATTICEDATA_{lattice}.{key}",
+    };
+    let template = template.replace("{key}", &key.to_string());
+    let made = subject::bucket_entry(lattice, domain, &key).to_string();
+    check_one(&made, &template, lattice, host, domain, "");
+}
+
+const VERBS: [(Verb, &str); 7] = [
+    (Verb::StartActor, "la"),
+    (Verb::ScaleActor, "scale"),
+    (Verb::StopActor, "sa"),
+    (Verb::UpdateActor, "upd"),
+    (Verb::StartProvider, "lp"),
+    (Verb::StopProvider, "sp"),
+    (Verb::StopHost, "stop"),
+];
+
+fn made(
+    name: &str,
+    lattice: &LatticeId,
+    host: &HostId,
+    domain: Option<&JsDomain>,
+    verb: Verb,
+) -> String {
+    match name {
+        "ping" => subject::ping(lattice).to_string(),
+        "ping_v1" => subject::ping_v1(lattice).to_string(),
+        "auction_actor" => subject::auction_actor(lattice).to_string(),
+        "auction_provider" => subject::auction_provider(lattice).to_string(),
+        "events" => subject::events(lattice).to_string(),
+        "control" => subject::control(lattice).to_string(),
+        "inventory" => subject::inventory(lattice, host).to_string(),
+        "command" => subject::command(lattice, host, verb).to_string(),
+        "claims" => subject::claims(lattice).to_string(),
+        "links" => subject::links(lattice).to_string(),
+        "put_link" => subject::put_link(lattice).to_string(),
+        "remove_link" => subject::remove_link(lattice).to_string(),
+        "registries" => subject::registries(lattice).to_string(),
+        "bucket" => subject::bucket(lattice),
+        "bucket_info" => subject::bucket_info(lattice, domain).to_string(),
+        "bucket_read" => subject::bucket_read(lattice, domain),
+        "bucket_flow" => subject::bucket_flow(lattice),
+        "bucket_entries" => subject::bucket_entries(lattice),
+        other => panic!("{other} is not made here"),
+    }
+}
+
+/// Token by token: each is the template's, and a name fills one exactly.
+fn check_one(
+    made: &str,
+    template: &str,
+    lattice: &LatticeId,
+    host: &HostId,
+    domain: Option<&JsDomain>,
+    verb: &str,
+) {
+    let api = match domain {
+        Some(_) => "$JS.{domain}.API",
+        None => "$JS.API",
+    };
+    let template = template.replace("{api}", api);
+    let expected: Vec<&str> = template.split('.').collect();
+    let tokens: Vec<&str> = made.split('.').collect();
+    assert_eq!(tokens.len(), expected.len(), "{made:?} is no {template}");
+    for (token, expected) in tokens.iter().zip(expected) {
+        let filled = expected
+            .replace("{lattice}", lattice.as_str())
+            .replace("{host}", host.as_str())
+            .replace("{domain}", domain.map_or("", JsDomain::as_str))
+            .replace("{verb}", verb);
+        assert_eq!(**token, filled, "{made:?} is no {template}");
+        let plain = is_one_token(token) || *token == expected;
+        assert!(plain, "{token:?} in {made:?}");
+    }
+}
+
+/// Not the provider's own check, but what the protocol says.
+fn is_one_token(text: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || ".*>".contains(c);
+    !text.is_empty() && !text.contains(bad)
+}
+
+/// Inputs that get far.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let key = |kind| super::key(kind).public_key();
+    vec![
+        super::of_texts(&[
+            "default",
+            "hub",
+            &key(KeyPairType::Server),
+            &key(KeyPairType::Module),
+            &key(KeyPairType::Service),
+            "my-link",
+            "wasmcloud:latticecontrol",
+        ]),
+        super::of_texts(&["a.b", ">", "*", "a b", "a\r\nPUB x 0\r\n", "", "é", "\0"]),
+        super::of_texts(&["a.b", "_612e62", "{host}", "{lattice}", &"x".repeat(129)]),
+    ]
+}
