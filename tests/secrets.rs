@@ -232,3 +232,41 @@ async fn the_configuration_is_not_shown() {
     assert!(error.contains("default_lattice_url"), "{error}");
     assert_eq!(found_in(&error), None);
 }
+
+#[test]
+fn no_public_type_shows_a_secret_in_its_debug_output() {
+    use lattice_controller::name::{JsDomain, LatticeId};
+    use lattice_controller::nats::{Access, Login};
+    use lattice_controller::pool::store::Entry;
+    use lattice_controller::pool::{Credentials, FingerprintKey};
+    use lattice_controller::settings::ProviderSettings;
+    let user = Operator::new().user(0);
+    let password = plant("debugged-password");
+    let entry = |urls: &str, with_jwt: bool| Entry {
+        lattice: LatticeId::parse("x").unwrap(),
+        actor: "M".into(),
+        set_at: 0,
+        urls: urls.into(),
+        jwt: with_jwt.then(|| user.jwt.as_str().into()),
+        seed: with_jwt.then(|| user.seed.as_str().into()),
+        js_domain: Some(JsDomain::parse("hub").unwrap()),
+    };
+    let urls = format!("nats://u:{password}@h:4222");
+    let with_password = Credentials::new(&entry(&urls, false)).unwrap();
+    let with_jwt = Credentials::new(&entry("h", true)).unwrap();
+    let key = plant(nkeys::XKey::new().seed().unwrap());
+    let settings = json!({ "credentials_key": key, "default_lattice_url": urls }).to_string();
+    let settings = ProviderSettings::parse(Some(&settings)).unwrap();
+    let access = Access::parse(&urls, Login::Anonymous).unwrap();
+    let fingerprint = with_jwt.fingerprint(&FingerprintKey::random());
+    let shown = [
+        format!("{with_password:?} {with_jwt:?} {access:?} {:?}", access.login()),
+        format!("{settings:?} {:?} {fingerprint:?} {fingerprint}", settings.pool),
+        format!("{:?}", Login::Nkey(user.seed.as_str().into())),
+        format!("{:?}", Login::Token(password.as_str().into())),
+        format!("{:?}", Credentials::new(&entry("http://h", true)).unwrap_err()),
+    ];
+    for text in shown {
+        assert_eq!(found_in(&text), None, "{text}");
+    }
+}

@@ -58,7 +58,7 @@ impl<'a> Call<'a> {
     pub(super) fn lattice_id(&self, id: &str) -> Result<LatticeId, Error> {
         let lattice = LatticeId::parse(id)?;
         let _ = self.lattice.set(lattice.clone());
-        let allowed = self.controller.allowed(self.incoming)?.lattice(id);
+        let allowed = self.controller.allowed(&self.incoming.link)?.lattice(id);
         allowed.map_err(|by| {
             let what = format!("lattice {id:?}");
             denied(Cause::Lattice, &self.incoming.actor, &what, by)

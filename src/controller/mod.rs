@@ -30,7 +30,7 @@ use crate::nats::Complaints;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
 use crate::security::Cause;
-use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ};
+use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ, LinkSettings};
 use crate::wasmbus::{self, Handler};
 use call::{Call, denied};
 #[doc(hidden)]
@@ -102,15 +102,9 @@ impl Controller {
     ///
     /// # Errors
     /// `Misconfigured`.
-    fn allowed<'a>(&'a self, call: &'a wasmbus::Call) -> Result<Allowed<'a>, Error> {
+    fn allowed<'a>(&'a self, link: &'a LinkSettings) -> Result<Allowed<'a>, Error> {
         let settings = self.settings()?;
-        Ok(settings.default_policy.with_link(&call.link.policy))
-    }
-
-    /// What decides, before its arguments are read, whether a call may go on.
-    fn admit(&self, call: &wasmbus::Call, operation: &str) -> Result<(), Error> {
-        let allowed = self.allowed(call)?.operation(operation);
-        allowed.map_err(|by| denied(Cause::Operation, &call.actor, operation, by))
+        Ok(settings.default_policy.with_link(&link.policy))
     }
 }
 
@@ -130,12 +124,21 @@ fn acknowledges(operation: &str) -> bool {
 
 #[async_trait]
 impl Handler for Controller {
+    fn admit(&self, operation: &str, actor: &str, link: &LinkSettings) -> Result<(), Error> {
+        // One that there is not is refused as that.
+        let Ok(operation) = known(operation) else {
+            return Ok(());
+        };
+        let allowed = self.allowed(link)?.operation(operation);
+        allowed.map_err(|by| denied(Cause::Operation, actor, operation, by))
+    }
+
     async fn call(&self, incoming: &wasmbus::Call) -> RpcResult<Vec<u8>> {
         let operation = known(&incoming.operation);
         let call = Call::new(self, incoming);
         let result = match operation {
             Err(error) => Err(error),
-            Ok(operation) => match self.admit(incoming, operation) {
+            Ok(operation) => match self.admit(&incoming.operation, &incoming.actor, &incoming.link) {
                 Err(error) => {
                     call.failed(&error);
                     self.refuse(&incoming.operation, error)

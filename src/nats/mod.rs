@@ -16,7 +16,7 @@ mod refusal;
 mod tls;
 
 pub use allowed::{Allowed, Forbidden};
-pub use complaints::Complaints;
+pub use complaints::{Bursts, Complaints};
 pub use refusal::Refusal;
 pub use tls::Tls;
 

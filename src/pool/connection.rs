@@ -23,9 +23,9 @@ use super::inbox::{Expected, Inbox};
 use super::reach::connect_once;
 use super::refusals::{Heard, Minded, Refusal, Refusals};
 use super::uses::Uses;
-use crate::error::Error;
+use crate::error::{Error, quoted};
 use crate::name::LatticeId;
-use crate::nats::{Access, Complaints};
+use crate::nats::{Access, Bursts, Complaints};
 
 /// How long a server may take to answer a dial; less where there is another.
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
@@ -86,6 +86,7 @@ impl Connection {
         access: &Access,
         mut servers: Vec<ServerAddr>,
         name: &str,
+        limits: &Arc<LogLimits>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, DialFailure> {
         let answers_in = match servers.len() {
@@ -102,7 +103,7 @@ impl Connection {
                 .options(name.to_owned())
                 .ignore_discovered_servers()
                 .connection_timeout(answers_in)
-                .event_callback(on_event(access.address(), report, refusals.clone()));
+                .event_callback(on_event(access.address(), report, refusals.clone(), limits.clone()));
             match connect_once(options, server).await {
                 Ok(client) => {
                     let released = CancellationToken::new();
@@ -289,8 +290,8 @@ fn on_event(
     address: String,
     report: watch::Sender<Reported>,
     refusals: Refusals,
+    limits: Arc<LogLimits>,
 ) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
-    let limits = LogLimits::default();
     move |event| {
         report.send_modify(|reported| reported.take(&event));
         match Refusal::of(&event) {
@@ -321,9 +322,10 @@ impl Reported {
 
 /// Keeps each cause from filling the log, and from silencing another.
 #[derive(Default)]
-struct LogLimits {
+pub(super) struct LogLimits {
     slow: Complaints,
     refusals: Complaints,
+    news: Bursts,
 }
 
 /// Who waits for what is refused is told beside this.
@@ -336,6 +338,8 @@ fn log_refusal(address: &str, error: &Event, limits: &LogLimits) {
 
 fn log(address: &str, event: &Event, limits: &LogLimits) {
     match event {
+        // Whoever runs the server may say so all the time.
+        event if !limits.news.is_due() => debug!(address, %event, "connection event"),
         Event::Connected => info!(address, "connected"),
         Event::Disconnected => warn!(address, "disconnected"),
         Event::LameDuckMode => warn!(address, "the server is about to stop"),
@@ -345,7 +349,10 @@ fn log(address: &str, event: &Event, limits: &LogLimits) {
                 subscription, "answers were dropped: read too slowly"
             );
         }
-        Event::ServerError(error) => warn!(address, %error, "server error"),
+        Event::ServerError(error) => {
+            let error = quoted(&error.to_string());
+            warn!(address, error, "server error");
+        }
         event => debug!(address, %event, "connection event"),
     }
 }

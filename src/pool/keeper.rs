@@ -17,6 +17,8 @@ use super::slot::Slot;
 /// in peace.
 const AGAIN_AFTER: Duration = Duration::from_millis(25);
 const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(2);
+/// How long a connection lasts that is made again at once.
+const LASTED: Duration = Duration::from_millis(500);
 /// Pause before a server that is about to stop is tried to be left again.
 const LEAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long after a connection was found in use it is looked at again.
@@ -111,7 +113,7 @@ impl Keeper {
         let Some(slot) = self.slot.upgrade() else {
             return true;
         };
-        let dialled = slot.dial().await;
+        let dialled = slot.dial_apart().await;
         let Some(old) = self.connection.upgrade() else {
             return true;
         };
@@ -141,20 +143,26 @@ impl Keeper {
     /// Dials again and again until there is a connection, the credentials are
     /// rejected, or nobody asks for it any more.
     async fn mend(self, why: Option<String>) {
+        // A server that takes us in and closes at once is not dialled all the time.
+        let mut lasted = true;
         let broke = |slot: Arc<Slot>| {
             let connection = self.connection.upgrade()?;
+            lasted = connection.uses().age() > LASTED;
             slot.broke(&connection, why).then_some(())
         };
         if self.slot.upgrade().and_then(broke).is_none() {
             return;
         }
-        let mut pause = AGAIN_AFTER;
+        let mut pause = match lasted {
+            true => AGAIN_AFTER,
+            false => AGAIN_AFTER_AT_MOST / 2,
+        };
         loop {
             sleep(pause).await;
             let Some(slot) = self.slot.upgrade() else {
                 return;
             };
-            let dialled = slot.dial().await;
+            let dialled = slot.dial_apart().await;
             if !slot.mended(dialled) {
                 return;
             }

@@ -1,6 +1,7 @@
 //! The one connection of a set of credentials, through all its states.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::connection::Connection;
+use super::connection::{Connection, LogLimits};
 use super::credentials::{Credentials, Fingerprint};
 use super::failure::DialFailure;
 use super::keeper;
@@ -40,8 +41,6 @@ enum State {
     Degraded {
         why: String,
         since: Instant,
-        /// When somebody last asked for it.
-        asked: Instant,
     },
     /// The last dial failed; until then that is the answer.
     Failed {
@@ -72,6 +71,10 @@ pub(super) struct Slot {
     fingerprint: Fingerprint,
     address: String,
     shared: Arc<Shared>,
+    limits: Arc<LogLimits>,
+    made: Instant,
+    /// When somebody last asked for it, in milliseconds after `made`.
+    asked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -86,6 +89,9 @@ impl Slot {
             credentials,
             fingerprint,
             shared,
+            limits: Arc::default(),
+            made: Instant::now(),
+            asked: AtomicU64::new(0),
             state: Mutex::new(State::Idle),
         }
     }
@@ -107,6 +113,8 @@ impl Slot {
 
     /// The connection, for a call; dials where there is none.
     pub(super) async fn connection(self: &Arc<Self>) -> Result<Held, DialFailure> {
+        let since = self.made.elapsed().as_millis() as u64;
+        self.asked.store(since, Ordering::Relaxed);
         if let Some(why) = self.credentials.expired() {
             return Err(DialFailure::Rejected(why));
         }
@@ -115,8 +123,7 @@ impl Slot {
             match &mut *state {
                 State::Ready(connection) => return Ok(Held::new(connection.clone())),
                 State::Connecting(dial) => dial.clone(),
-                State::Degraded { why, since, asked } => {
-                    *asked = Instant::now();
+                State::Degraded { why, since } => {
                     return Err(DialFailure::Down(format!(
                         "it broke {:.1} s ago: {why}",
                         since.elapsed().as_secs_f64()
@@ -133,6 +140,12 @@ impl Slot {
             self.aborted(&dial);
         }
         dialled.map(Held::new)
+    }
+
+    /// Whether nobody asked for it for as long as an idle one stays.
+    fn is_forgotten(&self) -> bool {
+        let asked = Duration::from_millis(self.asked.load(Ordering::Relaxed));
+        self.made.elapsed().saturating_sub(asked) >= self.idle_limit()
     }
 
     /// Forgets a failure: the credentials were set again.
@@ -182,7 +195,6 @@ impl Slot {
         let broke = State::Degraded {
             why: why.unwrap_or_else(|| "the server closed it or is away".into()),
             since: Instant::now(),
-            asked: Instant::now(),
         };
         self.enter(&mut state, broke);
         true
@@ -201,9 +213,13 @@ impl Slot {
     /// another one is to be tried.
     pub(super) fn mended(self: &Arc<Self>, dialled: Result<Connection, DialFailure>) -> bool {
         let mut state = self.lock();
-        let State::Degraded { why, asked, .. } = &mut *state else {
+        let State::Degraded { why, .. } = &mut *state else {
             return false;
         };
+        if self.is_forgotten() {
+            self.enter(&mut state, State::Idle);
+            return false;
+        }
         match dialled {
             Ok(connection) => self.connected(&mut state, Arc::new(connection)),
             // Others have its place: the next call asks for one anew.
@@ -214,23 +230,24 @@ impl Slot {
             ) => self.failed(&mut state, failure, 0),
             Err(failure) => {
                 *why = failure.to_string();
-                if asked.elapsed() < self.idle_limit() {
-                    return true;
-                }
-                self.enter(&mut state, State::Idle);
+                return true;
             }
         }
         false
     }
 
     /// Dials, within the limits.
-    pub(super) async fn dial(&self) -> Result<Connection, DialFailure> {
+    async fn dial(&self) -> Result<Connection, DialFailure> {
+        if let Some(why) = self.credentials.expired() {
+            return Err(DialFailure::Rejected(why));
+        }
         let permit = self.shared.connection().await?;
         let _turn = self.shared.dial().await?;
         let access = self.credentials.access();
         let dialled = async {
             let servers = reachable(&self.shared.allowed, access.servers()).await?;
-            Connection::dial(access, servers, &self.shared.name, permit).await
+            let (name, limits) = (&self.shared.name, &self.limits);
+            Connection::dial(access, servers, name, limits, permit).await
         };
         let late = || {
             Err(DialFailure::Unreachable(
@@ -240,6 +257,13 @@ impl Slot {
         // However many servers, addresses and names there are: others wait.
         let dialled = timeout(DIAL_ENDS_AFTER, dialled).await;
         dialled.unwrap_or_else(|_| late())
+    }
+
+    /// The same in a task of its own: what fails there fails alone.
+    pub(super) async fn dial_apart(self: &Arc<Self>) -> Result<Connection, DialFailure> {
+        let slot = self.clone();
+        let dialled = tokio::spawn(async move { slot.dial().await }).await;
+        dialled.unwrap_or(Err(DialFailure::Aborted))
     }
 
     // --- transitions ---

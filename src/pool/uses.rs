@@ -26,6 +26,11 @@ impl Uses {
         }
     }
 
+    /// How long there is a connection.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// When the last use ended, unless there is one now.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.now.load(Ordering::Acquire) == 0).then(|| self.last_end())

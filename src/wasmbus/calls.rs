@@ -223,6 +223,9 @@ impl<H: Handler> Server<H> {
         claims
             .check_body(&invocation, &argument)
             .map_err(unproved)?;
+        if large.is_some() {
+            let _ = timeout_at(deadline.at(), self.chunks.forget(id)).await;
+        }
         if self.stopping.is_cancelled() {
             let error = Error::new(Kind::Stopping, "the provider is stopping");
             return self.refuse(id, operation, actor, error);
@@ -234,6 +237,12 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, operation, actor, error);
             }
         };
+        // Nobody fills the memory of calls with what he may not do.
+        if made.is_some()
+            && let Err(error) = self.handler.admit(operation, actor, &link)
+        {
+            return self.refuse(id, operation, actor, error);
+        }
         // Before the wait for a place: of two copies, one waits. Who finds none
         // was told so, and may send the same again.
         let take = |made| self.repeats.take(signed_part(&invocation), made, now());

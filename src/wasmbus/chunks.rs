@@ -37,7 +37,8 @@ impl Chunks {
         }
     }
 
-    /// Fetches the body of a call, and removes it from the store.
+    /// Fetches the body of a call. It stays in the store until the call is proved:
+    /// whoever sends one may name any.
     ///
     /// # Errors
     /// Why it is not to be had.
@@ -54,14 +55,19 @@ impl Chunks {
         // One more, to see that there is more than was said.
         let read = object.take(length + 1).read_to_end(&mut body).await;
         read.map_err(|error| format!("the body cannot be read from the store: {error}"))?;
-        // Left behind, it only takes room.
-        let _ = store.delete(id).await;
         if body.len() as u64 == length {
             Ok(body)
         } else {
             Err(format!(
                 "the stored body does not have the {length} bytes that it should"
             ))
+        }
+    }
+
+    /// Removes the body of a call: left behind, it only takes room.
+    pub async fn forget(&self, id: &str) {
+        if let Ok(store) = self.store().await {
+            let _ = store.delete(id).await;
         }
     }
 

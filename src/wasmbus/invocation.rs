@@ -20,6 +20,7 @@ use crate::error::without_values;
 /// Checks invocations.
 pub struct Verifier {
     provider_key: String,
+    link_name: String,
     /// Issuers of the cluster, their keys parsed once.
     issuers: HashMap<String, KeyPair>,
 }
@@ -50,7 +51,7 @@ struct Header {
 
 impl Verifier {
     /// Checks invocations for this provider by these issuers.
-    pub fn new(provider_key: &str, cluster_issuers: &[String]) -> Self {
+    pub fn new(provider_key: &str, link_name: &str, cluster_issuers: &[String]) -> Self {
         let issuers = cluster_issuers
             .iter()
             .filter_map(|issuer| match KeyPair::from_public_key(issuer) {
@@ -63,6 +64,7 @@ impl Verifier {
             .collect();
         Self {
             provider_key: provider_key.to_owned(),
+            link_name: link_name.to_owned(),
             issuers,
         }
     }
@@ -93,8 +95,9 @@ impl Verifier {
         if subject.origin_url != invocation.origin.url() {
             return Err("the invocation's origin is not the one its claims name".into());
         }
-        if invocation.target.public_key != self.provider_key {
-            return Err("the invocation is for another provider".into());
+        let target = &invocation.target;
+        if target.public_key != self.provider_key || target.link_name != self.link_name {
+            return Err("the invocation is for another provider, or another link name".into());
         }
         Ok(claims)
     }
@@ -264,7 +267,7 @@ mod tests {
     }
 
     fn verdict(key: &KeyPair, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
-        Verifier::new(PROVIDER, &[key.public_key()])
+        Verifier::new(PROVIDER, LINK, &[key.public_key()])
             .check(invocation)?
             .check_body(invocation, body)
     }
@@ -334,7 +337,7 @@ mod tests {
                 .unwrap_err()
                 .contains("issuer")
         );
-        let verifier = Verifier::new("VOTHER", &[key.public_key()]);
+        let verifier = Verifier::new("VOTHER", LINK, &[key.public_key()]);
         let problem = verifier.check(&signed(&key, |_| {})).err().unwrap();
         assert!(problem.contains("another provider"), "{problem}");
     }

@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use super::or_default;
 use crate::error::quoted;
+use crate::nats::Bursts;
 use crate::security::{self, Cause};
 use crate::settings::LinkSettings;
 
@@ -72,7 +73,13 @@ pub struct LinkTable {
     /// By actor, then by contract: hosts send the same link once per host, and
     /// an actor may be linked under several contracts.
     links: DashMap<String, BTreeMap<String, Link>>,
+    news: Bursts,
 }
+
+/// Most actors, links of one actor, and characters of what names them.
+const MAX_ACTORS: usize = 10_000;
+const MAX_CONTRACTS: usize = 16;
+const MAX_NAME: usize = 256;
 
 impl LinkTable {
     /// A table without links for this provider under this link name.
@@ -81,6 +88,7 @@ impl LinkTable {
             provider_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
             links: DashMap::new(),
+            news: Bursts::default(),
         }
     }
 
@@ -92,13 +100,25 @@ impl LinkTable {
         }
         let read = LinkSettings::parse(&link.values).map(Arc::new);
         let (actor, contract) = (&link.actor_id, &link.contract_id);
+        // Puts are not signed: whoever sends them must not fill our memory.
+        let known = self.links.contains_key(actor);
+        let fits = actor.len() <= MAX_NAME && contract.len() <= MAX_NAME;
+        if !fits || (!known && self.links.len() >= MAX_ACTORS) {
+            security::refused(Cause::Link, actor, "it is one link too many, or too long");
+            return;
+        }
         let mut links = self.links.entry(actor.clone()).or_default();
+        if links.len() >= MAX_CONTRACTS && !links.contains_key(contract) {
+            security::refused(Cause::Link, actor, "it has too many links");
+            return;
+        }
         if links.get(contract) == Some(&read) {
             debug!(actor, contract, "link known");
             return;
         }
         match &read {
-            Ok(_) => info!(actor, contract, "link put"),
+            Ok(_) if self.news.is_due() => info!(actor, contract, "link put"),
+            Ok(_) => debug!(actor, contract, "link put"),
             Err(problem) => {
                 // The security line may be one too many.
                 debug!(actor, contract, problem, "link refused");
@@ -117,7 +137,10 @@ impl LinkTable {
         if let Some(mut links) = self.links.get_mut(actor)
             && links.remove(contract).is_some()
         {
-            info!(actor, contract, "link deleted");
+            match self.news.is_due() {
+                true => info!(actor, contract, "link deleted"),
+                false => debug!(actor, contract, "link deleted"),
+            }
         }
         self.links.remove_if(actor, |_, links| links.is_empty());
     }

@@ -59,6 +59,14 @@ pub struct Call {
 /// What serves calls.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
+    /// Whether the link of an actor allows an operation.
+    ///
+    /// # Errors
+    /// That it does not, and what decides.
+    fn admit(&self, _operation: &str, _actor: &str, _link: &LinkSettings) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Carries out a call; the MessagePack result goes to the actor.
     async fn call(&self, call: &Call) -> RpcResult<Vec<u8>>;
 

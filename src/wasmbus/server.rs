@@ -171,7 +171,7 @@ impl<H: Handler> Server<H> {
             chunks: Chunks::new(client.clone(), &host.lattice, host.js_domain.as_ref()),
             client,
             links,
-            verifier: Verifier::new(&host.provider_key, &host.cluster_issuers),
+            verifier: Verifier::new(&host.provider_key, &host.link_name, &host.cluster_issuers),
             connects,
             lost,
             test_mode,

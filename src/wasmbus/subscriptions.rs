@@ -119,8 +119,8 @@ impl Lost {
 /// What is to be done next for a subscription that is lost.
 #[derive(Clone, Copy)]
 enum Next {
-    /// Make it again, unless a new connection did.
-    Make { connects: u64 },
+    /// Make it again.
+    Make,
     /// See whether it was lost again.
     Confirm { times: u64 },
 }
@@ -203,8 +203,8 @@ impl Listening {
         match next {
             // A new connection asks for all that are open.
             _ if !connected => self.make_later(),
-            Next::Make { connects } if connects == *self.connects.borrow() => self.make().await,
-            Next::Make { .. } => self.confirm(self.times()),
+            // Also after a reconnect: what it asked for may be refused already.
+            Next::Make => self.make().await,
             Next::Confirm { times } => {
                 self.next = None;
                 if !self.lost.found(&self.subject, times) && self.times() > 0 {
@@ -226,8 +226,7 @@ impl Listening {
     }
 
     fn make_later(&mut self) {
-        let connects = *self.connects.borrow();
-        self.next = Some((Instant::now() + ASK_AGAIN_AFTER, Next::Make { connects }));
+        self.next = Some((Instant::now() + ASK_AGAIN_AFTER, Next::Make));
     }
 
     fn confirm(&mut self, times: u64) {
