@@ -18,6 +18,7 @@ use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 /// See the module: the input is a whole invocation, what is changed of a signed
 /// one, the token of claims, and claims that are signed.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     prove(input);
     let signed = signed();
     let bytes = rmp_serde::to_vec_named(&signed).unwrap();
