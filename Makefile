@@ -69,7 +69,7 @@ test: ## the whole suite; installs nats-server and docker-registry where they ar
 	@scripts/par release $(ARCHIVE)
 	$(CARGO) test --locked --workspace
 
-fuzz: ## what must hold whatever comes in, tried for FUZZ_SECONDS (60) each; FUZZ names some of fuzz/targets
+fuzz: ## what must hold whatever comes in, FUZZ_SECONDS (60) for each; FUZZ names some of fuzz/targets
 	@scripts/fuzz $(FUZZ)
 
 # Examples and tests are built alike, so that a newcomer builds once.

@@ -260,11 +260,20 @@ fn no_public_type_shows_a_secret_in_its_debug_output() {
     let access = Access::parse(&urls, Login::Anonymous).unwrap();
     let fingerprint = with_jwt.fingerprint(&FingerprintKey::random());
     let shown = [
-        format!("{with_password:?} {with_jwt:?} {access:?} {:?}", access.login()),
-        format!("{settings:?} {:?} {fingerprint:?} {fingerprint}", settings.pool),
+        format!(
+            "{with_password:?} {with_jwt:?} {access:?} {:?}",
+            access.login()
+        ),
+        format!(
+            "{settings:?} {:?} {fingerprint:?} {fingerprint}",
+            settings.pool
+        ),
         format!("{:?}", Login::Nkey(user.seed.as_str().into())),
         format!("{:?}", Login::Token(password.as_str().into())),
-        format!("{:?}", Credentials::new(&entry("http://h", true)).unwrap_err()),
+        format!(
+            "{:?}",
+            Credentials::new(&entry("http://h", true)).unwrap_err()
+        ),
     ];
     for text in shown {
         assert_eq!(found_in(&text), None, "{text}");

@@ -30,7 +30,7 @@ use crate::nats::Complaints;
 use crate::pool::Pool;
 use crate::pool::store::StoreKey;
 use crate::security::Cause;
-use crate::settings::{Allowed, CallLimits, OPERATIONS, ProviderSettings, READ, LinkSettings};
+use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
 use crate::wasmbus::{self, Handler};
 use call::{Call, denied};
 #[doc(hidden)]
@@ -138,7 +138,8 @@ impl Handler for Controller {
         let call = Call::new(self, incoming);
         let result = match operation {
             Err(error) => Err(error),
-            Ok(operation) => match self.admit(&incoming.operation, &incoming.actor, &incoming.link) {
+            Ok(operation) => match self.admit(&incoming.operation, &incoming.actor, &incoming.link)
+            {
                 Err(error) => {
                     call.failed(&error);
                     self.refuse(&incoming.operation, error)

@@ -41,7 +41,9 @@ impl Bursts {
         let seconds = since.elapsed().as_secs();
         if seconds > 0 {
             let more = u32::try_from(seconds).unwrap_or(BURST);
-            *left = left.saturating_add(more.saturating_mul(MORE_EACH_SECOND)).min(BURST);
+            *left = left
+                .saturating_add(more.saturating_mul(MORE_EACH_SECOND))
+                .min(BURST);
             *since = Instant::now();
         }
         let due = *left > 0;
@@ -58,6 +60,9 @@ mod tests {
     fn a_burst_has_an_end() {
         let bursts = Bursts::default();
         let due = (0..10_000).filter(|_| bursts.is_due()).count();
-        assert!((BURST as usize..BURST as usize + 10).contains(&due), "{due}");
+        assert!(
+            (BURST as usize..BURST as usize + 10).contains(&due),
+            "{due}"
+        );
     }
 }

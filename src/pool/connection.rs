@@ -103,7 +103,12 @@ impl Connection {
                 .options(name.to_owned())
                 .ignore_discovered_servers()
                 .connection_timeout(answers_in)
-                .event_callback(on_event(access.address(), report, refusals.clone(), limits.clone()));
+                .event_callback(on_event(
+                    access.address(),
+                    report,
+                    refusals.clone(),
+                    limits.clone(),
+                ));
             match connect_once(options, server).await {
                 Ok(client) => {
                     let released = CancellationToken::new();

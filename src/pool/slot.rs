@@ -38,10 +38,7 @@ enum State {
     /// Connected.
     Ready(Arc<Connection>),
     /// It broke and is being made again.
-    Degraded {
-        why: String,
-        since: Instant,
-    },
+    Degraded { why: String, since: Instant },
     /// The last dial failed; until then that is the answer.
     Failed {
         failure: DialFailure,

@@ -222,6 +222,7 @@ mod tests {
     use wasmbus_rpc::core::WasmCloudEntity;
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
+    const LINK: &str = "default";
     const PROVIDER: &str = "VAG3QITQQ2ODAOWB5TTQSDJ53XK3SHBEIFNK4AYJ5RKAX2UNSCAPHA5M";
     const BODY: &[u8] = b"\xa7default";
 

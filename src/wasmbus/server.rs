@@ -50,7 +50,6 @@ pub struct Server<H> {
     pub(super) links: LinkTable,
     pub(super) verifier: Verifier,
     /// Connections made so far.
-    connects: watch::Receiver<u64>,
     lost: Lost,
     host_id: String,
     test_mode: bool,
@@ -152,7 +151,7 @@ impl<H: Handler> Server<H> {
         }
         handler.at_home(Home {
             client: client.clone(),
-            connects: connects.clone(),
+            connects,
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
@@ -172,7 +171,6 @@ impl<H: Handler> Server<H> {
             client,
             links,
             verifier: Verifier::new(&host.provider_key, &host.link_name, &host.cluster_issuers),
-            connects,
             lost,
             test_mode,
             host_id: host.host_id,
@@ -259,7 +257,7 @@ impl<H: Handler> Server<H> {
     }
 
     async fn listen(&self, name: &str, queue: Option<&'static str>) -> Listening {
-        Listening::on(&self.client, &self.connects, &self.lost, name, queue).await
+        Listening::on(&self.client, &self.lost, name, queue).await
     }
 
     fn link(&self, message: &Message) -> Option<LinkDefinition> {

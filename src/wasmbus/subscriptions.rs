@@ -128,7 +128,6 @@ enum Next {
 /// What comes in on one subject of the provider.
 pub(super) struct Listening {
     client: Client,
-    connects: watch::Receiver<u64>,
     lost: Lost,
     changes: watch::Receiver<BTreeMap<String, (Loss, u64)>>,
     subject: String,
@@ -142,7 +141,6 @@ impl Listening {
     /// does.
     pub(super) async fn on(
         client: &Client,
-        connects: &watch::Receiver<u64>,
         lost: &Lost,
         name: &str,
         queue: Option<&'static str>,
@@ -155,7 +153,6 @@ impl Listening {
         let messages = subscribe(client, lost, &subject, queue).await;
         Self {
             client: client.clone(),
-            connects: connects.clone(),
             lost: lost.clone(),
             changes,
             subject,

@@ -136,42 +136,42 @@ fn no_text_makes_a_subject_of_another_shape_or_another_lattice() {
 
 #[test]
 fn host_data_is_read_or_refused_without_being_quoted() {
-    holds("host_data", 300);
+    holds("host_data", 1000);
 }
 
 #[test]
 fn an_invocation_whose_proof_holds_is_the_one_that_was_signed() {
-    holds("invocation", 300);
+    holds("invocation", 1000);
 }
 
 #[test]
 fn every_operation_ends_whatever_its_arguments_are() {
-    holds("operations", 200);
+    holds("operations", 600);
 }
 
 #[test]
 fn whatever_a_lattice_says_is_read_or_passed_over() {
-    holds("replies", 300);
+    holds("replies", 1000);
 }
 
 #[test]
 fn settings_that_are_taken_are_within_their_bounds() {
-    holds("settings", 400);
+    holds("settings", 1500);
 }
 
 #[test]
 fn only_what_was_sealed_for_a_lattice_opens_for_it() {
-    holds("store", 300);
+    holds("store", 1000);
 }
 
 #[test]
 fn nothing_is_too_deep() {
-    holds("nesting", 8);
+    holds("nesting", 3);
 }
 
 #[test]
 fn an_inventory_costs_no_more_than_it_should() {
-    promises::replies::check(&promises::replies::crowd(300));
+    promises::replies::check(&promises::replies::crowd(2000));
     // Compared one with the other, they would take minutes.
     let many = promises::replies::crowd(30_000);
     let started = std::time::Instant::now();

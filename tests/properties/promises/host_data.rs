@@ -20,13 +20,14 @@ pub fn check(input: &[u8]) {
     read(&BASE64.encode(input));
     if let Ok(json) = serde_json::from_slice::<Value>(input) {
         let read_json = |json: &Value| read(&BASE64.encode(json.to_string().as_bytes()));
-        read_json(&super::marked(json.clone()));
+        // The host of a URL is shown, what is before it is not.
+        let mut all = super::marked(json.clone());
+        if let Some(members) = all.as_object_mut() {
+            members.remove("lattice_rpc_url");
+        }
+        read_json(&all);
         // One secret at a time gets further.
-        for member in [
-            "lattice_rpc_user_jwt",
-            "lattice_rpc_user_seed",
-            "lattice_rpc_url",
-        ] {
+        for member in ["lattice_rpc_user_jwt", "lattice_rpc_user_seed"] {
             let mut json = json.clone();
             if let Some(value) = json.get_mut(member) {
                 *value = super::marked(value.take());
@@ -56,7 +57,7 @@ fn read(line: &str) {
     assert!(!shown.contains(&super::secret()), "{shown}");
     // What the program does with it.
     let _ = data.access.options("x".into());
-    let _ = Verifier::new(&data.provider_key, &data.cluster_issuers);
+    let _ = Verifier::new(&data.provider_key, &data.link_name, &data.cluster_issuers);
     let table = LinkTable::new(&data.provider_key, &data.link_name);
     data.links.into_iter().for_each(|link| table.put(link));
     let config = data.config_json.as_ref().map(|text| text.expose_secret());

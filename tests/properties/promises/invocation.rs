@@ -18,6 +18,7 @@ use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 /// See the module: the input is a whole invocation, what is changed of a signed
 /// one, the token of claims, and claims that are signed.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     prove(input);
     let signed = signed();
     let bytes = rmp_serde::to_vec_named(&signed).unwrap();
@@ -50,7 +51,7 @@ fn prove(payload: &[u8]) {
 fn verdict(invocation: &Invocation) -> Result<(), String> {
     let provider = super::key(KeyPairType::Service).public_key();
     let cluster = super::key(KeyPairType::Cluster).public_key();
-    let proved = Verifier::new(&provider, &[cluster])
+    let proved = Verifier::new(&provider, "default", &[cluster])
         .check(invocation)
         .and_then(|claims| claims.check_body(invocation, &invocation.msg));
     proved.inspect_err(|problem| super::check_message(problem, 300))

@@ -22,7 +22,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 thread_local! {
-    static SECRET: RefCell<String> = RefCell::new("sekret".into());
+    static SECRET: RefCell<String> = RefCell::new(String::from("sekret"));
 }
 
 /// What marks a text that no message may show.

@@ -31,6 +31,7 @@ const VERSIONS: [Option<&str>; 9] = [
 
 /// See the module: the input is the body of a message.
 pub fn check(input: &[u8]) {
+    super::new_secret(input);
     read::<HostPing>(input);
     read::<V1Ping>(input);
     read::<Bid>(input);
