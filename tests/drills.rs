@@ -220,11 +220,11 @@ async fn a_frozen_peer_costs_the_calls_to_it() {
     // More than the buffers on the way hold.
     let large = ActorAuctionRequest {
         lattice_id: "x".into(),
-        actor_ref: "x".repeat(200_000),
-        constraints: HashMap::new(),
+        actor_ref: "x".into(),
+        constraints: HashMap::from([("zone".to_owned(), "x".repeat(60_000))]),
     };
     let (client, ctx) = (drill.provider.actor.lattice(), ctx());
-    let auctions = (0..8).map(|_| in_time(client.auction_actor(&ctx, &large)));
+    let auctions = (0..28).map(|_| in_time(client.auction_actor(&ctx, &large)));
     let orders = (0..8).map(|_| drill.start_actor("x", &host.id));
     let (auctions, orders, questions) =
         futures::join!(join_all(auctions), join_all(orders), drill.at_once("x", 16));
@@ -353,7 +353,8 @@ async fn an_order_larger_than_the_lattices_server_takes_is_refused_and_sent_to_n
     let host = host_on(&remote, "x").await;
     let client = drill.provider.actor.lattice();
     let mut command = start_actor("x", &host.id);
-    command.actor_ref = "x".repeat(20_000);
+    let label = ("zone".to_owned(), "x".repeat(20_000));
+    command.annotations = Some(HashMap::from([label]));
     let ack = in_time(client.start_actor(&ctx(), &command)).await.unwrap();
     assert!(
         !ack.accepted && ack.error.contains("NATS server takes"),

@@ -303,14 +303,14 @@ async fn a_host_that_answers_no_ping_is_not_commanded() {
 
 #[tokio::test]
 async fn a_question_too_large_for_the_server_is_said_to_be_that() {
-    let nats = support::nats::NatsServer::with_config("max_payload: 65536");
+    let nats = support::nats::NatsServer::with_config("max_payload: 16384");
     let home = support::nats::NatsServer::start();
     let world = support::world::World::start_on(home, |_| {}).await;
     world.set_lattice(LATTICE, &nats.url()).await;
     let request = ActorAuctionRequest {
         lattice_id: LATTICE.into(),
-        actor_ref: "x".repeat(100_000),
-        constraints: Default::default(),
+        actor_ref: "x".into(),
+        constraints: [("zone".to_owned(), "x".repeat(20_000))].into(),
     };
     let client = world.actor.lattice();
     let error = client.auction_actor(&support::world::ctx(), &request).await;
