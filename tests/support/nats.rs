@@ -106,7 +106,8 @@ impl NatsServer {
         let two = Self::with_config_without_jetstream(&cluster(-1, &route));
         for server in [&one, &two] {
             eventually("a route", || async {
-                (server.monitoring("/routez")["num_routes"] == 1).then_some(())
+                // Later servers make several for one.
+                (server.monitoring("/routez")["num_routes"].as_u64() >= Some(1)).then_some(())
             })
             .await;
         }
