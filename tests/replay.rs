@@ -210,3 +210,26 @@ async fn an_order_that_was_refused_as_busy_may_be_sent_again() {
     ));
     assert!(!carried_out(&send(&nats, &world.identity, call).await));
 }
+
+#[tokio::test]
+async fn what_is_in_the_store_stays_there_until_a_call_for_it_is_proved() {
+    let world = World::start().await;
+    let nats = world.nats.client().await;
+    let jetstream = async_nats::jetstream::new(nats.clone());
+    let config = async_nats::jetstream::object_store::Config {
+        bucket: world.identity.lattice.clone(),
+        ..Default::default()
+    };
+    let store = jetstream.create_object_store(config).await.unwrap();
+    let mut body = &b"the body of somebody else's call"[..];
+    store.put("theirs", &mut body).await.unwrap();
+    // A call that proves itself, but for the body that it names.
+    let mut call = mint(&world.identity, "GetHosts", &"nowhere", |_| {});
+    call.id = "theirs".into();
+    call.content_length = Some(32);
+    call.msg = Vec::new();
+    let response = send(&nats, &world.identity, bytes(&call)).await;
+    let error = response.error.unwrap();
+    assert!(error.contains("not the one that was signed"), "{error}");
+    store.get("theirs").await.unwrap();
+}
