@@ -14,12 +14,6 @@ use wasmcloud_interface_lattice_control::*;
 /// Part of the name of the provider's connections to lattices.
 const OURS: &str = "for lattices";
 
-async fn hosts(world: &World, lattice: &str) -> Result<Vec<Host>, String> {
-    let client = world.actor.lattice();
-    let hosts = client.get_hosts(&ctx(), lattice).await;
-    hosts.map_err(|error| error.to_string())
-}
-
 /// A host that answers in lattice `x` of this server.
 async fn host_on(nats: &NatsServer, lattice: &str) -> SimHost {
     let sim = SimLattice::without_bucket(nats.client().await, lattice);
@@ -56,7 +50,7 @@ async fn lattices_with_the_same_credentials_share_a_connection() {
     for number in 0..20 {
         let lattice = format!("x{number}");
         world.set_lattice(&lattice, &remote.url()).await;
-        assert!(hosts(&world, &lattice).await.unwrap().is_empty());
+        assert!(world.hosts(&lattice).await.unwrap().is_empty());
     }
     assert_eq!(remote.dials(), 1);
 }
@@ -67,7 +61,7 @@ async fn the_same_credentials_again_reconnect_nothing() {
     let remote = NatsServer::start();
     for _ in 0..5 {
         world.set_lattice("x", &remote.url()).await;
-        hosts(&world, "x").await.unwrap();
+        world.hosts("x").await.unwrap();
     }
     assert_eq!(remote.dials(), 1);
 }
@@ -79,7 +73,7 @@ async fn new_credentials_count_from_the_very_next_call() {
     let (on_one, on_two) = (host_on(&one, "x").await, host_on(&two, "x").await);
     for (server, host) in [(&one, &on_one), (&two, &on_two), (&one, &on_one)] {
         world.set_lattice("x", &server.url()).await;
-        let found = hosts(&world, "x").await.unwrap();
+        let found = world.hosts("x").await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].id, host.id);
     }
@@ -110,7 +104,7 @@ async fn calls_in_flight_end_on_the_connection_they_began_on() {
     })
     .await;
     world.set_lattice("x", &two.url()).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
     assert_eq!(call.await.unwrap().unwrap().host_id, host.id);
 }
 
@@ -121,13 +115,13 @@ async fn an_unreachable_server_is_said_at_once_and_tried_again() {
     world
         .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
         .await;
-    let error = hosts(&world, "x").await.unwrap_err();
+    let error = world.hosts("x").await.unwrap_err();
     assert!(
         error.contains(&format!("no connection to 127.0.0.1:{port}")),
         "{error}"
     );
     let _later = NatsServer::on_port(port);
-    eventually("another try", || async { hosts(&world, "x").await.ok() }).await;
+    eventually("another try", || async { world.hosts("x").await.ok() }).await;
 }
 
 #[tokio::test]
@@ -141,7 +135,7 @@ async fn rejected_credentials_are_said_to_be_that() {
     world
         .set_lattice("x", &format!("nats://alice:{wrong}@{}", remote.address()))
         .await;
-    let error = hosts(&world, "x").await.unwrap_err();
+    let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("rejected the credentials"), "{error}");
     let command = StopHostCommand {
         lattice_id: "x".into(),
@@ -165,7 +159,7 @@ async fn rejected_credentials_are_said_to_be_that() {
             &format!("nats://alice:{password}@{}", remote.address()),
         )
         .await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -176,7 +170,7 @@ async fn a_token_in_the_url_logs_in() {
     world
         .set_lattice("x", &format!("{token}@{}", remote.address()))
         .await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -193,15 +187,15 @@ async fn credentials_that_are_rejected_later_are_said_to_be_that() {
     let url = |password: &str| format!("nats://alice:{password}@{}", remote.address());
     let (with_old, with_new) = (url(&old), url(&new));
     world.set_lattice("x", &with_old).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
     remote.reconfigure(&config(&new));
     eventually("a rejection", || async {
-        let error = hosts(&world, "x").await.err()?;
+        let error = world.hosts("x").await.err()?;
         error.contains("rejected the credentials").then_some(())
     })
     .await;
     world.set_lattice("x", &with_new).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -224,7 +218,7 @@ async fn an_unreachable_home_server_is_logged_once_in_a_while() {
 /// Waits until the lattice answers; meanwhile calls are refused, not lost.
 async fn answers_again(world: &World) {
     eventually("the lattice to answer again", || async {
-        match hosts(world, "x").await {
+        match world.hosts("x").await {
             Ok(_) => Some(()),
             Err(error) => {
                 let known = error.contains("connection") || error.contains("Connection");
@@ -241,7 +235,7 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
     let world = World::start().await;
     let mut remote = NatsServer::start();
     world.set_lattice("x", &remote.url()).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
     for _ in 0..2 {
         remote.kill();
         // Refused at once, and nothing is queued for later (trap T14).
@@ -316,7 +310,7 @@ async fn a_restart_of_our_own_server_costs_calls_in_flight_only() {
     for _ in 0..2 {
         world.nats.restart();
         let found = eventually("calls to be served again", || async {
-            hosts(&world, "x").await.ok()
+            world.hosts("x").await.ok()
         });
         // The provider kept its lattices: it is the same process.
         assert_eq!(found.await.len(), 1);

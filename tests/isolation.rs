@@ -9,7 +9,7 @@ use support::actor::Actor;
 use support::eventually;
 use support::instances::Instances;
 use support::nats::NatsServer;
-use support::world::ctx;
+use support::world::{self, ctx, hosts};
 use wasmcloud_interface_lattice_control::*;
 
 /// Instances, and two linked actors.
@@ -29,19 +29,7 @@ async fn two_actors(count: usize, settings: Value) -> (Instances, Actor, Actor) 
 }
 
 async fn set(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
-    let request = SetLatticeCredentialsRequest {
-        lattice_id: lattice.into(),
-        nats_url: Some(url.into()),
-        ..Default::default()
-    };
-    let client = actor.lattice();
-    let ack = client.set_lattice_credentials(&ctx(), &request).await;
-    ack.unwrap()
-}
-
-async fn hosts(actor: &Actor, lattice: &str) -> Result<Vec<Host>, String> {
-    let hosts = actor.lattice().get_hosts(&ctx(), lattice).await;
-    hosts.map_err(|error| error.to_string())
+    world::set(actor, lattice, url).await.unwrap()
 }
 
 const FOREIGN: &str = "belong to another actor (isolation)";

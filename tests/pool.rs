@@ -17,12 +17,6 @@ use wasmcloud_interface_lattice_control::*;
 /// Part of the name of the provider's connections to lattices.
 const OURS: &str = "for lattices";
 
-async fn hosts(world: &World, lattice: &str) -> Result<Vec<Host>, String> {
-    let client = world.actor.lattice();
-    let hosts = client.get_hosts(&ctx(), lattice).await;
-    hosts.map_err(|error| error.to_string())
-}
-
 async fn configured(settings: serde_json::Value) -> World {
     World::start_on(NatsServer::start(), |data| {
         data["config_json"] = settings.to_string().into();
@@ -73,10 +67,10 @@ async fn a_rejection_is_one_dial_for_all_who_ask_and_is_not_tried_again_at_once(
     assert_eq!(remote.dials() - before, 1);
     // New credentials count at once.
     world.set_lattice("x", &url(&right)).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
     // The same ones, set again, are tried again.
     world.set_lattice("x", &url(&wrong)).await;
-    assert!(hosts(&world, "x").await.is_err());
+    assert!(world.hosts("x").await.is_err());
 }
 
 #[tokio::test]
@@ -114,14 +108,14 @@ async fn a_server_that_says_nothing_is_said_within_the_budget() {
         .set_lattice("x", &format!("nats://127.0.0.1:{port}"))
         .await;
     let started = Instant::now();
-    let error = hosts(&world, "x").await.unwrap_err();
+    let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("no connection to"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(2));
     // One of several that says nothing does not keep the call from the others.
     let other = NatsServer::start();
     let both = format!("nats://127.0.0.1:{port},{}", other.address());
     world.set_lattice("y", &both).await;
-    assert!(hosts(&world, "y").await.unwrap().is_empty());
+    assert!(world.hosts("y").await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -129,14 +123,14 @@ async fn what_nobody_needs_any_more_is_not_connected_again() {
     let world = World::start().await;
     let (mut gone, here) = (NatsServer::start(), NatsServer::start());
     world.set_lattice("x", &gone.url()).await;
-    assert!(hosts(&world, "x").await.is_ok());
+    assert!(world.hosts("x").await.is_ok());
     gone.kill();
     eventually("the break to be noticed", || async {
-        hosts(&world, "x").await.err()
+        world.hosts("x").await.err()
     })
     .await;
     world.set_lattice("x", &here.url()).await;
-    assert!(hosts(&world, "x").await.is_ok());
+    assert!(world.hosts("x").await.is_ok());
     // Whoever was trying to connect again has stopped.
     gone.restart();
     let until = Instant::now() + Duration::from_millis(2500);
@@ -153,17 +147,17 @@ async fn a_revoked_user_does_not_knock_for_ever() {
     let world = World::start().await;
     let url = format!("nats://user0:{old}@{}", remote.address());
     world.set_lattice("x", &url).await;
-    assert!(hosts(&world, "x").await.is_ok());
+    assert!(world.hosts("x").await.is_ok());
     remote.reconfigure(&users(&[&new]));
     let rejected = || async {
-        let error = hosts(&world, "x").await.err()?;
+        let error = world.hosts("x").await.err()?;
         error.contains("rejected the credentials").then_some(())
     };
     eventually("a rejection", rejected).await;
     let before = remote.dials();
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
-        let error = hosts(&world, "x").await.unwrap_err();
+        let error = world.hosts("x").await.unwrap_err();
         assert!(error.contains("rejected the credentials"), "{error}");
     }
     assert!(remote.dials() - before <= 1, "{}", remote.dials() - before);
@@ -174,10 +168,10 @@ async fn a_connection_that_is_down_says_since_when_and_why() {
     let world = World::start().await;
     let mut remote = NatsServer::start();
     world.set_lattice("x", &remote.url()).await;
-    assert!(hosts(&world, "x").await.is_ok());
+    assert!(world.hosts("x").await.is_ok());
     remote.kill();
     let down = || async {
-        let error = hosts(&world, "x").await.err()?;
+        let error = world.hosts("x").await.err()?;
         error.contains("it broke").then_some(error)
     };
     let error = eventually("the break to be said", down).await;
@@ -191,7 +185,7 @@ async fn a_server_about_to_stop_is_left_without_a_lost_call() {
     let world = World::start().await;
     let both = format!("{},{}", one.url(), two.url());
     world.set_lattice("x", &both).await;
-    assert!(hosts(&world, "x").await.unwrap().is_empty());
+    assert!(world.hosts("x").await.unwrap().is_empty());
     let (mut lame, other) = match one.open_connections(OURS) {
         1 => (one, two),
         _ => (two, one),
@@ -200,12 +194,7 @@ async fn a_server_about_to_stop_is_left_without_a_lost_call() {
     let sim = SimLattice::without_bucket(other.client().await, "x");
     let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
     host.answer_after_on(".inv", Duration::from_millis(50));
-    let found = || async {
-        hosts(&world, "x")
-            .await
-            .ok()
-            .filter(|hosts| hosts.len() == 1)
-    };
+    let found = || async { world.hosts("x").await.ok().filter(|hosts| hosts.len() == 1) };
     eventually("the host to be seen across the cluster", found).await;
     let request = GetHostInventoryRequest {
         lattice_id: "x".into(),
@@ -265,7 +254,7 @@ async fn idle_time_counts_from_the_end_of_the_last_use() {
     let closed = || async { (remote.open_connections(OURS) == 0).then_some(()) };
     eventually("the connection to close", closed).await;
     // The next call makes another.
-    assert_eq!(hosts(&world, "x").await.unwrap().len(), 1);
+    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -279,12 +268,7 @@ async fn five_hundred_credentials_leave_no_connection_behind() {
         world.set_lattice(&format!("x{number}"), &url).await;
     }
     for number in 0..500 {
-        assert!(
-            hosts(&world, &format!("x{number}"))
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        assert!(world.hosts(&format!("x{number}")).await.unwrap().is_empty());
     }
     assert!(remote.dials() >= 500, "{}", remote.dials());
     let closed = || async { (remote.open_connections("") == before).then_some(()) };
@@ -308,8 +292,8 @@ async fn lattices_beyond_the_limit_are_refused_and_the_others_stay() {
     );
     // Those that are known may change.
     world.set_lattice("a", &url).await;
-    assert!(hosts(&world, "a").await.is_ok());
-    let error = hosts(&world, "c").await.unwrap_err();
+    assert!(world.hosts("a").await.is_ok());
+    let error = world.hosts("c").await.unwrap_err();
     assert!(
         error.contains("max_lattices") || error.contains("is unknown"),
         "{error}"
@@ -334,12 +318,12 @@ async fn a_busy_connection_is_never_closed_for_another() {
         tokio::spawn(async move { actor.lattice().get_host_inventory(&ctx(), &request).await });
     let heard = || async { (!host.received_on(".inv").is_empty()).then_some(()) };
     eventually("the host to hear", heard).await;
-    let error = hosts(&world, "y").await.unwrap_err();
+    let error = world.hosts("y").await.unwrap_err();
     assert!(error.contains("max_connections"), "{error}");
     assert_eq!(busy.await.unwrap().unwrap().host_id, host.id);
     // One that is idle makes room.
-    assert!(hosts(&world, "y").await.unwrap().is_empty());
-    assert_eq!(hosts(&world, "x").await.unwrap().len(), 1);
+    assert!(world.hosts("y").await.unwrap().is_empty());
+    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -349,18 +333,18 @@ async fn a_broken_connection_at_the_limit_comes_back_in_the_place_of_an_idle_one
     world.set_lattice("x", &one.url()).await;
     world.set_lattice("y", &two.url()).await;
     for _ in 0..2 {
-        assert!(hosts(&world, "x").await.unwrap().is_empty());
+        assert!(world.hosts("x").await.unwrap().is_empty());
         one.kill();
         eventually("the break to be noticed", || async {
-            hosts(&world, "x").await.err()
+            world.hosts("x").await.err()
         })
         .await;
         // The place goes to another, and stays there while nobody calls.
-        let taken = || async { hosts(&world, "y").await.ok() };
+        let taken = || async { world.hosts("y").await.ok() };
         eventually("the other to have the place", taken).await;
         one.restart();
         // Asked all the time, as callers do.
-        let back = || async { hosts(&world, "x").await.ok() };
+        let back = || async { world.hosts("x").await.ok() };
         eventually("the first to come back", back).await;
     }
 }
@@ -375,7 +359,7 @@ async fn a_rejection_counts_more_than_a_server_that_is_away() {
         let lattice = format!("x{number}");
         let url = format!("nats://user0:{wrong}@{},127.0.0.1:{dead}", remote.address());
         world.set_lattice(&lattice, &url).await;
-        let error = hosts(&world, &lattice).await.unwrap_err();
+        let error = world.hosts(&lattice).await.unwrap_err();
         assert!(error.contains("rejected the credentials"), "{error}");
     }
 }
@@ -405,9 +389,9 @@ async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
     let actor = world.actor.clone();
     let slow = tokio::spawn(async move { actor.lattice().get_hosts(&ctx(), "x").await });
     let _held = silent.accept().await.unwrap();
-    let error = hosts(&world, "y").await.unwrap_err();
+    let error = world.hosts("y").await.unwrap_err();
     assert!(error.contains("max_dials"), "{error}");
     assert!(slow.await.unwrap().is_err());
     // Not for longer than the dial takes.
-    eventually("another try", || async { hosts(&world, "y").await.ok() }).await;
+    eventually("another try", || async { world.hosts("y").await.ok() }).await;
 }

@@ -20,24 +20,11 @@ use support::instances::Instances;
 use support::nats::NatsServer;
 use support::provider::health;
 use support::secrets::plant;
-use support::world::{World, ctx};
+use support::world::{self, World, ctx, hosts};
 use wasmcloud_interface_lattice_control::*;
 
-/// Sets anonymous credentials, or those of the URL.
 async fn set(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
-    let request = SetLatticeCredentialsRequest {
-        lattice_id: lattice.into(),
-        nats_url: Some(url.into()),
-        ..Default::default()
-    };
-    let client = actor.lattice();
-    let ack = client.set_lattice_credentials(&ctx(), &request).await;
-    ack.unwrap()
-}
-
-async fn hosts(actor: &Actor, lattice: &str) -> Result<Vec<Host>, String> {
-    let hosts = actor.lattice().get_hosts(&ctx(), lattice).await;
-    hosts.map_err(|error| error.to_string())
+    world::set(actor, lattice, url).await.unwrap()
 }
 
 /// So many calls at once, of which none fails.

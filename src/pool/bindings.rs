@@ -175,6 +175,11 @@ impl<K> Bindings<K> {
         removals.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this holds for anything that is bound.
+    pub(super) fn any(&self, holds: impl Fn(&Binding<K>) -> bool) -> bool {
+        self.table.iter().any(|entry| holds(entry.value()))
+    }
+
     /// Everything that is bound.
     pub(super) fn all(&self) -> Vec<(LatticeId, Binding<K>)> {
         let all = self.table.iter();

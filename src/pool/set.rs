@@ -131,20 +131,15 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                         info!(%lattice, "credentials were removed from the store");
                     }
                 }
-                (Some(_), Some(sealed)) if !is_there => missing.push(NotStored {
-                    lattice,
-                    sealed,
-                    owner: binding.owner,
-                    set_at: binding.set_at,
-                    is_newer: false,
-                }),
-                (None, Some(sealed)) => missing.push(NotStored {
-                    lattice,
-                    sealed,
-                    owner: binding.owner,
-                    set_at: binding.set_at,
-                    is_newer: true,
-                }),
+                (version, Some(sealed)) if version.is_none() || !is_there => {
+                    missing.push(NotStored {
+                        lattice,
+                        sealed,
+                        owner: binding.owner,
+                        set_at: binding.set_at,
+                        is_newer: version.is_none(),
+                    });
+                }
                 _ => {}
             }
         }
@@ -153,9 +148,8 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
 
     /// Whether something was set that should be in the bucket, and is not.
     pub(super) fn is_unstored(&self) -> bool {
-        let all = self.bindings.all();
-        all.iter()
-            .any(|(_, bound)| bound.version.is_none() && bound.sealed.is_some())
+        let unstored = |bound: &Binding<K>| bound.version.is_none() && bound.sealed.is_some();
+        self.bindings.any(unstored)
     }
 
     fn bind(

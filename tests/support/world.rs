@@ -82,13 +82,7 @@ impl World {
         lattice: &str,
         url: &str,
     ) -> Result<CtlOperationAck, RpcError> {
-        let request = SetLatticeCredentialsRequest {
-            lattice_id: lattice.into(),
-            nats_url: Some(url.into()),
-            ..Default::default()
-        };
-        let lattice = self.actor.lattice();
-        lattice.set_lattice_credentials(&ctx(), &request).await
+        set(&self.actor, lattice, url).await
     }
 
     /// Sets a JWT and its seed.
@@ -108,9 +102,7 @@ impl World {
 
     /// The hosts of a lattice, or the text of the error that the actor got.
     pub async fn hosts(&self, lattice: &str) -> Result<Vec<Host>, String> {
-        let client = self.actor.lattice();
-        let hosts = client.get_hosts(&ctx(), lattice).await;
-        hosts.map_err(|error| error.to_string())
+        hosts(&self.actor, lattice).await
     }
 
     /// Why an order to stop a host of the lattice was certainly not carried out.
@@ -125,4 +117,21 @@ impl World {
         assert!(!ack.accepted);
         ack.error
     }
+}
+
+/// Has an actor set anonymous credentials of a lattice, or those of the URL.
+pub async fn set(actor: &Actor, lattice: &str, url: &str) -> Result<CtlOperationAck, RpcError> {
+    let request = SetLatticeCredentialsRequest {
+        lattice_id: lattice.into(),
+        nats_url: Some(url.into()),
+        ..Default::default()
+    };
+    let client = actor.lattice();
+    client.set_lattice_credentials(&ctx(), &request).await
+}
+
+/// The hosts of a lattice as an actor sees them, or the text of its error.
+pub async fn hosts(actor: &Actor, lattice: &str) -> Result<Vec<Host>, String> {
+    let hosts = actor.lattice().get_hosts(&ctx(), lattice).await;
+    hosts.map_err(|error| error.to_string())
 }

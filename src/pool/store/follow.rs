@@ -41,7 +41,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         .upgrade()
         .is_none_or(|pool| pool.store().key().is_none())
     {
-        return unavailable(&pool, mode, NO_KEY);
+        return unavailable(&pool, NO_KEY);
     }
     let mut follower = Follower {
         connects: home.connects.clone(),
@@ -68,7 +68,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
             }
             continue;
         };
-        unavailable(&follower.pool, mode, &why);
+        unavailable(&follower.pool, &why);
         tokio::select! {
             () = sleep(pause) => pause = (pause * 2).min(AGAIN_AFTER_AT_MOST),
             _ = follower.connects.changed() => pause = AGAIN_AFTER,
@@ -81,20 +81,15 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
 
 /// Takes that there is no bucket for now. Where there was one, nothing is kept in
 /// memory only from then on.
-fn unavailable<K: Default + Send + Sync + 'static>(
-    pool: &Weak<Pool<K>>,
-    mode: StoreMode,
-    why: &str,
-) {
+fn unavailable<K: Default + Send + Sync + 'static>(pool: &Weak<Pool<K>>, why: &str) {
     let Some(pool) = pool.upgrade() else { return };
-    let news = pool.store().unavailable(why);
-    match mode {
-        _ if !news => debug!(why, "no bucket for credentials"),
-        _ if mode == StoreMode::Jetstream || pool.store().was_open() => warn!(
+    match (pool.store().unavailable(why), pool.store().is_required()) {
+        (false, _) => debug!(why, "no bucket for credentials"),
+        (true, true) => warn!(
             why,
             "credentials cannot be kept, and none are taken (credentials_store)"
         ),
-        _ => warn!(
+        (true, false) => warn!(
             why,
             "credentials are kept in memory only: other instances do not have them, and a \
              restart loses them (credentials_store)"

@@ -101,8 +101,7 @@ impl Store {
 
     /// Takes that there is none for now; whether that is news.
     fn unavailable(&self, why: &str) -> bool {
-        // What was acknowledged before must not be outlived by what is not kept.
-        let required = self.mode == StoreMode::Jetstream || self.was_open();
+        let required = self.is_required();
         let mut news = false;
         self.stage.send_modify(|stage| {
             news = matches!(stage, Stage::Opening);
@@ -114,8 +113,10 @@ impl Store {
         news
     }
 
-    fn was_open(&self) -> bool {
-        self.was_open.load(Ordering::Relaxed)
+    /// Whether nothing is kept in memory only: what was acknowledged while there
+    /// was a bucket must not be outlived by what is not kept.
+    fn is_required(&self) -> bool {
+        self.mode == StoreMode::Jetstream || self.was_open.load(Ordering::Relaxed)
     }
 
     /// Keeps a sealed entry, over the one of which the version is known, or
@@ -135,7 +136,7 @@ impl Store {
     ) -> Result<Option<Version>, Error> {
         let bucket = match self.bucket(deadline).await {
             // It is kept as soon as there is a bucket.
-            Err(_) if self.mode == StoreMode::Auto && !self.was_open() => None,
+            Err(_) if !self.is_required() => None,
             bucket => bucket?,
         };
         let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
