@@ -11,8 +11,9 @@ INSECURE  ?=
 # For `start` and `inventory`, which need wash and a host.
 HOST_ID   ?=
 LINK_NAME ?= default
-# For `fuzz`: all where none is named.
+# For `fuzz` and `bench`: all where none is named.
 FUZZ      ?=
+BENCH     ?=
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
 	test fuzz demo bench soak check clean
@@ -78,9 +79,9 @@ demo: ## a lattice of three simulated hosts, the real provider, an actor that wa
 	$(CARGO) build --locked --bins --examples
 	$(CARGO) run --quiet --locked --example demo
 
-bench: ## how long things take, against the least that is possible, in one run
+bench: ## how long things take, against the least that is possible, in one run; BENCH names parts
 	@scripts/install-servers nats-server
-	$(CARGO) bench --locked --bench bench
+	$(CARGO) bench --locked --bench bench -- $(BENCH)
 
 soak: ## 64 callers while servers are killed, for five minutes, or SOAK_SECONDS=; SOAK_SEED= repeats one
 	@scripts/install-servers nats-server

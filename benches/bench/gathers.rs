@@ -12,41 +12,42 @@ use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController
 use crate::support::host::Generation;
 use crate::support::operator::{ACTOR_REF, LATTICE, Operated};
 use crate::support::world::{World, ctx};
-use crate::table::{Promise, Row, Table};
+use crate::table::{Promise, Row, Table, Unit};
 
 const ROUNDS: usize = 11;
 const HOSTS: usize = 50;
 const BIDDERS: usize = 10;
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
 
-fn over(ms: u64) -> Promise {
-    Promise::Over(Duration::from_millis(ms))
+/// A row of milliseconds.
+fn row(name: &str, promise: Promise) -> Row {
+    Row::new(name, Unit::Ms, promise)
 }
 
 pub async fn measure(table: &mut Table) {
     let lattice = fifty_hosts().await;
     let client = lattice.world.nats.client().await;
-    let mut cold = Row::new(
+    let mut cold = row(
         "GetHosts, 50 hosts, first call",
-        over(STALL.as_millis() as u64 + 50),
+        Promise::Over(STALL.as_millis() as f64 + 50.0),
     );
-    let mut warm = Row::new("GetHosts, 50 hosts, known", over(60));
-    let mut auction = Row::new("AuctionActor, 10 of 50 bid, known", over(60));
+    let mut warm = row("GetHosts, 50 hosts, known", Promise::Over(60.0));
+    let mut auction = row("AuctionActor, 10 of 50 bid, known", Promise::Over(60.0));
     // Rust hosts that bid are asked what they run: two answers, one after the
     // other.
-    let mut providers = Row::new("AuctionProvider, 10 of 50 bid, known", Promise::None);
+    let mut providers = row("AuctionProvider, 10 of 50 bid, known", Promise::None);
     for round in 0..ROUNDS {
         // Other credentials: nothing is known, not even the connection.
         let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
         lattice.world.set_lattice(LATTICE, &url).await;
         let least = slowest_answer(&client, HOSTS).await;
-        cold.add(least, get_hosts(&lattice, HOSTS).await);
+        cold.add_ms(least, get_hosts(&lattice, HOSTS).await);
         let least = slowest_answer(&client, HOSTS).await;
-        warm.add(least, get_hosts(&lattice, HOSTS).await);
+        warm.add_ms(least, get_hosts(&lattice, HOSTS).await);
         let least = slowest_answer(&client, HOSTS).await;
-        auction.add(least, auction_actor(&lattice).await);
+        auction.add_ms(least, auction_actor(&lattice).await);
         let least = slowest_answer(&client, HOSTS).await;
-        providers.add(least, auction_provider(&lattice).await);
+        providers.add_ms(least, auction_provider(&lattice).await);
     }
     table.add(cold);
     table.add(warm);
@@ -110,21 +111,18 @@ async fn auction_provider(lattice: &Operated) -> Duration {
 /// One of the hosts falls silent; it is missed, then forgotten.
 async fn silent(table: &mut Table, lattice: &Operated, client: &async_nats::Client) {
     let others = HOSTS - 1;
-    let mut missing = Row::new(
-        "GetHosts, 1 of 50 falls silent",
-        Promise::Under(Duration::from_millis(1800)),
-    );
-    let mut forgotten = Row::new("GetHosts, once it is forgotten", over(60));
+    let mut missing = row("GetHosts, 1 of 50 falls silent", Promise::Under(1800.0));
+    let mut forgotten = row("GetHosts, once it is forgotten", Promise::Over(60.0));
     for _ in 0..5 {
         // All are known.
         get_hosts(lattice, HOSTS).await;
         lattice.hosts[0].fall_silent_on("ping.hosts");
         let least = slowest_answer(client, others).await;
-        missing.add(least, get_hosts(lattice, others).await);
+        missing.add_ms(least, get_hosts(lattice, others).await);
         // The second ping that it misses.
         get_hosts(lattice, others).await;
         let least = slowest_answer(client, others).await;
-        forgotten.add(least, get_hosts(lattice, others).await);
+        forgotten.add_ms(least, get_hosts(lattice, others).await);
         lattice.hosts[0].speak_again();
     }
     table.add(missing);
@@ -136,9 +134,9 @@ async fn nobody(table: &mut Table, world: &World, client: &async_nats::Client) {
     const EMPTY: &str = "empty";
     world.set_lattice(EMPTY, &world.nats.url()).await;
     let actor = world.actor.lattice();
-    let under = Promise::Under(Duration::from_millis(20));
-    let mut list = Row::new("GetHosts, nobody there", under);
-    let mut auction = Row::new("AuctionActor, nobody there", under);
+    let under = Promise::Under(20.0);
+    let mut list = row("GetHosts, nobody there", under);
+    let mut auction = row("AuctionActor, nobody there", under);
     let question = ActorAuctionRequest {
         lattice_id: EMPTY.into(),
         actor_ref: ACTOR_REF.into(),
@@ -151,11 +149,11 @@ async fn nobody(table: &mut Table, world: &World, client: &async_nats::Client) {
         assert!(nobody.is_err());
         let started = Instant::now();
         let hosts = actor.get_hosts(&ctx(), EMPTY).await.unwrap();
-        list.add(least, started.elapsed());
+        list.add_ms(least, started.elapsed());
         assert!(hosts.is_empty());
         let started = Instant::now();
         let bids = actor.auction_actor(&ctx(), &question).await.unwrap();
-        auction.add(least, started.elapsed());
+        auction.add_ms(least, started.elapsed());
         assert!(bids.is_empty());
     }
     table.add(list);

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::operator::{LATTICE, Operated};
-use crate::table::{Promise, Row, Table};
+use crate::table::{Promise, Row, Table, Unit};
 
 pub async fn measure(table: &mut Table) {
     for (links, rounds, promise) in [
@@ -26,7 +26,7 @@ pub async fn measure(table: &mut Table) {
         let entries = links + 2;
         let values = json!({ "address": "0.0.0.0:8080" });
         lattice.sim.put_links(links, &values).await;
-        let mut row = Row::new(&format!("GetLinks, {links} links"), promise);
+        let mut row = Row::new(&format!("GetLinks, {links} links"), Unit::Ms, promise);
         for round in 0..=rounds {
             let least = direct(&client, entries).await;
             let started = Instant::now();
@@ -35,7 +35,7 @@ pub async fn measure(table: &mut Table) {
             assert_eq!(found.len(), links);
             // The first one connects.
             if round > 0 {
-                row.add(least, took);
+                row.add_ms(least, took);
             }
         }
         table.add(row);

@@ -1,95 +1,178 @@
-//! Measurements, and the table of them.
+//! Measurements, and the table of them, for people and as JSON.
 
 use std::fmt;
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
+use serde_json::{Value, json};
 
-/// What a row must keep.
+/// Bytes of a KiB.
+pub const KIB: f64 = 1024.0;
+/// Bytes of a MiB.
+pub const MIB: f64 = 1024.0 * KIB;
+
+/// What a row is measured in.
 #[derive(Clone, Copy)]
-pub enum Promise {
-    /// So much longer than the floor at most.
-    Over(Duration),
-    /// So long at most.
-    Under(Duration),
-    /// So many times the floor at most.
-    Times(f64),
-    /// Nothing: the row is for comparison.
-    None,
+pub enum Unit {
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Micros,
+    /// So many in a second.
+    PerSecond,
+    /// Memory.
+    MiB,
+    /// Memory.
+    KiB,
+    /// Of one core.
+    Percent,
 }
 
-impl fmt::Display for Promise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Unit {
+    /// Its name.
+    fn name(self) -> &'static str {
         match self {
-            Self::Over(most) => write!(f, "floor + {} ms", most.as_millis()),
-            Self::Under(most) => write!(f, "under {} ms", most.as_millis()),
-            Self::Times(most) => write!(f, "under {most} x floor"),
-            Self::None => f.write_str("-"),
+            Self::Ms => "ms",
+            Self::Micros => "us",
+            Self::PerSecond => "1/s",
+            Self::MiB => "MiB",
+            Self::KiB => "KiB",
+            Self::Percent => "%",
         }
     }
+
+    /// A value with as many digits as tell something.
+    fn shown(self, value: f64) -> String {
+        match self {
+            Self::PerSecond => format!("{value:.0}"),
+            Self::Percent => format!("{value:.3}"),
+            Self::Micros if value >= 100.0 => format!("{value:.0}"),
+            Self::Ms | Self::Micros | Self::MiB | Self::KiB => format!("{value:.1}"),
+        }
+    }
+}
+
+/// What a row must keep, in its unit.
+#[derive(Clone, Copy)]
+pub enum Promise {
+    /// So much more than the floor at most, in nine of ten rounds.
+    Over(f64),
+    /// So much at most, in nine of ten rounds.
+    Under(f64),
+    /// So many times the floor at most, by the medians.
+    Times(f64),
+    /// So many times the floor at least, by the medians.
+    AtLeast(f64),
+    /// Nothing: the row is for comparison.
+    None,
 }
 
 /// What was measured under one name, round by round.
 pub struct Row {
     name: String,
+    unit: Unit,
     promise: Promise,
-    /// The floor and the time of each round.
-    rounds: Vec<(Duration, Duration)>,
+    /// What the floor is, where it is not plain from the name.
+    over: &'static str,
+    /// The floor and the value of each round.
+    rounds: Vec<(Option<f64>, f64)>,
 }
 
 impl Row {
-    pub fn new(name: &str, promise: Promise) -> Self {
+    pub fn new(name: &str, unit: Unit, promise: Promise) -> Self {
         Self {
             name: name.into(),
+            unit,
             promise,
+            over: "",
             rounds: Vec::new(),
         }
     }
 
-    pub fn add(&mut self, floor: Duration, time: Duration) {
-        self.rounds.push((floor, time));
+    /// Says what its floor is.
+    pub fn over(mut self, floor: &'static str) -> Self {
+        self.over = floor;
+        self
     }
 
-    fn floor(&self) -> Duration {
-        median(self.rounds.iter().map(|(floor, _)| *floor))
+    /// A round.
+    pub fn add(&mut self, floor: f64, value: f64) {
+        self.rounds.push((Some(floor), value));
     }
 
-    fn time(&self) -> Duration {
-        median(self.rounds.iter().map(|(_, time)| *time))
+    /// A round of durations, in milliseconds.
+    pub fn add_ms(&mut self, floor: Duration, value: Duration) {
+        self.add(floor.as_secs_f64() * 1e3, value.as_secs_f64() * 1e3);
     }
 
-    /// Nine of ten rounds took no longer.
-    fn most(&self) -> Duration {
-        let times = self.rounds.iter().map(|(_, time)| *time);
-        part(times, 0.9)
+    /// A round without a floor.
+    pub fn note(&mut self, value: f64) {
+        self.rounds.push((None, value));
     }
 
-    fn ratio(&self) -> f64 {
-        self.time().as_secs_f64() / self.floor().as_secs_f64()
+    fn floor(&self) -> Option<f64> {
+        let floors = self.rounds.iter().map(|(floor, _)| *floor);
+        Some(part(floors.collect::<Option<Vec<f64>>>()?, 0.5))
     }
 
-    /// Whether the promise was kept: a time in nine of ten rounds, a ratio by
-    /// the medians.
-    fn kept(&self) -> bool {
+    fn median(&self) -> f64 {
+        part(self.values(), 0.5)
+    }
+
+    /// Nine of ten rounds had no more.
+    fn most(&self) -> f64 {
+        part(self.values(), 0.9)
+    }
+
+    fn values(&self) -> Vec<f64> {
+        self.rounds.iter().map(|(_, value)| *value).collect()
+    }
+
+    fn ratio(&self) -> Option<f64> {
+        Some(self.median() / self.floor()?)
+    }
+
+    /// Whether the promise was kept, where there is one.
+    fn kept(&self) -> Option<bool> {
+        let floor = self.floor().unwrap_or(f64::NAN);
         match self.promise {
-            Promise::Over(most) => self.most() <= self.floor() + most,
-            Promise::Under(most) => self.most() <= most,
-            Promise::Times(most) => self.ratio() <= most,
-            Promise::None => true,
+            Promise::Over(most) => Some(self.most() <= floor + most),
+            Promise::Under(most) => Some(self.most() <= most),
+            Promise::Times(most) => Some(self.median() / floor <= most),
+            Promise::AtLeast(least) => Some(self.median() / floor >= least),
+            Promise::None => None,
         }
     }
+
+    fn promised(&self) -> String {
+        let unit = self.unit.name();
+        match self.promise {
+            Promise::Over(most) => format!("floor + {most} {unit}"),
+            Promise::Under(most) => format!("under {most} {unit}"),
+            Promise::Times(most) => format!("ratio <= {most}"),
+            Promise::AtLeast(least) => format!("ratio >= {least}"),
+            Promise::None => String::new(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name, "unit": self.unit.name(), "rounds": self.rounds.len(),
+            "floor": self.floor(), "floor_is": self.over, "median": self.median(),
+            "p90": self.most(), "ratio": self.ratio(),
+            "promise": self.promised(), "kept": self.kept(),
+        })
+    }
 }
 
-fn median(times: impl Iterator<Item = Duration>) -> Duration {
-    part(times, 0.5)
-}
-
-/// The time that this part of all stays within.
-fn part(times: impl Iterator<Item = Duration>, part: f64) -> Duration {
-    let mut times: Vec<_> = times.collect();
-    times.sort();
-    let at = (times.len() as f64 * part).ceil() as usize;
-    times.get(at.saturating_sub(1)).copied().unwrap_or_default()
+/// The value that this part of all stays within.
+fn part(mut values: Vec<f64>, part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 * part).ceil() as usize;
+    values
+        .get(at.saturating_sub(1))
+        .copied()
+        .unwrap_or_default()
 }
 
 /// All rows.
@@ -99,39 +182,47 @@ pub struct Table(Vec<Row>);
 impl Table {
     /// Adds a row, and says that it is there: all take a while.
     pub fn add(&mut self, row: Row) {
-        println!("measured: {}", row.name);
+        let (median, unit) = (row.unit.shown(row.median()), row.unit.name());
+        println!("measured: {}: {median} {unit}", row.name);
         self.0.push(row);
     }
 
     /// Whether every promise was kept.
     pub fn kept(&self) -> bool {
-        self.0.iter().all(Row::kept)
+        self.0.iter().all(|row| row.kept() != Some(false))
+    }
+
+    /// All rows, for programs.
+    pub fn json(&self) -> Value {
+        self.0.iter().map(Row::json).collect()
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |time: Duration| format!("{:.1}", time.as_secs_f64() * 1000.0);
         let mut table = comfy_table::Table::new();
         table.load_style(UTF8_BORDERS_ONLY);
         table.set_header([
-            "what", "rounds", "floor ms", "ms", "90 %", "ratio", "promise", "kept",
+            "what", "unit", "rounds", "floor", "median", "90 %", "ratio", "promise", "kept",
         ]);
         for row in &self.0 {
-            let kept = match (row.promise, row.kept()) {
-                (Promise::None, _) => "-",
-                (_, true) => "yes",
-                (_, false) => "NO",
-            };
+            let unit = row.unit;
+            let floor = row.floor().map(|floor| unit.shown(floor));
             table.add_row([
                 row.name.clone(),
+                unit.name().to_owned(),
                 row.rounds.len().to_string(),
-                ms(row.floor()),
-                ms(row.time()),
-                ms(row.most()),
-                format!("{:.2}", row.ratio()),
-                row.promise.to_string(),
-                kept.to_owned(),
+                format!("{} {}", row.over, floor.unwrap_or_default()),
+                unit.shown(row.median()),
+                unit.shown(row.most()),
+                row.ratio()
+                    .map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+                row.promised(),
+                match row.kept() {
+                    None => String::new(),
+                    Some(true) => "yes".to_owned(),
+                    Some(false) => "NO".to_owned(),
+                },
             ]);
         }
         write!(f, "{table}")

@@ -32,7 +32,7 @@ struct Ports {
 
 /// The program: `NATS_SERVER`, else `nats-server` on the PATH, else where Debian
 /// puts it, which is not on the PATH of users.
-fn program() -> String {
+pub fn program() -> String {
     const DEBIAN: &str = "/usr/sbin/nats-server";
     let on_path = || {
         let path = std::env::var_os("PATH").unwrap_or_default();

@@ -206,7 +206,7 @@ pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthChe
 }
 
 /// The provider's binary: cargo names it to tests; examples find it beside.
-fn program() -> std::path::PathBuf {
+pub fn program() -> std::path::PathBuf {
     match option_env!("CARGO_BIN_EXE_lattice-controller") {
         Some(path) => path.into(),
         None => {

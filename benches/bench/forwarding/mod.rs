@@ -1,0 +1,243 @@
+//! An order to a host, on three ways: `direct`, from the caller to the host;
+//! `relay`, through a process that only forwards it; `provider`, as a signed
+//! call of an actor, through the provider. Round by round, interleaved.
+//!
+//! Callers and provider are at one nats-server, the host at another.
+
+pub mod host;
+mod path;
+pub mod relay;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use wasmbus_rpc::core::InvocationResponse;
+use wasmcloud_interface_lattice_control::{CtlOperationAck, StartActorCommand};
+
+use crate::accounting::Process;
+use crate::support::invocation;
+use crate::support::nats::NatsServer;
+use crate::support::operator::{ACTOR_REF, LATTICE};
+use crate::support::provider::Identity;
+use crate::table::{MIB, Promise, Row, Table, Unit};
+use host::Host;
+use path::{CALLERS, Path};
+use relay::Relay;
+
+const ROUNDS: usize = 9;
+/// Orders of a round that go one by one, and in how many turns.
+const LATENCY: usize = 1000;
+const TURNS: usize = 5;
+/// Orders of a round that go many at once.
+const THROUGHPUT: usize = 10_000;
+
+/// The three ways, in the order of the results.
+const WAYS: [&str; 3] = ["direct", "relay", "provider"];
+
+/// What a round showed of one way.
+#[derive(Default)]
+struct Shown {
+    took: Vec<Duration>,
+    per_second: f64,
+    /// CPU time for each order, in microseconds: one by one, and many at once.
+    cpu: [f64; 2],
+}
+
+pub async fn measure(table: &mut Table) {
+    let world = crate::world().await;
+    let process = Process::from(&world.provider);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut idle = Row::new("memory, no lattice", Unit::MiB, Promise::Under(12.0));
+    idle.note(process.resident() as f64 / MIB);
+
+    let remote = NatsServer::without_jetstream();
+    let host = Host::start(remote.client().await, LATTICE).await;
+    world.set_lattice(LATTICE, &remote.url()).await;
+    let home = world.nats.client().await;
+    let relay = Relay::start(
+        &world.nats.url(),
+        "bench.relay",
+        &remote.url(),
+        &host.subject,
+    );
+    let path = |client, subject, accepted| Path {
+        client,
+        subject,
+        accepted,
+    };
+    let call = world.identity.subject("").into();
+    let paths = [
+        path(remote.client().await, host.subject.clone(), acknowledged),
+        path(home.clone(), "bench.relay".into(), acknowledged),
+        path(home, call, answered),
+    ];
+    let processes = [None, Some(relay.process()), Some(process)];
+
+    let order = Bytes::from(host.order().to_string());
+    let plain = |count| vec![order.clone(); count];
+    let signed = |count| signed(&world.identity, &host.id, count);
+    // The first call connects and asks the host what it is.
+    paths[2].one_by_one(signed(10)).await;
+    let mut rows = Rows::new();
+    let mut sent = host.orders();
+    for round in 0..=ROUNDS {
+        let mut shown: [Shown; 3] = Default::default();
+        for _ in 0..TURNS {
+            for (way, path) in paths.iter().enumerate() {
+                let count = LATENCY / TURNS;
+                let orders = if way == 2 {
+                    signed(count)
+                } else {
+                    plain(count)
+                };
+                let before = processes[way].map(Process::cpu);
+                shown[way].took.extend(path.one_by_one(orders).await);
+                if let (Some(process), Some(before)) = (processes[way], before) {
+                    shown[way].cpu[0] += process.micros_each(before, LATENCY);
+                }
+            }
+        }
+        for (way, path) in paths.iter().enumerate() {
+            let orders = if way == 2 {
+                signed(THROUGHPUT)
+            } else {
+                plain(THROUGHPUT)
+            };
+            let before = processes[way].map(Process::cpu);
+            let took = path.at_once(orders).await;
+            shown[way].per_second = THROUGHPUT as f64 / took.as_secs_f64();
+            if let (Some(process), Some(before)) = (processes[way], before) {
+                shown[way].cpu[1] = process.micros_each(before, THROUGHPUT);
+            }
+        }
+        sent += WAYS.len() * (LATENCY + THROUGHPUT);
+        assert_eq!(host.orders(), sent, "each order reaches the host once");
+        // The first one warms everything up.
+        if round > 0 {
+            rows.add(shown);
+        }
+    }
+    rows.into_table(table);
+    table.add(idle);
+    let mut loaded = Row::new("memory, after all these calls", Unit::MiB, Promise::None);
+    loaded.note(process.resident() as f64 / MIB);
+    table.add(loaded);
+}
+
+/// The rows of the table.
+struct Rows {
+    p50: [Row; 3],
+    p99: [Row; 3],
+    throughput: [Row; 3],
+    relay_cpu: Row,
+    cpu: [Row; 2],
+    verification: Row,
+}
+
+impl Rows {
+    fn new() -> Self {
+        let for_each = |what: &str, unit, promise| {
+            WAYS.map(|way| {
+                let promise = if way == "provider" {
+                    promise
+                } else {
+                    Promise::None
+                };
+                Row::new(&format!("{what}: {way}"), unit, promise).over("relay")
+            })
+        };
+        Self {
+            p50: for_each("1 caller, p50", Unit::Micros, Promise::Times(1.4)),
+            p99: for_each("1 caller, p99", Unit::Micros, Promise::None),
+            throughput: for_each(
+                &format!("{CALLERS} callers"),
+                Unit::PerSecond,
+                Promise::AtLeast(0.4),
+            ),
+            relay_cpu: Row::new("CPU of the relay, an order", Unit::Micros, Promise::None),
+            cpu: ["1 caller", "64 callers"].map(|load| {
+                let name = format!("CPU of the provider, an order, {load}");
+                Row::new(&name, Unit::Micros, Promise::Times(2.5)).over("verification")
+            }),
+            verification: Row::new("verification of a signature", Unit::Micros, Promise::None),
+        }
+    }
+
+    fn add(&mut self, mut shown: [Shown; 3]) {
+        let verification = verification();
+        self.verification.note(verification);
+        for shown in &mut shown {
+            shown.took.sort();
+        }
+        let part = |shown: &Shown, part: usize| {
+            let at = shown.took.len() * part / 100;
+            shown.took[at].as_secs_f64() * 1e6
+        };
+        for (way, of_way) in shown.iter().enumerate() {
+            self.p50[way].add(part(&shown[1], 50), part(of_way, 50));
+            self.p99[way].add(part(&shown[1], 99), part(of_way, 99));
+            self.throughput[way].add(shown[1].per_second, of_way.per_second);
+        }
+        self.relay_cpu.note(shown[1].cpu[1]);
+        for (row, cpu) in self.cpu.iter_mut().zip(shown[2].cpu) {
+            row.add(verification, cpu);
+        }
+    }
+
+    fn into_table(self, table: &mut Table) {
+        for row in [self.p50, self.p99, self.throughput].into_iter().flatten() {
+            table.add(row);
+        }
+        table.add(self.verification);
+        for row in self.cpu {
+            table.add(row);
+        }
+        table.add(self.relay_cpu);
+    }
+}
+
+/// So many calls of StartActor, each signed, and unlike every other.
+fn signed(identity: &Identity, host: &str, count: usize) -> Vec<Bytes> {
+    let command = StartActorCommand {
+        lattice_id: LATTICE.into(),
+        host_id: host.into(),
+        actor_ref: ACTOR_REF.into(),
+        annotations: Some(HashMap::new()),
+        count: 1,
+    };
+    let one = || {
+        let invocation = invocation::mint(identity, "StartActor", &command, |_| {});
+        Bytes::from(invocation::bytes(&invocation))
+    };
+    std::iter::repeat_with(one).take(count).collect()
+}
+
+/// Whether a host acknowledged.
+fn acknowledged(answer: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(answer).is_ok_and(|ack| ack["accepted"] == true)
+}
+
+/// Whether the provider answered that a host acknowledged.
+fn answered(answer: &[u8]) -> bool {
+    let response: Result<InvocationResponse, _> = rmp_serde::from_slice(answer);
+    response.is_ok_and(|response| {
+        let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&response.msg);
+        response.error.is_none() && ack.is_ok_and(|ack| ack.accepted)
+    })
+}
+
+/// Microseconds to verify a signature of the length of an invocation's, with
+/// the library in use.
+fn verification() -> f64 {
+    const TIMES: u32 = 2000;
+    let key = nkeys::KeyPair::new(nkeys::KeyPairType::Cluster);
+    let text = vec![7; 700];
+    let signature = key.sign(&text).unwrap();
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        key.verify(std::hint::black_box(&text), &signature).unwrap();
+    }
+    started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES)
+}

@@ -1,0 +1,70 @@
+//! A way for orders to the host, and how long they take on it.
+
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+
+/// Orders under way at once where they are many.
+pub const CALLERS: usize = 64;
+
+/// A way for orders.
+pub struct Path {
+    /// The connection of the callers.
+    pub client: Client,
+    /// Where they send their orders.
+    pub subject: Subject,
+    /// Whether an answer says that the host acknowledged.
+    pub accepted: fn(&[u8]) -> bool,
+}
+
+impl Path {
+    /// One after the other: how long each took.
+    pub async fn one_by_one(&self, orders: Vec<Bytes>) -> Vec<Duration> {
+        let mut took = Vec::with_capacity(orders.len());
+        let mut answers = Vec::with_capacity(orders.len());
+        for order in orders {
+            let started = Instant::now();
+            let answer = self.client.request(self.subject.clone(), order).await;
+            took.push(started.elapsed());
+            answers.push(answer.unwrap().payload);
+        }
+        self.check(&answers);
+        took
+    }
+
+    /// By callers that each send an order as soon as the one before is
+    /// acknowledged: how long all took together.
+    pub async fn at_once(&self, orders: Vec<Bytes>) -> Duration {
+        let started = Instant::now();
+        let share = orders.len().div_ceil(CALLERS);
+        let callers: Vec<_> = orders
+            .chunks(share)
+            .map(|orders| {
+                let (client, subject) = (self.client.clone(), self.subject.clone());
+                let orders = orders.to_vec();
+                tokio::spawn(async move {
+                    let mut answers = Vec::with_capacity(orders.len());
+                    for order in orders {
+                        let answer = client.request(subject.clone(), order).await;
+                        answers.push(answer.unwrap().payload);
+                    }
+                    answers
+                })
+            })
+            .collect();
+        let all = futures::future::join_all(callers).await;
+        let took = started.elapsed();
+        for answers in all {
+            self.check(&answers.unwrap());
+        }
+        took
+    }
+
+    fn check(&self, answers: &[Bytes]) {
+        for answer in answers {
+            let shown = || String::from_utf8_lossy(answer).into_owned();
+            assert!((self.accepted)(answer), "not acknowledged: {}", shown());
+        }
+    }
+}

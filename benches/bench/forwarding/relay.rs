@@ -1,0 +1,84 @@
+//! The least that a provider can do: a process that forwards messages from one
+//! connection to another, and the answers back. It reads nothing of them.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
+
+use async_nats::Subject;
+use futures::StreamExt as _;
+
+use crate::accounting::Process;
+
+/// The argument that makes a relay of this program.
+pub const ARGUMENT: &str = "relay";
+
+/// A running relay, which ends with this value.
+pub struct Relay(Child);
+
+impl Relay {
+    /// Forwards from `subject` at the one server to `to` at the other.
+    pub fn start(from: &str, subject: &str, other: &str, to: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([ARGUMENT, from, subject, other, to])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut ready).unwrap();
+        assert_eq!(ready.trim(), "ready");
+        Self(child)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Process {
+        Process::of(self.0.id())
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs in the process of the relay, until that is killed.
+pub async fn run(arguments: &[String]) -> ExitCode {
+    let [from, subject, other, to] = arguments else {
+        return ExitCode::from(64);
+    };
+    let home = async_nats::connect(from).await.unwrap();
+    let remote = async_nats::connect(other).await.unwrap();
+    let mut questions = home.subscribe(subject.clone()).await.unwrap();
+    let inbox = remote.new_inbox();
+    let mut answers = remote.subscribe(format!("{inbox}.*")).await.unwrap();
+    let waiting: Arc<Mutex<HashMap<u64, Subject>>> = Arc::default();
+    crate::support::fence(&home).await;
+    crate::support::fence(&remote).await;
+    println!("ready");
+    let asked = waiting.clone();
+    let (to, start) = (Subject::from(to.as_str()), inbox.len() + 1);
+    tokio::spawn(async move {
+        let mut number = 0;
+        while let Some(question) = questions.next().await {
+            number += 1;
+            let Some(reply) = question.reply else {
+                continue;
+            };
+            asked.lock().unwrap().insert(number, reply);
+            let inbox = format!("{inbox}.{number}");
+            let sent = remote.publish_with_reply(to.clone(), inbox, question.payload);
+            sent.await.unwrap();
+        }
+    });
+    while let Some(answer) = answers.next().await {
+        let number = answer.subject[start..].parse().unwrap();
+        let reply = waiting.lock().unwrap().remove(&number);
+        let sent = home.publish(reply.unwrap(), answer.payload);
+        sent.await.unwrap();
+    }
+    ExitCode::SUCCESS
+}
