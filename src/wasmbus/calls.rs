@@ -1,176 +1,110 @@
-//! One call on wasmbus RPC, from the message to its result.
+//! Calls on wasmbus RPC, from the messages to their results.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use async_nats::{Message, Subject};
 use bytes::Bytes;
-use futures::FutureExt as _;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::timeout_at;
+use tracing::debug;
 use wasmbus_rpc::core::Invocation;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
+use super::arrivals::Admitted;
 use super::chunks::MAX_BODY;
 use super::decode::decode;
-use super::invocation::{Head, id_of, now, signed_part};
+use super::invocation::{Claims, id_of, now, signed_part};
 use super::links::Unlinked;
 use super::server::Server;
 use super::{Call, Handler};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, without_values};
-use crate::limiter::Entry;
-use crate::nats::Complaints;
 use crate::security::{self, Cause};
 
 /// How much earlier than the call itself its operation must end, so that what
 /// the operation has to say of a silent host is heard.
 const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
-/// How much the messages of all calls under way may have: few are over 1 KiB.
-pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// Calls under way whose bodies are fetched from the object store.
 pub(super) const MAX_LARGE: usize = 16;
-/// Largest message: a body, and generously what is around it.
-const MAX_MESSAGE: usize = MAX_BODY as usize + 256 * 1024;
-
-/// What anybody who may publish could fill the log with.
-#[derive(Default)]
-pub(super) struct Noise {
-    pub(super) busy: Complaints,
-    pub(super) foreign: Complaints,
-    pub(super) large: Complaints,
-    pub(super) unsent: Complaints,
-}
+/// An invocation, and what its claims say if they hold.
+type Read = (Invocation, Result<Claims, String>);
 
 impl<H: Handler> Server<H> {
-    /// Takes a call into a task of its own, where there is room for one. What
-    /// there is no room for is refused here: the next call waits meanwhile.
-    pub(super) async fn accept(self: &Arc<Self>, message: Message) {
-        let deadline = Deadline::new(Instant::now(), self.budget);
-        let Some(reply) = message.reply else {
-            let detail = "a call without a reply subject was ignored";
-            security::refused(Cause::Unproved, "", detail);
-            return;
-        };
-        let payload = message.payload;
-        let (entry, room) = match self.admit(payload.len()) {
-            Ok(admitted) => admitted,
-            Err(error) => return self.refuse_unread(reply, &payload, error, deadline).await,
-        };
-        let server = self.clone();
-        self.calls.spawn(async move {
-            let Some(_place) = entry.place(deadline).await else {
-                let error = server.busy();
-                server.refuse_unread(reply, &payload, error, deadline).await;
-                return;
-            };
-            let (id, result) = server.serve_one(payload, deadline).await;
-            drop(room);
-            server.answer(reply, id, result, deadline).await;
+    /// Reads and verifies calls that came together, then carries them out side by
+    /// side, and answers each as soon as it has ended.
+    ///
+    /// One task does all of that: what they send goes out in one piece, and so
+    /// do their answers where hosts answer at once.
+    pub(super) async fn serve_together(&self, mut calls: Vec<Admitted>) {
+        let read = catch_unwind(AssertUnwindSafe(|| self.read(&calls)));
+        let read = read.unwrap_or_else(|_| {
+            let failed = |call: &Admitted| (id_of(&call.payload), Err(failed()));
+            calls.iter().map(failed).collect()
         });
+        for call in &mut calls {
+            // Nothing more is read of it, and it may hold a whole buffer.
+            call.payload = Bytes::new();
+        }
+        let served = calls.into_iter().zip(read).map(|(call, (id, read))| {
+            // One that fails beyond its own answer must not take others with it.
+            AssertUnwindSafe(self.serve_one(call, id, read)).catch_unwind()
+        });
+        let mut served: FuturesUnordered<_> = served.collect();
+        while served.next().await.is_some() {}
     }
 
-    /// Whether there is room for a message of this size.
-    fn admit(&self, bytes: usize) -> Result<(Entry, OwnedSemaphorePermit), Error> {
-        if bytes > MAX_MESSAGE {
-            return Err(too_large(bytes as u64));
-        }
-        let room = u32::try_from(bytes)
-            .ok()
-            .and_then(|bytes| self.room.clone().try_acquire_many_owned(bytes).ok());
-        let Some(room) = room else {
-            self.complain_of_busy();
-            return Err(Error::new(
-                Kind::Busy,
-                format!(
-                    "the provider is busy: the calls under way have {MAX_BYTES} bytes together; \
-                     try again later"
-                ),
-            ));
+    /// Decodes and verifies calls: the id of each, and what it is.
+    fn read(&self, calls: &[Admitted]) -> Vec<(String, RpcResult<Read>)> {
+        let decoded: Vec<_> = calls.iter().map(decoded).collect();
+        let invocations: Vec<&Invocation> = decoded.iter().flatten().collect();
+        let mut checked = self.verifier.check_all(&invocations).into_iter();
+        let read = |decoded: Result<Invocation, (String, RpcError)>| match decoded {
+            Ok(mut invocation) => {
+                let claims = checked.next().unwrap_or_else(|| Err("not checked".into()));
+                (std::mem::take(&mut invocation.id), Ok((invocation, claims)))
+            }
+            Err((id, error)) => (id, Err(error)),
         };
-        match self.places.enter(()) {
-            Entry::Full => Err(self.busy()),
-            entry => Ok((entry, room)),
-        }
+        decoded.into_iter().map(read).collect()
     }
 
-    fn busy(&self) -> Error {
-        self.complain_of_busy();
-        Error::new(
-            Kind::Busy,
-            format!(
-                "the provider is busy: {} calls are under way (max_calls); try again later",
-                self.places.most()
-            ),
-        )
+    async fn serve_one(&self, call: Admitted, id: String, read: RpcResult<Read>) {
+        let result = self.result(&id, read, call.deadline).await;
+        drop(call.room);
+        self.answer(call.reply, id, result, call.deadline).await;
     }
 
-    fn complain_of_busy(&self) {
-        if self.noise.busy.is_due() {
-            warn!(in_flight = self.calls.len(), "calls are refused as busy");
-        }
-    }
-
-    /// Refuses a call of which nothing was checked.
-    async fn refuse_unread(
+    /// What comes of a call.
+    async fn result(
         &self,
-        reply: Subject,
-        payload: &[u8],
-        error: Error,
+        id: &str,
+        read: RpcResult<Read>,
         deadline: Deadline,
-    ) {
-        let (id, result) = match Head::read(payload) {
-            Some(head) => {
-                let result = self.refuse(head.id, head.operation, head.origin.public_key, error);
-                (head.id.to_owned(), result)
-            }
-            None => (id_of(payload), Err(error.into_rpc())),
-        };
-        self.answer(reply, id, result, deadline).await;
-    }
-
-    /// Decodes, verifies and carries out a call: its id and its result.
-    async fn serve_one(&self, payload: Bytes, deadline: Deadline) -> (String, RpcResult<Vec<u8>>) {
-        let mut invocation: Invocation = match decode(&payload) {
-            Ok(invocation) => invocation,
-            Err(error) => {
-                let problem = format!("invocation: {}", without_values(&error.to_string()));
-                let id = id_of(&payload);
-                security::refused(Cause::Unproved, "", &problem);
-                debug!(outcome = "undecodable", id, problem, "call");
-                return (id, Err(RpcError::Deser(problem)));
-            }
-        };
-        // Nothing more is read of it, and it may hold a whole buffer.
-        drop(payload);
-        let id = std::mem::take(&mut invocation.id);
-        let served = AssertUnwindSafe(self.verify_and_call(&id, invocation, deadline));
+    ) -> RpcResult<Vec<u8>> {
+        let (invocation, claims) = read?;
+        let served = AssertUnwindSafe(self.verify_and_call(id, invocation, claims, deadline));
         // Calls end at the deadline whatever happens below, and a panic ends in
         // an answer like any other failure.
-        let result = tokio::select! {
+        tokio::select! {
             biased;
             result = timeout_at(deadline.at(), served.catch_unwind()) => match result {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(unknown(
-                    Kind::Internal,
-                    "the provider failed while it carried out the call; see its log",
-                )),
+                Ok(Err(_)) => Err(failed()),
                 Err(_) => Err(unknown(Kind::Timeout, "the call took longer than it may")),
             },
             () = self.cut_off.cancelled() => Err(unknown(
                 Kind::Internal,
                 "the provider stopped before the call had ended",
             )),
-        };
-        (id, result)
+        }
     }
 
     async fn verify_and_call(
         &self,
         id: &str,
         mut invocation: Invocation,
+        claims: Result<Claims, String>,
         deadline: Deadline,
     ) -> RpcResult<Vec<u8>> {
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
@@ -182,7 +116,7 @@ impl<H: Handler> Server<H> {
         };
         let unproved = |problem| disbelieved(Cause::Unproved, problem);
         let repeated = |problem| disbelieved(Cause::Repeated, problem);
-        let claims = self.verifier.check(&invocation).map_err(unproved)?;
+        let claims = claims.map_err(unproved)?;
         let made = match self.handler.changes(operation) {
             true => Some(self.repeats.check_fresh(claims.iat, now())),
             false => None,
@@ -275,7 +209,13 @@ impl<H: Handler> Server<H> {
     }
 
     /// Refuses, in the operation's way, a call that no operation has seen.
-    fn refuse(&self, id: &str, operation: &str, actor: &str, error: Error) -> RpcResult<Vec<u8>> {
+    pub(super) fn refuse(
+        &self,
+        id: &str,
+        operation: &str,
+        actor: &str,
+        error: Error,
+    ) -> RpcResult<Vec<u8>> {
         debug!(
             operation,
             lattice = "-",
@@ -289,10 +229,29 @@ impl<H: Handler> Server<H> {
     }
 }
 
-fn too_large(bytes: u64) -> Error {
+pub(super) fn too_large(bytes: u64) -> Error {
     Error::invalid(format!(
         "the arguments have {bytes} bytes; {MAX_BODY} are allowed"
     ))
+}
+
+/// The invocation of a call, or the id of what is none, and what is wrong with it.
+fn decoded(call: &Admitted) -> Result<Invocation, (String, RpcError)> {
+    decode(&call.payload).map_err(|error| {
+        let problem = format!("invocation: {}", without_values(&error.to_string()));
+        let id = id_of(&call.payload);
+        security::refused(Cause::Unproved, "", &problem);
+        debug!(outcome = "undecodable", id, problem, "call");
+        (id, RpcError::Deser(problem))
+    })
+}
+
+/// The answer to a call that ended in a panic.
+fn failed() -> RpcError {
+    unknown(
+        Kind::Internal,
+        "the provider failed while it carried out the call; see its log",
+    )
 }
 
 fn unknown(kind: Kind, message: &str) -> RpcError {

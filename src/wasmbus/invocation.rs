@@ -4,25 +4,27 @@
 //! its origin, its target, its operation and a hash of all that with the body.
 //! Source: wasmbus-abi reference, B.2 and B.3.
 
-use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
-use nkeys::KeyPair;
+use ed25519_dalek::Signature;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use tracing::warn;
 use wasmbus_rpc::core::Invocation;
 
 use super::decode::decode;
+use super::signature::{Issuers, Signed};
 use crate::error::without_values;
+
+/// The header of tokens as every host writes it.
+const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
 
 /// Checks invocations.
 pub struct Verifier {
     provider_key: String,
     link_name: String,
-    /// Issuers of the cluster, their keys parsed once.
-    issuers: HashMap<String, KeyPair>,
+    /// Issuers of the cluster.
+    issuers: Issuers,
 }
 
 /// Claims of an invocation whose signature holds.
@@ -52,20 +54,10 @@ struct Header {
 impl Verifier {
     /// Checks invocations for this provider by these issuers.
     pub fn new(provider_key: &str, link_name: &str, cluster_issuers: &[String]) -> Self {
-        let issuers = cluster_issuers
-            .iter()
-            .filter_map(|issuer| match KeyPair::from_public_key(issuer) {
-                Ok(key) => Some((issuer.clone(), key)),
-                Err(_) => {
-                    warn!(issuer, "a cluster issuer is no public key; it is left out");
-                    None
-                }
-            })
-            .collect();
         Self {
             provider_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
-            issuers,
+            issuers: Issuers::new(cluster_issuers),
         }
     }
 
@@ -75,7 +67,33 @@ impl Verifier {
     /// # Errors
     /// What does not hold.
     pub fn check(&self, invocation: &Invocation) -> Result<Claims, String> {
-        let claims = self.signed_claims(&invocation.encoded_claims)?;
+        let mut checked = self.check_all(&[invocation]);
+        checked.pop().unwrap_or_else(|| Err("not checked".into()))
+    }
+
+    /// The same for several, in their order. Their signatures are checked
+    /// together.
+    pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<Claims, String>> {
+        let read: Vec<_> = invocations
+            .iter()
+            .map(|invocation| self.read(&invocation.encoded_claims))
+            .collect();
+        let signed: Vec<Signed<'_>> = read.iter().flatten().map(|(_, signed)| *signed).collect();
+        let mut hold = self.issuers.hold(&signed).into_iter();
+        read.into_iter()
+            .zip(invocations)
+            .map(|(read, invocation)| {
+                let (claims, _) = read?;
+                if hold.next() != Some(true) {
+                    return Err("the invocation's signature does not hold".into());
+                }
+                self.check_claims(&claims, invocation)?;
+                Ok(claims)
+            })
+            .collect()
+    }
+
+    fn check_claims(&self, claims: &Claims, invocation: &Invocation) -> Result<(), String> {
         let now = now();
         if claims.exp.is_some_and(|exp| exp < now) {
             return Err("the invocation's claims have expired".into());
@@ -99,33 +117,38 @@ impl Verifier {
         if target.public_key != self.provider_key || target.link_name != self.link_name {
             return Err("the invocation is for another provider, or another link name".into());
         }
-        Ok(claims)
+        Ok(())
     }
 
-    fn signed_claims(&self, token: &str) -> Result<Claims, String> {
+    /// What a token claims, and what must hold for that to count.
+    fn read<'a>(&self, token: &'a str) -> Result<(Claims, Signed<'a>), String> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err("the invocation's claims are not a token of three parts".into());
         };
-        let Header { typ, alg } = decoded("header", header)?;
-        if typ != "jwt" || alg != "Ed25519" {
-            return Err("the invocation's claims are not a JWT signed with Ed25519".into());
+        if header != USUAL_HEADER {
+            let Header { typ, alg } = decoded("header", header)?;
+            if typ != "jwt" || alg != "Ed25519" {
+                return Err("the invocation's claims are not a JWT signed with Ed25519".into());
+            }
         }
         let claims: Claims = decoded("claims", payload)?;
-        let issuer = self
-            .issuers
-            .get(&claims.iss)
-            .ok_or("the invocation's issuer is not one of this cluster")?;
+        let key = self.issuers.key(&claims.iss);
+        let key = key.ok_or("the invocation's issuer is not one of this cluster")?;
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| "the invocation's signature is not base64")?;
-        let signed = &token[..header.len() + 1 + payload.len()];
-        issuer
-            .verify(signed.as_bytes(), &signature)
+        let signature = Signature::from_slice(&signature)
             .map_err(|_| "the invocation's signature does not hold")?;
-        Ok(claims)
+        let text = token[..header.len() + 1 + payload.len()].as_bytes();
+        let signed = Signed {
+            text,
+            signature,
+            key,
+        };
+        Ok((claims, signed))
     }
 }
 
@@ -218,7 +241,7 @@ impl<'a> Head<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nkeys::KeyPairType;
+    use nkeys::{KeyPair, KeyPairType};
     use wasmbus_rpc::core::WasmCloudEntity;
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
@@ -271,6 +294,32 @@ mod tests {
         Verifier::new(PROVIDER, LINK, &[key.public_key()])
             .check(invocation)?
             .check_body(invocation, body)
+    }
+
+    #[test]
+    fn the_usual_header_is_the_one_that_is_accepted() {
+        let usual = BASE64URL_NOPAD.decode(USUAL_HEADER.as_bytes()).unwrap();
+        assert_eq!(usual, br#"{"typ":"jwt","alg":"Ed25519"}"#);
+    }
+
+    #[test]
+    fn each_of_several_invocations_gets_its_own_verdict() {
+        let key = KeyPair::new(KeyPairType::Cluster);
+        let verifier = Verifier::new(PROVIDER, LINK, &[key.public_key()]);
+        let good = signed(&key, |_| {});
+        let foreign = signed(&KeyPair::new(KeyPairType::Cluster), |_| {});
+        let expired = signed(&key, |claims| claims["exp"] = 5.into());
+        let mut forged = signed(&key, |_| {});
+        let (token, _) = forged.encoded_claims.rsplit_once('.').unwrap();
+        forged.encoded_claims = format!("{token}.{}", BASE64URL_NOPAD.encode(&[1; 64]));
+        let all = [&good, &foreign, &good, &expired, &forged, &good];
+        let verdicts = verifier.check_all(&all).into_iter().map(Result::err);
+        let expected = ["", "issuer", "", "expired", "signature", ""];
+        for (verdict, expected) in verdicts.zip(expected) {
+            let verdict = verdict.unwrap_or_default();
+            assert_eq!(verdict.is_empty(), expected.is_empty(), "{verdict}");
+            assert!(verdict.contains(expected), "{verdict}");
+        }
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //!
 //! - [`host_data`]: the line on standard input
 //! - [`links`]: which actors may call
-//! - [`invocation`]: what a call must prove
+//! - [`invocation`]: what a call must prove; `signature`: by whom it is signed
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, health, shutdown
 //! - `subscriptions`: made again when they are lost
 //! - [`repeats`]: calls that come again
 //! - `decode`: MessagePack from outside
+//! - `arrivals`: calls that came, as many as there is room for
 //! - `calls`: one call, from the message to its result
 //! - `answers`: from there to its answer
 
 mod answers;
+mod arrivals;
 mod calls;
 pub mod chunks;
 mod decode;
@@ -22,6 +24,7 @@ pub mod links;
 pub mod repeats;
 pub mod server;
 mod shutdown;
+mod signature;
 mod subscriptions;
 
 #[doc(hidden)]

@@ -24,7 +24,8 @@ use tracing::{debug, error, info, warn};
 use wasmbus_rpc::core::HealthCheckResponse;
 
 use super::Handler;
-use super::calls::{MAX_BYTES, MAX_LARGE, Noise};
+use super::arrivals::{MAX_BYTES, MOST_TOGETHER, Noise};
+use super::calls::MAX_LARGE;
 use super::chunks::Chunks;
 use super::decode::decode;
 use super::host_data::HostData;
@@ -194,7 +195,7 @@ impl<H: Handler> Server<H> {
                 // told that it was.
                 tokio::select! {
                     biased;
-                    call = calls.next() => self.accept(call).await,
+                    came = calls.next_few(MOST_TOGETHER) => self.accept(came).await,
                     Some(told) = asked.recv() => drop(told.send(())),
                 }
             }

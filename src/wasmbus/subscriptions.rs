@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, Message, Subscriber};
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -193,6 +193,17 @@ impl Listening {
                 }
             }
         }
+    }
+
+    /// The next message, and those that are here already, `most` in all.
+    pub(super) async fn next_few(&mut self, most: usize) -> Vec<Message> {
+        let mut few = vec![self.next().await];
+        while few.len() < most
+            && let Some(Some(message)) = self.messages.next().now_or_never()
+        {
+            few.push(message);
+        }
+        few
     }
 
     async fn step(&mut self, next: Next) {
