@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use nkeys::{KeyPair, KeyPairType};
+use nkeys::KeyPairType;
 
 use crate::error::{Error, quoted};
 
@@ -173,7 +173,7 @@ fn public_key(what: &str, prefix: char, kind: &KeyPairType, text: &str) -> Resul
     }
     let is_key = text.len() == 56
         && text.starts_with(prefix)
-        && KeyPair::from_public_key(text).is_ok_and(|key| key.key_pair_type() == *kind);
+        && nkeys::from_public_key(text).is_ok_and(|(byte, _)| KeyPairType::from(byte) == *kind);
     if is_key {
         Ok(())
     } else {
@@ -187,6 +187,7 @@ fn public_key(what: &str, prefix: char, kind: &KeyPairType, text: &str) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nkeys::KeyPair;
 
     #[test]
     fn a_lattice_id_is_one_word() {

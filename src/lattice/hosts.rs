@@ -70,7 +70,7 @@ impl Lattice {
     pub async fn traits_of(&self, host: &HostId) -> Result<Traits, Error> {
         let traits = match self.roster.traits(host) {
             Some(traits) => traits,
-            None => self.ask_traits(host).await?,
+            None => Box::pin(self.ask_traits(host)).await?,
         };
         match traits.generation {
             Generation::V1 => Err(Error::new(

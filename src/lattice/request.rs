@@ -4,6 +4,7 @@
 //! `NoResponders` and `Refused`: certainly not carried out. `Timeout`,
 //! `ConnectionLost`, `Unheard` and `BadReply`: it was sent, and nobody knows.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
@@ -24,6 +25,22 @@ use crate::pool::{NotAsked, Refusal};
 /// hosts before 0.54.5 confirm nothing, so silence is no error.
 const REGISTRIES_CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
+/// Who is asked, for messages: most requests need none.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    Host(&'a Lattice, &'a HostId),
+    Hosts(&'a Lattice),
+}
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(lattice, host) => f.write_str(&lattice.host_called(host)),
+            Self::Hosts(lattice) => write!(f, "the hosts of {}", lattice.called()),
+        }
+    }
+}
+
 impl Lattice {
     /// Tells a host to do something.
     ///
@@ -35,11 +52,11 @@ impl Lattice {
         verb: Verb,
         body: &impl Serialize,
     ) -> Result<(), Error> {
-        let who = self.host_called(host);
+        let who = Who::Host(self, host);
         let subject = subject::command(&self.id, host, verb);
-        let reply = self.ask_host(host, &who, subject, json(body)?, self.deadline);
+        let reply = self.ask_host(host, who, subject, json(body)?, self.deadline);
         let reply = reply.await?;
-        acknowledged(&who, &reply)
+        acknowledged(who, &reply)
     }
 
     /// Tells a host to stop, within `seconds` where it looks at that.
@@ -72,10 +89,10 @@ impl Lattice {
         host: &HostId,
         deadline: Deadline,
     ) -> Result<wire::Inventory, Error> {
-        let who = self.host_called(host);
+        let who = Who::Host(self, host);
         let subject = subject::inventory(&self.id, host);
-        let reply = self.ask_host(host, &who, subject, Bytes::new(), deadline);
-        answer(&who, &reply.await?).map(wire::Inventory::without_repetitions)
+        let reply = self.ask_host(host, who, subject, Bytes::new(), deadline);
+        answer(who, &reply.await?).map(wire::Inventory::without_repetitions)
     }
 
     /// The inventory before an order that can do without it on OTP hosts: those
@@ -106,10 +123,10 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub async fn claims_from_hosts(&self) -> Result<wire::ClaimsReply, Error> {
-        let who = self.hosts_called();
+        let who = Who::Hosts(self);
         let subject = subject::claims(&self.id);
-        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
-        answer(&who, &reply)
+        let reply = self.ask(who, subject, Bytes::new(), self.deadline).await?;
+        answer(who, &reply)
     }
 
     /// Asks the hosts for all links; one of them answers.
@@ -117,26 +134,26 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub async fn links_from_hosts(&self) -> Result<wire::LinksReply, Error> {
-        let who = self.hosts_called();
+        let who = Who::Hosts(self);
         let subject = subject::links(&self.id);
-        let reply = self.ask(&who, subject, Bytes::new(), self.deadline).await?;
-        answer(&who, &reply)
+        let reply = self.ask(who, subject, Bytes::new(), self.deadline).await?;
+        answer(who, &reply)
     }
 
     /// Has a host put a link.
     pub(super) async fn put_link_by_host(&self, link: &wire::Link) -> Result<(), Error> {
-        let who = self.hosts_called();
+        let who = Who::Hosts(self);
         let subject = subject::put_link(&self.id);
-        let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
-        acknowledged(&who, &reply)
+        let reply = self.ask(who, subject, json(link)?, self.deadline).await?;
+        acknowledged(who, &reply)
     }
 
     /// Has a host remove a link.
     pub(super) async fn remove_link_by_host(&self, link: &wire::LinkKey) -> Result<(), Error> {
-        let who = self.hosts_called();
+        let who = Who::Hosts(self);
         let subject = subject::remove_link(&self.id);
-        let reply = self.ask(&who, subject, json(link)?, self.deadline).await?;
-        acknowledged(&who, &reply)
+        let reply = self.ask(who, subject, json(link)?, self.deadline).await?;
+        acknowledged(who, &reply)
     }
 
     /// Gives every host registry credentials.
@@ -145,11 +162,11 @@ impl Lattice {
     /// `NoResponders` where no host received them; `Refused` where the first
     /// host to answer could not use them.
     pub async fn put_registries(&self, body: &impl Serialize) -> Result<(), Error> {
-        let who = self.hosts_called();
+        let who = Who::Hosts(self);
         let subject = subject::registries(&self.id);
         let confirmed = self.deadline.within(REGISTRIES_CONFIRMED_WITHIN);
-        match self.ask(&who, subject, json(body)?, confirmed).await {
-            Ok(reply) => acknowledged(&who, &reply),
+        match self.ask(who, subject, json(body)?, confirmed).await {
+            Ok(reply) => acknowledged(who, &reply),
             Err(error) if error.kind() == Kind::Timeout => Ok(()),
             Err(error) if error.kind() == Kind::NoResponders => {
                 self.refuse_v1().await.and(Err(error))
@@ -163,7 +180,7 @@ impl Lattice {
     async fn ask_host(
         &self,
         host: &HostId,
-        who: &str,
+        who: Who<'_>,
         subject: Subject,
         body: Bytes,
         deadline: Deadline,
@@ -195,10 +212,6 @@ impl Lattice {
         }
     }
 
-    fn hosts_called(&self) -> String {
-        format!("the hosts of {}", self.called())
-    }
-
     /// Sends a request and waits for its answer until `deadline`.
     ///
     /// Nothing is queued for a lattice that is disconnected: it would be
@@ -209,7 +222,7 @@ impl Lattice {
     /// `Timeout`, `ConnectionLost`, `Unheard`: nobody knows.
     async fn ask(
         &self,
-        who: &str,
+        who: Who<'_>,
         subject: Subject,
         body: Bytes,
         deadline: Deadline,
@@ -248,7 +261,7 @@ impl Lattice {
     }
 
     /// Why a request was not sent.
-    fn not_asked(&self, who: &str, error: &NotAsked) -> Error {
+    fn not_asked(&self, who: Who<'_>, error: &NotAsked) -> Error {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
             NotAsked::Failed(error) => match error.kind() {
@@ -270,7 +283,7 @@ impl Lattice {
     }
 }
 
-fn nobody(who: &str) -> Error {
+fn nobody(who: Who<'_>) -> Error {
     Error::new(
         Kind::NoResponders,
         format!(
@@ -280,7 +293,7 @@ fn nobody(who: &str) -> Error {
     )
 }
 
-fn acknowledged(who: &str, reply: &[u8]) -> Result<(), Error> {
+fn acknowledged(who: Who<'_>, reply: &[u8]) -> Result<(), Error> {
     match Ack::parse(reply) {
         Ok(Ack::Accepted) => Ok(()),
         Ok(Ack::Refused(words)) => Err(refused(who, &words)),
@@ -288,14 +301,14 @@ fn acknowledged(who: &str, reply: &[u8]) -> Result<(), Error> {
     }
 }
 
-fn answer<'a, T: serde::Deserialize<'a>>(who: &str, reply: &'a [u8]) -> Result<T, Error> {
+fn answer<'a, T: serde::Deserialize<'a>>(who: Who<'_>, reply: &'a [u8]) -> Result<T, Error> {
     wire::parse(reply).map_err(|problem| match wire::refusal(reply) {
         Some(words) => refused(who, &words),
         None => unreadable(who, &problem),
     })
 }
 
-fn refused(who: &str, words: &str) -> Error {
+fn refused(who: Who<'_>, words: &str) -> Error {
     let words = if words.is_empty() {
         "no reason given"
     } else {
@@ -304,7 +317,7 @@ fn refused(who: &str, words: &str) -> Error {
     Error::new(Kind::Refused, format!("{who} refused: {words}"))
 }
 
-fn unreadable(who: &str, problem: &str) -> Error {
+fn unreadable(who: Who<'_>, problem: &str) -> Error {
     Error::new(
         Kind::BadReply,
         format!("{who} answered with something that cannot be read: {problem}"),

@@ -119,7 +119,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     ) -> Result<Lease<K>, Error> {
         let binding = match self.bindings.get(lattice) {
             Some(binding) => binding,
-            None => self.look_up(lattice, deadline).await?,
+            None => Box::pin(self.look_up(lattice, deadline)).await?,
         };
         if !self.bindings.may(actor, &binding.owner) {
             return Err(foreign(lattice, actor));

@@ -40,7 +40,7 @@ impl<H: Handler> Server<H> {
             }
             Ok(body) => {
                 let bytes = body.len();
-                match self.store(&id, body, deadline).await {
+                match Box::pin(self.store(&id, body, deadline)).await {
                     Ok(()) => response.content_length = Some(bytes as u64),
                     Err(problem) => {
                         if self.noise.large.is_due() {

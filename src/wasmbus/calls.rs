@@ -149,7 +149,9 @@ impl<H: Handler> Server<H> {
                 return self.refuse(id, operation, actor, error);
             }
             Some(Some(_)) => {
-                let taken = timeout_at(deadline.at(), self.chunks.take(id, length)).await;
+                // On the heap, as whatever is large and rare: it would be moved
+                // about with every call.
+                let taken = timeout_at(deadline.at(), Box::pin(self.chunks.take(id, length))).await;
                 let late = || Err("the body of the call was not to be had in time".into());
                 taken.unwrap_or_else(|_| late()).map_err(unproved)?
             }
@@ -158,7 +160,7 @@ impl<H: Handler> Server<H> {
             .check_body(&invocation, &argument)
             .map_err(unproved)?;
         if large.is_some() {
-            let _ = timeout_at(deadline.at(), self.chunks.forget(id)).await;
+            let _ = timeout_at(deadline.at(), Box::pin(self.chunks.forget(id))).await;
         }
         if self.stopping.is_cancelled() {
             let error = Error::new(Kind::Stopping, "the provider is stopping");

@@ -10,9 +10,10 @@ use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use ed25519_dalek::Signature;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use wasmbus_rpc::core::Invocation;
+use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
 use super::decode::decode;
+use super::links::CONTRACT;
 use super::signature::{Issuers, Signed};
 use crate::error::without_values;
 
@@ -21,8 +22,9 @@ const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
 
 /// Checks invocations.
 pub struct Verifier {
-    provider_key: String,
-    link_name: String,
+    /// What calls are for, and its URL.
+    us: WasmCloudEntity,
+    our_url: String,
     /// Issuers of the cluster.
     issuers: Issuers,
 }
@@ -54,9 +56,14 @@ struct Header {
 impl Verifier {
     /// Checks invocations for this provider by these issuers.
     pub fn new(provider_key: &str, link_name: &str, cluster_issuers: &[String]) -> Self {
-        Self {
-            provider_key: provider_key.to_owned(),
+        let us = WasmCloudEntity {
+            public_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
+            contract_id: CONTRACT.to_owned(),
+        };
+        Self {
+            our_url: us.url(),
+            us,
             issuers: Issuers::new(cluster_issuers),
         }
     }
@@ -107,14 +114,19 @@ impl Verifier {
         }
         let subject = claims.wascap.as_ref();
         let subject = subject.ok_or("the invocation's claims name no target")?;
-        if subject.target_url != target_url(invocation) {
+        let (target, url) = (&invocation.target, &subject.target_url);
+        // Calls of any other contract are for us, too, as far as hosts know.
+        let operation = match *target == self.us {
+            true => url.strip_prefix(&self.our_url),
+            false => url.strip_prefix(&target.url()),
+        };
+        if operation.and_then(|rest| rest.strip_prefix('/')) != Some(&invocation.operation) {
             return Err("the invocation's target is not the one its claims name".into());
         }
-        if subject.origin_url != invocation.origin.url() {
+        if !is_url_of(&subject.origin_url, &invocation.origin) {
             return Err("the invocation's origin is not the one its claims name".into());
         }
-        let target = &invocation.target;
-        if target.public_key != self.provider_key || target.link_name != self.link_name {
+        if target.public_key != self.us.public_key || target.link_name != self.us.link_name {
             return Err("the invocation is for another provider, or another link name".into());
         }
         Ok(())
@@ -153,20 +165,24 @@ impl Verifier {
 }
 
 impl Claims {
-    /// Checks that the body is the one that was signed.
+    /// Checks that the body is the one that was signed. Origin and target are
+    /// those of the claims, which was checked.
     ///
     /// # Errors
     /// That it is not.
     pub fn check_body(&self, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
-        let mut hash = Sha256::new();
-        hash.update(invocation.origin.url());
-        hash.update(target_url(invocation));
-        hash.update(&invocation.operation);
-        hash.update(body);
-        let hash = HEXUPPER.encode(&hash.finalize());
-        match &self.wascap {
-            Some(subject) if subject.hash == hash => Ok(()),
-            _ => Err("the invocation's body is not the one that was signed".into()),
+        let subject = self.wascap.as_ref();
+        let holds = subject.is_some_and(|subject| {
+            let mut hash = Sha256::new();
+            hash.update(&subject.origin_url);
+            hash.update(&subject.target_url);
+            hash.update(&invocation.operation);
+            hash.update(body);
+            subject.hash == HEXUPPER.encode(&hash.finalize())
+        });
+        match holds {
+            true => Ok(()),
+            false => Err("the invocation's body is not the one that was signed".into()),
         }
     }
 }
@@ -186,8 +202,13 @@ pub fn signed_part(invocation: &Invocation) -> &str {
     token.rsplit_once('.').map_or(token, |(signed, _)| signed)
 }
 
-fn target_url(invocation: &Invocation) -> String {
-    format!("{}/{}", invocation.target.url(), invocation.operation)
+/// Whether a URL is that of an entity. Those of actors are compared without
+/// making one.
+fn is_url_of(url: &str, entity: &WasmCloudEntity) -> bool {
+    match entity.public_key.starts_with('M') {
+        true => url.strip_prefix("wasmbus://") == Some(&entity.public_key),
+        false => url == entity.url(),
+    }
 }
 
 fn decoded<T: serde::de::DeserializeOwned>(what: &str, part: &str) -> Result<T, String> {
@@ -242,12 +263,15 @@ impl<'a> Head<'a> {
 mod tests {
     use super::*;
     use nkeys::{KeyPair, KeyPairType};
-    use wasmbus_rpc::core::WasmCloudEntity;
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
     const LINK: &str = "default";
     const PROVIDER: &str = "VAG3QITQQ2ODAOWB5TTQSDJ53XK3SHBEIFNK4AYJ5RKAX2UNSCAPHA5M";
     const BODY: &[u8] = b"\xa7default";
+
+    fn target_url(invocation: &Invocation) -> String {
+        format!("{}/{}", invocation.target.url(), invocation.operation)
+    }
 
     fn entity(public_key: &str, link_name: &str, contract_id: &str) -> WasmCloudEntity {
         WasmCloudEntity {
@@ -300,6 +324,20 @@ mod tests {
     fn the_usual_header_is_the_one_that_is_accepted() {
         let usual = BASE64URL_NOPAD.decode(USUAL_HEADER.as_bytes()).unwrap();
         assert_eq!(usual, br#"{"typ":"jwt","alg":"Ed25519"}"#);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_url_of_an_entity_is_the_one_that_wasmbus_rpc_makes(
+            key in "[MmVn]?[A-Za-z0-9]{0,3}",
+            link in "[a-zA-Z ]{0,3}",
+            contract in "[a-zA-Z: ]{0,3}",
+            other in "wasmbus://[MVn/A-Z]{0,4}",
+        ) {
+            let entity = entity(&key, &link, &contract);
+            proptest::prop_assert!(is_url_of(&entity.url(), &entity));
+            proptest::prop_assert_eq!(is_url_of(&other, &entity), other == entity.url());
+        }
     }
 
     #[test]

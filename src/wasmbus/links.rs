@@ -18,7 +18,7 @@ const TOLD: usize = 3;
 const TOLD_CHARS: usize = 300;
 
 /// The contract that we serve.
-const CONTRACT: &str = "wasmcloud:latticecontrol";
+pub(super) const CONTRACT: &str = "wasmcloud:latticecontrol";
 
 /// A link definition as hosts send it: MessagePack, or JSON in host data and in
 /// test mode. OTP hosts add an `id`.
