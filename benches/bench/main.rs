@@ -42,10 +42,13 @@ async fn world() -> World {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Processes that it starts of itself.
+    if let Some(url) = forwarding::counted::is_asked() {
+        return forwarding::counted::run(&url).await;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((forwarding::relay::ARGUMENT, rest)) = arguments
-        .split_first()
-        .map(|(first, rest)| (first.as_str(), rest))
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == forwarding::relay::ARGUMENT
     {
         return forwarding::relay::run(rest).await;
     }

@@ -26,6 +26,8 @@ pub enum Unit {
     KiB,
     /// Of one core.
     Percent,
+    /// So many.
+    Count,
 }
 
 impl Unit {
@@ -38,6 +40,7 @@ impl Unit {
             Self::MiB => "MiB",
             Self::KiB => "KiB",
             Self::Percent => "%",
+            Self::Count => "",
         }
     }
 
@@ -47,7 +50,7 @@ impl Unit {
             Self::PerSecond => format!("{value:.0}"),
             Self::Percent => format!("{value:.3}"),
             Self::Micros if value >= 100.0 => format!("{value:.0}"),
-            Self::Ms | Self::Micros | Self::MiB | Self::KiB => format!("{value:.1}"),
+            _ => format!("{value:.1}"),
         }
     }
 }

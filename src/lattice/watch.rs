@@ -7,7 +7,7 @@
 //! no longer for a host than it usually takes; not more.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -32,6 +32,8 @@ use crate::settings::Limits;
 const FIRST_PING_AFTER: Duration = Duration::from_secs(1);
 /// Pause between pings that have no other cause.
 const PING_EVERY: Duration = Duration::from_secs(30);
+/// Lattices that are due within this time are pinged together.
+const TOGETHER: Duration = Duration::from_secs(2);
 /// How long pings in the background wait for the slowest host.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after an event hosts are pinged: one that starts subscribes at about
@@ -134,7 +136,7 @@ impl Watch {
                     sooner_at = None;
                     let regular = Instant::now() >= regular_at;
                     if regular {
-                        regular_at = Instant::now() + PING_EVERY;
+                        regular_at = together(Instant::now() + PING_EVERY);
                         self.caused = 0;
                         if events.is_none() {
                             events = self.subscribe().await;
@@ -222,6 +224,15 @@ impl Watch {
         self.caused += usize::from(asks);
         asks
     }
+}
+
+/// The moment at which all watches ping that are to do so at about this time:
+/// one process that wakes up for many lattices sleeps longer in between.
+fn together(at: Instant) -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    let since = at.duration_since(*START.get_or_init(Instant::now));
+    let beyond = since.as_millis() % TOGETHER.as_millis();
+    at - Duration::from_millis(beyond as u64)
 }
 
 /// The next event; never, where they cannot be had.

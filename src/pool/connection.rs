@@ -34,6 +34,13 @@ const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 /// pings alone would take a minute to tell.
 const SERVER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
+/// Pause between pings of a server. They only find that a connection is dead
+/// which nobody uses: a call that meets silence asks at once.
+const PING_EVERY: Duration = Duration::from_secs(60);
+/// Bytes that are read at once, and stay in memory with every connection. What is
+/// larger is read in pieces.
+const READ_BUFFER: u16 = 8 * 1024;
+
 static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
 /// A connection that was made once. Where it breaks it is broken for good;
@@ -103,6 +110,8 @@ impl Connection {
                 .options(name.to_owned())
                 .ignore_discovered_servers()
                 .connection_timeout(answers_in)
+                .ping_interval(PING_EVERY)
+                .read_buffer_capacity(READ_BUFFER)
                 .event_callback(on_event(
                     access.address(),
                     report,

@@ -154,7 +154,7 @@ impl Verifier {
             .map_err(|_| "the invocation's signature is not base64")?;
         let signature = Signature::from_slice(&signature)
             .map_err(|_| "the invocation's signature does not hold")?;
-        let text = token[..header.len() + 1 + payload.len()].as_bytes();
+        let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,
             signature,

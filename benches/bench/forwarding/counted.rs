@@ -1,0 +1,103 @@
+//! What a call allocates. A provider in this program, whose allocator counts,
+//! started as a process of its own: callers and hosts do not count.
+
+use std::alloc::System;
+use std::process::ExitCode;
+
+use async_nats::Client;
+use futures::StreamExt as _;
+use lattice_controller::controller::Controller;
+use lattice_controller::settings::ProviderSettings;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::server::Server;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+use super::host::Host;
+use super::path::Path;
+use crate::support::actor::Actor;
+use crate::support::nats::NatsServer;
+use crate::support::operator::LATTICE;
+use crate::support::provider::{Identity, Provider};
+use crate::support::world::World;
+use crate::table::{Promise, Row, Table, Unit};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Makes this program such a provider: where its NATS server is.
+const VARIABLE: &str = "BENCH_COUNTED_PROVIDER";
+/// Where it tells how often it allocated.
+const TOLD_ON: &str = "bench.allocations";
+
+const ROUNDS: usize = 5;
+const CALLS: usize = 1000;
+
+/// Whether this process is to be one.
+pub fn is_asked() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
+/// The provider, until it is killed.
+pub async fn run(url: &str) -> ExitCode {
+    let host = HostData::read(std::io::stdin()).unwrap();
+    lattice_controller::telemetry::init(host.log_level.as_deref(), false);
+    let controller = Controller::new(ProviderSettings::parse(None), "counted".into(), None);
+    let client = async_nats::connect(url).await.unwrap();
+    let mut asked = client.subscribe(TOLD_ON).await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = asked.next().await {
+            let stats = ALLOCATOR.stats();
+            let count = (stats.allocations + stats.reallocations).to_string();
+            let told = client.publish(question.reply.unwrap(), count.into());
+            told.await.unwrap();
+        }
+    });
+    match Server::run(host, controller).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Counts the allocations of orders that come one by one.
+pub async fn measure(table: &mut Table) {
+    let (nats, remote) = (NatsServer::start(), NatsServer::without_jetstream());
+    let identity = Identity::new();
+    let mut host_data = identity.host_data(&nats.url());
+    host_data["log_level"] = "info".into();
+    let line = data_encoding::BASE64.encode(host_data.to_string().as_bytes());
+    let program = std::env::current_exe().unwrap();
+    let env = [(VARIABLE, nats.url())];
+    let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let provider = Provider::start_program(&program, &format!("{line}\n"), &env);
+    provider.ready().await;
+    let actor = Actor::connect(&nats.url(), &identity).await;
+    let world = World {
+        provider,
+        identity,
+        actor,
+        nats,
+    };
+    let host = Host::start(remote.client().await, LATTICE).await;
+    world.set_lattice(LATTICE, &remote.url()).await;
+    let client = world.nats.client().await;
+    let path = Path {
+        client: client.clone(),
+        subject: world.identity.subject("").into(),
+        accepted: super::answered,
+    };
+    let signed = |count| super::signed(&world.identity, &host.id, count);
+    path.one_by_one(signed(100)).await;
+    let mut row = Row::new("allocations for an order", Unit::Count, Promise::None);
+    for _ in 0..ROUNDS {
+        let before = allocations(&client).await;
+        path.one_by_one(signed(CALLS)).await;
+        let more = allocations(&client).await - before;
+        row.note(more as f64 / CALLS as f64);
+    }
+    table.add(row);
+}
+
+async fn allocations(client: &Client) -> u64 {
+    let told = client.request(TOLD_ON, "".into()).await.unwrap();
+    std::str::from_utf8(&told.payload).unwrap().parse().unwrap()
+}
