@@ -91,8 +91,7 @@ impl<H: Handler> Server<H> {
             }
         }
         if !together.is_empty() {
-            let server = self.clone();
-            tokio::spawn(async move { server.serve_together(together).await });
+            tokio::spawn(self.clone().serve_together(together));
         }
     }
 

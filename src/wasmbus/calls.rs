@@ -1,6 +1,7 @@
 //! Calls on wasmbus RPC, from the messages to their results.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,9 +35,10 @@ impl<H: Handler> Server<H> {
     /// Reads and verifies calls that came together, then carries them out side by
     /// side, and answers each as soon as it has ended.
     ///
-    /// One task does all of that: what they send goes out in one piece, and so
-    /// do their answers where hosts answer at once.
-    pub(super) async fn serve_together(&self, mut calls: Vec<Admitted>) {
+    /// One task does that for all orders: what they send goes out in one piece,
+    /// and so do their answers where hosts answer at once. Questions have tasks
+    /// of their own: what comes of them may take long to put together.
+    pub(super) async fn serve_together(self: Arc<Self>, mut calls: Vec<Admitted>) {
         let read = catch_unwind(AssertUnwindSafe(|| self.read(&calls)));
         let read = read.unwrap_or_else(|_| {
             let failed = |call: &Admitted| (id_of(&call.payload), Err(failed()));
@@ -46,12 +48,19 @@ impl<H: Handler> Server<H> {
             // Nothing more is read of it, and it may hold a whole buffer.
             call.payload = Bytes::new();
         }
-        let served = calls.into_iter().zip(read).map(|(call, (id, read))| {
-            // One that fails beyond its own answer must not take others with it.
-            AssertUnwindSafe(self.serve_one(call, id, read)).catch_unwind()
-        });
-        let mut served: FuturesUnordered<_> = served.collect();
-        while served.next().await.is_some() {}
+        let is_alone = calls.len() == 1;
+        let mut orders = FuturesUnordered::new();
+        for (call, (id, read)) in calls.into_iter().zip(read) {
+            let changes = |(invocation, _): &Read| self.handler.changes(&invocation.operation);
+            let is_order = read.as_ref().is_ok_and(changes);
+            let served = self.clone().serve(call, id, read);
+            match is_alone || is_order {
+                // One that fails beyond its own answer takes no others with it.
+                true => orders.push(AssertUnwindSafe(served).catch_unwind()),
+                false => drop(tokio::spawn(served)),
+            }
+        }
+        while orders.next().await.is_some() {}
     }
 
     /// Decodes and verifies calls: the id of each, and what it is.
@@ -69,7 +78,7 @@ impl<H: Handler> Server<H> {
         decoded.into_iter().map(read).collect()
     }
 
-    async fn serve_one(&self, call: Admitted, id: String, read: RpcResult<Read>) {
+    async fn serve(self: Arc<Self>, call: Admitted, id: String, read: RpcResult<Read>) {
         let result = self.result(&id, read, call.deadline).await;
         drop(call.room);
         self.answer(call.reply, id, result, call.deadline).await;

@@ -210,14 +210,14 @@ impl<H: Handler> Server<H> {
                 server.links.put(link);
             }
         };
-        self.clone().serve("linkdefs.put", put).await;
+        self.clone().serve_subject("linkdefs.put", put).await;
         let server = self.clone();
         let delete = move |message| {
             if let Some(link) = server.link(&message) {
                 server.links.delete(&link);
             }
         };
-        self.serve("linkdefs.del", delete).await;
+        self.serve_subject("linkdefs.del", delete).await;
     }
 
     async fn serve_health(self: Arc<Self>) {
@@ -227,7 +227,7 @@ impl<H: Handler> Server<H> {
             // A slow connection must not keep the next question waiting.
             tokio::spawn(async move { server.answer_health(message).await });
         };
-        self.serve("health", answer).await;
+        self.serve_subject("health", answer).await;
     }
 
     async fn serve_shutdown(self: Arc<Self>, order: mpsc::Sender<Order>) {
@@ -240,11 +240,11 @@ impl<H: Handler> Server<H> {
                 warn!("an order to stop that is not for us was ignored");
             }
         };
-        self.serve("shutdown", stop).await;
+        self.serve_subject("shutdown", stop).await;
     }
 
     /// Listens on one of the provider's subjects.
-    async fn serve(
+    async fn serve_subject(
         self: Arc<Self>,
         name: &'static str,
         mut each: impl FnMut(Message) + Send + 'static,

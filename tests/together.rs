@@ -1,0 +1,226 @@
+//! Calls that come together are read and verified together, and share no fate.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::StreamExt as _;
+use lattice_controller::error::Error;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::server::Server;
+use lattice_controller::wasmbus::{Call, Handler};
+use serde_json::{Value, json};
+use support::host::Generation;
+use support::invocation::{bytes, mint};
+use support::nats::NatsServer;
+use support::operator::{ACTOR_REF, LATTICE, Operated};
+use support::provider::{Identity, signing_key};
+use wasmbus_rpc::core::{Invocation, InvocationResponse};
+use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmcloud_interface_lattice_control::{CtlOperationAck, StartActorCommand};
+
+/// Sends these as calls, all at once: the answer to each, and when it came.
+async fn send_together(
+    nats: &async_nats::Client,
+    identity: &Identity,
+    calls: Vec<Vec<u8>>,
+) -> Vec<(InvocationResponse, Duration)> {
+    let inbox = nats.new_inbox();
+    let mut replies = nats.subscribe(format!("{inbox}.*")).await.unwrap();
+    support::fence(nats).await;
+    let started = Instant::now();
+    let count = calls.len();
+    for (number, call) in calls.into_iter().enumerate() {
+        let (to, reply) = (identity.subject(""), format!("{inbox}.{number}"));
+        let sent = nats.publish_with_reply(to, reply, call.into());
+        sent.await.unwrap();
+    }
+    let mut answers = std::iter::repeat_with(|| None)
+        .take(count)
+        .collect::<Vec<_>>();
+    for _ in 0..count {
+        let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+        let reply = reply.expect("an answer to each").unwrap();
+        let number: usize = reply.subject[inbox.len() + 1..].parse().unwrap();
+        let response = rmp_serde::from_slice(&reply.payload).unwrap();
+        let before = answers[number].replace((response, started.elapsed()));
+        assert!(before.is_none(), "answered twice");
+    }
+    answers.into_iter().map(Option::unwrap).collect()
+}
+
+/// An order to start an actor, whose claims are signed after `change`.
+fn order(identity: &Identity, host: &str, change: impl FnOnce(&mut Value)) -> Invocation {
+    let command = StartActorCommand {
+        lattice_id: LATTICE.into(),
+        host_id: host.into(),
+        actor_ref: ACTOR_REF.into(),
+        annotations: None,
+        count: 1,
+    };
+    mint(identity, "StartActor", &command, change)
+}
+
+fn is_accepted(answer: &InvocationResponse) -> bool {
+    let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&answer.msg);
+    answer.error.is_none() && ack.is_ok_and(|ack| ack.accepted)
+}
+
+#[tokio::test]
+async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
+    let lattice = Operated::one(Generation::G1b).await;
+    let (world, host) = (&lattice.world, &lattice.hosts[0]);
+    lattice.get_hosts().await.unwrap();
+    let mut stranger = world.identity.clone();
+    stranger.cluster = signing_key(nkeys::KeyPairType::Cluster).into();
+    let repeated = order(&world.identity, &host.id, |_| {});
+    let mut calls = vec![(repeated.id.clone(), "", bytes(&repeated))];
+    for number in 0..64 {
+        let (mut call, expected) = match number % 8 {
+            0 => {
+                let mut forged = order(&world.identity, &host.id, |_| {});
+                let (text, _) = forged.encoded_claims.rsplit_once('.').unwrap();
+                let other = order(&world.identity, &host.id, |_| {}).encoded_claims;
+                let (_, signature) = other.rsplit_once('.').unwrap();
+                forged.encoded_claims = format!("{text}.{signature}");
+                (forged, "signature does not hold")
+            }
+            1 => (order(&stranger, &host.id, |_| {}), "issuer"),
+            2 => {
+                let expired = |claims: &mut Value| claims["exp"] = 5.into();
+                (order(&world.identity, &host.id, expired), "expired")
+            }
+            3 => (repeated.clone(), "taken before"),
+            4 => {
+                let mut changed = order(&world.identity, &host.id, |_| {});
+                changed.msg.push(0);
+                (changed, "body is not the one")
+            }
+            5 => (
+                mint(&world.identity, "GetHosts", &LATTICE, |_| {}),
+                "question",
+            ),
+            _ => (order(&world.identity, &host.id, |_| {}), ""),
+        };
+        call.id = format!("call {number}");
+        let bytes = match number % 16 {
+            15 => rmp_serde::to_vec_named(&json!({ "id": call.id, "operation": 5 })).unwrap(),
+            _ => bytes(&call),
+        };
+        let expected = if number % 16 == 15 {
+            "deserialization"
+        } else {
+            expected
+        };
+        calls.push((call.id, expected, bytes));
+    }
+    let orders = calls
+        .iter()
+        .filter(|(_, expected, _)| expected.is_empty())
+        .count();
+    let (told, sent): (Vec<_>, Vec<_>) = calls
+        .into_iter()
+        .map(|(id, expected, bytes)| ((id, expected), bytes))
+        .unzip();
+    let nats = world.nats.client().await;
+    let answers = send_together(&nats, &world.identity, sent).await;
+    for ((id, expected), (answer, _)) in told.iter().zip(&answers) {
+        assert_eq!(&answer.invocation_id, id);
+        match *expected {
+            "" => assert!(is_accepted(answer), "{id}: {answer:?}"),
+            "question" => assert!(
+                answer.error.is_none() && !answer.msg.is_empty(),
+                "{answer:?}"
+            ),
+            problem => {
+                let error = answer.error.as_deref().unwrap_or_default();
+                assert!(
+                    error.contains(problem),
+                    "{id}: {problem:?} is not in {error:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(host.received_on(".la").len(), orders);
+}
+
+#[tokio::test]
+async fn a_silent_host_keeps_no_order_beside_it_waiting() {
+    let lattice = Operated::with(&[(Generation::G1b, &[]), (Generation::G1b, &[])]).await;
+    let (world, [silent, well]) = (&lattice.world, &lattice.hosts[..]) else {
+        panic!("not two hosts");
+    };
+    lattice.get_hosts().await.unwrap();
+    silent.fall_silent_on(".la");
+    let calls = (0..30).map(|number| {
+        let host = if number % 3 == 0 { silent } else { well };
+        bytes(&order(&world.identity, &host.id, |_| {}))
+    });
+    let nats = world.nats.client().await;
+    let answers = send_together(&nats, &world.identity, calls.collect()).await;
+    for (number, (answer, after)) in answers.iter().enumerate() {
+        if number % 3 == 0 {
+            let error = answer.error.as_deref().unwrap_or_default();
+            assert!(error.contains("did not answer in time"), "{error}");
+        } else {
+            assert!(is_accepted(answer), "{answer:?}");
+            // Far from the 1.8 s that the others wait.
+            assert!(*after < Duration::from_millis(900), "{after:?}");
+        }
+    }
+}
+
+/// A handler that fails as it is told to.
+struct Faulty;
+
+#[async_trait]
+impl Handler for Faulty {
+    async fn call(&self, call: &Call) -> RpcResult<Vec<u8>> {
+        assert_ne!(
+            call.operation, "LatticeController.Panic",
+            "as the test asks"
+        );
+        Ok(vec![1])
+    }
+
+    fn refuse(&self, _: &str, error: Error) -> RpcResult<Vec<u8>> {
+        Err(RpcError::Other(error.to_string()))
+    }
+
+    fn max_calls(&self) -> usize {
+        100
+    }
+
+    fn health(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_one_call_takes_no_answer_of_another() {
+    let nats = NatsServer::start();
+    let identity = Identity::new();
+    let data = identity.host_data(&nats.url()).to_string();
+    let line = data_encoding::BASE64.encode(data.as_bytes());
+    tokio::spawn(Server::run(HostData::parse(&line).unwrap(), Faulty));
+    let client = nats.client().await;
+    let health = || async {
+        let asked = client.request(identity.subject("health"), "".into());
+        asked.await.ok()
+    };
+    support::eventually("health", health).await;
+    let calls = (0..30).map(|number| {
+        let operation = if number % 3 == 0 { "Panic" } else { "Fine" };
+        bytes(&mint(&identity, operation, &"", |_| {}))
+    });
+    let answers = send_together(&client, &identity, calls.collect()).await;
+    for (number, (answer, _)) in answers.iter().enumerate() {
+        if number % 3 == 0 {
+            let error = answer.error.as_deref().unwrap_or_default();
+            assert!(error.contains("the provider failed"), "{error}");
+        } else {
+            assert_eq!(answer.msg, [1]);
+        }
+    }
+}
