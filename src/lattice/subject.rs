@@ -2,6 +2,8 @@
 //! only from validated names: a subject always has the tokens it should have
 //! and always belongs to the lattice it was made for.
 
+use std::fmt::Write as _;
+
 use async_nats::Subject;
 
 use super::wire::BucketKey;
@@ -153,7 +155,11 @@ pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &Bucket
 }
 
 fn of(lattice: &LatticeId, rest: std::fmt::Arguments<'_>) -> Subject {
-    Subject::from(format!("wasmbus.ctl.{lattice}.{rest}"))
+    // As long as the longest, so that it does not grow piece by piece.
+    let mut subject = String::with_capacity(96 + lattice.as_str().len());
+    // A string takes whatever is written to it.
+    let _ = write!(subject, "wasmbus.ctl.{lattice}.{rest}");
+    Subject::from(subject)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! no answer comes.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,8 +99,12 @@ impl Inbox {
         let token = self.tokens.hash_one(number);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().insert(token, sender);
+        let prefix = self.subject.trim_end_matches('*');
+        let mut subject = String::with_capacity(prefix.len() + 16);
+        // A string takes whatever is written to it.
+        let _ = write!(subject, "{prefix}{token:x}");
         Expected {
-            subject: format!("{}{token:x}", self.subject.trim_end_matches('*')).into(),
+            subject: subject.into(),
             answer,
             token,
             waiting: self.waiting.clone(),

@@ -58,7 +58,7 @@ impl<H: Handler> Server<H> {
         response.invocation_id = id;
         // Hosts look for what is under the threshold in the message itself.
         let limit = self.client.max_payload();
-        match rmp_serde::to_vec_named(&response) {
+        match encoded(&response) {
             Ok(bytes) if bytes.len() <= limit => self.publish(reply, bytes).await,
             Ok(bytes) => {
                 if self.noise.large.is_due() {
@@ -75,7 +75,7 @@ impl<H: Handler> Server<H> {
                 ));
                 response.msg = Vec::new();
                 response.content_length = Some(0);
-                match rmp_serde::to_vec_named(&response) {
+                match encoded(&response) {
                     Ok(bytes) => self.publish(reply, bytes).await,
                     Err(error) => error!(%error, "an answer cannot be encoded"),
                 }
@@ -103,4 +103,13 @@ impl<H: Handler> Server<H> {
             () = self.cut_off.cancelled() => Err("the provider stopped".into()),
         }
     }
+}
+
+/// A response as it is on the wire, written into room for all of it.
+fn encoded(response: &InvocationResponse) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let error = response.error.as_ref().map_or(0, String::len);
+    let bytes = response.msg.len() + response.invocation_id.len() + error + 128;
+    let mut encoded = Vec::with_capacity(bytes);
+    rmp_serde::encode::write_named(&mut encoded, response)?;
+    Ok(encoded)
 }

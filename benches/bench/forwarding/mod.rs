@@ -1,6 +1,7 @@
 //! An order to a host, on three ways: `direct`, from the caller to the host;
-//! `relay`, through a process that only forwards it; `provider`, as a signed
-//! call of an actor, through the provider. Round by round, interleaved.
+//! `relay`, as a signed call, through a process that does nothing but send the
+//! order for each; `provider`, as a signed call, through the provider. Round by
+//! round, interleaved.
 //!
 //! Callers and provider are at one nats-server, the host at another.
 
@@ -65,6 +66,7 @@ pub async fn measure(table: &mut Table) {
         "bench.relay",
         &remote.url(),
         &host.subject,
+        &host.order().to_string(),
     );
     let path = |client, subject, accepted| Path {
         client,
@@ -80,8 +82,12 @@ pub async fn measure(table: &mut Table) {
     let processes = [None, Some(relay.process()), Some(process)];
 
     let order = Bytes::from(host.order().to_string());
-    let plain = |count| vec![order.clone(); count];
     let signed = |count| signed(&world.identity, &host.id, count);
+    // Relay and provider are sent the same.
+    let orders = |way, count| match way {
+        0 => vec![order.clone(); count],
+        _ => signed(count),
+    };
     // The first call connects and asks the host what it is.
     paths[2].one_by_one(signed(10)).await;
     let mut rows = Rows::new();
@@ -91,11 +97,7 @@ pub async fn measure(table: &mut Table) {
         for _ in 0..TURNS {
             for (way, path) in paths.iter().enumerate() {
                 let count = LATENCY / TURNS;
-                let orders = if way == 2 {
-                    signed(count)
-                } else {
-                    plain(count)
-                };
+                let orders = orders(way, count);
                 let before = processes[way].map(Process::cpu);
                 shown[way].took.extend(path.one_by_one(orders).await);
                 if let (Some(process), Some(before)) = (processes[way], before) {
@@ -104,11 +106,7 @@ pub async fn measure(table: &mut Table) {
             }
         }
         for (way, path) in paths.iter().enumerate() {
-            let orders = if way == 2 {
-                signed(THROUGHPUT)
-            } else {
-                plain(THROUGHPUT)
-            };
+            let orders = orders(way, THROUGHPUT);
             let before = processes[way].map(Process::cpu);
             let took = path.at_once(orders).await;
             shown[way].per_second = THROUGHPUT as f64 / took.as_secs_f64();

@@ -1,5 +1,7 @@
-//! The least that a provider can do: a process that forwards messages from one
-//! connection to another, and the answers back. It reads nothing of them.
+//! The least that a provider can do: a process that takes the same calls as the
+//! provider, reads nothing of them, sends the host the same order, and passes
+//! the answers on. What comes together goes on together: no task, no lock that
+//! somebody waits for, no allocation but the client's.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -7,6 +9,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 
 use async_nats::Subject;
+use bytes::Bytes;
 use futures::StreamExt as _;
 
 use crate::accounting::Process;
@@ -18,10 +21,11 @@ pub const ARGUMENT: &str = "relay";
 pub struct Relay(Child);
 
 impl Relay {
-    /// Forwards from `subject` at the one server to `to` at the other.
-    pub fn start(from: &str, subject: &str, other: &str, to: &str) -> Self {
+    /// Forwards from `subject` at the one server to `to` at the other, where
+    /// `order` is sent.
+    pub fn start(from: &str, subject: &str, other: &str, to: &str, order: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([ARGUMENT, from, subject, other, to])
+            .args([ARGUMENT, from, subject, other, to, order])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -47,7 +51,7 @@ impl Drop for Relay {
 
 /// Runs in the process of the relay, until that is killed.
 pub async fn run(arguments: &[String]) -> ExitCode {
-    let [from, subject, other, to] = arguments else {
+    let [from, subject, other, to, order] = arguments else {
         return ExitCode::from(64);
     };
     let home = async_nats::connect(from).await.unwrap();
@@ -60,6 +64,7 @@ pub async fn run(arguments: &[String]) -> ExitCode {
     crate::support::fence(&remote).await;
     println!("ready");
     let asked = waiting.clone();
+    let order = Bytes::from(order.clone());
     let (to, start) = (Subject::from(to.as_str()), inbox.len() + 1);
     tokio::spawn(async move {
         let mut number = 0;
@@ -70,7 +75,7 @@ pub async fn run(arguments: &[String]) -> ExitCode {
             };
             asked.lock().unwrap().insert(number, reply);
             let inbox = format!("{inbox}.{number}");
-            let sent = remote.publish_with_reply(to.clone(), inbox, question.payload);
+            let sent = remote.publish_with_reply(to.clone(), inbox, order.clone());
             sent.await.unwrap();
         }
     });
