@@ -167,6 +167,9 @@ fn checked(what: &str, text: &str, fits: bool, alphabet: &str) -> Result<(), Err
     }
 }
 
+/// Checks the form of a key and its checksum, with which no slip of the pen
+/// passes. Whether it is a point of the curve, too, matters to nobody who does
+/// not verify with it, and would cost as much as all other checks of a call.
 fn public_key(what: &str, prefix: char, kind: &KeyPairType, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Err(Error::invalid(format!("{what} is missing")));

@@ -15,7 +15,7 @@ use support::host::Generation;
 use support::invocation::{bytes, mint};
 use support::nats::NatsServer;
 use support::operator::{ACTOR_REF, LATTICE, Operated};
-use support::provider::{Identity, signing_key};
+use support::provider::{Identity, Provider, signing_key};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 use wasmcloud_interface_lattice_control::{CtlOperationAck, StartActorCommand};
@@ -74,8 +74,11 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
     lattice.get_hosts().await.unwrap();
     let mut stranger = world.identity.clone();
     stranger.cluster = signing_key(nkeys::KeyPairType::Cluster).into();
+    let nats = world.nats.client().await;
     let repeated = order(&world.identity, &host.id, |_| {});
-    let mut calls = vec![(repeated.id.clone(), "", bytes(&repeated))];
+    let answers = send_together(&nats, &world.identity, vec![bytes(&repeated)]).await;
+    assert!(is_accepted(&answers[0].0), "{:?}", answers[0].0);
+    let mut calls = Vec::new();
     for number in 0..64 {
         let (mut call, expected) = match number % 8 {
             0 => {
@@ -123,7 +126,6 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
         .into_iter()
         .map(|(id, expected, bytes)| ((id, expected), bytes))
         .unzip();
-    let nats = world.nats.client().await;
     let answers = send_together(&nats, &world.identity, sent).await;
     for ((id, expected), (answer, _)) in told.iter().zip(&answers) {
         assert_eq!(&answer.invocation_id, id);
@@ -142,7 +144,79 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
             }
         }
     }
-    assert_eq!(host.received_on(".la").len(), orders);
+    assert_eq!(host.received_on(".la").len(), orders + 1);
+    assert!(most_together(&world.provider) > 1, "they came one by one");
+}
+
+/// How many calls the provider read together at most.
+fn most_together(provider: &Provider) -> usize {
+    let log = provider.log();
+    let counts = log
+        .lines()
+        .filter_map(|line| line.split_once(" together calls="));
+    let counts = counts.map(|(_, count)| count.trim().parse().unwrap());
+    counts.max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn orders_beyond_the_places_are_refused_and_the_places_are_free_afterwards() {
+    let settings = json!({ "max_calls": 8, "max_actor_calls": 8, "max_lattice_calls": 8 });
+    let lattice = Operated::configured(&[(Generation::G1b, &[])], settings).await;
+    let (world, host) = (&lattice.world, &lattice.hosts[0]);
+    lattice.get_hosts().await.unwrap();
+    host.fall_silent_on(".la");
+    let nats = world.nats.client().await;
+    let calls = (0..30).map(|_| bytes(&order(&world.identity, &host.id, |_| {})));
+    let answers = send_together(&nats, &world.identity, calls.collect()).await;
+    let (busy, sent): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(answer, _)| {
+        let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&answer.msg);
+        ack.is_ok_and(|ack| !ack.accepted && ack.error.contains("busy"))
+    });
+    assert_eq!((busy.len(), sent.len()), (22, 8));
+    // Who waits for a place waits for 100 ms.
+    assert!(
+        busy.iter()
+            .all(|(_, after)| *after < Duration::from_millis(900))
+    );
+    for (answer, _) in sent {
+        let error = answer.error.unwrap();
+        assert!(error.contains("did not answer in time"), "{error}");
+    }
+    assert_eq!(host.received_on(".la").len(), 8);
+    host.speak_again();
+    let calls = (0..8).map(|_| bytes(&order(&world.identity, &host.id, |_| {})));
+    let answers = send_together(&nats, &world.identity, calls.collect()).await;
+    assert!(
+        answers.iter().all(|(answer, _)| is_accepted(answer)),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test]
+async fn orders_in_flight_together_are_all_answered_when_the_host_ends_the_provider() {
+    let mut lattice = Operated::one(Generation::G1b).await;
+    lattice.get_hosts().await.unwrap();
+    let host = lattice.hosts[0].id.clone();
+    lattice.hosts[0].fall_silent_on(".la");
+    let identity = lattice.world.identity.clone();
+    let nats = lattice.world.nats.client().await;
+    let calls: Vec<_> = (0..20)
+        .map(|_| bytes(&order(&identity, &host, |_| {})))
+        .collect();
+    let (stop, told) = (nats.clone(), identity.clone());
+    let in_flight = || async { (lattice.hosts[0].received_on(".la").len() == 20).then_some(()) };
+    let stopping = async {
+        support::eventually("all orders at the host", in_flight).await;
+        let order = json!({ "host_id": told.host_id }).to_string();
+        let ack = stop.request(told.subject("shutdown"), order.into());
+        ack.await.unwrap();
+    };
+    let (answers, ()) = futures::join!(send_together(&nats, &identity, calls), stopping);
+    for (answer, _) in answers {
+        let error = answer.error.unwrap();
+        assert!(error.contains("the provider stopped"), "{error}");
+    }
+    assert_eq!(lattice.world.provider.ended().await.code(), Some(0));
 }
 
 #[tokio::test]

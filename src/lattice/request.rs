@@ -11,6 +11,7 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::task::spawn_blocking;
 
 use super::Lattice;
 use super::generation::Traits;
@@ -24,6 +25,10 @@ use crate::pool::{NotAsked, Refusal};
 /// Longest wait for somebody to confirm that registry credentials arrived. OTP
 /// hosts before 0.54.5 confirm nothing, so silence is no error.
 const REGISTRIES_CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Inventories of more bytes are read on a thread of their own: orders to other
+/// lattices must not wait for it. No usual one is as large.
+const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
 
 /// Who is asked, for messages: most requests need none.
 #[derive(Clone, Copy)]
@@ -92,7 +97,17 @@ impl Lattice {
         let who = Who::Host(self, host);
         let subject = subject::inventory(&self.id, host);
         let reply = self.ask_host(host, who, subject, Bytes::new(), deadline);
-        answer(who, &reply.await?).map(wire::Inventory::without_repetitions)
+        let reply = reply.await?;
+        let large = reply.len() > READ_ELSEWHERE_ABOVE;
+        let inventory = move || read(&reply).map(wire::Inventory::without_repetitions);
+        let read = match large {
+            false => inventory(),
+            true => spawn_blocking(inventory).await.unwrap_or_else(|_| {
+                let problem = "the attempt failed".to_owned();
+                Err(Unread::Not(problem))
+            }),
+        };
+        read.map_err(|problem| problem.of(who))
     }
 
     /// The inventory before an order that can do without it on OTP hosts: those
@@ -301,11 +316,32 @@ fn acknowledged(who: Who<'_>, reply: &[u8]) -> Result<(), Error> {
     }
 }
 
-fn answer<'a, T: serde::Deserialize<'a>>(who: Who<'_>, reply: &'a [u8]) -> Result<T, Error> {
+/// Why an answer is none.
+enum Unread {
+    /// It refuses, with these words.
+    Refused(String),
+    /// It cannot be read.
+    Not(String),
+}
+
+impl Unread {
+    fn of(self, who: Who<'_>) -> Error {
+        match self {
+            Self::Refused(words) => refused(who, &words),
+            Self::Not(problem) => unreadable(who, &problem),
+        }
+    }
+}
+
+fn read<'a, T: serde::Deserialize<'a>>(reply: &'a [u8]) -> Result<T, Unread> {
     wire::parse(reply).map_err(|problem| match wire::refusal(reply) {
-        Some(words) => refused(who, &words),
-        None => unreadable(who, &problem),
+        Some(words) => Unread::Refused(words),
+        None => Unread::Not(problem),
     })
+}
+
+fn answer<'a, T: serde::Deserialize<'a>>(who: Who<'_>, reply: &'a [u8]) -> Result<T, Error> {
+    read(reply).map_err(|problem| problem.of(who))
 }
 
 fn refused(who: Who<'_>, words: &str) -> Error {

@@ -2,12 +2,11 @@
 //! only from validated names: a subject always has the tokens it should have
 //! and always belongs to the lattice it was made for.
 
-use std::fmt::Write as _;
-
 use async_nats::Subject;
 
 use super::wire::BucketKey;
 use crate::name::{HostId, JsDomain, LatticeId};
+use crate::nats::text;
 
 /// What a host can be told to do, by the last token of the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,11 +154,9 @@ pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &Bucket
 }
 
 fn of(lattice: &LatticeId, rest: std::fmt::Arguments<'_>) -> Subject {
-    // As long as the longest, so that it does not grow piece by piece.
-    let mut subject = String::with_capacity(96 + lattice.as_str().len());
-    // A string takes whatever is written to it.
-    let _ = write!(subject, "wasmbus.ctl.{lattice}.{rest}");
-    Subject::from(subject)
+    // Room for the longest, so that it does not grow piece by piece.
+    let room = 96 + lattice.as_str().len();
+    Subject::from(text(room, format_args!("wasmbus.ctl.{lattice}.{rest}")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! no longer for a host than it usually takes; not more.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -32,8 +32,9 @@ use crate::settings::Limits;
 const FIRST_PING_AFTER: Duration = Duration::from_secs(1);
 /// Pause between pings that have no other cause.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// Lattices that are due within this time are pinged together.
+/// Lattices that are due within this time are pinged together, so many at most.
 const TOGETHER: Duration = Duration::from_secs(2);
+const MOST_TOGETHER: u32 = 32;
 /// How long pings in the background wait for the slowest host.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after an event hosts are pinged: one that starts subscribes at about
@@ -226,13 +227,45 @@ impl Watch {
     }
 }
 
-/// The moment at which all watches ping that are to do so at about this time:
-/// one process that wakes up for many lattices sleeps longer in between.
+/// When a watch that is due at this time pings: a little earlier, together with
+/// others. One process that wakes up for many lattices sleeps longer in between.
 fn together(at: Instant) -> Instant {
-    static START: OnceLock<Instant> = OnceLock::new();
-    let since = at.duration_since(*START.get_or_init(Instant::now));
-    let beyond = since.as_millis() % TOGETHER.as_millis();
-    at - Duration::from_millis(beyond as u64)
+    static SLOTS: Mutex<Option<Slots>> = Mutex::new(None);
+    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    slots.get_or_insert_with(|| Slots::from(at)).place(at)
+}
+
+/// Moments for pings.
+struct Slots {
+    /// The first of them.
+    start: Instant,
+    /// The latest that was given away, and how often.
+    latest: (Instant, u32),
+}
+
+impl Slots {
+    fn from(start: Instant) -> Self {
+        Self {
+            start,
+            latest: (start, 0),
+        }
+    }
+
+    /// The moment for a ping that is due at `at`; that itself, where there is no
+    /// place left at the one before.
+    fn place(&mut self, at: Instant) -> Instant {
+        let since = at.saturating_duration_since(self.start).as_nanos();
+        let beyond = (since % TOGETHER.as_nanos()) as u64;
+        let slot = at - Duration::from_nanos(beyond);
+        if self.latest.0 != slot {
+            self.latest = (slot, 0);
+        }
+        if self.latest.1 >= MOST_TOGETHER {
+            return at;
+        }
+        self.latest.1 += 1;
+        slot
+    }
 }
 
 /// The next event; never, where they cannot be had.
@@ -240,5 +273,30 @@ async fn next(events: &mut Option<Subscriber>) -> Option<Message> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pings_that_are_due_at_about_the_same_time_are_sent_together() {
+        let start = Instant::now();
+        let mut slots = Slots::from(start);
+        let mut at_once = std::collections::HashMap::<Instant, u32>::new();
+        for number in 0..1000 {
+            let due = start + Duration::from_micros(31_234 * number);
+            let placed = slots.place(due);
+            assert!(placed <= due && due - placed <= TOGETHER);
+            *at_once.entry(placed).or_default() += 1;
+        }
+        assert!(at_once.values().all(|count| *count <= MOST_TOGETHER));
+        // 31 s of them, 64 in each slot.
+        let crowded = at_once.values().filter(|count| **count == MOST_TOGETHER);
+        assert_eq!(crowded.count(), 16);
+        // Of few, all find a place.
+        let few = (0..10).map(|number| slots.place(start + Duration::from_millis(40_000 + number)));
+        assert_eq!(few.collect::<HashSet<_>>().len(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! What both sides of the provider need of NATS: where servers are, how to
 //! prove who we are, and how a connection behaves.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
@@ -198,6 +198,14 @@ fn reconnect_delay(attempt: usize) -> Duration {
         101..=300 => 500,
         _ => 2000,
     })
+}
+
+/// Formatted text, for which there is room at once.
+pub fn text(room: usize, text: fmt::Arguments<'_>) -> String {
+    let mut written = String::with_capacity(room);
+    // A string takes whatever is written to it.
+    let _ = written.write_fmt(text);
+    written
 }
 
 type UserInfo = (String, Option<String>);

@@ -31,12 +31,13 @@ use crate::nats::{Access, Bursts, Complaints};
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
 /// How long the server of a connection that is in doubt may take to answer. Its
-/// pings alone would take a minute to tell.
+/// pings alone would take minutes to tell.
 const SERVER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Pause between pings of a server. They only find that a connection is dead
-/// which nobody uses: a call that meets silence asks at once.
-const PING_EVERY: Duration = Duration::from_secs(60);
+/// Pause between pings of a server where nothing else is heard of it. They only
+/// find that a connection is dead which nobody uses (a call that meets silence
+/// asks at once), and keep open what proxies would close after a minute.
+const PING_EVERY: Duration = Duration::from_secs(45);
 /// Bytes that are read at once, and stay in memory with every connection. What is
 /// larger is read in pieces.
 const READ_BUFFER: u16 = 8 * 1024;

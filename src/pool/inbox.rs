@@ -4,7 +4,6 @@
 //! no answer comes.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +12,8 @@ use async_nats::{Client, Message, Subject, Subscriber};
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::nats::text;
 
 /// Answers that are waited for, by the last token of their subject.
 #[derive(Clone, Default)]
@@ -100,9 +101,7 @@ impl Inbox {
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().insert(token, sender);
         let prefix = self.subject.trim_end_matches('*');
-        let mut subject = String::with_capacity(prefix.len() + 16);
-        // A string takes whatever is written to it.
-        let _ = write!(subject, "{prefix}{token:x}");
+        let subject = text(prefix.len() + 16, format_args!("{prefix}{token:x}"));
         Expected {
             subject: subject.into(),
             answer,

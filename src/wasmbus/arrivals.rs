@@ -55,11 +55,12 @@ pub(super) struct Admitted {
 
 impl<H: Handler> Server<H> {
     /// Takes calls that came together into a task, as far as there is room for
-    /// them. What there is no room for is refused here: the next calls wait
-    /// meanwhile.
+    /// them. What there is no room for is refused here, once the others are on
+    /// their way: the next calls wait meanwhile.
     pub(super) async fn accept(self: &Arc<Self>, messages: Vec<Message>) {
         let deadline = Deadline::new(Instant::now(), self.budget);
         let mut together = Vec::with_capacity(messages.len());
+        let mut refused = Vec::new();
         for message in messages {
             let Some(reply) = message.reply else {
                 let detail = "a call without a reply subject was ignored";
@@ -70,7 +71,7 @@ impl<H: Handler> Server<H> {
             let (entry, room) = match self.admit(payload.len()) {
                 Ok(admitted) => admitted,
                 Err(error) => {
-                    self.refuse_unread(reply, &payload, error, deadline).await;
+                    refused.push((reply, payload, error));
                     continue;
                 }
             };
@@ -92,6 +93,9 @@ impl<H: Handler> Server<H> {
         }
         if !together.is_empty() {
             tokio::spawn(self.clone().serve_together(together));
+        }
+        for (reply, payload, error) in refused {
+            self.refuse_unread(reply, &payload, error, deadline).await;
         }
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::task::coop;
 use tokio::time::timeout_at;
-use tracing::debug;
+use tracing::{debug, trace};
 use wasmbus_rpc::core::Invocation;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
@@ -39,10 +40,13 @@ impl<H: Handler> Server<H> {
     /// and so do their answers where hosts answer at once. Questions have tasks
     /// of their own: what comes of them may take long to put together.
     pub(super) async fn serve_together(self: Arc<Self>, mut calls: Vec<Admitted>) {
-        let read = catch_unwind(AssertUnwindSafe(|| self.read(&calls)));
-        let read = read.unwrap_or_else(|_| {
-            let failed = |call: &Admitted| (id_of(&call.payload), Err(failed()));
-            calls.iter().map(failed).collect()
+        trace!(calls = calls.len(), "together");
+        let read = self.read_guarded(&calls).unwrap_or_else(|| {
+            // Whichever it is, it alone fails.
+            let alone = |call| self.read_guarded(std::slice::from_ref(call))?.pop();
+            let nothing = || (String::new(), Err(failed()));
+            let each = calls.iter().map(|call| alone(call).unwrap_or_else(nothing));
+            each.collect()
         });
         for call in &mut calls {
             // Nothing more is read of it, and it may hold a whole buffer.
@@ -60,7 +64,15 @@ impl<H: Handler> Server<H> {
                 false => drop(tokio::spawn(served)),
             }
         }
-        while orders.next().await.is_some() {}
+        // So few that others need not be let in between: what they send together
+        // would go out in pieces.
+        let all = async { while orders.next().await.is_some() {} };
+        coop::unconstrained(all).await;
+    }
+
+    /// Decodes and verifies calls, as [`Self::read`]; `None` where that panics.
+    fn read_guarded(&self, calls: &[Admitted]) -> Option<Vec<(String, RpcResult<Read>)>> {
+        catch_unwind(AssertUnwindSafe(|| self.read(calls))).ok()
     }
 
     /// Decodes and verifies calls: the id of each, and what it is.
@@ -170,6 +182,13 @@ impl<H: Handler> Server<H> {
             .map_err(unproved)?;
         if large.is_some() {
             let _ = timeout_at(deadline.at(), Box::pin(self.chunks.forget(id))).await;
+        }
+        if deadline.remaining().is_zero() {
+            let error = Error::new(
+                Kind::Busy,
+                "the provider is busy: the call came to its turn too late to be carried out",
+            );
+            return self.refuse(id, operation, actor, error);
         }
         if self.stopping.is_cancelled() {
             let error = Error::new(Kind::Stopping, "the provider is stopping");

@@ -68,18 +68,9 @@ impl Verifier {
         }
     }
 
-    /// Checks everything that does not need the body: issuer, signature, times,
-    /// host, target and origin.
-    ///
-    /// # Errors
-    /// What does not hold.
-    pub fn check(&self, invocation: &Invocation) -> Result<Claims, String> {
-        let mut checked = self.check_all(&[invocation]);
-        checked.pop().unwrap_or_else(|| Err("not checked".into()))
-    }
-
-    /// The same for several, in their order. Their signatures are checked
-    /// together.
+    /// Checks of each of these invocations everything that does not need the
+    /// body: issuer, signature, times, host, target and origin. Their signatures
+    /// are checked together. Claims or what does not hold, in their order.
     pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<Claims, String>> {
         let read: Vec<_> = invocations
             .iter()
@@ -316,7 +307,8 @@ mod tests {
 
     fn verdict(key: &KeyPair, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
         Verifier::new(PROVIDER, LINK, &[key.public_key()])
-            .check(invocation)?
+            .check_all(&[invocation])
+            .remove(0)?
             .check_body(invocation, body)
     }
 
@@ -426,7 +418,11 @@ mod tests {
                 .contains("issuer")
         );
         let verifier = Verifier::new("VOTHER", LINK, &[key.public_key()]);
-        let problem = verifier.check(&signed(&key, |_| {})).err().unwrap();
+        let problem = verifier
+            .check_all(&[&signed(&key, |_| {})])
+            .remove(0)
+            .err()
+            .unwrap();
         assert!(problem.contains("another provider"), "{problem}");
     }
 

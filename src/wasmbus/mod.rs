@@ -10,7 +10,7 @@
 //! - [`repeats`]: calls that come again
 //! - `decode`: MessagePack from outside
 //! - `arrivals`: calls that came, as many as there is room for
-//! - `calls`: one call, from the message to its result
+//! - `calls`: from there to their results
 //! - `answers`: from there to its answer
 
 mod answers;

@@ -51,9 +51,18 @@ fn prove(payload: &[u8]) {
 fn verdict(invocation: &Invocation) -> Result<(), String> {
     let provider = super::key(KeyPairType::Service).public_key();
     let cluster = super::key(KeyPairType::Cluster).public_key();
-    let proved = Verifier::new(&provider, "default", &[cluster])
-        .check(invocation)
-        .and_then(|claims| claims.check_body(invocation, &invocation.msg));
+    let verifier = Verifier::new(&provider, "default", &[cluster]);
+    // Between others, as calls come.
+    let (before, after) = (signed(), signed());
+    let [first, proved, last] = verifier
+        .check_all(&[&before, invocation, &after])
+        .try_into()
+        .unwrap_or_else(|_| panic!("three verdicts"));
+    assert!(
+        first.is_ok() && last.is_ok(),
+        "whatever stands between them"
+    );
+    let proved = proved.and_then(|claims| claims.check_body(invocation, &invocation.msg));
     proved.inspect_err(|problem| super::check_message(problem, 300))
 }
 
