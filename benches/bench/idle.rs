@@ -16,6 +16,8 @@ use crate::table::{MIB, Promise, Row, Table, Unit};
 
 const LATTICES: usize = 100;
 const MEASURED_FOR: Duration = Duration::from_secs(60);
+/// Readings of its memory meanwhile.
+const READINGS: u32 = 5;
 
 pub async fn measure(table: &mut Table) {
     let world = crate::world().await;
@@ -41,8 +43,16 @@ pub async fn measure(table: &mut Table) {
             }
         }
     });
+    let mut memory = Row::new(
+        "memory, 100 lattices, 100 credentials",
+        Unit::MiB,
+        Promise::Under(16.0),
+    );
     let before = process.cpu();
-    tokio::time::sleep(MEASURED_FOR).await;
+    for _ in 0..READINGS {
+        tokio::time::sleep(MEASURED_FOR / READINGS).await;
+        memory.note(process.resident() as f64 / MIB);
+    }
     let used = (process.cpu() - before).as_secs_f64() / MEASURED_FOR.as_secs_f64();
     beating.abort();
     let connections = remote.monitoring("/connz")["num_connections"].as_u64();
@@ -55,11 +65,5 @@ pub async fn measure(table: &mut Table) {
     );
     cpu.note(used * 100.0);
     table.add(cpu);
-    let mut memory = Row::new(
-        "memory, 100 lattices, 100 credentials",
-        Unit::MiB,
-        Promise::Under(16.0),
-    );
-    memory.note(process.resident() as f64 / MIB);
     table.add(memory);
 }

@@ -5,30 +5,27 @@
 //!
 //! Callers and provider are at one nats-server, the host at another.
 
-pub mod counted;
+mod calls;
 pub mod host;
 mod path;
 pub mod relay;
+mod verification;
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use serde_json::Value;
-use wasmbus_rpc::core::InvocationResponse;
-use wasmcloud_interface_lattice_control::{CtlOperationAck, StartActorCommand};
+use std::time::Duration;
 
 use crate::accounting::Process;
-use crate::support::invocation;
 use crate::support::nats::NatsServer;
-use crate::support::operator::{ACTOR_REF, LATTICE};
-use crate::support::provider::Identity;
+use crate::support::operator::LATTICE;
 use crate::table::{MIB, Promise, Row, Table, Unit};
+use bytes::Bytes;
+use calls::{acknowledged, answered};
 use host::Host;
 use path::{CALLERS, Path};
 use relay::Relay;
 
 const ROUNDS: usize = 9;
+/// Providers whose memory is read.
+const STARTS: usize = 5;
 /// Orders of a round that go one by one, and in how many turns.
 const LATENCY: usize = 1000;
 const TURNS: usize = 5;
@@ -51,11 +48,18 @@ struct Shown {
 }
 
 pub async fn measure(table: &mut Table) {
-    let world = crate::world().await;
-    let process = Process::from(&world.provider);
-    tokio::time::sleep(Duration::from_secs(2)).await;
     let mut idle = Row::new("memory, no lattice", Unit::MiB, Promise::Under(12.0));
-    idle.note(process.resident() as f64 / MIB);
+    let mut worlds = Vec::new();
+    for _ in 0..STARTS {
+        worlds.push(crate::world().await);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for world in &worlds {
+        idle.note(Process::from(&world.provider).resident() as f64 / MIB);
+    }
+    let world = worlds.remove(0);
+    drop(worlds);
+    let process = Process::from(&world.provider);
 
     let remote = NatsServer::without_jetstream();
     let host = Host::start(remote.client().await, LATTICE).await;
@@ -82,7 +86,7 @@ pub async fn measure(table: &mut Table) {
     let processes = [None, Some(relay.process()), Some(process)];
 
     let order = Bytes::from(host.order().to_string());
-    let signed = |count| signed(&world.identity, &host.id, count);
+    let signed = |count| calls::signed(&world.identity, &host.id, count);
     // Relay and provider are sent the same.
     let orders = |way, count| match way {
         0 => vec![order.clone(); count],
@@ -126,7 +130,6 @@ pub async fn measure(table: &mut Table) {
     let mut loaded = Row::new("memory, after all these calls", Unit::MiB, Promise::None);
     loaded.note(process.resident() as f64 / MIB);
     table.add(loaded);
-    counted::measure(table).await;
 }
 
 /// The rows of the table.
@@ -136,7 +139,11 @@ struct Rows {
     throughput: [Row; 3],
     relay_cpu: [Row; 2],
     cpu: [Row; 2],
+    /// What the provider takes beyond the relay, of a single caller.
+    beyond: Row,
+    spread: Row,
     verification: Row,
+    together: Row,
 }
 
 impl Rows {
@@ -172,13 +179,33 @@ impl Rows {
                 let name = format!("CPU of the provider, an order, {load}");
                 Row::new(&name, Unit::Micros, promise).over("verification")
             }),
+            beyond: Row::new(
+                "CPU of the provider beyond the relay's, 1 caller",
+                Unit::Micros,
+                Promise::Times(2.5),
+            )
+            .over("verification"),
+            // Above that, docs/performance.md has to say why.
+            spread: Row::new(
+                "1 caller, p99 over p50: provider",
+                Unit::Micros,
+                Promise::Times(3.0),
+            )
+            .over("p50"),
             verification: Row::new("verification of a signature", Unit::Micros, Promise::None),
+            together: Row::new(
+                &format!("the same, {} together, each", verification::TOGETHER),
+                Unit::Micros,
+                Promise::None,
+            )
+            .over("alone"),
         }
     }
 
     fn add(&mut self, mut shown: [Shown; 3]) {
-        let verification = verification();
+        let (verification, together) = verification::measure();
         self.verification.note(verification);
+        self.together.add(verification, together);
         for shown in &mut shown {
             shown.took.sort();
         }
@@ -191,6 +218,9 @@ impl Rows {
             self.p99[way].add(part(&shown[1], 99), part(of_way, 99));
             self.throughput[way].add(shown[1].per_second, of_way.per_second);
         }
+        self.beyond
+            .add(verification, shown[2].cpu[0] - shown[1].cpu[0]);
+        self.spread.add(part(&shown[2], 50), part(&shown[2], 99));
         for (row, cpu) in self.relay_cpu.iter_mut().zip(shown[1].cpu) {
             row.note(cpu);
         }
@@ -203,53 +233,10 @@ impl Rows {
         for row in [self.p50, self.p99, self.throughput].into_iter().flatten() {
             table.add(row);
         }
-        table.add(self.verification);
-        for row in self.cpu.into_iter().chain(self.relay_cpu) {
+        let more = [self.spread, self.verification, self.together];
+        let cpu = self.cpu.into_iter().chain(self.relay_cpu);
+        for row in more.into_iter().chain(cpu).chain([self.beyond]) {
             table.add(row);
         }
     }
-}
-
-/// So many calls of StartActor, each signed, and unlike every other.
-fn signed(identity: &Identity, host: &str, count: usize) -> Vec<Bytes> {
-    let command = StartActorCommand {
-        lattice_id: LATTICE.into(),
-        host_id: host.into(),
-        actor_ref: ACTOR_REF.into(),
-        annotations: Some(HashMap::new()),
-        count: 1,
-    };
-    let one = || {
-        let invocation = invocation::mint(identity, "StartActor", &command, |_| {});
-        Bytes::from(invocation::bytes(&invocation))
-    };
-    std::iter::repeat_with(one).take(count).collect()
-}
-
-/// Whether a host acknowledged.
-fn acknowledged(answer: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(answer).is_ok_and(|ack| ack["accepted"] == true)
-}
-
-/// Whether the provider answered that a host acknowledged.
-fn answered(answer: &[u8]) -> bool {
-    let response: Result<InvocationResponse, _> = rmp_serde::from_slice(answer);
-    response.is_ok_and(|response| {
-        let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&response.msg);
-        response.error.is_none() && ack.is_ok_and(|ack| ack.accepted)
-    })
-}
-
-/// Microseconds to verify a signature of the length of an invocation's, with
-/// the library in use.
-fn verification() -> f64 {
-    const TIMES: u32 = 2000;
-    let key = nkeys::KeyPair::new(nkeys::KeyPairType::Cluster);
-    let text = vec![7; 700];
-    let signature = key.sign(&text).unwrap();
-    let started = Instant::now();
-    for _ in 0..TIMES {
-        key.verify(std::hint::black_box(&text), &signature).unwrap();
-    }
-    started.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES)
 }

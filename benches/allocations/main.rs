@@ -1,5 +1,21 @@
-//! What a call allocates. A provider in this program, whose allocator counts,
-//! started as a process of its own: callers and hosts do not count.
+//! `make bench`, too: what a call allocates. A provider in this program, whose
+//! allocator counts, started as a process of its own: callers and hosts do not
+//! count. A bench of its own, so that counting slows nothing down in the other.
+
+#[allow(dead_code, reason = "the other bench uses the rest")]
+#[path = "../bench/forwarding/calls.rs"]
+mod calls;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+#[path = "../bench/forwarding/host.rs"]
+mod host;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+#[path = "../bench/forwarding/path.rs"]
+mod path;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+#[path = "../bench/table.rs"]
+mod table;
 
 use std::alloc::System;
 use std::process::ExitCode;
@@ -12,14 +28,14 @@ use lattice_controller::wasmbus::host_data::HostData;
 use lattice_controller::wasmbus::server::Server;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-use super::host::Host;
-use super::path::Path;
-use crate::support::actor::Actor;
-use crate::support::nats::NatsServer;
-use crate::support::operator::LATTICE;
-use crate::support::provider::{Identity, Provider};
-use crate::support::world::World;
-use crate::table::{Promise, Row, Table, Unit};
+use host::Host;
+use path::Path;
+use support::actor::Actor;
+use support::nats::NatsServer;
+use support::operator::LATTICE;
+use support::provider::{Identity, Provider};
+use support::world::World;
+use table::{Promise, Row, Table, Unit};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -32,13 +48,19 @@ const TOLD_ON: &str = "bench.allocations";
 const ROUNDS: usize = 5;
 const CALLS: usize = 1000;
 
-/// Whether this process is to be one.
-pub fn is_asked() -> Option<String> {
-    std::env::var(VARIABLE).ok()
+#[tokio::main]
+async fn main() -> ExitCode {
+    if let Ok(url) = std::env::var(VARIABLE) {
+        return provide(&url).await;
+    }
+    let mut table = Table::default();
+    measure(&mut table).await;
+    println!("\n{table}");
+    ExitCode::SUCCESS
 }
 
 /// The provider, until it is killed.
-pub async fn run(url: &str) -> ExitCode {
+async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     lattice_controller::telemetry::init(host.log_level.as_deref(), false);
     let controller = Controller::new(ProviderSettings::parse(None), "counted".into(), None);
@@ -59,7 +81,7 @@ pub async fn run(url: &str) -> ExitCode {
 }
 
 /// Counts the allocations of orders that come one by one.
-pub async fn measure(table: &mut Table) {
+async fn measure(table: &mut Table) {
     let (nats, remote) = (NatsServer::start(), NatsServer::without_jetstream());
     let identity = Identity::new();
     let mut host_data = identity.host_data(&nats.url());
@@ -83,9 +105,9 @@ pub async fn measure(table: &mut Table) {
     let path = Path {
         client: client.clone(),
         subject: world.identity.subject("").into(),
-        accepted: super::answered,
+        accepted: calls::answered,
     };
-    let signed = |count| super::signed(&world.identity, &host.id, count);
+    let signed = |count| calls::signed(&world.identity, &host.id, count);
     path.one_by_one(signed(100)).await;
     let mut row = Row::new("allocations for an order", Unit::Count, Promise::None);
     for _ in 0..ROUNDS {
