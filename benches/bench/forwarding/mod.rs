@@ -171,7 +171,8 @@ impl Rows {
                 Row::new(&name, Unit::Micros, Promise::None)
             }),
             cpu: LOADS.map(|load| {
-                // Of one by one, most is what waking up costs: the relay shows it.
+                // Of one by one, most is what waking up costs, and the relay by itself
+                // takes more than that.
                 let promise = match load == LOADS[1] {
                     true => Promise::Times(2.5),
                     false => Promise::None,
@@ -182,7 +183,7 @@ impl Rows {
             beyond: Row::new(
                 "CPU of the provider beyond the relay's, 1 caller",
                 Unit::Micros,
-                Promise::Times(2.5),
+                Promise::None,
             )
             .over("verification"),
             // Above that, docs/performance.md has to say why.
