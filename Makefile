@@ -81,7 +81,7 @@ demo: ## a lattice of three simulated hosts, the real provider, an actor that wa
 
 bench: ## how long things take, against the least that is possible, in one run; BENCH names parts
 	@scripts/install-servers nats-server
-	$(CARGO) bench --locked --bench allocations
+	$(if $(BENCH),,$(CARGO) bench --locked --bench allocations)
 	$(CARGO) bench --locked --bench bench -- $(BENCH)
 
 soak: ## 64 callers while servers are killed, for five minutes, or SOAK_SECONDS=; SOAK_SEED= repeats one

@@ -200,11 +200,11 @@ async fn orders_in_flight_together_are_all_answered_when_the_host_ends_the_provi
     lattice.hosts[0].fall_silent_on(".la");
     let identity = lattice.world.identity.clone();
     let nats = lattice.world.nats.client().await;
-    let calls: Vec<_> = (0..20)
+    let calls: Vec<_> = (0..8)
         .map(|_| bytes(&order(&identity, &host, |_| {})))
         .collect();
     let (stop, told) = (nats.clone(), identity.clone());
-    let in_flight = || async { (lattice.hosts[0].received_on(".la").len() == 20).then_some(()) };
+    let in_flight = || async { (lattice.hosts[0].received_on(".la").len() == 8).then_some(()) };
     let stopping = async {
         support::eventually("all orders at the host", in_flight).await;
         let order = json!({ "host_id": told.host_id }).to_string();
@@ -216,6 +216,11 @@ async fn orders_in_flight_together_are_all_answered_when_the_host_ends_the_provi
         let error = answer.error.unwrap();
         assert!(error.contains("the provider stopped"), "{error}");
     }
+    // In a batch whose signatures hold.
+    assert!(
+        most_together(&lattice.world.provider) > 1,
+        "they came one by one"
+    );
     assert_eq!(lattice.world.provider.ended().await.code(), Some(0));
 }
 
@@ -243,6 +248,7 @@ async fn a_silent_host_keeps_no_order_beside_it_waiting() {
             assert!(*after < Duration::from_millis(900), "{after:?}");
         }
     }
+    assert!(most_together(&world.provider) > 1, "they came one by one");
 }
 
 /// A handler that fails as it is told to.

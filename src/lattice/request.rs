@@ -11,7 +11,9 @@ use async_nats::client::PublishErrorKind;
 use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout_at;
 
 use super::Lattice;
 use super::generation::Traits;
@@ -102,10 +104,7 @@ impl Lattice {
         let inventory = move || read(&reply).map(wire::Inventory::without_repetitions);
         let read = match large {
             false => inventory(),
-            true => spawn_blocking(inventory).await.unwrap_or_else(|_| {
-                let problem = "the attempt failed".to_owned();
-                Err(Unread::Not(problem))
-            }),
+            true => elsewhere(inventory, deadline).await,
         };
         read.map_err(|problem| problem.of(who))
     }
@@ -314,6 +313,24 @@ fn acknowledged(who: Who<'_>, reply: &[u8]) -> Result<(), Error> {
         Ok(Ack::Refused(words)) => Err(refused(who, &words)),
         Err(problem) => Err(unreadable(who, &problem)),
     }
+}
+
+/// Reads on a thread for it, where there is one in time.
+async fn elsewhere<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Unread> + Send + 'static,
+    deadline: Deadline,
+) -> Result<T, Unread> {
+    /// Others have the rest of the machine.
+    static READERS: Semaphore = Semaphore::const_new(2);
+    let not = |problem: &str| Unread::Not(problem.to_owned());
+    let reader = timeout_at(deadline.at(), READERS.acquire()).await;
+    let reader = reader.map_err(|_| not("it is large, and there was no time for it"))?;
+    let read = spawn_blocking(move || {
+        let _reader = reader;
+        read()
+    });
+    read.await
+        .unwrap_or_else(|_| Err(not("the attempt failed")))
 }
 
 /// Why an answer is none.

@@ -35,6 +35,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Lattices that are due within this time are pinged together, so many at most.
 const TOGETHER: Duration = Duration::from_secs(2);
 const MOST_TOGETHER: u32 = 32;
+/// Moments over which the others are spread.
+const SPREAD_OVER: u32 = 64;
 /// How long pings in the background wait for the slowest host.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long after an event hosts are pinged: one that starts subscribes at about
@@ -251,8 +253,8 @@ impl Slots {
         }
     }
 
-    /// The moment for a ping that is due at `at`; that itself, where there is no
-    /// place left at the one before.
+    /// The moment for a ping that is due at `at`: the one before, or, where there
+    /// is no place left, any that spreads them.
     fn place(&mut self, at: Instant) -> Instant {
         let since = at.saturating_duration_since(self.start).as_nanos();
         let beyond = (since % TOGETHER.as_nanos()) as u64;
@@ -260,11 +262,12 @@ impl Slots {
         if self.latest.0 != slot {
             self.latest = (slot, 0);
         }
-        if self.latest.1 >= MOST_TOGETHER {
-            return at;
-        }
+        let number = self.latest.1;
         self.latest.1 += 1;
-        slot
+        match number < MOST_TOGETHER {
+            true => slot,
+            false => at - TOGETHER * (number % SPREAD_OVER) / SPREAD_OVER,
+        }
     }
 }
 
@@ -295,8 +298,15 @@ mod tests {
         // 31 s of them, 64 in each slot.
         let crowded = at_once.values().filter(|count| **count == MOST_TOGETHER);
         assert_eq!(crowded.count(), 16);
+        // Where all are due at the same time, too.
+        let due = start + Duration::from_secs(60);
+        let mut at_once = std::collections::HashMap::<Instant, u32>::new();
+        for _ in 0..1000 {
+            *at_once.entry(slots.place(due)).or_default() += 1;
+        }
+        assert!(at_once.values().all(|count| *count <= 2 * MOST_TOGETHER));
         // Of few, all find a place.
-        let few = (0..10).map(|number| slots.place(start + Duration::from_millis(40_000 + number)));
+        let few = (0..10).map(|number| slots.place(start + Duration::from_millis(70_000 + number)));
         assert_eq!(few.collect::<HashSet<_>>().len(), 1);
     }
 }

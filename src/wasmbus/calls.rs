@@ -44,8 +44,10 @@ impl<H: Handler> Server<H> {
         let read = self.read_guarded(&calls).unwrap_or_else(|| {
             // Whichever it is, it alone fails.
             let alone = |call| self.read_guarded(std::slice::from_ref(call))?.pop();
-            let nothing = || (String::new(), Err(failed()));
-            let each = calls.iter().map(|call| alone(call).unwrap_or_else(nothing));
+            let each = calls.iter().map(|call| {
+                let id = || catch_unwind(AssertUnwindSafe(|| id_of(&call.payload)));
+                alone(call).unwrap_or_else(|| (id().unwrap_or_default(), Err(failed())))
+            });
             each.collect()
         });
         for call in &mut calls {
@@ -64,10 +66,13 @@ impl<H: Handler> Server<H> {
                 false => drop(tokio::spawn(served)),
             }
         }
-        // So few that others need not be let in between: what they send together
-        // would go out in pieces.
         let all = async { while orders.next().await.is_some() {} };
-        coop::unconstrained(all).await;
+        match is_alone {
+            true => all.await,
+            // So few orders that others need not be let in between: what they send
+            // together would go out in pieces.
+            false => coop::unconstrained(all).await,
+        }
     }
 
     /// Decodes and verifies calls, as [`Self::read`]; `None` where that panics.
@@ -184,6 +189,7 @@ impl<H: Handler> Server<H> {
             let _ = timeout_at(deadline.at(), Box::pin(self.chunks.forget(id))).await;
         }
         if deadline.remaining().is_zero() {
+            self.complain_of_busy();
             let error = Error::new(
                 Kind::Busy,
                 "the provider is busy: the call came to its turn too late to be carried out",

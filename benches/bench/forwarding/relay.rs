@@ -1,7 +1,7 @@
 //! The least that a provider can do: a process that takes the same calls as the
 //! provider, reads nothing of them, sends the host the same order, and passes
-//! the answers on. What comes together goes on together: no task, no lock that
-//! somebody waits for, no allocation but the client's.
+//! the answers on. What comes together goes on together: a message has no task,
+//! and no lock that somebody waits for.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
