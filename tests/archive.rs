@@ -10,7 +10,6 @@ use data_encoding::BASE64;
 use lattice_controller::settings::{LinkSettings, ProviderSettings};
 use provider_archive::ProviderArchive;
 use serde_json::Value;
-use support::actor::Actor;
 use support::host::Generation;
 use support::nats::NatsServer;
 use support::operator::*;
@@ -67,14 +66,7 @@ async fn the_archived_provider_starts_and_is_called() {
     let host_data = identity.host_data(&nats.url()).to_string();
     let line = BASE64.encode(host_data.as_bytes());
     let provider = Provider::start_program(&program, &format!("{line}\r\n"), &[]);
-    provider.ready().await;
-    let actor = Actor::connect(&nats.url(), &identity).await;
-    let world = World {
-        provider,
-        identity,
-        actor,
-        nats,
-    };
+    let world = World::around(provider, identity, nats).await;
     world.set_lattice(LATTICE, &world.nats.url()).await;
     let lattice = Operated::in_world(world, &[(Generation::G2b, &[])]).await;
     let hosts = lattice.get_hosts().await.unwrap();

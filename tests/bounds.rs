@@ -59,15 +59,6 @@ async fn another(world: &World) -> Actor {
     actor
 }
 
-/// Memory of the provider that is in use, in KiB.
-fn resident(world: &World) -> i64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.provider.pid()));
-    let status = status.unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let words = line.unwrap().split_whitespace();
-    words.rev().nth(1).unwrap().parse().unwrap()
-}
-
 /// How a call ended, in a word.
 fn outcome(response: &InvocationResponse) -> &'static str {
     match &response.error {
@@ -90,7 +81,7 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
     let inbox = nats.new_inbox();
     let mut answers = nats.subscribe(format!("{inbox}.*")).await.unwrap();
     support::fence(&nats).await;
-    let before = resident(&world);
+    let before = world.provider.resident();
 
     let call = mint(&world.identity, "GetHosts", &"silent", |_| {});
     let call = ::bytes::Bytes::from(bytes(&call));
@@ -118,7 +109,7 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
         let response = rmp_serde::from_slice(&answer.payload).unwrap();
         *outcomes.entry(outcome(&response)).or_default() += 1;
         if number % 500 == 0 {
-            most = most.max(resident(&world));
+            most = most.max(world.provider.resident());
         }
         if number == CALLS - 300 {
             // The others hang, and will for long.
@@ -128,10 +119,10 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
             let own = world.actor.lattice().get_hosts(&ctx(), "other").await;
             assert!(own.unwrap().is_empty());
             println!("others: {:?} after {:?}", asked.elapsed(), start.elapsed());
-            most = most.max(resident(&world));
+            most = most.max(world.provider.resident());
         }
     }
-    let grown = most.max(resident(&world)) - before;
+    let grown = most.max(world.provider.resident()) - before;
     println!("{outcomes:?}, {grown} KiB more, each within {slowest:?}");
     assert!(slowest < BUDGET, "{slowest:?}");
     assert!(grown < 40 * 1024, "{grown} KiB");

@@ -7,14 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lattice_controller::error::Error;
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::server::Server;
 use lattice_controller::wasmbus::{Call, Handler};
 use serde_json::json;
 use support::actor::Actor;
 use support::host::lattice::SimLattice;
 use support::nats::NatsServer;
-use support::provider::{Identity, signing_key};
+use support::provider::{serve_here, signing_key};
 use support::world::{World, ctx};
 use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
 use wasmbus_rpc::error::{RpcError, RpcResult};
@@ -242,20 +240,7 @@ impl Handler for Faulty {
 
 /// Serves with it in this process.
 async fn faulty() -> (NatsServer, Actor) {
-    let nats = NatsServer::start();
-    let identity = Identity::new();
-    let data = identity.host_data(&nats.url()).to_string();
-    let line = data_encoding::BASE64.encode(data.as_bytes());
-    let host = HostData::parse(&line).unwrap();
-    tokio::spawn(Server::run(host, Faulty));
-    let client = nats.client().await;
-    support::eventually("health", || async {
-        client
-            .request(identity.subject("health"), "".into())
-            .await
-            .ok()
-    })
-    .await;
+    let (nats, identity) = serve_here(Faulty).await;
     let actor = Actor::connect(&nats.url(), &identity).await;
     (nats, actor)
 }

@@ -7,18 +7,15 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lattice_controller::error::Error;
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::server::Server;
 use lattice_controller::wasmbus::{Call, Handler};
 use serde_json::{Value, json};
+use support::drill::start_actor;
 use support::host::Generation;
-use support::invocation::{bytes, mint};
-use support::nats::NatsServer;
-use support::operator::{ACTOR_REF, LATTICE, Operated};
-use support::provider::{Identity, Provider, signing_key};
+use support::invocation::{ack, bytes, is_accepted, mint};
+use support::operator::{LATTICE, Operated};
+use support::provider::{Identity, Provider, serve_here, signing_key};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmbus_rpc::error::{RpcError, RpcResult};
-use wasmcloud_interface_lattice_control::{CtlOperationAck, StartActorCommand};
 
 /// Sends these as calls, all at once: the answer to each, and when it came.
 async fn send_together(
@@ -52,19 +49,7 @@ async fn send_together(
 
 /// An order to start an actor, whose claims are signed after `change`.
 fn order(identity: &Identity, host: &str, change: impl FnOnce(&mut Value)) -> Invocation {
-    let command = StartActorCommand {
-        lattice_id: LATTICE.into(),
-        host_id: host.into(),
-        actor_ref: ACTOR_REF.into(),
-        annotations: None,
-        count: 1,
-    };
-    mint(identity, "StartActor", &command, change)
-}
-
-fn is_accepted(answer: &InvocationResponse) -> bool {
-    let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&answer.msg);
-    answer.error.is_none() && ack.is_ok_and(|ack| ack.accepted)
+    mint(identity, "StartActor", &start_actor(LATTICE, host), change)
 }
 
 #[tokio::test]
@@ -169,8 +154,7 @@ async fn orders_beyond_the_places_are_refused_and_the_places_are_free_afterwards
     let calls = (0..30).map(|_| bytes(&order(&world.identity, &host.id, |_| {})));
     let answers = send_together(&nats, &world.identity, calls.collect()).await;
     let (busy, sent): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(answer, _)| {
-        let ack = wasmbus_rpc::common::deserialize::<CtlOperationAck>(&answer.msg);
-        ack.is_ok_and(|ack| !ack.accepted && ack.error.contains("busy"))
+        ack(answer).is_some_and(|ack| !ack.accepted && ack.error.contains("busy"))
     });
     assert_eq!((busy.len(), sent.len()), (22, 8));
     // Who waits for a place waits for 100 ms.
@@ -279,17 +263,8 @@ impl Handler for Faulty {
 
 #[tokio::test]
 async fn a_panic_in_one_call_takes_no_answer_of_another() {
-    let nats = NatsServer::start();
-    let identity = Identity::new();
-    let data = identity.host_data(&nats.url()).to_string();
-    let line = data_encoding::BASE64.encode(data.as_bytes());
-    tokio::spawn(Server::run(HostData::parse(&line).unwrap(), Faulty));
+    let (nats, identity) = serve_here(Faulty).await;
     let client = nats.client().await;
-    let health = || async {
-        let asked = client.request(identity.subject("health"), "".into());
-        asked.await.ok()
-    };
-    support::eventually("health", health).await;
     let calls = (0..30).map(|number| {
         let operation = if number % 3 == 0 { "Panic" } else { "Fine" };
         bytes(&mint(&identity, operation, &"", |_| {}))

@@ -30,7 +30,6 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use host::Host;
 use path::Path;
-use support::actor::Actor;
 use support::nats::NatsServer;
 use support::operator::LATTICE;
 use support::provider::{Identity, Provider};
@@ -91,14 +90,7 @@ async fn measure(table: &mut Table) {
     let env = [(VARIABLE, nats.url())];
     let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
     let provider = Provider::start_program(&program, &format!("{line}\n"), &env);
-    provider.ready().await;
-    let actor = Actor::connect(&nats.url(), &identity).await;
-    let world = World {
-        provider,
-        identity,
-        actor,
-        nats,
-    };
+    let world = World::around(provider, identity, nats).await;
     let host = Host::start(remote.client().await, LATTICE).await;
     world.set_lattice(LATTICE, &remote.url()).await;
     let client = world.nats.client().await;

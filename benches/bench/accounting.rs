@@ -1,4 +1,4 @@
-//! What the kernel says that a process used.
+//! CPU time, as the kernel counts it.
 
 use std::time::Duration;
 
@@ -26,19 +26,11 @@ impl Process {
         let clock = ClockId::pid_cpu_clock_id(self.pid).unwrap();
         clock.now().unwrap().into()
     }
+}
 
-    /// CPU time since it had used so much, for each of so many, in microseconds.
-    pub fn micros_each(self, before: Duration, count: usize) -> f64 {
-        (self.cpu() - before).as_secs_f64() * 1e6 / count as f64
-    }
-
-    /// Memory that is resident, in bytes.
-    pub fn resident(self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-        kib.parse::<u64>().unwrap() * 1024
-    }
+/// CPU time for each of so many, in microseconds.
+pub fn micros_each(cpu: Duration, count: usize) -> f64 {
+    cpu.as_secs_f64() * 1e6 / count as f64
 }
 
 impl From<&Provider> for Process {

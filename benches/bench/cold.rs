@@ -1,20 +1,20 @@
 //! What happens for the first time: a provider that starts, a call to a lattice
 //! that was never called, 500 lattices in turn.
 
-use std::collections::HashMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use wasmcloud_interface_lattice_control::{LatticeController as _, StartActorCommand};
+use wasmbus_rpc::core::HealthCheckResponse;
+use wasmcloud_interface_lattice_control::LatticeController as _;
 
-use crate::accounting::Process;
 use crate::forwarding::host::Host;
+use crate::support::drill;
 use crate::support::nats::NatsServer;
-use crate::support::operator::{ACTOR_REF, accepted};
-use crate::support::provider::{Identity, Provider, health};
+use crate::support::operator::accepted;
+use crate::support::provider::{Identity, Provider};
 use crate::support::world::{World, ctx};
-use crate::table::{KIB, Promise, Row, Table, Unit};
+use crate::table::{Promise, Row, Table, Unit};
 
 const STARTS: usize = 9;
 const FIRST_CALLS: usize = 25;
@@ -59,11 +59,13 @@ async fn start(table: &mut Table) {
 
 async fn is_healthy(client: &Client, identity: &Identity) -> bool {
     let subject = identity.subject("health");
-    match client.request(subject, "".into()).await {
-        Ok(_) => health(client, identity).await.healthy,
-        // Nobody listens yet.
-        Err(_) => false,
-    }
+    // Nobody listens at first.
+    let Ok(reply) = client.request(subject, "".into()).await else {
+        return false;
+    };
+    rmp_serde::from_slice::<HealthCheckResponse>(&reply.payload)
+        .unwrap()
+        .healthy
 }
 
 /// The first call to a lattice dials, asks the host what it is, and sends it the
@@ -99,8 +101,7 @@ async fn first_call(table: &mut Table, world: &World, remote: &NatsServer, host:
 /// Lattices that are bound, then called, then called again.
 async fn in_turn(table: &mut Table, remote: &NatsServer, host: &Host, login: &str, shared: bool) {
     let world = crate::world().await;
-    let process = Process::from(&world.provider);
-    let before = process.resident();
+    let before = world.provider.resident();
     let row = |what: &str, unit| {
         let name = format!("500 lattices, {login}: {what}");
         Row::new(&name, unit, Promise::None)
@@ -129,19 +130,13 @@ async fn in_turn(table: &mut Table, remote: &NatsServer, host: &Host, login: &st
         table.add(calls);
     }
     let mut memory = row("memory, each", Unit::KiB);
-    let more = process.resident().saturating_sub(before);
-    memory.note(more as f64 / KIB / LATTICES as f64);
+    let more = world.provider.resident() - before;
+    memory.note(more as f64 / LATTICES as f64);
     table.add(memory);
 }
 
 async fn start_actor(world: &World, host: &Host, lattice: &str) -> Duration {
-    let command = StartActorCommand {
-        lattice_id: lattice.into(),
-        host_id: host.id.clone(),
-        actor_ref: ACTOR_REF.into(),
-        annotations: Some(HashMap::new()),
-        count: 1,
-    };
+    let command = drill::start_actor(lattice, &host.id);
     let actor = world.actor.lattice();
     let started = Instant::now();
     let ack = actor.start_actor(&ctx(), &command).await;

@@ -9,12 +9,12 @@ use futures::stream;
 use serde_json::json;
 use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController as _};
 
-use crate::accounting::Process;
+use crate::accounting::{Process, micros_each};
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::operator::Operated;
 use crate::support::world::ctx;
-use crate::table::{KIB, Promise, Row, Table, Unit};
+use crate::table::{Promise, Row, Table, Unit};
 
 const ROUNDS: usize = 5;
 const HOSTS: usize = 50;
@@ -54,7 +54,7 @@ async fn of_hosts(table: &mut Table) {
         let one = || async { assert_eq!(lattice.get_hosts().await.unwrap().len(), HOSTS) };
         let mut all = stream::iter((0..CALLS).map(|_| one())).buffer_unordered(16);
         while all.next().await.is_some() {}
-        get_hosts.note(process.micros_each(before, CALLS));
+        get_hosts.note(micros_each(process.cpu() - before, CALLS));
         // As many as a lattice may well send.
         const EACH: usize = 30;
         let before = process.cpu();
@@ -65,7 +65,7 @@ async fn of_hosts(table: &mut Table) {
         }
         crate::support::fence(&client).await;
         tokio::time::sleep(Duration::from_millis(1200)).await;
-        heartbeat.note(process.micros_each(before, EACH * HOSTS));
+        heartbeat.note(micros_each(process.cpu() - before, EACH * HOSTS));
     }
     table.add(get_hosts);
     table.add(heartbeat);
@@ -74,7 +74,6 @@ async fn of_hosts(table: &mut Table) {
 /// Memory, in KiB, for a lattice of one host that was called.
 async fn lattice_in_use(shared: bool) -> f64 {
     let world = crate::world().await;
-    let process = Process::from(&world.provider);
     let client = world.nats.client().await;
     let mut hosts = Vec::new();
     for number in 0..LATTICES {
@@ -85,7 +84,7 @@ async fn lattice_in_use(shared: bool) -> f64 {
     // One lattice of each kind is there before: what all share does not count.
     world.set_lattice("x0", &world.nats.url()).await;
     lattice.get_hosts(&ctx(), "x0").await.unwrap();
-    let before = process.resident();
+    let before = world.provider.resident();
     let (world, lattice) = (&world, &lattice);
     let use_one = |number: usize| async move {
         let name = format!("x{number}");
@@ -100,7 +99,7 @@ async fn lattice_in_use(shared: bool) -> f64 {
     };
     let mut used = stream::iter((1..LATTICES).map(use_one)).buffer_unordered(16);
     while used.next().await.is_some() {}
-    process.resident().saturating_sub(before) as f64 / KIB / (LATTICES - 1) as f64
+    (world.provider.resident() - before) as f64 / (LATTICES - 1) as f64
 }
 
 /// Memory, in KiB, for a host that answered a ping: of 5,000, so that what an answer
@@ -137,11 +136,10 @@ async fn known_host() -> f64 {
             }
         }
     });
-    let process = Process::from(&world.provider);
-    let before = process.resident();
+    let before = world.provider.resident();
     let lattice = world.actor.lattice();
     let bids = lattice.auction_actor(&ctx(), &auction).await.unwrap();
     assert!(bids.is_empty());
     answering.abort();
-    process.resident().saturating_sub(before) as f64 / KIB / HOSTS as f64
+    (world.provider.resident() - before) as f64 / HOSTS as f64
 }

@@ -12,7 +12,7 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
 use crate::support::world::ctx;
-use crate::table::{MIB, Promise, Row, Table, Unit};
+use crate::table::{KIB_OF_MIB, Promise, Row, Table, Unit};
 
 const LATTICES: usize = 100;
 const MEASURED_FOR: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ pub async fn measure(table: &mut Table) {
     let before = process.cpu();
     for _ in 0..READINGS {
         tokio::time::sleep(MEASURED_FOR / READINGS).await;
-        memory.note(process.resident() as f64 / MIB);
+        memory.note(world.provider.resident() as f64 / KIB_OF_MIB);
     }
     let used = (process.cpu() - before).as_secs_f64() / MEASURED_FOR.as_secs_f64();
     beating.abort();

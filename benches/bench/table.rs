@@ -6,10 +6,8 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::{Value, json};
 
-/// Bytes of a KiB.
-pub const KIB: f64 = 1024.0;
-/// Bytes of a MiB.
-pub const MIB: f64 = 1024.0 * KIB;
+/// KiB of a MiB.
+pub const KIB_OF_MIB: f64 = 1024.0;
 
 /// What a row is measured in.
 #[derive(Clone, Copy)]

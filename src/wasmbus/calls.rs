@@ -29,6 +29,7 @@ use crate::security::{self, Cause};
 const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 /// Calls under way whose bodies are fetched from the object store.
 pub(super) const MAX_LARGE: usize = 16;
+
 /// An invocation, and what its claims say if they hold.
 type Read = (Invocation, Result<Claims, String>);
 

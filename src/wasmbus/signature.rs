@@ -3,12 +3,10 @@
 //! one (`make bench` measures it).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use data_encoding::BASE32_NOPAD;
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey, verify_batch};
-use nkeys::KeyPair;
 use tracing::{debug, warn};
 
 /// How long after a batch with a signature that does not hold each is checked by
@@ -71,7 +69,7 @@ impl Issuers {
         self.lock().is_none_or(|until| until < Instant::now())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         let until = self.one_by_one_until.lock();
         until.unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,17 +85,16 @@ fn all_hold(signed: &[Signed<'_>]) -> bool {
     verify_batch(&texts, &signatures, &keys).is_ok()
 }
 
-/// The key in a public nkey: behind a byte for its kind, before a checksum.
+/// The key in a public nkey.
 fn key(issuer: &str) -> Option<VerifyingKey> {
-    KeyPair::from_public_key(issuer).ok()?;
-    let bytes = BASE32_NOPAD.decode(issuer.as_bytes()).ok()?;
-    VerifyingKey::from_bytes(bytes.get(1..33)?.try_into().ok()?).ok()
+    let (_, bytes) = nkeys::from_public_key(issuer).ok()?;
+    VerifyingKey::from_bytes(&bytes).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nkeys::KeyPairType;
+    use nkeys::{KeyPair, KeyPairType};
     use proptest::prelude::*;
 
     /// Texts signed by two issuers, and both issuers.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
+use wasmcloud_interface_lattice_control::CtlOperationAck;
 
 use super::jwt::now;
 use super::provider::Identity;
@@ -77,6 +78,17 @@ pub fn mint_raw(
 /// As it is on the wire.
 pub fn bytes(invocation: &Invocation) -> Vec<u8> {
     rmp_serde::to_vec_named(invocation).unwrap()
+}
+
+/// The acknowledgement in a response, where it holds one.
+pub fn ack(response: &InvocationResponse) -> Option<CtlOperationAck> {
+    let ack = || wasmbus_rpc::common::deserialize(&response.msg).ok();
+    response.error.is_none().then(ack)?
+}
+
+/// Whether the response is that an order was accepted.
+pub fn is_accepted(response: &InvocationResponse) -> bool {
+    ack(response).is_some_and(|ack| ack.accepted)
 }
 
 /// Sends any bytes as a call; the whole response.

@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use lattice_controller::wasmbus::Handler;
+use lattice_controller::wasmbus::host_data::HostData;
+use lattice_controller::wasmbus::server::Server;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -15,6 +18,7 @@ use serde_json::{Value, json};
 use wasmbus_rpc::core::HealthCheckResponse;
 use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
 
+use super::nats::NatsServer;
 use super::{eventually, secrets};
 
 /// Who is who around one provider.
@@ -203,6 +207,21 @@ pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthChe
     let request = nats.request(identity.subject("health"), "".into());
     let reply = tokio::time::timeout(Duration::from_secs(5), request);
     rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
+}
+
+/// Serves with a handler of a test, in the test's own process.
+pub async fn serve_here(handler: impl Handler) -> (NatsServer, Identity) {
+    let (nats, identity) = (NatsServer::start(), Identity::new());
+    let data = identity.host_data(&nats.url()).to_string();
+    let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
+    tokio::spawn(Server::run(host, handler));
+    let client = nats.client().await;
+    eventually("health", || async {
+        let asked = client.request(identity.subject("health"), "".into());
+        asked.await.ok()
+    })
+    .await;
+    (nats, identity)
 }
 
 /// The provider's binary: cargo names it to tests; examples find it beside.

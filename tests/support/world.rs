@@ -37,7 +37,11 @@ impl World {
         let identity = Identity::new();
         let mut host_data = identity.host_data(&nats.url());
         change(&mut host_data);
-        let provider = Provider::start(&host_data);
+        Self::around(Provider::start(&host_data), identity, nats).await
+    }
+
+    /// What is around a provider that was started on this server.
+    pub async fn around(provider: Provider, identity: Identity, nats: NatsServer) -> Self {
         provider.ready().await;
         let actor = Actor::connect(&nats.url(), &identity).await;
         Self {

@@ -13,11 +13,12 @@ mod verification;
 
 use std::time::Duration;
 
-use crate::accounting::Process;
+use bytes::Bytes;
+
+use crate::accounting::{Process, micros_each};
 use crate::support::nats::NatsServer;
 use crate::support::operator::LATTICE;
-use crate::table::{MIB, Promise, Row, Table, Unit};
-use bytes::Bytes;
+use crate::table::{KIB_OF_MIB, Promise, Row, Table, Unit};
 use calls::{acknowledged, answered};
 use host::Host;
 use path::{CALLERS, Path};
@@ -35,8 +36,12 @@ const THROUGHPUT: usize = 10_000;
 /// The three ways, in the order of the results.
 const WAYS: [&str; 3] = ["direct", "relay", "provider"];
 
-/// How orders come.
-const LOADS: [&str; 2] = ["1 caller", "64 callers"];
+/// How orders come, and what CPU time is promised then: of one by one, most is
+/// what waking up costs, and the relay by itself takes more than that.
+const LOADS: [(&str, Promise); 2] = [
+    ("1 caller", Promise::None),
+    ("64 callers", Promise::Times(2.5)),
+];
 
 /// What a round showed of one way.
 #[derive(Default)]
@@ -55,11 +60,10 @@ pub async fn measure(table: &mut Table) {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     for world in &worlds {
-        idle.note(Process::from(&world.provider).resident() as f64 / MIB);
+        idle.note(world.provider.resident() as f64 / KIB_OF_MIB);
     }
     let world = worlds.remove(0);
     drop(worlds);
-    let process = Process::from(&world.provider);
 
     let remote = NatsServer::without_jetstream();
     let host = Host::start(remote.client().await, LATTICE).await;
@@ -83,7 +87,12 @@ pub async fn measure(table: &mut Table) {
         path(home.clone(), "bench.relay".into(), acknowledged),
         path(home, call, answered),
     ];
-    let processes = [None, Some(relay.process()), Some(process)];
+    let processes = [
+        None,
+        Some(relay.process()),
+        Some(Process::from(&world.provider)),
+    ];
+    let cpu = |way: usize| processes[way].map_or(Duration::ZERO, Process::cpu);
 
     let order = Bytes::from(host.order().to_string());
     let signed = |count| calls::signed(&world.identity, &host.id, count);
@@ -102,21 +111,17 @@ pub async fn measure(table: &mut Table) {
             for (way, path) in paths.iter().enumerate() {
                 let count = LATENCY / TURNS;
                 let orders = orders(way, count);
-                let before = processes[way].map(Process::cpu);
+                let before = cpu(way);
                 shown[way].took.extend(path.one_by_one(orders).await);
-                if let (Some(process), Some(before)) = (processes[way], before) {
-                    shown[way].cpu[0] += process.micros_each(before, LATENCY);
-                }
+                shown[way].cpu[0] += micros_each(cpu(way) - before, LATENCY);
             }
         }
         for (way, path) in paths.iter().enumerate() {
             let orders = orders(way, THROUGHPUT);
-            let before = processes[way].map(Process::cpu);
+            let before = cpu(way);
             let took = path.at_once(orders).await;
             shown[way].per_second = THROUGHPUT as f64 / took.as_secs_f64();
-            if let (Some(process), Some(before)) = (processes[way], before) {
-                shown[way].cpu[1] = process.micros_each(before, THROUGHPUT);
-            }
+            shown[way].cpu[1] = micros_each(cpu(way) - before, THROUGHPUT);
         }
         sent += WAYS.len() * (LATENCY + THROUGHPUT);
         assert_eq!(host.orders(), sent, "each order reaches the host once");
@@ -128,7 +133,7 @@ pub async fn measure(table: &mut Table) {
     rows.into_table(table);
     table.add(idle);
     let mut loaded = Row::new("memory, after all these calls", Unit::MiB, Promise::None);
-    loaded.note(process.resident() as f64 / MIB);
+    loaded.note(world.provider.resident() as f64 / KIB_OF_MIB);
     table.add(loaded);
 }
 
@@ -166,17 +171,11 @@ impl Rows {
                 Unit::PerSecond,
                 Promise::AtLeast(0.4),
             ),
-            relay_cpu: LOADS.map(|load| {
+            relay_cpu: LOADS.map(|(load, _)| {
                 let name = format!("CPU of the relay, an order, {load}");
                 Row::new(&name, Unit::Micros, Promise::None)
             }),
-            cpu: LOADS.map(|load| {
-                // Of one by one, most is what waking up costs, and the relay by itself
-                // takes more than that.
-                let promise = match load == LOADS[1] {
-                    true => Promise::Times(2.5),
-                    false => Promise::None,
-                };
+            cpu: LOADS.map(|(load, promise)| {
                 let name = format!("CPU of the provider, an order, {load}");
                 Row::new(&name, Unit::Micros, promise).over("verification")
             }),

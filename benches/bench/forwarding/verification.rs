@@ -8,6 +8,8 @@ use ed25519_dalek::{Signature, VerifyingKey, verify_batch};
 use nix::time::{ClockId, clock_gettime};
 use nkeys::{KeyPair, KeyPairType};
 
+use crate::accounting::micros_each;
+
 /// Signatures that are verified together.
 pub const TOGETHER: usize = 32;
 const TIMES: usize = 2000;
@@ -18,24 +20,24 @@ pub fn measure() -> (f64, f64) {
     // As long as what is signed of an invocation.
     let text = vec![7; 700];
     let signature = key.sign(&text).unwrap();
-    let alone = micros_each(TIMES, || key.verify(black_box(&text), &signature).unwrap());
-    let raw = data_encoding::BASE32_NOPAD.decode(key.public_key().as_bytes());
-    let raw: [u8; 32] = raw.unwrap()[1..33].try_into().unwrap();
+    let alone = each(TIMES, || key.verify(black_box(&text), &signature).unwrap());
+    let (_, raw) = nkeys::from_public_key(&key.public_key()).unwrap();
     let texts = [text.as_slice(); TOGETHER];
     let signatures = [Signature::from_slice(&signature).unwrap(); TOGETHER];
     let keys = [VerifyingKey::from_bytes(&raw).unwrap(); TOGETHER];
     let batches = TIMES / TOGETHER;
-    let together = micros_each(batches, || {
+    let together = each(batches, || {
         verify_batch(black_box(&texts), &signatures, &keys).unwrap();
     });
     (alone, together / TOGETHER as f64)
 }
 
-fn micros_each(times: usize, mut work: impl FnMut()) -> f64 {
+/// Microseconds of this thread's CPU.
+fn each(times: usize, mut work: impl FnMut()) -> f64 {
     let cpu = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let before = cpu();
     for _ in 0..times {
         work();
     }
-    (cpu() - before).as_secs_f64() * 1e6 / times as f64
+    micros_each(cpu() - before, times)
 }
