@@ -64,7 +64,7 @@ async fn get_hosts(kind: Kind) {
     );
     for (generation, host) in hosts(kind, &lattice) {
         let told = found.iter().find(|told| told.id == host.id).unwrap();
-        assert_eq!(told.uptime_seconds, 3733);
+        assert!((3733..4000).contains(&told.uptime_seconds));
         if generation == G1a {
             // It tells nothing more.
             assert_eq!((&told.version, &told.labels), (&None, &None));
