@@ -3,6 +3,7 @@
 //! links and health checks are left out: nothing is judged by them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -312,12 +313,8 @@ impl Shared {
         self.publish("host_started", body).await;
     }
 
-    /// It stops: OTP up to 0.60 says so twice.
-    pub fn say_stopped(&self, state: &mut State) {
-        let times = match self.generation {
-            otp if otp <= Generation::Otp60 => 2,
-            _ => 1,
-        };
+    /// It stops.
+    pub fn say_stopped(&self, state: &mut State, times: usize) {
         for _ in 0..times {
             state.say("host_stopped", json!({ "labels": self.labels }));
         }
@@ -362,19 +359,19 @@ impl Shared {
     /// Publishes what orders left to be published.
     pub async fn flush(&self) {
         let said = std::mem::take(&mut self.state.lock().unwrap().said);
+        self.flushing.fetch_add(1, Ordering::Relaxed);
         for said in said {
             match said {
                 Said::Event(event, data) => self.publish(event, data).await,
                 Said::Stored(key, value) => self.lattice.write(&key, value.as_bytes()).await,
             }
         }
+        self.flushing.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Hosts from 0.81 on publish everything twice.
     pub async fn publish(&self, event: &str, data: Value) {
-        let id = self
-            .events
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = self.events.fetch_add(1, Ordering::Relaxed);
         let body = json!({
             "specversion": "1.0", "id": format!("b7a3c5b0-0000-4000-8000-{id:012x}"),
             "type": format!("com.wasmcloud.lattice.{event}"), "source": self.id,

@@ -28,7 +28,7 @@ pub mod serve;
 pub mod table;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,8 @@ pub struct Shared {
     mute: AtomicBool,
     /// Events that it published.
     events: AtomicU64,
+    /// How often it is just publishing what an order left.
+    flushing: AtomicUsize,
     born: Instant,
     uptime_before: u64,
     silent: Mutex<Vec<String>>,
@@ -139,6 +141,7 @@ impl SimHost {
             owed: Mutex::default(),
             mute: AtomicBool::default(),
             events: AtomicU64::default(),
+            flushing: AtomicUsize::default(),
             born: Instant::now(),
             silent: Mutex::default(),
             ended: CancellationToken::new(),
@@ -169,9 +172,11 @@ impl SimHost {
         *self.shared.lag.lock().unwrap() = Some(lag);
     }
 
-    /// Whether it has done all that it acknowledged.
+    /// Whether it has done all that it acknowledged, and said so.
     pub fn caught_up(&self) -> bool {
-        self.shared.owed.lock().unwrap().is_empty()
+        let said = self.shared.state.lock().unwrap().said.is_empty();
+        let flushed = self.shared.flushing.load(Ordering::Relaxed) == 0;
+        self.shared.owed.lock().unwrap().is_empty() && said && flushed
     }
 
     /// Answers nothing from now on to what comes on subjects that end like this.

@@ -139,13 +139,19 @@ impl Shared {
     /// 1.15
     fn stop_host(&self) -> Value {
         let state = &mut *self.state.lock().unwrap();
-        self.purge(state);
+        // OTP up to 0.60 says so twice.
+        let times = if self.generation <= Generation::Otp60 {
+            2
+        } else {
+            1
+        };
+        self.purge(state, times);
         state.stopped = true;
         accepted()
     }
 
     /// Everything on the host ends with it.
-    pub fn purge(&self, state: &mut State) {
+    pub fn purge(&self, state: &mut State, times: usize) {
         let actors = std::mem::take(&mut state.actors);
         let providers = std::mem::take(&mut state.providers);
         state.lost.clear();
@@ -160,6 +166,6 @@ impl Shared {
                 state.say("provider_stopped", data);
             }
         }
-        self.say_stopped(state);
+        self.say_stopped(state, times);
     }
 }

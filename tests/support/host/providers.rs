@@ -1,5 +1,6 @@
 //! Providers of one host: 1.12 and 1.13 of the reference.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,11 +18,10 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 const AFTER_SHUTDOWN: Duration = Duration::from_millis(300);
 
 impl SimHost {
-    /// Providers of this host answer no shutdown request from now on.
-    pub fn mute_providers(&self) {
-        self.shared
-            .mute
-            .store(true, std::sync::atomic::Ordering::Relaxed);
+    /// Whether providers of this host leave shutdown requests unanswered from now
+    /// on.
+    pub fn mute_providers(&self, mute: bool) {
+        self.shared.mute.store(mute, Ordering::Relaxed);
     }
 
     /// The configuration that a running provider was given.
@@ -140,7 +140,7 @@ impl Shared {
         }
         let mut late = Duration::ZERO;
         if otp && !stopped.is_empty() {
-            if self.mute.load(std::sync::atomic::Ordering::Relaxed) {
+            if self.mute.load(Ordering::Relaxed) {
                 late += SHUTDOWN;
             }
             if self.generation <= Generation::Otp59 {

@@ -27,8 +27,17 @@ impl Shared {
         let state = &mut *self.state.lock().unwrap();
         let body = serde_json::from_slice::<Value>(body);
         match self.generation {
-            // They store it where nobody reads it, and confirm nothing.
-            Generation::Otp51 | Generation::G1a => Answer::silence(),
+            // They store it where nobody reads it, and confirm nothing; an entry
+            // that is none makes them start their host process again.
+            Generation::Otp51 | Generation::G1a => {
+                let entries = body.unwrap_or_default();
+                let mut entries = entries.as_object().into_iter().flatten();
+                if entries.any(|(_, entry)| !entry.is_object()) {
+                    state.hurt("credentials that are none restarted the host process (T1)");
+                    self.say_stopped(state, 1);
+                }
+                Answer::silence()
+            }
             otp if otp.is_otp() => match body {
                 Ok(Value::Object(entries)) => {
                     self.otp_registries(state, entries);
@@ -76,7 +85,7 @@ impl Shared {
     }
 
     fn die(&self, state: &mut State) {
-        self.purge(state);
+        self.purge(state, 1);
         state.crash("an unknown registryType ended the virtual host (T1)");
     }
 
