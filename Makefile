@@ -14,9 +14,11 @@ LINK_NAME ?= default
 # For `fuzz` and `bench`: all where none is named.
 FUZZ      ?=
 BENCH     ?=
+# For `real`: programs of wasmCloud hosts, one or more.
+HOSTS     ?=
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
-	test fuzz demo bench soak check clean
+	test real fuzz demo bench soak check clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -69,6 +71,14 @@ test: ## the whole suite; installs nats-server and docker-registry where they ar
 	@scripts/install-servers
 	@scripts/par release $(ARCHIVE)
 	$(CARGO) test --locked --workspace
+
+real: ## all operations and random orders on real hosts: HOSTS="/path/to/wasmcloud-0.82.0 …"
+	@test -n "$(HOSTS)" || { \
+	echo 'make real HOSTS="/path/to/wasmcloud-0.82.0 /path/to/another": programs of wasmCloud hosts,' >&2; \
+	echo 'version 0.78 to 0.82, for this machine; tests/real/main.rs has the rest' >&2; exit 2; }
+	@scripts/install-servers nats-server
+	@scripts/par release $(ARCHIVE)
+	ARCHIVE=$(ARCHIVE) $(CARGO) test --locked --test real -- $(HOSTS)
 
 fuzz: ## what must hold whatever comes in, FUZZ_SECONDS (60) for each; FUZZ names some of fuzz/targets
 	@scripts/fuzz $(FUZZ)

@@ -97,7 +97,8 @@ impl<'a> Call<'a> {
         let _ = self.credentials.set(lease.fingerprint);
         let limits = self.controller.settings()?.limits;
         let limits = limits.with_link(&self.incoming.link.limits);
-        Ok(Lattice::new(id, lease, deadline, limits))
+        let duties = self.controller.duties.clone();
+        Ok(Lattice::new(id, lease, deadline, limits, duties))
     }
 
     /// Public key of the actor that calls.

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
+use tracing::info;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
@@ -42,6 +44,8 @@ pub struct Controller {
     pool: Arc<Pool<Roster>>,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
+    /// What goes on when its call is over, and must not be left half done.
+    duties: TaskTracker,
     /// Whoever finds none is told; the log is now and then.
     busy: Complaints,
 }
@@ -74,6 +78,7 @@ impl Controller {
             settings,
             pool,
             lattices: Limiter::new(calls.to_lattice()),
+            duties: TaskTracker::new(),
             busy: Complaints::default(),
         }
     }
@@ -198,6 +203,17 @@ impl Handler for Controller {
         if self.settings.is_ok() {
             self.pool.follow(home);
         }
+    }
+
+    async fn finish(&self) {
+        self.duties.close();
+        if !self.duties.is_empty() {
+            info!(
+                duties = self.duties.len(),
+                "orders are carried out to their end"
+            );
+        }
+        self.duties.wait().await;
     }
 
     fn health(&self) -> Result<(), String> {

@@ -125,16 +125,46 @@ impl Traits {
         }
     }
 
-    /// Whether StopActor looks at annotations: OTP from 0.55.1 on, and all Rust
-    /// hosts.
-    pub fn stop_selects_by_annotations(&self) -> bool {
+    /// Whether the host reports this version or a later one. Those that report
+    /// none are older than 0.55.
+    pub fn at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
         let since = Version {
-            major: 0,
-            minor: 55,
-            patch: 1,
+            major,
+            minor,
+            patch,
         };
-        !self.generation.is_otp() || self.version.is_some_and(|version| version >= since)
+        match self.version {
+            Some(version) => version >= since,
+            None => !self.generation.is_otp(),
+        }
     }
+
+    /// Whether inventories tell annotations: not those of OTP hosts up to 0.54.
+    pub fn shows_annotations(&self) -> bool {
+        self.at_least(0, 55, 0)
+    }
+
+    /// Which instances an OTP host takes when it is told to stop some.
+    pub fn stop_order(&self) -> StopOrder {
+        if self.at_least(0, 60, 0) {
+            StopOrder::ThoseOfTheFirst
+        } else if self.at_least(0, 55, 1) {
+            StopOrder::FirstThatMatch
+        } else {
+            StopOrder::First
+        }
+    }
+}
+
+/// Which instances an OTP host stops, told a number and annotations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopOrder {
+    /// The first so many, whatever their annotations.
+    First,
+    /// The first so many of those that match.
+    FirstThatMatch,
+    /// Those that match among the first so many.
+    ThoseOfTheFirst,
 }
 
 impl fmt::Display for Traits {
@@ -175,16 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn old_otp_hosts_stop_without_looking_at_annotations() {
-        for (version, selects) in [
-            (None, false),
-            (Some("0.55.0"), false),
-            (Some("0.55.1"), true),
-            (Some("0.63.2"), true),
-            (Some("0.78.0"), true),
+    fn otp_hosts_differ_in_what_they_stop_first() {
+        for (version, order, shows) in [
+            (None, StopOrder::First, false),
+            (Some("0.55.0"), StopOrder::First, true),
+            (Some("0.55.1"), StopOrder::FirstThatMatch, true),
+            (Some("0.59.0"), StopOrder::FirstThatMatch, true),
+            (Some("0.60.0"), StopOrder::ThoseOfTheFirst, true),
+            (Some("0.63.2"), StopOrder::ThoseOfTheFirst, true),
         ] {
             let traits = Traits::of(version);
-            assert_eq!(traits.stop_selects_by_annotations(), selects, "{version:?}");
+            assert_eq!(traits.stop_order(), order, "{version:?}");
+            assert_eq!(traits.shows_annotations(), shows, "{version:?}");
         }
     }
 }

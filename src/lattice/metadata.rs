@@ -209,7 +209,7 @@ impl Lattice {
         }
     }
 
-    async fn bucket(&self) -> Result<Option<Stream>, Error> {
+    pub(super) async fn bucket(&self) -> Result<Option<Stream>, Error> {
         match self.look_up().await? {
             LookUp::Found(stream) => Ok(Some(*stream)),
             LookUp::Missing => Ok(None),

@@ -7,11 +7,12 @@
 //! - [`pings`]: one question, an answer from every host
 //! - [`gather`]: when such a question is over
 //! - [`metadata`]: the bucket in which hosts keep links and claims
+//! - [`refmap`]: of which actor a reference is, as the bucket says
 //! - [`generation`]: how hosts differ
 //! - [`roster`]: the hosts of a lattice, as far as they are known
 //! - [`watch`]: how they become known while the lattice is in use
 //! - [`solo`]: whether more than one of them gets through to us
-//! - [`orders`]: what was asked of them a moment ago
+//! - [`orders`]: what they were told a moment ago
 //! - [`plan`]: from what is meant to what a host must be told
 //! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
 //!   is asked for
@@ -27,6 +28,7 @@ pub mod orders;
 pub mod pings;
 pub mod plan;
 pub mod providers;
+pub mod refmap;
 pub mod request;
 pub mod roster;
 pub mod solo;
@@ -35,6 +37,10 @@ pub mod watch;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
 use crate::name::{HostId, JsDomain, LatticeId};
@@ -56,13 +62,21 @@ pub struct Lattice {
     pub limits: Limits,
     /// What is known of its hosts.
     pub roster: Arc<Roster>,
+    /// What goes on when a call is over, and must not be left half done.
+    pub duties: TaskTracker,
     /// That a call uses the connection; nothing in the background does.
     _held: Option<Held>,
 }
 
 impl Lattice {
     /// A lattice that is called now. From here on its roster is kept fresh.
-    pub fn new(id: LatticeId, lease: Lease<Roster>, deadline: Deadline, limits: Limits) -> Self {
+    pub fn new(
+        id: LatticeId,
+        lease: Lease<Roster>,
+        deadline: Deadline,
+        limits: Limits,
+        duties: TaskTracker,
+    ) -> Self {
         let lattice = Self {
             id,
             connection: lease.held.connection().clone(),
@@ -71,11 +85,27 @@ impl Lattice {
             deadline,
             limits,
             roster: lease.kept,
+            duties,
         };
         if lattice.roster.used() {
             watch::begin(&lattice);
         }
         lattice
+    }
+
+    /// The same lattice for what goes on when the call is over, so long at most.
+    /// It does not hold the connection open: what has to, takes the lattice itself.
+    fn beyond_the_call(&self, time: Duration) -> Self {
+        Self {
+            id: self.id.clone(),
+            connection: self.connection.clone(),
+            js_domain: self.js_domain.clone(),
+            deadline: Deadline::new(Instant::now(), time),
+            limits: Limits::default(),
+            roster: self.roster.clone(),
+            duties: self.duties.clone(),
+            _held: None,
+        }
     }
 
     /// `lattice "x"`, for messages.

@@ -39,6 +39,9 @@ const IN_USE_FOR: Duration = Duration::from_secs(120);
 const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// What a host may take longer than twice its usual time.
 const SLACK: Duration = Duration::from_millis(30);
+/// How much less than it should a host may say that it runs: it counts in whole
+/// seconds, and its answer can be late.
+const UPTIME_SLACK: Duration = Duration::from_secs(5);
 /// Most hosts that are kept.
 const MAX_HOSTS: usize = 10_000;
 
@@ -76,6 +79,8 @@ struct State {
 struct Known {
     traits: Traits,
     labels: Option<TextMap>,
+    /// Since when it runs, as it said in seconds, when it last said what it is.
+    uptime: u64,
     /// When it last said what it is.
     told: Instant,
     /// When it last answered anything.
@@ -105,9 +110,13 @@ impl Roster {
             return;
         }
         let usual = before.map_or(after, |known| (known.answers_in * 3 + after) / 4);
+        if before.is_some_and(|known| known.is_older_than(ping.uptime_seconds)) {
+            self.orders.forget(host);
+        }
         let known = Known {
             traits: Traits::from(ping),
             labels: ping.labels.clone(),
+            uptime: ping.uptime_seconds,
             told: now,
             seen: now,
             doubtful: false,
@@ -192,7 +201,13 @@ impl Roster {
 
     /// Takes that nobody listens for a host.
     pub fn gone(&self, host: &HostId) {
+        self.orders.forget(host);
         self.lock().hosts.remove(host);
+    }
+
+    /// Every host that is known.
+    pub fn hosts(&self) -> Vec<HostId> {
+        self.lock().hosts.keys().cloned().collect()
     }
 
     /// What a host is, where it said so not too long ago.
@@ -297,6 +312,13 @@ impl State {
 }
 
 impl Known {
+    /// Whether it ran longer already than the host that now says this: that one
+    /// was started again.
+    fn is_older_than(&self, uptime: u64) -> bool {
+        uptime < self.uptime
+            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.told.elapsed().as_secs()
+    }
+
     fn believed(&self) -> bool {
         self.told.elapsed() < BELIEVED_FOR
     }

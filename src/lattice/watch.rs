@@ -3,8 +3,9 @@
 //! subscribe to them. A refused subscription changes nothing but freshness.
 //!
 //! Events say that a host may be there, gone, or another than it was; its ping
-//! alone says what is so. Whoever may publish events can make us ping, and wait
-//! no longer for a host than it usually takes; not more.
+//! alone says what is so. They also say what came of starts. Whoever may publish
+//! events can make us ping, wait no longer for a host than it usually takes, and
+//! no longer for what it was told a moment ago; not more.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,6 +18,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use super::generation::Traits;
@@ -172,6 +174,7 @@ impl Watch {
             deadline: Deadline::new(Instant::now(), PATIENCE),
             limits: Limits::default(),
             roster,
+            duties: TaskTracker::new(),
             _held: None,
         };
         Some(Box::pin(async move {
@@ -213,15 +216,29 @@ impl Watch {
             // One that starts may be another version than before. One that is
             // doubted already is pinged soon.
             HostNews::Started | HostNews::Stopped => {
-                let started = event.news == HostNews::Started;
+                let started = matches!(event.news, HostNews::Started);
                 match started {
                     true => roster.solo.alive(&host),
                     false => roster.solo.ended(&host),
                 }
+                roster.orders.forget(&host);
                 let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
                 self.due |= asks;
                 asks
+            }
+            HostNews::Ran { key, image_ref } => {
+                roster.orders.memory.learn(&host, &image_ref, &key);
+                false
+            }
+            HostNews::Failed {
+                image_ref,
+                annotations,
+                words,
+            } => {
+                let flights = &roster.orders.flights;
+                flights.failed(&host, &image_ref, annotations.as_ref(), &words);
+                false
             }
         };
         self.caused += usize::from(asks);

@@ -103,6 +103,10 @@ pub trait Handler: Send + Sync + 'static {
     /// Takes note of our own lattice, before the first call.
     fn at_home(&self, _home: Home) {}
 
+    /// Ends what was begun and goes on without a call. No call is under way any
+    /// more.
+    async fn finish(&self) {}
+
     /// Whether all is well.
     ///
     /// # Errors

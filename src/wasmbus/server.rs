@@ -338,6 +338,12 @@ impl<H: Handler> Server<H> {
             warn!(in_flight = self.calls.len(), "calls are cut off");
             self.cut_off.cancel();
         }
+        if timeout_at(order.cut_off, self.handler.finish())
+            .await
+            .is_err()
+        {
+            warn!("an order with several steps was left before its end");
+        }
         let all_answered = async {
             // Calls that the server sent before the fence are here after it.
             self.fence().await;

@@ -12,6 +12,18 @@ use super::{TextMap, list, text};
 #[derive(Debug, PartialEq, Eq)]
 pub struct Claims(pub TextMap);
 
+impl Claims {
+    /// Whether they are those of the actor or provider with this key.
+    pub fn is_of(&self, key: &str) -> bool {
+        self.0.get("sub").is_some_and(|subject| subject == key)
+    }
+
+    /// The revision.
+    pub fn revision(&self) -> Option<i32> {
+        self.0.get("rev")?.parse().ok()
+    }
+}
+
 impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Map::deserialize(input).map(|members| Self(flat(members)))

@@ -57,8 +57,9 @@ pub struct ScaleActor<'a> {
     /// Annotations of the instances that count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<&'a TextMap>,
-    /// Instances that shall run; 16 bits wide before 0.82.
-    pub count: u32,
+    /// Instances that shall run; 16 bits wide before 0.82, where null is without
+    /// limit from 0.79.1 on.
+    pub count: Option<u32>,
     /// The host; hosts go by the subject.
     #[serde(serialize_with = "display")]
     pub host_id: &'a HostId,
@@ -85,9 +86,8 @@ pub struct StopActor<'a> {
 /// `cmd.{host}.upd`.
 #[derive(Serialize)]
 pub struct UpdateActor<'a> {
-    /// Public key.
-    #[serde(serialize_with = "display")]
-    pub actor_id: &'a ActorId,
+    /// Public key; OTP hosts do not read it.
+    pub actor_id: &'a str,
     /// Annotations of the instances to update.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<&'a TextMap>,

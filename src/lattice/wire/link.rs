@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use data_encoding::HEXUPPER;
+use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -44,6 +44,16 @@ impl Link {
 /// Key of an entry of the bucket: one token, whatever the entry holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketKey(String);
+
+impl BucketKey {
+    /// Where OTP hosts from 0.60 on keep of which actor an image reference is.
+    pub fn of_reference(image_ref: &str) -> Self {
+        Self(format!(
+            "REFMAP_{}",
+            BASE64URL_NOPAD.encode(image_ref.as_bytes())
+        ))
+    }
+}
 
 impl fmt::Display for BucketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

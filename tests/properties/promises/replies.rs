@@ -1,12 +1,13 @@
 //! Whatever comes from a lattice is read or not, and costs no more than it
 //! should: answers of hosts of every generation, events, entries of the bucket.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lattice_controller::controller::described;
 use lattice_controller::lattice::gather::{FromHost, Harvest};
 use lattice_controller::lattice::generation::Traits;
-use lattice_controller::lattice::plan::{self, Group, Order};
+use lattice_controller::lattice::plan::{self, Order, Running};
 use lattice_controller::lattice::roster::Roster;
 use lattice_controller::lattice::wire::{
     self, Ack, ActorInstance, Bid, Claims, ClaimsReply, HostEvent, HostPing, Inventory, Link,
@@ -97,17 +98,17 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
     assert!(left <= listed);
     for version in VERSIONS {
         let traits = Traits::of(version);
-        let groups = plan::groups(&traits, &inventory, |_, _| true);
-        assert!(groups.len() <= left);
-        for (at, group) in groups.iter().enumerate().take(3) {
-            assert!(
-                !groups[..at]
-                    .iter()
-                    .any(|g| g.annotations == group.annotations)
-            );
-            check_plans(&traits, &groups, &group.annotations);
+        let keys = inventory.actors.iter().map(|actor| actor.id.as_str());
+        for key in keys.collect::<BTreeSet<_>>().into_iter().take(3) {
+            let running = plan::running(&traits, &inventory, key);
+            assert!(running.groups.len() <= left);
+            for (at, group) in running.groups.iter().enumerate().take(3) {
+                let before = &running.groups[..at];
+                assert!(!before.iter().any(|g| g.annotations == group.annotations));
+                check_plans(&traits, &running, &group.annotations);
+            }
+            check_plans(&traits, &running, &TextMap::new());
         }
-        check_plans(&traits, &groups, &TextMap::new());
     }
     let host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
     let answer = described(&host, &Traits::of(Some("0.82.0")), inventory);
@@ -116,22 +117,25 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
     assert!(bytes <= most, "{bytes} bytes of {}", input.len());
 }
 
-fn check_plans(traits: &Traits, groups: &[Group], wanted: &TextMap) {
-    let image_ref = groups.first().map_or("", |group| &group.image_ref);
+fn check_plans(traits: &Traits, running: &Running, wanted: &TextMap) {
+    let first = running.groups.first();
+    let image_ref = first.map_or("", |group| &group.image_ref);
     for count in [0, 1, 7, u16::MAX] {
         let plans = [
-            plan::start(traits, groups, wanted, count.max(1), image_ref),
-            plan::scale(traits, groups, wanted, count, image_ref),
-            plan::stop(traits, groups, wanted, count),
-            plan::update(traits, groups, wanted),
+            plan::start(traits, running, wanted, count.max(1), image_ref),
+            plan::scale(traits, running, wanted, count, image_ref),
+            plan::stop(traits, running, wanted, count),
+            plan::update(traits, running, wanted, image_ref),
         ];
-        for order in plans.into_iter().flatten().flatten().take(20) {
+        let orders = plans.into_iter().flatten().flat_map(|plan| plan.orders);
+        for order in orders.take(20) {
             // Zero stops everything where it is told, and starts two (T20).
             let zero = matches!(order, Order::Start { count: 0, .. });
             assert!(!zero, "{order:?}");
-            let _ = plan::effect(traits, groups, &order);
+            let _ = plan::effect(traits, running, &order);
         }
     }
+    let _ = plan::replace(traits, &running.groups, image_ref);
 }
 
 /// An inventory of so many actors, and so many instances of one.

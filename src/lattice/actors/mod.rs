@@ -1,0 +1,352 @@
+//! Starting, scaling, stopping and updating actors: what [`super::plan`] says,
+//! told to the host in the words of its generation, when it is its turn.
+//!
+//! - [`carry_out`]: a plan, told to a host
+//! - [`update`]: the revision that runs, replaced
+//! - [`code`]: whether what is listed is what runs
+
+mod carry_out;
+mod code;
+mod update;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Lattice;
+use super::generation::{Generation, Traits};
+use super::orders::flights::{SHOWN_WITHIN, Subject};
+use super::orders::turns::About;
+use super::plan::{self, Plan, Refusal, Running};
+use super::wire::{self, TextMap};
+use crate::error::{Error, Kind, quoted};
+use crate::name::{ActorId, HostId};
+
+/// Pause between looks at an inventory that lags.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Time that an order itself needs of what is left of the call.
+const TIME_TO_ORDER: Duration = Duration::from_millis(300);
+
+/// Whom orders are for, and about what.
+struct Addressee<'a> {
+    host: &'a HostId,
+    traits: Traits,
+    /// The actor, where the order names it or its reference is known.
+    actor: Option<&'a ActorId>,
+    /// Empty where the order names none.
+    image_ref: &'a str,
+}
+
+impl<'a> Addressee<'a> {
+    fn key(&self) -> Result<&'a ActorId, Error> {
+        self.actor
+            .ok_or_else(|| Error::new(Kind::Internal, "an order without the actor's key"))
+    }
+
+    fn subject(&self) -> Subject<'a> {
+        Subject {
+            host: self.host,
+            key: self.actor.map(ActorId::as_str),
+            image_ref: self.image_ref,
+        }
+    }
+
+    fn about(&self) -> About<'a> {
+        About {
+            host: self.host,
+            key: self.actor.map(ActorId::as_str),
+            image_ref: Some(self.image_ref).filter(|text| !text.is_empty()),
+        }
+    }
+
+    fn name(&self) -> &'a str {
+        self.actor.map_or(self.image_ref, ActorId::as_str)
+    }
+}
+
+/// What may be told now: the earlier orders that are in its way took effect.
+struct Decided {
+    /// What runs, with what is in flight and not in the way, where the host tells.
+    running: Option<Running>,
+    plan: Plan,
+    /// What else runs on the host.
+    others: usize,
+}
+
+impl Lattice {
+    /// Adds `count` (at least 1) instances.
+    ///
+    /// # Errors
+    /// As every request; `Refused` where the host cannot do it.
+    pub async fn start_actor(
+        &self,
+        host: &HostId,
+        image_ref: &str,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let traits = self.traits_for_order(host).await?;
+        loop {
+            let known = self.roster.orders.memory.key(host, image_ref);
+            let actor = known.as_deref().map(ActorId::parse).transpose();
+            let actor = actor.map_err(|error| self.odd_key(host, &error))?;
+            let to = Addressee {
+                host,
+                traits,
+                actor: actor.as_ref(),
+                image_ref,
+            };
+            let turns = &self.roster.orders.turns;
+            let _turn = match traits.generation.counts_maximum() {
+                true => turns.alone(to.about(), self.deadline).await?,
+                false => turns.shared(to.about(), self.deadline).await?,
+            };
+            if self.only_adds(&to, annotations) {
+                let plan = plan::start(&traits, &Running::default(), annotations, count, image_ref);
+                let plan = plan.map_err(|refusal| self.refusal(&to, refusal))?;
+                return self.carry_out(&to, None, plan).await;
+            }
+            let decide =
+                |running: &Running| plan::start(&traits, running, annotations, count, image_ref);
+            let blind = plan::start(&traits, &Running::default(), annotations, count, image_ref);
+            let decided = self.decided(&to, decide, blind.ok()).await?;
+            // It was seen there just now: other orders name it by its key.
+            if known.is_none() && self.roster.orders.memory.key(host, image_ref).is_some() {
+                continue;
+            }
+            let others = decided.others;
+            self.carry_out(&to, decided.running, decided.plan).await?;
+            return match known.is_none() && others > 0 && traits.generation.counts_maximum() {
+                true => self.is_of_no_other(&to, annotations).await,
+                false => Ok(()),
+            };
+        }
+    }
+
+    /// Whether a start only adds to others that are in flight, so that nothing
+    /// must be looked at: hosts add up by themselves.
+    fn only_adds(&self, to: &Addressee<'_>, annotations: &TextMap) -> bool {
+        let orders = &self.roster.orders;
+        !to.traits.generation.counts_maximum()
+            && orders.flights.adds_to(to.subject(), annotations)
+            && !orders.memory.is_of_update(to.host, to.image_ref)
+    }
+
+    /// Sets the number of instances that match the annotations.
+    ///
+    /// # Errors
+    /// As [`Lattice::start_actor`].
+    pub async fn scale_actor(
+        &self,
+        host: &HostId,
+        actor: &ActorId,
+        image_ref: &str,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let traits = self.traits_for_order(host).await?;
+        let to = Addressee {
+            host,
+            traits,
+            actor: Some(actor),
+            image_ref,
+        };
+        let turns = &self.roster.orders.turns;
+        let _turn = turns.alone(to.about(), self.deadline).await?;
+        let decide =
+            |running: &Running| plan::scale(&traits, running, annotations, count, image_ref);
+        let decided = self.decided(&to, decide, None).await?;
+        if starts_code(&decided.plan) {
+            // Hosts start what a reference holds, whatever the key.
+            self.is_of(&to).await?;
+        }
+        self.carry_out(&to, decided.running, decided.plan).await
+    }
+
+    /// Stops `count` instances that match the annotations, 0 all of them.
+    ///
+    /// # Errors
+    /// As [`Lattice::start_actor`]; `Refused` where nothing matches.
+    pub async fn stop_actor(
+        &self,
+        host: &HostId,
+        actor: &ActorId,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let traits = self.traits_for_order(host).await?;
+        let to = Addressee {
+            host,
+            traits,
+            actor: Some(actor),
+            image_ref: "",
+        };
+        let turns = &self.roster.orders.turns;
+        let _turn = turns.alone(to.about(), self.deadline).await?;
+        let decide = |running: &Running| plan::stop(&traits, running, annotations, count);
+        // Without annotations all match, so that whatever the host stops is meant.
+        let blind = annotations.is_empty().then(|| plan::stop_untold(count));
+        let decided = self.decided(&to, decide, blind).await?;
+        self.carry_out(&to, decided.running, decided.plan).await
+    }
+
+    /// What a host shows, for what it is told next; learns references from it.
+    async fn shown(&self, host: &HostId) -> Result<wire::Inventory, Error> {
+        let inventory = self.inventory(host).await.map_err(Error::before_order)?;
+        self.roster.orders.memory.learn_all(host, &inventory);
+        Ok(inventory)
+    }
+
+    /// The same for an order that can do without it; `None` where the host does
+    /// not answer.
+    async fn shown_if_told(&self, to: &Addressee<'_>) -> Result<Option<wire::Inventory>, Error> {
+        let inventory = self.inventory_if_told(to.host, &to.traits).await?;
+        if let Some(inventory) = &inventory {
+            self.roster.orders.memory.learn_all(to.host, inventory);
+        }
+        Ok(inventory)
+    }
+
+    /// What the host shows of the actor.
+    fn running(&self, to: &Addressee<'_>, inventory: &wire::Inventory) -> Running {
+        let memory = &self.roster.orders.memory;
+        let named = to.actor.map(|actor| actor.as_str().to_owned());
+        // One without a key may be seen here for the first time.
+        let Some(key) = named.or_else(|| memory.key(to.host, to.image_ref)) else {
+            return Running::default();
+        };
+        let mut running = plan::running(&to.traits, inventory, &key);
+        memory.name_what_runs(to.host, &key, &mut running);
+        running
+    }
+
+    /// Reads what runs and decides what to tell the host, once the earlier orders
+    /// that are in the way took effect. `blind` is what an OTP host can be told
+    /// that does not say what runs: it is silent while it lacks claims of that.
+    ///
+    /// # Errors
+    /// `Refused` where the plan is to refuse, and `Busy` where the host does not
+    /// show in time what it was told before.
+    async fn decided(
+        &self,
+        to: &Addressee<'_>,
+        decide: impl Fn(&Running) -> Result<Plan, Refusal>,
+        blind: Option<Plan>,
+    ) -> Result<Decided, Error> {
+        loop {
+            let inventory = match &blind {
+                None => self.shown(to.host).await?,
+                Some(plan) => match self.shown_if_told(to).await? {
+                    Some(inventory) => inventory,
+                    None => {
+                        return Ok(Decided {
+                            running: None,
+                            plan: plan.clone(),
+                            others: 0,
+                        });
+                    }
+                },
+            };
+            let shown = self.running(to, &inventory);
+            let flights = &self.roster.orders.flights;
+            let expected = flights.expected(to.subject(), shown.clone());
+            let decision = decide(&expected.running);
+            let after = match &decision {
+                Ok(plan) => &plan.after,
+                // Perhaps only because of what is still to come.
+                Err(_) => &plan::After::Everything,
+            };
+            let Some(since) = expected.in_the_way_of(after) else {
+                let plan = decision.map_err(|refusal| self.refusal(to, refusal))?;
+                if starts_code(&plan) {
+                    self.code_is_known(to, &shown).await?;
+                }
+                let ours = usize::from(!shown.groups.is_empty());
+                return Ok(Decided {
+                    running: Some(expected.running),
+                    plan,
+                    others: inventory.actors.len() - ours.min(inventory.actors.len()),
+                });
+            };
+            if self.deadline.remaining() < TIME_TO_ORDER + LOOK_AGAIN_AFTER {
+                return Err(self.not_shown_yet(to, since));
+            }
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    fn not_shown_yet(&self, to: &Addressee<'_>, since: Instant) -> Error {
+        let waited = since.elapsed();
+        Error::new(
+            Kind::Busy,
+            format!(
+                "{} does not show yet what it was told of actor {} {} ms ago, and what comes next \
+                 depends on it; nothing was sent: try again. After {} s it counts as failed",
+                self.host_called(to.host),
+                to.name(),
+                waited.as_millis(),
+                SHOWN_WITHIN.as_secs()
+            ),
+        )
+    }
+
+    /// That a reference is not known to be of another actor than the one named.
+    ///
+    /// # Errors
+    /// `Refused` where it is.
+    async fn is_of(&self, to: &Addressee<'_>) -> Result<(), Error> {
+        let actor = to.key()?;
+        let known = match self.roster.orders.memory.key(to.host, to.image_ref) {
+            Some(known) => Some(known),
+            None if to.traits.generation == Generation::G1b => {
+                self.key_in_bucket(to.image_ref).await
+            }
+            None => None,
+        };
+        match known {
+            Some(other) if other != actor.as_str() => Err(self.refusal(
+                to,
+                Refusal::Cannot(format!("{} is of actor {other}", quoted(to.image_ref))),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn odd_key(&self, host: &HostId, error: &Error) -> Error {
+        Error::new(
+            Kind::Refused,
+            format!(
+                "{} lists the actor under an odd key: {error}; nothing was sent",
+                self.host_called(host)
+            ),
+        )
+    }
+
+    fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {
+        let (host, name) = (self.host_called(to.host), to.name());
+        Error::new(
+            Kind::Refused,
+            match refusal {
+                Refusal::NothingRuns => format!(
+                    "{host} shows no instance of actor {name} with these annotations; \
+                     nothing was sent"
+                ),
+                Refusal::Cannot(why) => {
+                    format!(
+                        "{host} ({}) cannot do this: {why}; nothing was sent",
+                        to.traits
+                    )
+                }
+            },
+        )
+    }
+}
+
+/// Whether hosts instantiate code for it.
+fn starts_code(plan: &Plan) -> bool {
+    plan.orders.iter().any(|order| match order {
+        plan::Order::Start { .. } => true,
+        plan::Order::Scale { count, .. } => *count != Some(0),
+        _ => false,
+    })
+}

@@ -1,0 +1,266 @@
+//! The contract: what may come of an order for one actor on one host.
+//!
+//! Nothing here talks to anybody. A state goes in, and the states that are right
+//! afterwards come out. There are several of them where the contract leaves open
+//! which instances go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Annotations as names and values.
+pub type Annotations = BTreeMap<String, String>;
+
+/// The annotations that orders name: none, one, two that contain the one, and
+/// another. Everywhere else they are numbers, places in this list.
+pub const SETS: [&[(&str, &str)]; 4] =
+    [&[], &[("a", "1")], &[("a", "1"), ("b", "2")], &[("c", "3")]];
+
+/// A place in [`SETS`].
+pub type Set = usize;
+
+/// How many instances run of each set.
+pub type Groups = [u64; SETS.len()];
+
+/// The annotations of a set.
+pub fn annotations(set: Set) -> Annotations {
+    let pairs = SETS[set].iter();
+    pairs.map(|(k, v)| (k.to_string(), v.to_string())).collect()
+}
+
+/// Whether `all` holds every pair of `some`.
+pub fn contains(all: Set, some: Set) -> bool {
+    SETS[some].iter().all(|pair| SETS[all].contains(pair))
+}
+
+/// An order for the actor on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Start { set: Set, count: u16, revision: u32 },
+    Scale { set: Set, count: u16, revision: u32 },
+    Stop { set: Set, count: u16 },
+    Update { set: Set, revision: u32 },
+}
+
+impl Order {
+    /// The revision whose reference it names.
+    pub fn revision(self) -> Option<u32> {
+        match self {
+            Self::Start { revision, .. }
+            | Self::Scale { revision, .. }
+            | Self::Update { revision, .. } => Some(revision),
+            Self::Stop { .. } => None,
+        }
+    }
+}
+
+/// What kind of host it is, as far as it limits what can be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// OTP 0.52 to 0.55.0: shows no annotations and does not look at them.
+    Otp54,
+    /// OTP 0.55.1 to 0.59: picks by annotations, then counts.
+    Otp59,
+    /// OTP 0.60 to 0.63: counts, then picks by annotations.
+    Otp60,
+    /// Rust hosts up to 0.82.
+    Rust,
+}
+
+impl Kind {
+    /// By the version of a host.
+    pub fn of(version: &str) -> Self {
+        let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
+        let (_, minor): (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap_or(0));
+        let patch: u32 = numbers.next().unwrap_or(0);
+        match minor {
+            ..=54 => Self::Otp54,
+            55 if patch == 0 => Self::Otp54,
+            55..=59 => Self::Otp59,
+            60..=63 => Self::Otp60,
+            _ => Self::Rust,
+        }
+    }
+}
+
+/// What runs of the actor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct State {
+    /// The set of each instance; on OTP the oldest first, elsewhere in order.
+    instances: Vec<Set>,
+    /// The revision that runs; the last that ran where nothing does.
+    pub revision: u32,
+    /// The host lists a reference that an update has replaced (trap T41).
+    relabelled: bool,
+}
+
+impl State {
+    /// How many instances run.
+    pub fn total(&self) -> usize {
+        self.instances.len()
+    }
+
+    /// How many of each set.
+    pub fn groups(&self) -> Groups {
+        let mut groups = Groups::default();
+        for set in &self.instances {
+            groups[*set] += 1;
+        }
+        groups
+    }
+
+    fn matching(&self, wanted: Set) -> usize {
+        let matches = |set: &&Set| contains(**set, wanted);
+        self.instances.iter().filter(matches).count()
+    }
+
+    fn with(&self, kind: Kind, set: Set, count: usize, revision: u32) -> Self {
+        let mut next = self.clone();
+        if next.instances.is_empty() {
+            (next.revision, next.relabelled) = (revision, false);
+        }
+        next.instances.extend(std::iter::repeat_n(set, count));
+        if kind == Kind::Rust {
+            next.instances.sort_unstable();
+        }
+        next
+    }
+
+    /// Every way to take away so many of those that match. Of equal ones the
+    /// oldest go.
+    fn without(&self, wanted: Set, count: usize) -> Vec<Self> {
+        let mut states = BTreeSet::from([self.clone()]);
+        for _ in 0..count {
+            let fewer = states.iter().flat_map(|state| {
+                let sets: BTreeSet<Set> = state.instances.iter().copied().collect();
+                let sets = sets.into_iter().filter(|set| contains(*set, wanted));
+                sets.map(|set| {
+                    let mut fewer = state.clone();
+                    let oldest = fewer.instances.iter().position(|s| *s == set);
+                    fewer.instances.remove(oldest.unwrap());
+                    fewer
+                })
+            });
+            states = fewer.collect();
+        }
+        states.into_iter().collect()
+    }
+}
+
+/// The states that are right after the order was accepted; none where it must be
+/// refused.
+pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
+    if must_refuse(state, order).is_some() {
+        return Vec::new();
+    }
+    match order {
+        Order::Start {
+            set,
+            count,
+            revision,
+        } => {
+            vec![state.with(kind, set, count.max(1).into(), revision)]
+        }
+        Order::Scale {
+            set,
+            count,
+            revision,
+        } => {
+            let (have, wanted) = (state.matching(set), usize::from(count));
+            match wanted.checked_sub(have) {
+                Some(more) => vec![state.with(kind, set, more, revision)],
+                None => state.without(set, have - wanted),
+            }
+        }
+        Order::Stop { set, .. } => state.without(set, leaving(state, order).unwrap_or(0)),
+        Order::Update { revision, .. } => {
+            let mut next = state.clone();
+            next.revision = revision;
+            next.relabelled = matches!(kind, Kind::Otp59 | Kind::Otp60);
+            vec![next]
+        }
+    }
+}
+
+/// How many instances an order takes away, if that is what it does.
+fn leaving(state: &State, order: Order) -> Option<usize> {
+    match order {
+        Order::Stop { set, count: 0 } => Some(state.matching(set)),
+        Order::Stop { set, count } => Some(state.matching(set).min(count.into())),
+        Order::Scale { set, count, .. } => state.matching(set).checked_sub(count.into()),
+        _ => None,
+    }
+}
+
+/// Why an order may not be accepted.
+pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
+    match order {
+        Order::Start { revision, .. } if state.total() > 0 && revision != state.revision => {
+            Some("another reference of the actor runs: UpdateActor")
+        }
+        Order::Stop { set, .. } if state.matching(set) == 0 => Some("nothing to stop"),
+        Order::Update { .. } if state.total() == 0 => Some("nothing to update"),
+        Order::Update { set, .. } if state.matching(set) == 0 => Some("nothing to update"),
+        Order::Update { set, .. } if state.matching(set) < state.total() => {
+            Some("an update of some groups only")
+        }
+        _ => None,
+    }
+}
+
+/// Why an order may be refused: the contract or the host does not allow it.
+pub fn may_refuse(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
+    must_refuse(state, order).or_else(|| cannot(kind, state, order))
+}
+
+/// Why a host of this kind cannot carry out an order that the contract allows.
+fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
+    let (set, grows) = match order {
+        Order::Start { set, .. } => (set, true),
+        Order::Scale { set, count, .. } => (set, usize::from(count) > state.matching(set)),
+        Order::Stop { set, .. } | Order::Update { set, .. } => (set, false),
+    };
+    let starts = matches!(order, Order::Start { .. });
+    if kind == Kind::Otp54 && set != 0 && !starts {
+        return Some("the host shows no annotations");
+    }
+    if grows && state.total() > 0 && state.relabelled {
+        return Some("the host lists the reference from before an update (T41)");
+    }
+    let older = matches!(order, Order::Update { revision, .. } if revision <= state.revision);
+    if kind != Kind::Rust && older {
+        return Some("the host takes newer revisions only");
+    }
+    let gone = leaving(state, order).unwrap_or(0);
+    let all_matching = gone > 0 && gone == state.matching(set);
+    let others_stay = gone < state.total();
+    let newest_goes = state.instances.last().is_some_and(|s| contains(*s, set));
+    let unheard = match kind {
+        Kind::Otp59 => all_matching && others_stay,
+        Kind::Otp60 => all_matching && others_stay && newest_goes,
+        Kind::Otp54 | Kind::Rust => false,
+    };
+    unheard.then_some("the instances that stay would get no calls (T38)")
+}
+
+/// What came of an order, as its acknowledgement says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Accepted,
+    Refused(String),
+    /// Whether it was carried out is unknown.
+    Unknown(String),
+}
+
+/// The states that are right after the order and its answer, out of those that
+/// could be before it. None where the answer itself is wrong.
+pub fn step(kind: Kind, before: &[State], order: Order, answer: &Answer) -> Vec<State> {
+    let accepted = || before.iter().flat_map(|state| after(kind, state, order));
+    let states: BTreeSet<State> = match answer {
+        Answer::Accepted => accepted().collect(),
+        Answer::Refused(_) => {
+            let allowed = |state: &&State| may_refuse(kind, state, order).is_some();
+            before.iter().filter(allowed).cloned().collect()
+        }
+        Answer::Unknown(_) => accepted().chain(before.iter().cloned()).collect(),
+    };
+    states.into_iter().collect()
+}

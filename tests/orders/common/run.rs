@@ -1,0 +1,320 @@
+//! Gives random orders through the published client, and judges what came of
+//! them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use wasmcloud_interface_lattice_control::*;
+
+use super::contract::Kind;
+use super::contract::{Answer, Order, State, annotations, may_refuse, step};
+use super::generate::{self, Next};
+use super::random::Random;
+use super::seen::{Fault, Listing, Running, Seen, describe, differences};
+use super::tally::{Tally, Wrong};
+use crate::support::actor::Actor;
+use crate::support::world::ctx;
+
+/// How long what was ordered may take until it shows.
+const SHOWS_WITHIN: Duration = Duration::from_secs(3);
+
+/// One host, a provider that orders it, and what tells of both.
+pub trait Ground {
+    fn kind(&self) -> Kind;
+    fn lattice(&self) -> &str;
+    fn host(&self) -> &str;
+    /// Two linked actors that call the provider.
+    fn callers(&self) -> [&Actor; 2];
+    /// A connection of its own to the lattice.
+    fn control(&self) -> &async_nats::Client;
+    /// Makes another actor for orders; its key.
+    fn new_actor(&mut self) -> String;
+    /// The reference of a revision of that actor, which can be started now.
+    fn reference(&self, key: &str, revision: u32) -> impl Future<Output = String>;
+    /// Whether the provider can tell of any reference which actor it is of.
+    fn tells_apart(&self) -> bool;
+    /// What calls of that actor are answered with, where it runs code.
+    fn answers(&self, key: &str) -> impl Future<Output = Option<BTreeMap<String, usize>>>;
+    /// What of it really runs, where that can be known.
+    fn running(&self, key: &str) -> Option<Vec<Running>>;
+}
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub orders: usize,
+    /// After a wrong order, go on with another actor; else end there.
+    pub go_on: bool,
+    /// How long things must stay right before the next order.
+    pub quiet: Duration,
+}
+
+/// Gives the orders of a plan.
+pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
+    let mut random = Random::new(plan.seed);
+    let mut tally = Tally {
+        seed: plan.seed,
+        ..Tally::default()
+    };
+    let mut course = Course::new(ground.new_actor());
+    while tally.orders() + course.open.len() < plan.orders || !course.open.is_empty() {
+        let next = generate::next(&mut random);
+        let mut fault = course.order(ground, &mut random, next).await;
+        let last = tally.orders() + course.open.len() >= plan.orders;
+        if fault.is_none() && next == Next::Behind && !last {
+            continue;
+        }
+        // A wrong answer is told with what came of it.
+        let looked = course.look(ground, plan).await;
+        let faults: Vec<Fault> = fault.take().into_iter().chain(looked).collect();
+        let open = std::mem::take(&mut course.open);
+        let wrong = !faults.is_empty();
+        let right = open.len() - usize::from(wrong);
+        for refused in open.into_iter().take(right) {
+            match refused {
+                Some(reason) => *tally.refused.entry(reason).or_default() += 1,
+                None => tally.right += 1,
+            }
+        }
+        if wrong {
+            tally.wrong.push(Wrong {
+                faults,
+                story: course.story.join("\n"),
+            });
+            if !plan.go_on {
+                return tally;
+            }
+            stop_all(ground, &course.key).await;
+            course = Course::new(ground.new_actor());
+        }
+    }
+    tally
+}
+
+/// Orders for one actor, up to the first that goes wrong.
+struct Course {
+    key: String,
+    /// What may be right now.
+    states: Vec<State>,
+    /// The newest revision that was named.
+    newest: u32,
+    /// Orders since the last look; why they were refused if they were.
+    open: Vec<Option<&'static str>>,
+    /// What happened, a line each.
+    story: Vec<String>,
+}
+
+impl Course {
+    fn new(key: String) -> Self {
+        Self {
+            key,
+            states: vec![State::default()],
+            newest: 1,
+            open: Vec::new(),
+            story: Vec::new(),
+        }
+    }
+
+    fn next(&mut self, random: &mut Random, told_apart: bool) -> Order {
+        let order = generate::order(random, &self.states[0], self.newest, told_apart);
+        self.newest = self.newest.max(order.revision().unwrap_or(0));
+        order
+    }
+
+    /// Gives one order, or two at once. What is wrong with the answers, if
+    /// anything is.
+    async fn order(
+        &mut self,
+        ground: &impl Ground,
+        random: &mut Random,
+        next: Next,
+    ) -> Option<Fault> {
+        let [one, two] = ground.callers();
+        let told_apart = ground.tells_apart();
+        let first = self.next(random, told_apart);
+        if next != Next::Both {
+            let answer = self.send(ground, one, first).await;
+            return self.judge(ground.kind(), &[(first, answer)]);
+        }
+        let second = self.next(random, told_apart);
+        let (a, b) = tokio::join!(
+            self.send(ground, one, first),
+            self.send(ground, two, second)
+        );
+        self.judge(ground.kind(), &[(first, a), (second, b)])
+    }
+
+    /// The states that are right after these orders, in any sequence.
+    fn judge(&mut self, kind: Kind, given: &[(Order, Answer)]) -> Option<Fault> {
+        let mut right = BTreeSet::new();
+        let mut sequences = vec![given.to_vec()];
+        if given.len() > 1 {
+            sequences.push(given.iter().rev().cloned().collect());
+        }
+        for sequence in sequences {
+            let mut states = self.states.clone();
+            for (order, answer) in &sequence {
+                states = step(kind, &states, *order, answer);
+            }
+            right.extend(states);
+        }
+        for (place, (order, answer)) in given.iter().enumerate() {
+            let together = if place > 0 { "  at once " } else { "" };
+            self.story
+                .push(format!("  {together}{order:?} -> {answer:?}"));
+            let reasons = || self.states.iter().find_map(|s| may_refuse(kind, s, *order));
+            self.open.push(match answer {
+                Answer::Refused(_) => Some(reasons().unwrap_or("of two orders at once")),
+                _ => None,
+            });
+        }
+        let is = |what: fn(&Answer) -> bool| given.iter().any(|(_, answer)| what(answer));
+        if right.is_empty() {
+            let refused = is(|answer| matches!(answer, Answer::Refused(_)));
+            return Some(if refused {
+                Fault::Refused
+            } else {
+                Fault::Accepted
+            });
+        }
+        self.states = right.into_iter().collect();
+        is(|answer| matches!(answer, Answer::Unknown(_))).then_some(Fault::Unknown)
+    }
+
+    /// Looks until all is right and stays so; else what is wrong.
+    async fn look(&mut self, ground: &impl Ground, plan: &Plan) -> Vec<Fault> {
+        let until = Instant::now() + SHOWS_WITHIN;
+        let mut before = false;
+        loop {
+            let seen = observe(ground, &self.key).await;
+            let differ = |state: &State| differences(ground.kind(), state, &seen);
+            let mut right = self.states.clone();
+            right.retain(|state| differ(state).is_empty());
+            if !right.is_empty() && before {
+                self.states = right;
+                self.story
+                    .push(format!("    runs: {}", describe(&self.states[0])));
+                return Vec::new();
+            }
+            before = !right.is_empty();
+            if before {
+                sleep(plan.quiet).await;
+                continue;
+            }
+            if Instant::now() > until {
+                let all = self.states.iter().map(|state| (differ(state), state));
+                let (found, nearest) = all.min_by_key(|(found, _)| found.len()).unwrap();
+                let words: Vec<_> = found.iter().map(|(_, words)| words.as_str()).collect();
+                let right = describe(nearest);
+                self.story.push(format!(
+                    "  should run: {right}\n    {}",
+                    words.join("\n    ")
+                ));
+                return found.into_iter().map(|(fault, _)| fault).collect();
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn send(&self, ground: &impl Ground, caller: &Actor, order: Order) -> Answer {
+        let reference = match order.revision() {
+            Some(revision) => ground.reference(&self.key, revision).await,
+            None => String::new(),
+        };
+        let (lattice_id, host_id) = (ground.lattice().to_owned(), ground.host().to_owned());
+        let actor_id = self.key.clone();
+        let client = caller.lattice();
+        let ack = match order {
+            Order::Start { set, count, .. } => {
+                let command = StartActorCommand {
+                    lattice_id,
+                    host_id,
+                    actor_ref: reference,
+                    annotations: given(set),
+                    count,
+                };
+                client.start_actor(&ctx(), &command).await
+            }
+            Order::Scale { set, count, .. } => {
+                let command = ScaleActorCommand {
+                    lattice_id,
+                    host_id,
+                    actor_id,
+                    actor_ref: reference,
+                    annotations: given(set),
+                    count,
+                };
+                client.scale_actor(&ctx(), &command).await
+            }
+            Order::Stop { set, count } => {
+                let command = StopActorCommand {
+                    lattice_id,
+                    host_id,
+                    actor_id,
+                    annotations: given(set),
+                    count,
+                };
+                client.stop_actor(&ctx(), &command).await
+            }
+            Order::Update { set, .. } => {
+                let command = UpdateActorCommand {
+                    lattice_id,
+                    host_id,
+                    actor_id,
+                    new_actor_ref: reference,
+                    annotations: given(set),
+                };
+                client.update_actor(&ctx(), &command).await
+            }
+        };
+        match ack {
+            Ok(ack) if ack.accepted => Answer::Accepted,
+            Ok(ack) => Answer::Refused(ack.error),
+            Err(error) => Answer::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// The annotations of a command; none are left out.
+fn given(set: usize) -> Option<HashMap<String, String>> {
+    (set > 0).then(|| annotations(set).into_iter().collect())
+}
+
+async fn observe(ground: &impl Ground, key: &str) -> Seen {
+    let mut seen = Seen::default();
+    let request = GetHostInventoryRequest {
+        lattice_id: ground.lattice().to_owned(),
+        host_id: ground.host().to_owned(),
+    };
+    let client = ground.callers()[0].lattice();
+    match client.get_host_inventory(&ctx(), &request).await {
+        Ok(inventory) => seen.told = Listing::of(&inventory, key),
+        Err(error) => seen.failures.push(format!("GetHostInventory: {error}")),
+    }
+    let subject = format!("wasmbus.ctl.{}.get.{}.inv", ground.lattice(), ground.host());
+    let asked = ground.control().request(subject, "".into());
+    match timeout(Duration::from_secs(2), asked).await {
+        Ok(Ok(reply)) => {
+            let inventory = serde_json::from_slice(&reply.payload).unwrap_or_default();
+            seen.listed = Listing::raw(&inventory, key);
+        }
+        other => seen.failures.push(format!("inventory: {other:?}")),
+    }
+    seen.answers = ground.answers(key).await;
+    seen.running = ground.running(key);
+    seen
+}
+
+/// Stops an actor without the provider, as well as that goes.
+async fn stop_all(ground: &impl Ground, key: &str) {
+    let subject = format!("wasmbus.ctl.{}.cmd.{}.sa", ground.lattice(), ground.host());
+    let order = format!(
+        "{{\"actor_ref\":\"{key}\",\"count\":0,\"host_id\":\"{}\"}}",
+        ground.host()
+    );
+    let asked = ground.control().request(subject, order.into());
+    let _ = timeout(Duration::from_secs(2), asked).await;
+}

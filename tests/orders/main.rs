@@ -1,0 +1,58 @@
+//! Orders do what they say and nothing else: random orders, one right behind the
+//! other and two at once, to each generation of simulated host.
+//!
+//! A failing run prints its seed; `ORDERS_SEED=7 cargo test --locked --test
+//! orders` gives the same orders again, to every generation.
+
+#[path = "common/mod.rs"]
+mod orders;
+mod simulated;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use orders::run::{Plan, run};
+use simulated::Simulated;
+use support::host::Generation;
+
+/// Orders of one run.
+const ORDERS: usize = 40;
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("ORDERS_SEED") {
+        Ok(seed) => vec![seed.parse().expect("ORDERS_SEED is a number")],
+        Err(_) => vec![1, 2, 3],
+    }
+}
+
+/// The story of the order that went wrong, if any did.
+async fn wrong(generation: Generation, seed: u64) -> Option<String> {
+    let plan = Plan {
+        seed,
+        orders: ORDERS,
+        go_on: false,
+        quiet: Duration::from_millis(20),
+    };
+    let mut host = Simulated::start(generation).await;
+    let tally = run(&mut host, &plan).await;
+    let wrong = tally.wrong.first()?;
+    Some(format!(
+        "{generation:?}, ORDERS_SEED={seed}, {tally}:\n{}",
+        wrong.story
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_do_what_they_say_and_nothing_else() {
+    let runs = Generation::ALL.into_iter().flat_map(|generation| {
+        let run = move |seed| tokio::spawn(wrong(generation, seed));
+        seeds().into_iter().map(run)
+    });
+    let runs: Vec<_> = runs.collect();
+    let mut stories = Vec::new();
+    for run in runs {
+        stories.extend(run.await.unwrap());
+    }
+    assert!(stories.is_empty(), "{}", stories.join("\n\n"));
+}

@@ -1,0 +1,110 @@
+//! Random orders' view of a simulated host: all that is read from one is read
+//! here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_nats::Client;
+use nkeys::{KeyPair, KeyPairType};
+
+use crate::orders::contract::Kind;
+use crate::orders::run::Ground;
+use crate::orders::seen::Running;
+use crate::support::actor::Actor;
+use crate::support::host::lattice::SimLattice;
+use crate::support::host::{Generation, SimHost};
+use crate::support::world::World;
+
+/// Name of the lattice that the simulated host is in.
+const LATTICE: &str = "default";
+
+/// A simulated host and a provider that knows its lattice.
+pub struct Simulated {
+    world: World,
+    second: Actor,
+    lattice: Arc<SimLattice>,
+    host: SimHost,
+    generation: Generation,
+    control: Client,
+}
+
+impl Simulated {
+    pub async fn start(generation: Generation) -> Self {
+        let world = World::with_lattice().await;
+        let control = world.nats.client().await;
+        let lattice = SimLattice::with_bucket(control.clone(), LATTICE).await;
+        let lattice = Arc::new(lattice);
+        let host = SimHost::start(&lattice, generation, &[]).await;
+        let second = Actor::connect(&world.nats.url(), &world.identity).await;
+        Self {
+            world,
+            second,
+            lattice,
+            host,
+            generation,
+            control,
+        }
+    }
+}
+
+impl Ground for Simulated {
+    fn kind(&self) -> Kind {
+        Kind::of(self.generation.version())
+    }
+
+    fn lattice(&self) -> &str {
+        LATTICE
+    }
+
+    fn host(&self) -> &str {
+        &self.host.id
+    }
+
+    fn callers(&self) -> [&Actor; 2] {
+        [&self.world.actor, &self.second]
+    }
+
+    fn control(&self) -> &Client {
+        &self.control
+    }
+
+    fn new_actor(&mut self) -> String {
+        KeyPair::new(KeyPairType::Module).public_key()
+    }
+
+    async fn reference(&self, key: &str, revision: u32) -> String {
+        let reference = format!("registry.example/{}:{revision}", key.to_lowercase());
+        if self.lattice.artifact(&reference).is_none() {
+            let revision = revision.into();
+            let lattice = &self.lattice;
+            lattice
+                .publish_actor_as(&reference, key, "random", revision)
+                .await;
+        }
+        reference
+    }
+
+    // By the tag.
+    fn tells_apart(&self) -> bool {
+        true
+    }
+
+    // Simulated actors run no code; `running` knows who would hear a call.
+    async fn answers(&self, _: &str) -> Option<BTreeMap<String, usize>> {
+        None
+    }
+
+    fn running(&self, key: &str) -> Option<Vec<Running>> {
+        // To be read from `SimHost::runs`, which knows what is lost or unheard.
+        let revision = self.host.revisions(key).into_iter().next_back();
+        let groups = self.host.groups(key).into_iter();
+        let running = groups.map(|(annotations, count)| Running {
+            annotations,
+            count,
+            revision: revision.unwrap_or_default(),
+            heard: true,
+            listed: true,
+        });
+        Some(running.collect())
+    }
+}

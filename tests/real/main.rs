@@ -1,0 +1,173 @@
+//! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`.
+//!
+//! Each host goes through the walk of all operations, and through random orders,
+//! with the provider as an archive that the host itself starts, and standing
+//! alone. Nothing here builds or fetches a host.
+//!
+//! `SEEDS` (3) runs of `ORDERS` (40) orders; `REAL_SEED` is the first seed, and
+//! with `SEEDS=1` the only one. `ARCHIVE` names the provider's archive.
+
+mod host;
+mod modules;
+#[path = "../orders/common/mod.rs"]
+mod orders;
+mod report;
+mod site;
+#[path = "../support/mod.rs"]
+mod support;
+mod walk;
+
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use host::Binary;
+use orders::run::{Plan, run};
+use report::{Row, Walked};
+use site::{Archive, LATTICE, Site, Way};
+use support::world::set;
+
+const NEEDS: &str = "\
+`make real` needs hosts: make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/another\"
+
+Each is the program of a wasmCloud host for this machine, version 0.78 to 0.82, as
+you built or downloaded it. It is started here with a server, a folder and keys of
+its own, and ended again.
+  SEEDS=3       so many runs of random orders
+  ORDERS=40     so many orders in each
+  REAL_SEED=1   the first seed; with SEEDS=1 the only one, to repeat a run
+  WAYS=alone    standing alone only, or `archive`; both where it is not set
+";
+
+/// What to do.
+struct Settings {
+    hosts: Vec<Binary>,
+    archive: Archive,
+    seeds: std::ops::Range<u64>,
+    orders: usize,
+    ways: Vec<Way>,
+}
+
+impl Settings {
+    async fn read() -> Result<Self, String> {
+        let paths: Vec<String> = std::env::args().skip(1).collect();
+        let mut paths = paths;
+        paths.retain(|path| !path.starts_with('-') && !path.is_empty());
+        if paths.is_empty() {
+            return Err(NEEDS.into());
+        }
+        let hosts: Result<_, _> = paths.iter().map(|path| Binary::at(path)).collect();
+        let archive = std::env::var("ARCHIVE")
+            .ok()
+            .filter(|path| !path.is_empty());
+        let archive = archive.unwrap_or_else(|| "build/lattice-controller.par.gz".into());
+        let archive = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(archive);
+        let ways = std::env::var("WAYS").unwrap_or_default();
+        let chosen = Way::BOTH.into_iter().filter(|way| match ways.as_str() {
+            "archive" => *way == Way::Archive,
+            "alone" => *way == Way::Alone,
+            _ => true,
+        });
+        let first = number("REAL_SEED", 1)?;
+        Ok(Self {
+            hosts: hosts?,
+            archive: Archive::at(&archive).await?,
+            seeds: first..first + number("SEEDS", 3)?,
+            orders: number("ORDERS", 40)? as usize,
+            ways: chosen.collect(),
+        })
+    }
+}
+
+/// A number of the environment.
+fn number(name: &str, default: u64) -> Result<u64, String> {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => {
+            let number = text.parse();
+            number.map_err(|_| format!("{name}={text} is no number"))
+        }
+        _ => Ok(default),
+    }
+}
+
+/// Whatever ends this ends what it started: all of that belongs to the future of
+/// `all`, which is dropped here.
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = match Settings::read().await {
+        Ok(settings) => settings,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let mut told_to_end = signal(SignalKind::terminate()).unwrap();
+    let rows = tokio::select! {
+        rows = all(&settings) => rows,
+        _ = tokio::signal::ctrl_c() => return ExitCode::from(130),
+        _ = told_to_end.recv() => return ExitCode::from(143),
+    };
+    report::print(&rows);
+    match rows.iter().all(Row::is_right) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+async fn all(settings: &Settings) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for binary in &settings.hosts {
+        for way in &settings.ways {
+            let mut row = Row::new(&binary.version, way.name());
+            let walked = guarded(walked(binary, *way, &settings.archive)).await;
+            report::walked(&row, &walked);
+            row.walked = walked;
+            for seed in settings.seeds.clone() {
+                let plan = Plan {
+                    seed,
+                    orders: settings.orders,
+                    go_on: true,
+                    quiet: Duration::from_millis(150),
+                };
+                let ordered = guarded(ordered(binary, *way, &settings.archive, &plan)).await;
+                report::ordered(&row, seed, &ordered);
+                match ordered {
+                    Ok(tally) => row.tally.add(tally),
+                    Err(_) => row.broken += 1,
+                }
+            }
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// What came of it, or that it panicked; its message was printed by then.
+async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> {
+    let caught = AssertUnwindSafe(future).catch_unwind().await;
+    caught.map_err(|_| "ended early, see above")
+}
+
+async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
+    let mut site = Site::start(binary, way, archive).await;
+    let (right, wrong) = walk::walk(&mut site).await;
+    let log = (!wrong.is_empty()).then(|| site.host.log());
+    Walked { right, wrong, log }
+}
+
+async fn ordered(
+    binary: &Binary,
+    way: Way,
+    archive: &Archive,
+    plan: &Plan,
+) -> orders::tally::Tally {
+    let mut site = Site::start(binary, way, archive).await;
+    let url = site.nats.url();
+    let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
+    assert!(ack.accepted, "{}", ack.error);
+    run(&mut site, plan).await
+}

@@ -1,0 +1,115 @@
+//! What came of it, as it happens and in a table at the end.
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+
+use crate::orders::tally::Tally;
+use crate::walk::CHECKS;
+
+/// What came of a walk.
+pub struct Walked {
+    pub right: usize,
+    pub wrong: Vec<String>,
+    /// The end of the host's log, where something was wrong.
+    pub log: Option<String>,
+}
+
+/// One host, and one way for the provider to run.
+pub struct Row {
+    version: String,
+    way: &'static str,
+    pub walked: Result<Walked, &'static str>,
+    pub tally: Tally,
+    /// Runs of orders that ended early.
+    pub broken: usize,
+}
+
+impl Row {
+    pub fn new(version: &str, way: &'static str) -> Self {
+        Self {
+            version: version.into(),
+            way,
+            walked: Err("not walked"),
+            tally: Tally::default(),
+            broken: 0,
+        }
+    }
+
+    /// Whether nothing at all was wrong.
+    pub fn is_right(&self) -> bool {
+        let walked = self
+            .walked
+            .as_ref()
+            .is_ok_and(|walked| walked.right == CHECKS);
+        walked && self.tally.wrong.is_empty() && self.broken == 0
+    }
+
+    fn name(&self) -> String {
+        format!("host {}, {}", self.version, self.way)
+    }
+}
+
+/// Says what came of a walk.
+pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
+    match walked {
+        Err(problem) => println!("{}: the walk {problem}", row.name()),
+        Ok(walked) => {
+            println!("{}: walk {} of {CHECKS}", row.name(), walked.right);
+            for wrong in &walked.wrong {
+                println!("  {wrong}");
+            }
+            if let Some(log) = &walked.log {
+                println!("--- end of the host's log ---\n{log}\n---");
+            }
+        }
+    }
+}
+
+/// Says what came of a run of orders.
+pub fn ordered(row: &Row, seed: u64, tally: &Result<Tally, &str>) {
+    match tally {
+        Err(problem) => println!("{}: REAL_SEED={seed} {problem}", row.name()),
+        Ok(tally) => {
+            println!("{}: REAL_SEED={seed} {tally}", row.name());
+            for wrong in &tally.wrong {
+                println!("{}", wrong.story);
+            }
+        }
+    }
+}
+
+/// Prints the table.
+pub fn print(rows: &[Row]) {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["host", "provider", "walk", "right", "wrong", "refused"]);
+    for row in rows {
+        let walk = match &row.walked {
+            Ok(walked) => format!("{}/{CHECKS}", walked.right),
+            Err(problem) => (*problem).into(),
+        };
+        let lines = |pairs: Vec<(String, usize)>| {
+            let total: usize = pairs.iter().map(|(_, count)| count).sum();
+            let lines = pairs
+                .iter()
+                .map(|(what, count)| format!("\n{count} {what}"));
+            format!("{total}{}", lines.collect::<String>())
+        };
+        let faults = row.tally.faults().into_iter();
+        let mut wrong: Vec<_> = faults.map(|(f, count)| (f.to_string(), count)).collect();
+        if row.broken > 0 {
+            wrong.push(("runs that ended early".into(), row.broken));
+        }
+        let refused = row.tally.refused.iter();
+        let refused = refused.map(|(reason, count)| (reason.to_string(), *count));
+        table.add_row([
+            row.version.clone(),
+            row.way.into(),
+            walk,
+            row.tally.right.to_string(),
+            lines(wrong),
+            lines(refused.collect()),
+        ]);
+    }
+    println!("{table}");
+}

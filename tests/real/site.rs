@@ -1,0 +1,259 @@
+//! A server, a real host, the provider in one of the two ways that it can run,
+//! and two linked actors that call it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use futures::stream::{self, StreamExt as _};
+use provider_archive::ProviderArchive;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use wasmbus_rpc::common::Message;
+use wasmbus_rpc::core::WasmCloudEntity;
+use wasmbus_rpc::rpc_client::RpcClient;
+use wasmbus_rpc::wascap::prelude::KeyPair;
+use wasmcloud_interface_lattice_control::LatticeController as _;
+
+use crate::host::{Binary, RealHost};
+use crate::modules::Module;
+use crate::orders::contract::Kind;
+use crate::orders::run::Ground;
+use crate::orders::seen::Running;
+use crate::support::actor::Actor;
+use crate::support::nats::NatsServer;
+use crate::support::provider::{Identity, Provider};
+use crate::support::world::ctx;
+
+/// The lattice of the host.
+pub const LATTICE: &str = "real";
+
+/// Calls of an actor at one look, enough to meet each of a few groups.
+const CALLS: usize = 24;
+
+/// Stands for a call that was not answered.
+const NO_ANSWER: &str = "no answer";
+
+/// How the provider runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As an archive, started by the host that it orders.
+    Archive,
+    /// As a process beside it, in a lattice of its own.
+    Alone,
+}
+
+impl Way {
+    pub const BOTH: [Self; 2] = [Self::Archive, Self::Alone];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Archive => "archive on the host",
+            Self::Alone => "standing alone",
+        }
+    }
+}
+
+/// Everything around one host. What was started last ends first.
+pub struct Site {
+    pub callers: [Actor; 2],
+    pub modules: Vec<Module>,
+    pub archive: Archive,
+    pub control: Client,
+    kind: Kind,
+    rpc: RpcClient,
+    _provider: Option<Provider>,
+    pub host: RealHost,
+    pub nats: NatsServer,
+}
+
+/// The provider's archive.
+#[derive(Clone)]
+pub struct Archive {
+    /// As hosts are given it.
+    pub reference: String,
+    /// The provider's key.
+    pub key: String,
+}
+
+impl Archive {
+    /// Reads the claims of an archive.
+    ///
+    /// # Errors
+    /// In words.
+    pub async fn at(path: &Path) -> Result<Self, String> {
+        let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
+        let archive = ProviderArchive::try_load_target_from_file(path, &target).await;
+        let archive = archive.map_err(|error| format!("{}: {error}", path.display()))?;
+        let path = path.canonicalize().map_err(|error| error.to_string())?;
+        Ok(Self {
+            reference: format!("file://{}", path.display()),
+            key: archive.claims().ok_or("the archive has no claims")?.subject,
+        })
+    }
+}
+
+impl Site {
+    /// Starts all of it. The provider knows no lattice yet.
+    pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
+        let nats = NatsServer::start();
+        let control = nats.client().await;
+        let mut identity = Identity::new();
+        let seed = identity.cluster.seed().unwrap();
+        let host = RealHost::start(binary, LATTICE, nats.port(), &seed, &control).await;
+        let provider = match way {
+            Way::Archive => {
+                identity.lattice = LATTICE.into();
+                identity.host_id = host.id.clone();
+                identity.provider_key = archive.key.clone();
+                start_archive(&control, &identity, archive).await;
+                None
+            }
+            Way::Alone => {
+                let provider = Provider::start(&identity.host_data(&nats.url()));
+                provider.ready().await;
+                Some(provider)
+            }
+        };
+        let callers = [
+            Actor::connect(&nats.url(), &identity).await,
+            Actor::connect(&nats.url(), &identity).await,
+        ];
+        answers(&callers[0], &host).await;
+        let rpc = wasmbus_rpc::async_nats::connect(nats.url()).await.unwrap();
+        let timeout = Some(Duration::from_secs(2));
+        let cluster: Arc<KeyPair> = identity.cluster.clone();
+        Self {
+            callers,
+            modules: Vec::new(),
+            archive: archive.clone(),
+            control,
+            kind: Kind::of(&binary.version),
+            rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
+            _provider: provider,
+            host,
+            nats,
+        }
+    }
+
+    /// The reference of a revision of an actor that this site made.
+    pub fn file(&self, key: &str, revision: u32) -> String {
+        let module = self.modules.iter().find(|module| module.key() == key);
+        module.unwrap().reference(self.host.folder(), revision)
+    }
+
+    /// One call of an actor, as any other actor would make it; its answer, or
+    /// `None` where there is none.
+    async fn call(&self, key: &str) -> Option<String> {
+        let origin = WasmCloudEntity {
+            public_key: self.modules[0].key(),
+            ..Default::default()
+        };
+        let target = WasmCloudEntity {
+            public_key: key.to_owned(),
+            ..Default::default()
+        };
+        let message = Message {
+            method: "Test.Revision",
+            arg: Vec::new().into(),
+        };
+        let answer = self.rpc.send(origin, target, LATTICE, message).await.ok()?;
+        Some(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+/// Has the host start the archive, and links it.
+async fn start_archive(control: &Client, identity: &Identity, archive: &Archive) {
+    let link = identity.link(&identity.actor, json!({}));
+    ordered(control, "linkdefs.put", &link).await;
+    let start = json!({
+        "host_id": identity.host_id, "provider_ref": archive.reference,
+        "link_name": identity.link_name,
+    });
+    ordered(control, &format!("cmd.{}.lp", identity.host_id), &start).await;
+}
+
+async fn ordered(control: &Client, rest: &str, body: &Value) {
+    let subject = format!("wasmbus.ctl.{LATTICE}.{rest}");
+    let reply = control.request(subject, body.to_string().into()).await;
+    let reply = reply.unwrap().payload;
+    let ack: Value = serde_json::from_slice(&reply).unwrap();
+    assert_eq!(ack["accepted"], true, "{rest}: {ack}");
+}
+
+/// Waits until the provider answers a linked actor.
+async fn answers(caller: &Actor, host: &RealHost) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let asked = caller.lattice().get_hosts(&ctx(), "unknown").await;
+        let said = asked.map_or_else(|error| error.to_string(), |_| String::new());
+        if said.contains("is unknown") {
+            return;
+        }
+        let late = Instant::now() > until;
+        assert!(
+            !late,
+            "the provider does not answer: {said}\n{}",
+            host.log()
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Ground for Site {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn lattice(&self) -> &str {
+        LATTICE
+    }
+
+    fn host(&self) -> &str {
+        &self.host.id
+    }
+
+    fn callers(&self) -> [&Actor; 2] {
+        [&self.callers[0], &self.callers[1]]
+    }
+
+    fn control(&self) -> &Client {
+        &self.control
+    }
+
+    fn new_actor(&mut self) -> String {
+        self.modules.push(Module::new());
+        self.modules[self.modules.len() - 1].key()
+    }
+
+    async fn reference(&self, key: &str, revision: u32) -> String {
+        self.file(key, revision)
+    }
+
+    // Files have no tags: their names say nothing.
+    fn tells_apart(&self) -> bool {
+        false
+    }
+
+    async fn answers(&self, key: &str) -> Option<BTreeMap<String, usize>> {
+        let mut answers = BTreeMap::new();
+        let calls = stream::iter((0..CALLS).map(|_| self.call(key)));
+        let mut calls = calls.buffer_unordered(CALLS);
+        while let Some(answer) = calls.next().await {
+            let answer = answer.unwrap_or_else(|| NO_ANSWER.into());
+            *answers.entry(answer).or_default() += 1;
+        }
+        // Where nobody is there, nobody answers; else everybody has to.
+        if answers.get(NO_ANSWER) == Some(&CALLS) {
+            answers.clear();
+        }
+        Some(answers)
+    }
+
+    // A real host tells nobody what it lost.
+    fn running(&self, _: &str) -> Option<Vec<Running>> {
+        None
+    }
+}
