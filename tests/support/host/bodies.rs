@@ -117,7 +117,7 @@ impl Shared {
     fn actor(&self, actor: &Actor) -> Value {
         let instance = |instance: &Instance| {
             let mut body = json!({
-                "annotations": instance.shown(), "instance_id": instance.id,
+                "annotations": instance.shown(self.generation), "instance_id": instance.id,
                 "revision": self.told_revision(actor, instance),
             });
             if self.generation.counts_maximum() {

@@ -63,7 +63,7 @@ impl Shared {
                 let mut data = json!({
                     "public_key": artifact.key, "image_ref": instance.image_ref,
                     "api_version": "n/a", "instance_id": instance.id,
-                    "annotations": instance.shown(), "claims": claims,
+                    "annotations": instance.shown(self.generation), "claims": claims,
                 });
                 if self.generation.is_otp() && self.generation < Generation::G1b {
                     data["api_version"] = 1.into();
@@ -81,7 +81,7 @@ impl Shared {
         }
         let mut data = json!({
             "public_key": artifact.key, "image_ref": first.image_ref,
-            "annotations": first.shown(), "host_id": self.id, "claims": claims,
+            "annotations": first.shown(self.generation), "host_id": self.id, "claims": claims,
         });
         if self.generation >= Generation::G1b {
             let mut data = data.clone();
@@ -147,7 +147,7 @@ impl Shared {
     pub fn say_actor_stopped(&self, state: &mut State, key: &str, instance: &Instance) {
         let mut data = json!({ "public_key": key, "instance_id": instance.id });
         if self.generation >= Generation::G1b {
-            data["annotations"] = instance.shown();
+            data["annotations"] = instance.shown(self.generation);
         }
         state.say("actor_stopped", data);
     }

@@ -180,6 +180,14 @@ impl SimLattice {
         }
     }
 
+    /// The artifact that an image reference refers to.
+    pub fn artifact(&self, image_ref: &str) -> Option<Artifact> {
+        match self.fetch(image_ref) {
+            Fetched::Module(artifact) => Some(artifact),
+            Fetched::Unsigned | Fetched::Missing => None,
+        }
+    }
+
     /// The lattice knows these claims from now on.
     pub fn know(&self, artifact: &Artifact) {
         let mut known = self.known.lock().unwrap();

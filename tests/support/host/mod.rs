@@ -83,6 +83,8 @@ pub struct Shared {
     /// How long it takes for what it does after the acknowledgement, where a test
     /// says so.
     lag: Mutex<Option<Duration>>,
+    /// What it had received when it was harmed first.
+    story: Mutex<Option<String>>,
     /// What it acknowledged and has not done yet, oldest first.
     owed: Mutex<Vec<Owed>>,
     /// Its providers answer no shutdown request.
@@ -139,6 +141,7 @@ impl SimHost {
             delays: Mutex::default(),
             lag: Mutex::default(),
             owed: Mutex::default(),
+            story: Mutex::default(),
             mute: AtomicBool::default(),
             events: AtomicU64::default(),
             flushing: AtomicUsize::default(),
@@ -277,7 +280,12 @@ impl Drop for SimHost {
             task.abort();
         }
         if let (Some(harm), false) = (self.harm(), std::thread::panicking()) {
-            panic!("a {:?} host was harmed: {harm}", self.shared.generation);
+            let story = self.shared.story.lock().unwrap().take();
+            panic!(
+                "a {:?} host was harmed: {harm}; orders until then:\n{}",
+                self.shared.generation,
+                story.unwrap_or_default(),
+            );
         }
     }
 }

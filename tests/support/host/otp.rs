@@ -187,10 +187,7 @@ impl Shared {
         if odd.as_ref().is_some_and(|odd| !odd.is_object()) {
             state.hurt("annotations that are none poisoned an actor (T44)");
         }
-        let annotations = match self.generation.keeps_annotations() {
-            true => annotations(&json!({ "annotations": shown })),
-            false => Annotations::new(),
-        };
+        let annotations = annotations(&json!({ "annotations": shown }));
         state.judge(&artifact.key, artifact.revision, &artifact);
         state.subscribe(&artifact.key);
         let started: Vec<Instance> = (0..count.min(1000))

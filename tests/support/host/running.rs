@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::Generation;
+
 pub type Annotations = BTreeMap<String, String>;
 
 /// One running instance; on hosts that keep a maximum, one set of annotations.
@@ -22,9 +24,14 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Its annotations as an inventory shows them.
-    pub fn shown(&self) -> Value {
-        self.odd.clone().unwrap_or_else(|| json!(self.annotations))
+    /// Its annotations as a host of this generation shows them. Old ones forget
+    /// what they were given, only a test knows.
+    pub fn shown(&self, generation: Generation) -> Value {
+        match (&self.odd, generation.keeps_annotations()) {
+            (_, false) => json!({}),
+            (Some(odd), true) => odd.clone(),
+            (None, true) => json!(self.annotations),
+        }
     }
 
     /// Whether OTP hosts fail when they compare its annotations (T44).

@@ -9,7 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::bodies::{accepted, refused};
 use super::orders::{Answer, Owed, Taken};
+use super::table::State;
 use super::{Generation, ORDINARY_LAG, Received, Shared};
+
+/// How many orders are told of a host that was harmed.
+const LAST_ORDERS: usize = 12;
 
 impl Shared {
     /// Subscribes, and serves until the host ends.
@@ -146,7 +150,9 @@ impl Shared {
             // Nothing else is heard meanwhile (T22).
             tokio::time::sleep(lag).await;
         }
-        let body = match self.order(verb, body) {
+        let taken = self.order(verb, body);
+        self.note_harm(&self.state.lock().unwrap());
+        let body = match taken {
             Taken::Answered(answer) => return answer,
             Taken::Owed(body) => body,
         };
@@ -172,6 +178,24 @@ impl Shared {
         Answer::now(accepted())
     }
 
+    /// Keeps which orders came before it was harmed first, for who reads that a
+    /// test failed.
+    fn note_harm(&self, state: &State) {
+        let story = &mut *self.story.lock().unwrap();
+        if state.harm.is_none() || story.is_some() {
+            return;
+        }
+        let received = self.received.lock().unwrap();
+        let orders = received.iter().filter(|r| r.subject.starts_with("cmd."));
+        let orders: Vec<String> = orders
+            .map(|r| {
+                let verb = r.subject.rsplit('.').next().unwrap_or_default();
+                format!("{verb} {}", String::from_utf8_lossy(&r.body))
+            })
+            .collect();
+        *story = Some(orders[orders.len().saturating_sub(LAST_ORDERS)..].join("\n"));
+    }
+
     /// Carries out what it owes of these, unless it ended meanwhile.
     fn carry_out_owed(&self, which: impl Fn(&Owed) -> bool) {
         let state = &mut *self.state.lock().unwrap();
@@ -180,6 +204,7 @@ impl Shared {
         for owed in now {
             if !state.ended() && !self.ended.is_cancelled() {
                 self.carry_out(state, &owed);
+                self.note_harm(state);
             }
         }
         *self.owed.lock().unwrap() = later;
