@@ -14,7 +14,7 @@ use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
 fn fixture(generation: Generation, name: &str) -> Value {
     let folders: &[&str] = match generation {
         G1a => &["G1-otp-0.54", "G1"],
-        G1b => &["G1"],
+        G1b | Generation::Otp51 | Generation::Otp59 | Generation::Otp60 => &["G1"],
         G2a => &["G2-rust-0.78", "G2"],
         G2b => &["G2"],
         G3a => &["G3-rust-0.81", "G3"],

@@ -95,15 +95,12 @@ impl Ground for Simulated {
     }
 
     fn running(&self, key: &str) -> Option<Vec<Running>> {
-        // To be read from `SimHost::runs`, which knows what is lost or unheard.
-        let revision = self.host.revisions(key).into_iter().next_back();
-        let groups = self.host.groups(key).into_iter();
-        let running = groups.map(|(annotations, count)| Running {
-            annotations,
-            count,
-            revision: revision.unwrap_or_default(),
-            heard: true,
-            listed: true,
+        let running = self.host.runs(key).into_iter().map(|running| Running {
+            annotations: running.annotations,
+            count: running.count,
+            revision: running.revision,
+            heard: running.heard,
+            listed: running.listed,
         });
         Some(running.collect())
     }

@@ -81,7 +81,7 @@ impl Operated {
     pub async fn with(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         let bucket = hosts
             .iter()
-            .any(|(generation, _)| *generation != Generation::G1a);
+            .any(|(generation, _)| generation.keeps_bucket());
         Self::built(World::with_lattice().await, hosts, bucket).await
     }
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::state::{Actor, Instance, Provider};
+use super::running::Instance;
+use super::table::{Actor, Provider};
 use super::{Generation, Shared};
 
 /// `{"accepted":true,"error":""}`.
@@ -16,24 +17,44 @@ pub fn refused(words: &str) -> Value {
 }
 
 impl Shared {
+    /// Seconds that it runs, on from an hour and two minutes; a host that was
+    /// there before under the same id begins again.
+    pub fn uptime(&self) -> u64 {
+        self.uptime_before + self.born.elapsed().as_secs()
+    }
+
+    pub fn uptime_human(&self) -> String {
+        let uptime = self.uptime();
+        let (h, m, s) = (uptime / 3600, uptime / 60 % 60, uptime % 60);
+        match self.generation.is_otp() {
+            true => format!("{h} hour, {m} minutes, {s} seconds"),
+            false => format!("{h}h {m}m {s}s"),
+        }
+    }
+
     /// Answer to `ping.hosts`.
     pub fn ping(&self) -> Value {
         let generation = self.generation;
-        if generation == Generation::G1a {
-            return json!({
-                "friendly_name": "silent-river-1021", "id": self.id, "uptime_seconds": 3733,
-            });
+        let mut body = json!({ "id": self.id, "uptime_seconds": self.uptime() });
+        if generation == Generation::Otp51 {
+            return body;
         }
-        let (nats, uptime) = match generation.is_otp() {
-            true => ("127.0.0.1", "1 hour, 2 minutes, 13 seconds"),
-            false => ("nats://127.0.0.1:4222", "1h 2m 13s"),
+        body["friendly_name"] = "silent-river-1021".into();
+        if generation == Generation::G1a {
+            return body;
+        }
+        let nats = match generation.is_otp() {
+            true => "127.0.0.1",
+            false => "nats://127.0.0.1:4222",
         };
-        let mut body = json!({
-            "cluster_issuers": self.issuer, "ctl_host": nats, "friendly_name": "silent-river-1021",
-            "id": self.id, "issuer": self.issuer, "js_domain": null, "labels": self.labels,
-            "lattice_prefix": self.lattice.id, "rpc_host": nats, "uptime_human": uptime,
-            "uptime_seconds": 3733, "version": generation.version(),
+        let members = json!({
+            "cluster_issuers": self.issuer, "ctl_host": nats, "issuer": self.issuer,
+            "js_domain": null, "labels": self.labels, "lattice_prefix": self.lattice.id,
+            "rpc_host": nats, "uptime_human": self.uptime_human(),
+            "version": generation.version(),
         });
+        let members = members.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(members);
         if !generation.is_g3() {
             body["prov_rpc_host"] = nats.into();
         }
@@ -43,11 +64,15 @@ impl Shared {
         body
     }
 
-    /// Answer to `get.{host}.inv`.
+    /// Answer to `get.{host}.inv`: what the table has.
     pub fn inventory(&self) -> Value {
         let state = self.state.lock().unwrap();
         let mut actors = Vec::new();
         for actor in &state.actors {
+            if self.generation == Generation::Otp51 {
+                actors.extend(actor.instances.iter().map(|i| self.old_actor(actor, i)));
+                continue;
+            }
             // Old hosts repeat an actor for each of its instances (T26).
             let times = match self.generation {
                 Generation::G1a => actor.instances.len(),
@@ -60,42 +85,41 @@ impl Shared {
             "actors": actors, "friendly_name": "silent-river-1021", "host_id": self.id,
             "labels": self.labels, "providers": providers,
         });
-        if self.generation != Generation::G1a {
+        if self.generation > Generation::G1a {
             body["issuer"] = self.issuer.clone().into();
         }
         if self.generation == Generation::G3b {
             body["version"] = self.generation.version().into();
-            body["uptime_human"] = "1h 2m 13s".into();
-            body["uptime_seconds"] = 3733.into();
+            body["uptime_human"] = self.uptime_human().into();
+            body["uptime_seconds"] = self.uptime().into();
         }
         body
     }
 
-    /// Answer to `get.links`.
-    pub fn links_reply(&self) -> Value {
-        let links = self.links_view().into_iter().map(|(key, link)| {
-            let mut body = json!({
-                "actor_id": link["actor_id"], "provider_id": link["provider_id"],
-                "link_name": link["link_name"], "contract_id": link["contract_id"],
-                "values": link["values"],
-            });
-            if self.generation == Generation::G1b {
-                body["id"] = key.trim_start_matches("LINKDEF_").into();
-            }
-            body
-        });
-        json!({ "links": links.collect::<Vec<_>>() })
+    /// The revision that is told of an instance: that of the claims on the
+    /// lattice (OTP, T41), that of the stored module (T40), or its own.
+    fn told_revision(&self, actor: &Actor, instance: &Instance) -> i64 {
+        match self.generation {
+            Generation::G2a => instance.code,
+            rust if !rust.is_otp() => actor.stored.revision,
+            _ => self.lattice.known_revision(&actor.key).unwrap_or_default(),
+        }
+    }
+
+    /// Entries of 0.51 have no list of instances (T47).
+    fn old_actor(&self, actor: &Actor, instance: &Instance) -> Value {
+        json!({
+            "id": actor.key, "image_ref": instance.image_ref, "name": actor.stored.name,
+            "instance_id": instance.id, "revision": self.told_revision(actor, instance),
+        })
     }
 
     fn actor(&self, actor: &Actor) -> Value {
         let instance = |instance: &Instance| {
             let mut body = json!({
-                "annotations": instance.annotations, "instance_id": instance.id,
-                "revision": instance.revision,
+                "annotations": instance.shown(self.generation), "instance_id": instance.id,
+                "revision": self.told_revision(actor, instance),
             });
-            if self.generation == Generation::G1a {
-                body["annotations"] = json!({});
-            }
             if self.generation.counts_maximum() {
                 let maximum = match self.generation {
                     Generation::G3b => "max_instances",
@@ -106,8 +130,15 @@ impl Shared {
             }
             body
         };
+        let image_ref = match self.generation {
+            Generation::G2a => &actor.image_ref,
+            _ => actor
+                .instances
+                .first()
+                .map_or(&actor.image_ref, |i| &i.image_ref),
+        };
         json!({
-            "id": actor.key, "image_ref": actor.image_ref, "name": actor.name,
+            "id": actor.key, "image_ref": image_ref, "name": actor.stored.name,
             "instances": actor.instances.iter().map(instance).collect::<Vec<_>>(),
         })
     }
@@ -118,72 +149,15 @@ impl Shared {
             "link_name": provider.link_name, "name": provider.name,
             "revision": provider.revision,
         });
-        if self.generation != Generation::G1a {
+        if self.generation.keeps_annotations() {
             body["annotations"] = json!(provider.annotations);
+        }
+        if self.generation.keeps_bucket() {
             body["contract_id"] = provider.contract_id.clone().into();
         }
         if self.generation.is_otp() {
             body["instance_id"] = "c5f7c7f0-27a9-4b0b-9a0c-0a8f6f4f0b53".into();
         }
         body
-    }
-
-    /// Answer to an auction, if the host bids.
-    pub fn bid(&self, kind: &str, body: &[u8]) -> Option<Value> {
-        let request: Value = serde_json::from_slice(body).unwrap_or_default();
-        let bad = |otp: &str, rust: &str| {
-            Some(refused(match self.generation.is_otp() {
-                true => otp,
-                false => rust,
-            }))
-        };
-        let constraints = match &request["constraints"] {
-            Value::Object(pairs) => Value::Object(pairs.clone()),
-            Value::Null if self.generation.is_otp() => json!({}),
-            _ if kind == "actor" => {
-                return bad("", "failed to deserialize actor auction command");
-            }
-            _ => return bad("", "failed to deserialize provider auction command"),
-        };
-        // Rust hosts of these generations do not look at constraints (T18).
-        if self.generation.is_otp() {
-            let pairs = constraints.as_object().into_iter().flatten();
-            for (label, value) in pairs {
-                if self.labels.get(label) != Some(value) {
-                    return None;
-                }
-            }
-        }
-        if kind == "actor" {
-            if self.generation.is_otp() && request["actor_ref"].is_null() {
-                return bad("Invalid JSON request for actor auction", "");
-            }
-            return Some(json!({
-                "actor_ref": request["actor_ref"], "constraints": constraints,
-                "host_id": self.id,
-            }));
-        }
-        if self.generation.is_otp() && request["provider_ref"].is_null() {
-            return bad("Invalid JSON request to auction provider", "");
-        }
-        let state = self.state.lock().unwrap();
-        let runs = state.providers.iter().any(|p| {
-            request["provider_ref"] == *p.image_ref && request["link_name"] == *p.link_name
-        });
-        (!runs).then(|| {
-            json!({
-                "constraints": constraints, "host_id": self.id,
-                "link_name": self.link_name_of(&request), "provider_ref": request["provider_ref"],
-            })
-        })
-    }
-
-    /// What a missing link name means.
-    fn link_name_of(&self, request: &Value) -> Value {
-        match (request.get("link_name"), self.generation.is_otp()) {
-            (Some(name), _) => name.clone(),
-            (None, true) => "default".into(),
-            (None, false) => "".into(),
-        }
     }
 }

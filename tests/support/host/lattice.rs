@@ -1,6 +1,6 @@
 //! What the hosts of one lattice share: artifacts, links, claims, the bucket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_nats::Client;
@@ -22,6 +22,16 @@ pub struct Artifact {
     pub revision: i64,
     /// Of providers.
     pub contract_id: String,
+    pub version: Option<String>,
+    pub call_alias: Option<String>,
+}
+
+/// What came of fetching an image.
+pub enum Fetched {
+    Module(Artifact),
+    /// It has no claims.
+    Unsigned,
+    Missing,
 }
 
 /// A lattice without hosts.
@@ -30,14 +40,22 @@ pub struct SimLattice {
     pub client: Client,
     /// Prefix of its JetStream API, where it has a bucket.
     bucket: Option<String>,
-    artifacts: Mutex<BTreeMap<String, Artifact>>,
+    /// Signs everything in the registry.
+    pub issuer: String,
+    /// The registry; images without claims have no artifact.
+    artifacts: Mutex<BTreeMap<String, Option<Artifact>>>,
     /// Links of hosts that follow no bucket.
     cache: Mutex<BTreeMap<String, Value>>,
     /// Links in the bucket.
     stored: Mutex<BTreeMap<String, Value>>,
-    claims: Mutex<BTreeMap<String, Value>>,
+    /// What the lattice knows of actors and providers that ran, by key.
+    known: Mutex<BTreeMap<String, Artifact>>,
+    /// Keys of the references that ran on OTP hosts.
+    refmap: Mutex<BTreeMap<String, String>>,
+    /// Ids of hosts that were here.
+    hosts: Mutex<BTreeSet<String>>,
     /// Claims have the shape that hosts from 0.81 on write.
-    new_claims: bool,
+    pub(super) new_claims: bool,
 }
 
 impl SimLattice {
@@ -50,7 +68,10 @@ impl SimLattice {
             artifacts: Mutex::default(),
             cache: Mutex::default(),
             stored: Mutex::default(),
-            claims: Mutex::default(),
+            known: Mutex::default(),
+            refmap: Mutex::default(),
+            hosts: Mutex::default(),
+            issuer: KeyPair::new(KeyPairType::Account).public_key(),
             new_claims: false,
         }
     }
@@ -118,56 +139,85 @@ impl SimLattice {
             .await;
     }
 
+    /// Puts it into the registry; the claims of what was there first are on the
+    /// lattice, as if it had run once.
     async fn publish(&self, image_ref: &str, key: &str, name: &str, revision: i64, contract: &str) {
         let artifact = Artifact {
             key: key.into(),
             name: name.into(),
             revision,
             contract_id: contract.into(),
+            version: Some("0.1.0".into()),
+            call_alias: None,
         };
-        self.artifacts
-            .lock()
-            .unwrap()
-            .insert(image_ref.into(), artifact);
-        let issuer = KeyPair::new(KeyPairType::Account).public_key();
-        let (rev, actor) = (revision.to_string(), key.starts_with('M'));
-        let mut claims = json!({
-            "call_alias": "", "caps": "wasmcloud:httpserver", "contract_id": contract,
-            "iss": issuer, "name": name, "rev": rev, "sub": key, "tags": "", "version": "0.1.0",
-        });
-        let mut stored = claims.clone();
-        if self.new_claims {
-            stored = match actor {
-                true => json!({
-                    "call_alias": "", "capabilities": ["wasmcloud:httpserver"], "issuer": issuer,
-                    "name": name, "revision": rev, "subject": key, "tags": [], "version": "0.1.0",
-                }),
-                false => json!({
-                    "contract_id": contract, "issuer": issuer, "name": name, "revision": rev,
-                    "subject": key, "version": "0.1.0",
-                }),
-            };
-            claims["issuer"] = issuer.into();
-            claims["subject"] = key.into();
-            claims["revision"] = rev.into();
-            let members = claims.as_object_mut().unwrap();
-            if actor {
-                members.remove("contract_id");
-                members.insert("capabilities".into(), "wasmcloud:httpserver".into());
-            } else {
-                for of_actors in ["call_alias", "caps", "tags"] {
-                    members.remove(of_actors);
-                }
-            }
+        self.offer(image_ref, Some(artifact.clone()));
+        if self.known_revision(key).is_none() {
+            self.know(&artifact);
+            let stored = self.stored_claims(&artifact).to_string();
+            self.write(&format!("CLAIMS_{key}"), stored.as_bytes())
+                .await;
         }
-        self.claims.lock().unwrap().insert(key.into(), claims);
-        self.write(&format!("CLAIMS_{key}"), stored.to_string().as_bytes())
-            .await;
+    }
+
+    /// Puts an artifact into the registry and nothing on the lattice; none for
+    /// an image without claims.
+    pub fn offer(&self, image_ref: &str, artifact: Option<Artifact>) {
+        let mut artifacts = self.artifacts.lock().unwrap();
+        artifacts.insert(image_ref.into(), artifact);
+    }
+
+    /// Takes an image out of the registry.
+    pub fn withdraw(&self, image_ref: &str) {
+        self.artifacts.lock().unwrap().remove(image_ref);
     }
 
     /// What an image reference refers to.
+    pub fn fetch(&self, image_ref: &str) -> Fetched {
+        match self.artifacts.lock().unwrap().get(image_ref) {
+            Some(Some(artifact)) => Fetched::Module(artifact.clone()),
+            Some(None) => Fetched::Unsigned,
+            None => Fetched::Missing,
+        }
+    }
+
+    /// The artifact that an image reference refers to.
     pub fn artifact(&self, image_ref: &str) -> Option<Artifact> {
-        self.artifacts.lock().unwrap().get(image_ref).cloned()
+        match self.fetch(image_ref) {
+            Fetched::Module(artifact) => Some(artifact),
+            Fetched::Unsigned | Fetched::Missing => None,
+        }
+    }
+
+    /// The lattice knows these claims from now on.
+    pub fn know(&self, artifact: &Artifact) {
+        let mut known = self.known.lock().unwrap();
+        known.insert(artifact.key.clone(), artifact.clone());
+    }
+
+    /// The revision that the lattice knows of a key.
+    pub fn known_revision(&self, key: &str) -> Option<i64> {
+        self.known.lock().unwrap().get(key).map(|a| a.revision)
+    }
+
+    /// All that ran.
+    pub fn all_known(&self) -> Vec<Artifact> {
+        self.known.lock().unwrap().values().cloned().collect()
+    }
+
+    /// Keeps which key a reference has.
+    pub fn map(&self, image_ref: &str, key: &str) {
+        let mut refmap = self.refmap.lock().unwrap();
+        refmap.insert(image_ref.into(), key.into());
+    }
+
+    /// The key that a reference ran with.
+    pub fn known_key(&self, image_ref: &str) -> Option<String> {
+        self.refmap.lock().unwrap().get(image_ref).cloned()
+    }
+
+    /// A host comes; whether one with its id was here before.
+    pub fn was_here(&self, host: &str) -> bool {
+        !self.hosts.lock().unwrap().insert(host.into())
     }
 
     /// Links of hosts that follow no bucket.
@@ -232,10 +282,6 @@ impl SimLattice {
                 .await;
             ack.unwrap().await.unwrap();
         }
-    }
-
-    pub fn claims_reply(&self) -> Value {
-        json!({ "claims": self.claims.lock().unwrap().values().collect::<Vec<_>>() })
     }
 }
 

@@ -1,85 +1,52 @@
 //! Simulated hosts: they listen, keep state and answer as the control-interface
 //! reference says each generation does, faults included.
 //!
-//! - [`state`]: the actors and providers of one host
-//! - [`bodies`]: what a host says, as JSON
-//! - [`commands`], [`actors`]: what a host does when told
-//! - [`events`]: what a host says unasked
+//! - [`generation`]: which version it is
+//! - [`table`], [`running`]: what it keeps, and what really runs
+//! - [`serve`]: how it hears and answers
+//! - [`orders`]: what it does when told, and when: [`otp`], [`rust_instances`],
+//!   [`rust_maximum`] for actors, [`providers`], [`registries`], [`links`]
+//! - [`bids`], [`bodies`], [`claims`]: what it says when asked
+//! - [`events`]: what it says unasked
 //! - [`lattice`]: what the hosts of one lattice share
 
-pub mod actors;
+pub mod bids;
 pub mod bodies;
-pub mod commands;
+pub mod claims;
 pub mod events;
+pub mod generation;
 pub mod lattice;
-pub mod state;
+pub mod links;
+pub mod orders;
+pub mod otp;
+pub mod providers;
+pub mod registries;
+pub mod running;
+pub mod rust_instances;
+pub mod rust_maximum;
+pub mod serve;
+pub mod table;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::{Client, Message, Subscriber};
-use futures::StreamExt as _;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use generation::Generation;
 use lattice::SimLattice;
-use state::State;
+use orders::Owed;
+use running::{Annotations, Running};
+use table::State;
 
-/// What a host is, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Generation {
-    /// OTP 0.54: no version and labels in pings, no bucket, actors repeated.
-    G1a,
-    /// OTP 0.63.2.
-    G1b,
-    /// Rust 0.78.0: counts are instances.
-    G2a,
-    /// Rust 0.80.0: counts are "max concurrent" per set of annotations.
-    G2b,
-    /// Rust 0.81.0: as 0.80.0, without `la`.
-    G3a,
-    /// Rust 0.82.0: as 0.81.0, counts of 32 bits, never absent.
-    G3b,
-}
-
-impl Generation {
-    pub const ALL: [Self; 6] = [
-        Self::G1a,
-        Self::G1b,
-        Self::G2a,
-        Self::G2b,
-        Self::G3a,
-        Self::G3b,
-    ];
-
-    pub fn version(self) -> &'static str {
-        match self {
-            Self::G1a => "0.54.6",
-            Self::G1b => "0.63.2",
-            Self::G2a => "0.78.0",
-            Self::G2b => "0.80.0",
-            Self::G3a => "0.81.0",
-            Self::G3b => "0.82.0",
-        }
-    }
-
-    pub fn is_otp(self) -> bool {
-        matches!(self, Self::G1a | Self::G1b)
-    }
-
-    pub fn is_g3(self) -> bool {
-        matches!(self, Self::G3a | Self::G3b)
-    }
-
-    /// Whether it keeps a maximum for each set of annotations.
-    pub fn counts_maximum(self) -> bool {
-        matches!(self, Self::G2b | Self::G3a | Self::G3b)
-    }
-}
+/// How long a host takes for what it does after the acknowledgement.
+const ORDINARY_LAG: Duration = Duration::from_millis(20);
+/// Uptime of a host when a test starts it.
+const UPTIME: u64 = 3733;
 
 /// A message that a host received.
 #[derive(Clone, Debug)]
@@ -113,13 +80,25 @@ pub struct Shared {
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
     delays: Mutex<Vec<(String, Duration)>>,
-    lag: Mutex<Duration>,
-    /// What it acknowledged and has not done yet.
-    owed: AtomicUsize,
+    /// How long it takes for what it does after the acknowledgement, where a test
+    /// says so.
+    lag: Mutex<Option<Duration>>,
+    /// What it had received when it was harmed first.
+    story: Mutex<Option<String>>,
+    /// What it acknowledged and has not done yet, oldest first.
+    owed: Mutex<Vec<Owed>>,
+    /// Its providers answer no shutdown request.
+    mute: AtomicBool,
+    /// Events that it published.
+    events: AtomicU64,
+    /// How often it is just publishing what an order left.
+    flushing: AtomicUsize,
+    born: Instant,
+    uptime_before: u64,
     silent: Mutex<Vec<String>>,
     /// Its control interface is gone, or it stopped.
     ended: CancellationToken,
-    /// Links as this host knows them from the bucket.
+    /// Links as this host knows them from the bucket, by id.
     links: Mutex<BTreeMap<String, Value>>,
 }
 
@@ -147,7 +126,10 @@ impl SimHost {
         for (name, value) in labels {
             all[*name] = (*value).into();
         }
+        let links = lattice.bucket_links().into_iter();
+        let links = links.map(|(key, link)| (key.trim_start_matches("LINKDEF_").into(), link));
         let shared = Arc::new(Shared {
+            uptime_before: if lattice.was_here(&id) { 0 } else { UPTIME },
             id,
             issuer: KeyPair::new(KeyPairType::Cluster).public_key(),
             generation,
@@ -158,10 +140,15 @@ impl SimHost {
             delay: Mutex::default(),
             delays: Mutex::default(),
             lag: Mutex::default(),
-            owed: AtomicUsize::new(0),
+            owed: Mutex::default(),
+            story: Mutex::default(),
+            mute: AtomicBool::default(),
+            events: AtomicU64::default(),
+            flushing: AtomicUsize::default(),
+            born: Instant::now(),
             silent: Mutex::default(),
             ended: CancellationToken::new(),
-            links: Mutex::new(lattice.bucket_links()),
+            links: Mutex::new(links.collect()),
         });
         let tasks = shared.clone().listen().await;
         Self {
@@ -185,12 +172,14 @@ impl SimHost {
     /// Acknowledges starts and scales at once from now on, and does them this
     /// much later.
     pub fn lag_by(&self, lag: Duration) {
-        *self.shared.lag.lock().unwrap() = lag;
+        *self.shared.lag.lock().unwrap() = Some(lag);
     }
 
-    /// Whether it has done all that it acknowledged.
+    /// Whether it has done all that it acknowledged, and said so.
     pub fn caught_up(&self) -> bool {
-        self.shared.owed.load(Ordering::Relaxed) == 0
+        let said = self.shared.state.lock().unwrap().said.is_empty();
+        let flushed = self.shared.flushing.load(Ordering::Relaxed) == 0;
+        self.shared.owed.lock().unwrap().is_empty() && said && flushed
     }
 
     /// Answers nothing from now on to what comes on subjects that end like this.
@@ -242,42 +231,36 @@ impl SimHost {
         self.shared.links_view().into_values().collect()
     }
 
-    /// Names of the registries it has credentials for.
-    pub fn registries(&self) -> Vec<String> {
-        self.shared
-            .state
-            .lock()
-            .unwrap()
-            .registries
-            .keys()
-            .cloned()
-            .collect()
+    /// Everything of an actor that really runs here, listed or not, once the host
+    /// has done what it acknowledged (unless a test makes it lag).
+    pub fn runs(&self, actor: &str) -> Vec<Running> {
+        self.shared.settle();
+        let subscribes = self.shared.generation.ends_subscriptions();
+        self.shared.state.lock().unwrap().runs(actor, subscribes)
     }
 
-    /// Annotations of the instances of an actor, each with how many.
-    pub fn groups(&self, actor: &str) -> BTreeMap<state::Annotations, u64> {
-        let state = self.shared.state.lock().unwrap();
+    /// Annotations of what runs of an actor, each with how many.
+    pub fn groups(&self, actor: &str) -> BTreeMap<Annotations, u64> {
         let mut groups = BTreeMap::new();
-        for actor in state.actors.iter().filter(|a| a.key == actor) {
-            for instance in &actor.instances {
-                *groups.entry(instance.annotations.clone()).or_default() += instance.max;
-            }
+        for running in self.runs(actor) {
+            *groups.entry(running.annotations).or_default() += running.count;
         }
         groups
     }
 
-    /// Revisions of the instances of an actor.
+    /// Revisions of what runs of an actor: one for each instance, or for each
+    /// set of annotations on hosts that keep a maximum.
     pub fn revisions(&self, actor: &str) -> Vec<i64> {
-        let state = self.shared.state.lock().unwrap();
-        let actors = state.actors.iter().filter(|a| a.key == actor);
-        actors
-            .flat_map(|a| a.instances.iter().map(|i| i.revision))
+        let counts = self.shared.generation.counts_maximum();
+        let times = |r: &Running| if counts { 1 } else { r.count as usize };
+        let runs = self.runs(actor).into_iter();
+        runs.flat_map(|r| std::iter::repeat_n(r.revision, times(&r)))
             .collect()
     }
 
     /// Instances of an actor that run here.
     pub fn instances(&self, actor: &str) -> usize {
-        self.shared.state.lock().unwrap().instances(actor)
+        self.runs(actor).iter().map(|r| r.count as usize).sum()
     }
 
     /// Whether a provider runs here under this link name.
@@ -292,187 +275,17 @@ impl SimHost {
 
 impl Drop for SimHost {
     fn drop(&mut self) {
+        self.shared.ended.cancel();
         for task in &self.tasks {
             task.abort();
         }
         if let (Some(harm), false) = (self.harm(), std::thread::panicking()) {
-            panic!("a {:?} host was harmed: {harm}", self.shared.generation);
+            let story = self.shared.story.lock().unwrap().take();
+            panic!(
+                "a {:?} host was harmed: {harm}; orders until then:\n{}",
+                self.shared.generation,
+                story.unwrap_or_default(),
+            );
         }
-    }
-}
-
-impl Shared {
-    async fn listen(self: Arc<Self>) -> Vec<JoinHandle<()>> {
-        let client = &self.lattice.client;
-        let prefix = format!("wasmbus.ctl.{}", self.lattice.id);
-        let mut subscriptions = Vec::new();
-        for rest in [
-            "ping.hosts".to_owned(),
-            "auction.>".into(),
-            "registries.put".into(),
-            format!("cmd.{}.*", self.id),
-            format!("get.{}.inv", self.id),
-        ] {
-            subscriptions.push(client.subscribe(format!("{prefix}.{rest}")).await.unwrap());
-        }
-        for (rest, group) in [("get.*", "get"), ("linkdefs.*", "linkdefs")] {
-            let subject = format!("{prefix}.{rest}");
-            subscriptions.push(match self.generation {
-                // Every host of these versions executes and answers (trap T19).
-                Generation::G2a => client.subscribe(subject).await.unwrap(),
-                otp if otp.is_otp() => {
-                    let group = prefix.clone();
-                    client.queue_subscribe(subject, group).await.unwrap()
-                }
-                _ => {
-                    let group = format!("{prefix}.{group}");
-                    client.queue_subscribe(subject, group).await.unwrap()
-                }
-            });
-        }
-        let bucket = format!("$KV.LATTICEDATA_{}.>", self.lattice.id);
-        let bucket = client.subscribe(bucket).await.unwrap();
-        super::fence(client).await;
-        let serve = |messages| tokio::spawn(self.clone().serve(client.clone(), messages));
-        let mut tasks: Vec<_> = subscriptions.into_iter().map(serve).collect();
-        tasks.push(tokio::spawn(self.clone().follow(bucket)));
-        tasks.push(tokio::spawn(self.clone().beat_on()));
-        self.say_started().await;
-        tasks
-    }
-
-    /// Follows the bucket as hosts do: Rust hosts see DEL only (trap T25) and
-    /// take no link under another key than its own.
-    async fn follow(self: Arc<Self>, mut bucket: Subscriber) {
-        while let Some(message) = bucket.next().await {
-            let Some(key) = message.subject.rsplit('.').next() else {
-                continue;
-            };
-            let headers = message.headers.as_ref();
-            let operation = headers
-                .and_then(|h| h.get("KV-Operation"))
-                .map(|o| o.as_str());
-            let mut links = self.links.lock().unwrap();
-            match operation {
-                Some("DEL") => drop(links.remove(key)),
-                Some(_) if self.generation.is_otp() => drop(links.remove(key)),
-                Some(_) => {}
-                None => {
-                    let Ok(link) = serde_json::from_slice::<Value>(&message.payload) else {
-                        continue;
-                    };
-                    let own = lattice::link_key(&link) == key && link["values"].is_object();
-                    if key.starts_with("LINKDEF_") && (own || self.generation.is_otp()) {
-                        links.insert(key.to_owned(), link);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The links this host knows: OTP before 0.60 has no bucket.
-    fn links_view(&self) -> BTreeMap<String, Value> {
-        match self.generation == Generation::G1a || !self.lattice.has_bucket() {
-            true => self.lattice.cached_links(),
-            false => self.links.lock().unwrap().clone(),
-        }
-    }
-
-    async fn serve(self: Arc<Self>, client: Client, mut messages: Subscriber) {
-        loop {
-            let message = tokio::select! {
-                message = messages.next() => message,
-                () = self.ended.cancelled() => None,
-            };
-            let Some(message) = message else {
-                return;
-            };
-            let lag = *self.lag.lock().unwrap();
-            let later = [".la", ".scale"]
-                .iter()
-                .any(|end| message.subject.ends_with(end));
-            self.record(&message);
-            let reply = if later && !lag.is_zero() {
-                // As hosts do that download first: acknowledged, not done yet.
-                let (host, message) = (self.clone(), message.clone());
-                self.owed.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(async move {
-                    tokio::time::sleep(lag).await;
-                    host.take(&message).await;
-                    host.owed.fetch_sub(1, Ordering::Relaxed);
-                    if host.state.lock().unwrap().ended() {
-                        host.ended.cancel();
-                    }
-                });
-                Some(bodies::accepted().to_string().into_bytes())
-            } else {
-                self.take(&message).await
-            };
-            if self.generation.is_otp() && message.subject.ends_with("ping.hosts") {
-                self.beat().await;
-            }
-            let (ended, stopped) = {
-                let state = self.state.lock().unwrap();
-                (state.ended(), state.stopped)
-            };
-            if stopped && !self.ended.is_cancelled() {
-                self.say_stopped().await;
-            }
-            if ended {
-                self.ended.cancel();
-            }
-            let host = self.clone();
-            let client = client.clone();
-            tokio::spawn(async move {
-                let subject = message.subject.as_str();
-                let mut delay = *host.delay.lock().unwrap();
-                for (end, more) in host.delays.lock().unwrap().iter() {
-                    if subject.ends_with(end.as_str()) {
-                        delay = *more;
-                    }
-                }
-                let silent = host
-                    .silent
-                    .lock()
-                    .unwrap()
-                    .iter()
-                    .any(|end| subject.ends_with(end));
-                tokio::time::sleep(delay).await;
-                if let (Some(to), Some(reply), false) = (message.reply, reply, silent) {
-                    client.publish(to, reply.into()).await.unwrap();
-                    let _ = client.flush().await;
-                }
-            });
-        }
-    }
-
-    fn record(&self, message: &Message) {
-        let prefix = format!("wasmbus.ctl.{}.", self.lattice.id);
-        let subject = message.subject.strip_prefix(&prefix);
-        self.received.lock().unwrap().push(Received {
-            subject: subject.unwrap_or_default().to_owned(),
-            body: message.payload.to_vec(),
-        });
-    }
-
-    async fn take(&self, message: &Message) -> Option<Vec<u8>> {
-        let prefix = format!("wasmbus.ctl.{}.", self.lattice.id);
-        let subject = message.subject.strip_prefix(&prefix)?.to_owned();
-        let parts: Vec<&str> = subject.split('.').collect();
-        let body = &message.payload;
-        let reply = match parts.as_slice() {
-            ["ping", "hosts"] => Some(self.ping()),
-            ["auction", kind] => self.bid(kind, body),
-            ["registries", "put"] => self.registries(body),
-            ["get", "claims"] => Some(self.lattice.claims_reply()),
-            ["get", "links"] => Some(self.links_reply()),
-            ["get", _, "inv"] => Some(self.inventory()),
-            ["linkdefs", "put"] => Some(self.put_link(body).await),
-            ["linkdefs", "del"] => Some(self.remove_link(body).await),
-            ["cmd", _, verb] => self.command(verb, body),
-            _ if self.generation.is_g3() => Some(bodies::refused("unsupported subject")),
-            _ => None,
-        };
-        reply.map(|reply| reply.to_string().into_bytes())
     }
 }

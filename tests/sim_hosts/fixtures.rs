@@ -1,193 +1,20 @@
-//! The simulated hosts answer as real ones do: as the transcripts of real hosts
-//! 0.78, 0.80 and 0.82 say, and with the members of the fixtures of every
-//! generation.
-
-mod support;
+//! The members of the fixtures of every generation.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
-use support::fixtures;
-use support::host::lattice::SimLattice;
-use support::host::{Generation, SimHost};
-use support::nats::NatsServer;
-use support::operator::*;
+
+use crate::support::host::lattice::SimLattice;
+use crate::support::host::{Generation, SimHost};
+use crate::support::nats::NatsServer;
+use crate::support::operator::*;
+use crate::support::{self, fixtures};
+use crate::{Outcome, ask};
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
-
-/// What came of a request.
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    Reply(Value),
-    Silence,
-    NoResponders,
-}
-
-async fn ask(nats: &Client, subject: &str, body: &str) -> Outcome {
-    let request = nats.request(subject.to_owned(), body.to_owned().into());
-    match tokio::time::timeout(Duration::from_millis(300), request).await {
-        Err(_) => Outcome::Silence,
-        Ok(Err(_)) => Outcome::NoResponders,
-        Ok(Ok(reply)) => Outcome::Reply(serde_json::from_slice(&reply.payload).unwrap()),
-    }
-}
-
-// --- transcripts ---
-
-const PROBE: &str = "MBK7MNL3FXSBTPMNLKMFEWOMUONM54UVXAHA6UI7ZO75YYDN2YRDYYAV";
-
-/// A request of a transcript, and what the real host did.
-struct Step {
-    name: String,
-    body: String,
-    outcome: Outcome,
-}
-
-fn steps(transcript: &str) -> Vec<Step> {
-    let text = fixtures::text(&format!("real/{transcript}.txt"));
-    let lines: Vec<&str> = text.lines().collect();
-    lines
-        .windows(2)
-        .filter_map(|pair| {
-            let (name, body) = pair[0].split_once(" <- ")?;
-            let (_, outcome) = pair[1].trim().strip_prefix("=> [")?.split_once("] ")?;
-            let outcome = match outcome {
-                silence if silence.starts_with("TIMEOUT") => Outcome::Silence,
-                error if error.starts_with("ERR no responders") => Outcome::NoResponders,
-                reply => {
-                    let json = reply.rsplit_once(" headers=").unwrap().0;
-                    Outcome::Reply(serde_json::from_str(json).unwrap())
-                }
-            };
-            Some(Step {
-                name: name.into(),
-                body: body.trim().into(),
-                outcome,
-            })
-        })
-        .collect()
-}
-
-/// Where a step of that name was sent.
-fn subject(step: &str, host: &str) -> String {
-    let word = step.split_whitespace().next().unwrap();
-    let rest = match word {
-        "inv" => format!("get.{host}.inv"),
-        "ping" => "ping.hosts".into(),
-        "claims" | "links" => format!("get.{word}"),
-        "registries" => "registries.put".into(),
-        "la" | "scale" | "sa" | "upd" | "lp" | "sp" | "stop" | "bogus" => {
-            format!("cmd.{host}.{word}")
-        }
-        word => word.to_owned(),
-    };
-    format!("wasmbus.ctl.real.{rest}")
-}
-
-/// What of a reply must be the same: not keys, ids, times and the order of
-/// lists, which differ from run to run.
-fn same_in_every_run(reply: &Value) -> Value {
-    match reply {
-        Value::Object(members) => {
-            let changing = [
-                "issuer",
-                "iss",
-                "cluster_issuers",
-                "friendly_name",
-                "instance_id",
-                "host_id",
-                "id",
-                "labels",
-                "lattice",
-                "lattice_prefix",
-                "ctl_host",
-                "rpc_host",
-                "prov_rpc_host",
-                "uptime_human",
-                "uptime_seconds",
-                "caps",
-                "capabilities",
-                "tags",
-                "contract_id",
-            ];
-            let kept = members.iter().map(|(name, value)| {
-                let value = match changing.contains(&name.as_str()) {
-                    true => json!("…"),
-                    false => same_in_every_run(value),
-                };
-                (name.clone(), value)
-            });
-            Value::Object(kept.collect())
-        }
-        Value::Array(items) => {
-            let mut items: Vec<_> = items.iter().map(same_in_every_run).collect();
-            items.sort_by_key(Value::to_string);
-            Value::Array(items)
-        }
-        plain => plain.clone(),
-    }
-}
-
-async fn replay(generation: Generation, transcript: &str) {
-    let nats = NatsServer::start();
-    let client = nats.client().await;
-    let mut sim = SimLattice::with_bucket(client.clone(), "real").await;
-    if generation.is_g3() {
-        sim = sim.with_new_claims();
-    }
-    sim.publish_actor_as("file:///srv/a1.wasm", PROBE, "probe", 1)
-        .await;
-    let sim = Arc::new(sim);
-    let host = SimHost::start(&sim, generation, &[]).await;
-    let steps = steps(transcript);
-    assert!(steps.len() > 35, "{}", steps.len());
-    for step in steps {
-        if step.name == "links after PURGE" {
-            let link: Value = sim.bucket_links().into_values().next().unwrap();
-            sim.remove_link(&link, "PURGE", true).await;
-        }
-        let mut told = ask(&client, &subject(&step.name, &host.id), &step.body).await;
-        // What follows the bucket, or a crash, takes its time to arrive.
-        let in_time = step.name.starts_with("links") || step.name.starts_with("ping");
-        let until = tokio::time::Instant::now() + Duration::from_secs(2);
-        let same = |told: &Outcome| match (told, &step.outcome) {
-            (Outcome::Reply(told), Outcome::Reply(real)) => {
-                same_in_every_run(told) == same_in_every_run(real)
-            }
-            (told, real) => told == real,
-        };
-        while in_time && !same(&told) && tokio::time::Instant::now() < until {
-            told = ask(&client, &subject(&step.name, &host.id), &step.body).await;
-        }
-        assert!(
-            same(&told),
-            "{}: {told:?}\nreal: {:?}",
-            step.name,
-            step.outcome
-        );
-    }
-    // The transcripts do on purpose what no client should.
-    assert!(host.meant_harm().is_some());
-}
-
-#[tokio::test]
-async fn a_simulated_0_78_answers_as_the_real_one() {
-    replay(G2a, "host-0.78").await;
-}
-
-#[tokio::test]
-async fn a_simulated_0_80_answers_as_the_real_one() {
-    replay(G2b, "host-0.80").await;
-}
-
-#[tokio::test]
-async fn a_simulated_0_82_answers_as_the_real_one() {
-    replay(G3b, "host-0.82").await;
-}
-
-// --- fixtures ---
 
 /// Names and types of the members, all the way down; of lists the first item.
 fn shape(value: &Value) -> Value {
@@ -200,6 +27,12 @@ fn shape(value: &Value) -> Value {
         Value::Number(_) => json!("number"),
         other => other.clone(),
     }
+}
+
+/// The host has done what it acknowledged.
+async fn caught_up(host: &SimHost) {
+    let done = || async { host.caught_up().then_some(()) };
+    support::eventually("what was acknowledged", done).await;
 }
 
 async fn has_the_shape_of(generation: Generation, folder: &str) {
@@ -232,12 +65,9 @@ async fn has_the_shape_of(generation: Generation, folder: &str) {
     let start = json!({ "actor_ref": ACTOR_REF, "actor_id": ACTOR, "count": 2,
         "annotations": annotations });
     let verb = if generation.is_g3() { "scale" } else { "la" };
-    ask(
-        &client,
-        &format!("{ctl}.cmd.{}.{verb}", host.id),
-        &start.to_string(),
-    )
-    .await;
+    let subject = format!("{ctl}.cmd.{}.{verb}", host.id);
+    ask(&client, &subject, &start.to_string()).await;
+    caught_up(&host).await;
     let start = json!({ "provider_ref": PROVIDER_REF, "link_name": "default" });
     ask(
         &client,
@@ -305,7 +135,6 @@ async fn simulated_hosts_have_the_members_of_the_fixtures() {
 
 #[tokio::test]
 async fn simulated_hosts_publish_the_events_of_the_fixtures() {
-    use futures::StreamExt as _;
     for (generation, folder, events) in [
         (G1a, "G1-otp-0.54", &["heartbeat"][..]),
         (G1b, "G1", &["started", "heartbeat", "stopped"]),
@@ -336,6 +165,7 @@ async fn simulated_hosts_publish_the_events_of_the_fixtures() {
         ] {
             let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", host.id);
             ask(&client, &subject, &body.to_string()).await;
+            caught_up(&host).await;
         }
         host.beat().await;
         let stop = format!("wasmbus.ctl.default.cmd.{}.stop", host.id);
@@ -356,62 +186,8 @@ async fn simulated_hosts_publish_the_events_of_the_fixtures() {
     }
 }
 
-#[tokio::test]
-async fn what_harms_real_hosts_harms_simulated_ones() {
-    let registries = r#"{"ghcr.io":{"registryType":"","username":"a","password":"b"}}"#;
-    for (generation, requests) in [
-        // T1
-        (G1b, &[("registries.put", registries)][..]),
-        // T3, in both its forms
-        (
-            G2a,
-            &[
-                ("cmd.HOST.la", r#"{"actor_ref":"REF","count":2}"#),
-                ("cmd.HOST.sa", r#"{"actor_ref":"KEY","count":3}"#),
-            ],
-        ),
-        (
-            G2a,
-            &[
-                (
-                    "cmd.HOST.la",
-                    r#"{"actor_ref":"REF","count":2,"annotations":{"a":"1"}}"#,
-                ),
-                (
-                    "cmd.HOST.la",
-                    r#"{"actor_ref":"REF","count":2,"annotations":{"a":"2"}}"#,
-                ),
-                ("cmd.HOST.scale", r#"{"actor_ref":"REF","count":1}"#),
-            ],
-        ),
-        // T29
-        (
-            G3b,
-            &[
-                ("cmd.HOST.scale", r#"{"actor_ref":"REF","count":2}"#),
-                (
-                    "cmd.HOST.sa",
-                    r#"{"actor_ref":"KEY","annotations":{"zz":"1"}}"#,
-                ),
-            ],
-        ),
-    ] {
-        let nats = NatsServer::start();
-        let client = nats.client().await;
-        let sim = SimLattice::without_bucket(client.clone(), "default");
-        sim.publish_actor_as("REF", "KEY", "probe", 1).await;
-        let host = SimHost::start(&Arc::new(sim), generation, &[]).await;
-        for (subject, body) in requests {
-            let subject = format!("wasmbus.ctl.default.{}", subject.replace("HOST", &host.id));
-            ask(&client, &subject, body).await;
-        }
-        assert!(host.meant_harm().is_some(), "{generation:?} {requests:?}");
-    }
-}
-
 /// Every answer to a request: until none came for a while.
 async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
-    use futures::StreamExt as _;
     let inbox = nats.new_inbox();
     let mut replies = nats.subscribe(inbox.clone()).await.unwrap();
     let body = body.to_owned().into();

@@ -1,0 +1,91 @@
+//! Which host is simulated.
+
+/// What a host is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Generation {
+    /// OTP 0.51.0: pings without a name, orders of its own (T47).
+    Otp51,
+    /// OTP 0.54.0: no version and labels in pings, no bucket, actors repeated.
+    G1a,
+    /// OTP 0.59.0: the last one without a bucket.
+    Otp59,
+    /// OTP 0.60.0: the first one with a bucket.
+    Otp60,
+    /// OTP 0.63.2.
+    G1b,
+    /// Rust 0.78.0: counts are instances.
+    G2a,
+    /// Rust 0.80.0: counts are "max concurrent" per set of annotations.
+    G2b,
+    /// Rust 0.81.0: as 0.80.0, without `la`.
+    G3a,
+    /// Rust 0.82.0: as 0.81.0, counts of 32 bits, never absent.
+    G3b,
+}
+
+impl Generation {
+    /// One of each kind that the provider serves.
+    pub const ALL: [Self; 6] = [
+        Self::G1a,
+        Self::G1b,
+        Self::G2a,
+        Self::G2b,
+        Self::G3a,
+        Self::G3b,
+    ];
+
+    /// Every simulated version, the one that is too old to be served included.
+    pub const EVERY: [Self; 9] = [
+        Self::Otp51,
+        Self::G1a,
+        Self::Otp59,
+        Self::Otp60,
+        Self::G1b,
+        Self::G2a,
+        Self::G2b,
+        Self::G3a,
+        Self::G3b,
+    ];
+
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Otp51 => "0.51.0",
+            Self::G1a => "0.54.0",
+            Self::Otp59 => "0.59.0",
+            Self::Otp60 => "0.60.0",
+            Self::G1b => "0.63.2",
+            Self::G2a => "0.78.0",
+            Self::G2b => "0.80.0",
+            Self::G3a => "0.81.0",
+            Self::G3b => "0.82.0",
+        }
+    }
+
+    pub fn is_otp(self) -> bool {
+        self <= Self::G1b
+    }
+
+    pub fn is_g3(self) -> bool {
+        self >= Self::G3a
+    }
+
+    /// Whether it keeps a maximum for each set of annotations.
+    pub fn counts_maximum(self) -> bool {
+        self >= Self::G2b
+    }
+
+    /// Whether links and claims live in the bucket.
+    pub fn keeps_bucket(self) -> bool {
+        self >= Self::Otp60
+    }
+
+    /// Whether it keeps the annotations of actors (OTP does from 0.54.5 on).
+    pub fn keeps_annotations(self) -> bool {
+        self >= Self::Otp59
+    }
+
+    /// Whether stops can end the subscription for an actor's calls (T38).
+    pub fn ends_subscriptions(self) -> bool {
+        self.is_otp() && self >= Self::Otp59
+    }
+}

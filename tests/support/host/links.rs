@@ -1,0 +1,191 @@
+//! Links as one host knows them: 1.9 and 1.10 of the reference, and what it
+//! takes from the bucket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::bodies::{accepted, refused};
+use super::lattice::link_key;
+use super::orders::Answer;
+use super::{Generation, Shared};
+
+impl Shared {
+    /// 1.9
+    pub async fn put_link(&self, body: &[u8]) -> Answer {
+        match self.generation.is_otp() {
+            true => self.otp_put_link(body).await,
+            false => self.rust_put_link(body).await,
+        }
+    }
+
+    async fn otp_put_link(&self, body: &[u8]) -> Answer {
+        let old = self.generation <= Generation::G1a;
+        let bad = || Answer::now(refused("Invalid link definition put request"));
+        let link = match serde_json::from_slice::<Value>(body) {
+            Ok(link) if link.is_object() => link,
+            Ok(_) if old => return Answer::silence(),
+            _ => return bad(),
+        };
+        let mut members = vec!["actor_id", "contract_id", "link_name", "provider_id"];
+        if old {
+            members.push("values");
+        }
+        if !self.has(&link, &members) {
+            return bad();
+        }
+        // Their keys are hashed from texts.
+        let texts = ["actor_id", "contract_id", "link_name"];
+        let in_bucket = self.generation.keeps_bucket();
+        if in_bucket && !texts.iter().all(|name| link[*name].is_string()) {
+            return Answer::silence();
+        }
+        // Nobody looks at the values, and other members are dropped (T51).
+        let mut kept = json!({
+            "actor_id": link["actor_id"], "provider_id": link["provider_id"],
+            "link_name": link["link_name"], "contract_id": link["contract_id"],
+            "values": link["values"],
+        });
+        if kept["values"].is_null() && !old {
+            kept["values"] = json!({});
+        }
+        let mut stored = kept.clone();
+        stored["id"] = hash(&kept).into();
+        let raw = stored.to_string();
+        self.lattice
+            .put_link(&kept, raw.as_bytes(), in_bucket)
+            .await;
+        if in_bucket {
+            self.links.lock().unwrap().insert(hash(&kept), kept);
+        }
+        Answer::now(accepted())
+    }
+
+    async fn rust_put_link(&self, body: &[u8]) -> Answer {
+        let bad = || Answer::now(refused("failed to deserialize link definition"));
+        let Ok(link) = serde_json::from_slice::<Value>(body) else {
+            return bad();
+        };
+        if !link["values"].is_object() {
+            return bad();
+        }
+        self.lattice.put_link(&link, body, true).await;
+        Answer::now(accepted())
+    }
+
+    /// 1.10; OTP hosts write PURGE, Rust hosts DEL (T25).
+    pub async fn remove_link(&self, body: &[u8]) -> Answer {
+        let otp = self.generation.is_otp();
+        let bad = || {
+            Answer::now(refused(match otp {
+                true => "Invalid link definition removal request",
+                false => "failed to deserialize link definition deletion command",
+            }))
+        };
+        let Ok(link) = serde_json::from_slice::<Value>(body) else {
+            return bad();
+        };
+        let members = ["actor_id", "contract_id", "link_name"];
+        if otp && !self.has(&link, &members) {
+            return bad();
+        }
+        let in_bucket = self.generation.keeps_bucket();
+        if !otp {
+            self.lattice.remove_link(&link, "DEL", in_bucket).await;
+            return Answer::now(accepted());
+        }
+        if !in_bucket {
+            self.lattice.remove_link(&link, "PURGE", false).await;
+            return Answer::now(accepted());
+        }
+        if !members.iter().all(|name| link[*name].is_string()) {
+            return Answer::silence();
+        }
+        self.lattice.remove_link(&link, "PURGE", true).await;
+        // One under another id stays, one without values breaks the answer (T51).
+        let removed = self.links.lock().unwrap().remove(&hash(&link));
+        match removed {
+            Some(removed) if removed.get("values").is_none() => Answer::silence(),
+            _ => Answer::now(accepted()),
+        }
+    }
+
+    /// Follows the bucket as hosts do: Rust hosts see DEL only (T25) and take no
+    /// link under another key than its own; OTP hosts keep a link under its own
+    /// id, whatever the key (T51).
+    pub async fn follow(self: Arc<Self>, mut bucket: Subscriber) {
+        while let Some(message) = bucket.next().await {
+            let Some(key) = message.subject.rsplit('.').next() else {
+                continue;
+            };
+            let Some(id) = key.strip_prefix("LINKDEF_") else {
+                continue;
+            };
+            let headers = message.headers.as_ref();
+            let operation = headers
+                .and_then(|h| h.get("KV-Operation"))
+                .map(|o| o.as_str());
+            let mut links = self.links.lock().unwrap();
+            let otp = self.generation.is_otp();
+            match operation {
+                // An OTP host fails on a link without values.
+                Some(_) if otp && links.get(id).is_some_and(|l| l.get("values").is_none()) => {}
+                Some("DEL") => drop(links.remove(id)),
+                Some(_) if otp => drop(links.remove(id)),
+                Some(_) => {}
+                None => {
+                    let Ok(link) = serde_json::from_slice::<Value>(&message.payload) else {
+                        continue;
+                    };
+                    let own = hash(&link) == id && link["values"].is_object();
+                    if otp {
+                        let id = link["id"].as_str().map_or_else(|| hash(&link), Into::into);
+                        links.insert(id, link);
+                    } else if own {
+                        links.insert(id.to_owned(), link);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The links this host knows, by id: OTP before 0.60 has no bucket.
+    pub fn links_view(&self) -> BTreeMap<String, Value> {
+        match self.generation.keeps_bucket() && self.lattice.has_bucket() {
+            true => self.links.lock().unwrap().clone(),
+            false => self.lattice.cached_links(),
+        }
+    }
+
+    /// Answer to `get.links`.
+    pub fn links_reply(&self) -> Value {
+        let links = self.links_view().into_iter().map(|(id, link)| {
+            if self.generation.is_otp() && self.generation.keeps_bucket() {
+                // Whatever members were stored (T50, T51).
+                let mut body = link;
+                body["id"] = id.into();
+                return body;
+            }
+            let mut body = json!({});
+            for name in [
+                "actor_id",
+                "provider_id",
+                "link_name",
+                "contract_id",
+                "values",
+            ] {
+                body[name] = link[name].clone();
+            }
+            body
+        });
+        json!({ "links": links.collect::<Vec<_>>() })
+    }
+}
+
+/// Id of a link: its key in the bucket without what all keys begin with.
+fn hash(link: &Value) -> String {
+    link_key(link).trim_start_matches("LINKDEF_").into()
+}

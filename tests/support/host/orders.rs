@@ -1,0 +1,171 @@
+//! Orders to one host, `cmd.{host}.{verb}`: what it answers, when, and what it
+//! does only after that (T42).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::bodies::{accepted, refused};
+use super::running::are_annotations;
+use super::table::State;
+use super::{Generation, Shared};
+
+/// What a host answers, and how much later than at once.
+#[derive(Default)]
+pub struct Answer {
+    pub body: Option<Value>,
+    pub late: Duration,
+}
+
+impl Answer {
+    pub fn now(body: Value) -> Self {
+        Self::late(body, Duration::ZERO)
+    }
+
+    pub fn late(body: Value, late: Duration) -> Self {
+        let body = Some(body);
+        Self { body, late }
+    }
+
+    /// No answer at all.
+    pub fn silence() -> Self {
+        Self::default()
+    }
+}
+
+/// An order that is acknowledged and not done yet.
+pub struct Owed {
+    pub verb: String,
+    pub body: Value,
+    /// When it was acknowledged, on the host's count of what it did.
+    pub since: u64,
+    /// It takes only as long as a host takes by itself.
+    pub ordinary: bool,
+}
+
+/// What becomes of an order.
+pub enum Taken {
+    Answered(Answer),
+    /// Acknowledged, to be carried out later.
+    Owed(Value),
+}
+
+impl Shared {
+    /// Takes an order; what is to be done before the answer is done.
+    pub fn order(&self, verb: &str, body: &[u8]) -> Taken {
+        let body = serde_json::from_slice::<Value>(body).ok();
+        let answer = match (verb, self.generation.is_otp()) {
+            ("la" | "scale" | "sa" | "upd", true) => self.otp_order(verb, body.as_ref()),
+            ("la" | "scale" | "sa" | "upd", false) => self.rust_order(verb, body.as_ref()),
+            ("lp", _) => Some(self.start_provider(body.as_ref())),
+            ("sp", _) => Some(self.stop_provider(body.as_ref())),
+            ("stop", otp) => Some(match &body {
+                Some(Value::Object(_)) => Answer::now(self.stop_host()),
+                // Its error path raises (T31).
+                _ if otp => Answer::silence(),
+                _ => Answer::now(refused("failed to deserialize stop command")),
+            }),
+            _ if self.generation.is_g3() => Some(Answer::now(refused("unsupported subject"))),
+            // G1 and G2 answer nothing.
+            _ => Some(Answer::silence()),
+        };
+        match answer {
+            Some(answer) => Taken::Answered(answer),
+            None => Taken::Owed(body.unwrap_or_default()),
+        }
+    }
+
+    /// Orders about actors on Rust hosts; `None` when it is acknowledged and
+    /// done later.
+    fn rust_order(&self, verb: &str, body: Option<&Value>) -> Option<Answer> {
+        if verb == "la" && self.generation.is_g3() {
+            return Some(Answer::now(refused("unsupported subject")));
+        }
+        let (words, numbers) = match verb {
+            "la" => ("failed to deserialize actor launch command", true),
+            "scale" => ("failed to deserialize actor scale command", true),
+            "sa" => (
+                "failed to deserialize actor stop command",
+                !self.generation.counts_maximum(),
+            ),
+            _ => ("failed to deserialize actor update command", false),
+        };
+        let texts: &[&str] = match verb {
+            "upd" => &["actor_id", "new_actor_ref"],
+            _ => &["actor_ref"],
+        };
+        let text = |body: &Value, name: &&str| body.get(*name).is_none_or(Value::is_string);
+        let number = |body: &Value| match body.get("count") {
+            None => true,
+            // Only a scale that knows "without limit" takes null for a count (T21).
+            Some(Value::Null) => {
+                let optional = matches!(self.generation, Generation::G2b | Generation::G3a);
+                optional && verb == "scale"
+            }
+            Some(count) => count.as_u64().is_some_and(|count| match self.generation {
+                Generation::G3b => count <= u64::from(u32::MAX),
+                _ => count <= u64::from(u16::MAX),
+            }),
+        };
+        let body = body.filter(|body| {
+            let read =
+                body.is_object() && are_annotations(body) && texts.iter().all(|n| text(body, n));
+            read && (!numbers || number(body))
+        });
+        let Some(body) = body else {
+            return Some(Answer::now(refused(words)));
+        };
+        match (verb, self.generation.counts_maximum()) {
+            ("sa", true) => Some(self.stop_maximum(body)),
+            ("sa", false) => Some(self.stop_instances(body)),
+            ("upd", true) => Some(self.update_maximum(body)),
+            ("upd", false) => Some(self.update_instances(body)),
+            ("scale", false) => Some(self.scale_instances(body)),
+            _ => None,
+        }
+    }
+
+    /// Carries out what was acknowledged.
+    pub fn carry_out(&self, state: &mut State, owed: &Owed) {
+        match (owed.verb.as_str(), self.generation.counts_maximum()) {
+            _ if self.generation.is_otp() => self.otp_carry_out(state, owed),
+            ("la", false) => self.launch_instances(state, owed),
+            ("la", true) => self.launch_maximum(state, owed),
+            _ => self.scale_maximum(state, owed),
+        }
+        state.tidy();
+    }
+
+    /// 1.15
+    fn stop_host(&self) -> Value {
+        let state = &mut *self.state.lock().unwrap();
+        // OTP up to 0.60 says so twice.
+        let times = if self.generation <= Generation::Otp60 {
+            2
+        } else {
+            1
+        };
+        self.purge(state, times);
+        state.stopped = true;
+        accepted()
+    }
+
+    /// Everything on the host ends with it.
+    pub fn purge(&self, state: &mut State, times: usize) {
+        let actors = std::mem::take(&mut state.actors);
+        let providers = std::mem::take(&mut state.providers);
+        state.lost.clear();
+        if self.generation.is_otp() {
+            for actor in &actors {
+                for instance in &actor.instances {
+                    self.say_actor_stopped(state, &actor.key, instance);
+                }
+            }
+            for provider in &providers {
+                let data = self.provider_stopped(provider);
+                state.say("provider_stopped", data);
+            }
+        }
+        self.say_stopped(state, times);
+    }
+}
