@@ -1,6 +1,7 @@
 //! Names as types. A value of these types has been validated, so it can go into
-//! a NATS subject as exactly one token: no dots, blanks, wildcards or control
-//! characters. Whoever holds one need not check again.
+//! a NATS subject as exactly one token, and a link name as one or several: no
+//! blanks, wildcards, empty tokens or control characters. Whoever holds one need
+//! not check again.
 
 use std::fmt;
 
@@ -60,9 +61,11 @@ name_type!(
     |text| word("JetStream domain", text)
 );
 name_type!(
-    /// Link name. Hosts use it as a subject token of provider RPC.
+    /// Link name. Hosts put it into subjects of provider RPC, behind the
+    /// provider's key, as it is: it may have dots, as long as each token between
+    /// them is one.
     LinkName,
-    |text| token("link name", text)
+    |text| tokens("link name", text)
 );
 name_type!(
     /// Public key of a host: `N…`, 56 characters.
@@ -93,6 +96,14 @@ pub fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
     }
 }
 
+/// A text member that may be missing: not longer than anything that is meant.
+///
+/// # Errors
+/// `Invalid` when it is too long.
+pub fn optional<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
+    at_most(name, value.len(), MAX_TEXT).map(|()| value)
+}
+
 /// That a member has no more than so many bytes.
 ///
 /// # Errors
@@ -117,6 +128,35 @@ pub fn is_token(text: &str) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'.' | b'*' | b'>'))
+}
+
+/// Whether two image references name the same image: hosts and people write them
+/// with a scheme or without it, and the name of a registry in any case. Paths,
+/// tags and digests are the same in the same case only.
+pub fn is_same_image(one: &str, other: &str) -> bool {
+    let parts = |reference: &str| -> (String, String) {
+        let plain = plain_image(reference);
+        match plain.split_once('/') {
+            Some((registry, rest)) => (registry.to_ascii_lowercase(), rest.to_owned()),
+            None => (String::new(), plain.to_owned()),
+        }
+    };
+    match is_file(one) || is_file(other) {
+        true => one == other,
+        false => parts(one) == parts(other),
+    }
+}
+
+/// Whether an image reference names a file of the host.
+pub fn is_file(reference: &str) -> bool {
+    reference.starts_with("file://")
+}
+
+fn plain_image(reference: &str) -> &str {
+    ["https://", "http://", "oci://"]
+        .iter()
+        .find_map(|scheme| reference.strip_prefix(scheme))
+        .unwrap_or(reference)
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any characters.
@@ -145,13 +185,40 @@ fn word(what: &str, text: &str) -> Result<(), Error> {
     checked(what, text, fits, "letters, digits, \"_\" and \"-\"")
 }
 
-fn token(what: &str, text: &str) -> Result<(), Error> {
+fn tokens(what: &str, text: &str) -> Result<(), Error> {
     checked(
         what,
         text,
-        is_token(text),
-        "printable ASCII without blanks, \".\", \"*\" and \">\"",
+        text.split('.').all(is_token),
+        "printable ASCII without blanks, \"*\" and \">\", and with \".\" only in between",
     )
+}
+
+impl LinkName {
+    /// A link name for something new: a link, or a provider that starts.
+    ///
+    /// Calls under link name `a.shutdown` go to the subject on which a provider
+    /// under `a` is told to stop, and so it is with its other subjects.
+    ///
+    /// # Errors
+    /// `Invalid`, as [`LinkName::parse`]; also for such a name.
+    pub fn parse_new(text: &str) -> Result<Self, Error> {
+        let name = Self::parse(text)?;
+        let tokens: Vec<&str> = text.split('.').collect();
+        let taken = match tokens.as_slice() {
+            [_, .., "linkdefs", _] => Some("linkdefs"),
+            [_, .., last @ ("shutdown" | "health")] => Some(*last),
+            _ => None,
+        };
+        match taken {
+            None => Ok(name),
+            Some(taken) => Err(Error::invalid(format!(
+                "link name {} cannot be used: what comes before \".{taken}\" is a link name, too, \
+                 and its provider hears orders of its host there",
+                quoted(text)
+            ))),
+        }
+    }
 }
 
 fn checked(what: &str, text: &str, fits: bool, alphabet: &str) -> Result<(), Error> {
@@ -236,13 +303,76 @@ mod tests {
     }
 
     #[test]
-    fn a_link_name_is_one_token() {
-        for good in ["default", "my-link", "a/b", "x:y"] {
+    fn a_link_name_is_tokens_with_dots_in_between() {
+        for good in [
+            "default",
+            "my-link",
+            "a/b",
+            "x:y",
+            "a.b",
+            "a.b.c",
+            "a.shutdown",
+        ] {
             assert!(LinkName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a.b", "*", ">", "a\n", "ü"] {
+        for bad in [
+            "", "a b", ".", ".a", "a.", "a..b", "*", ">", "a.*", "a.>", "a\n", "ü",
+        ] {
             assert!(LinkName::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_new_link_name_is_no_other_subject_of_a_provider() {
+        for good in [
+            "default",
+            "a.b",
+            "shutdown",
+            "linkdefs.put",
+            "a.linkdefs",
+            "a.shutdown.b",
+            "a.shutdowns",
+        ] {
+            assert!(LinkName::parse_new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a.shutdown",
+            "a.b.health",
+            "a.linkdefs.put",
+            "a.linkdefs.del",
+            "a.b.linkdefs.get",
+            "a b",
+        ] {
+            assert!(LinkName::parse_new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn image_references_are_the_same_however_they_are_written() {
+        let image = "ghcr.io/org/x:V1";
+        for same in [
+            "oci://ghcr.io/org/x:V1",
+            "https://GHCR.io/org/x:V1",
+            "http://ghcr.IO/org/x:V1",
+        ] {
+            assert!(
+                is_same_image(image, same) && is_same_image(same, image),
+                "{same}"
+            );
+        }
+        for other in [
+            "ghcr.io/org/x:v1",
+            "ghcr.io/Org/x:V1",
+            "ghcr.io/org/x",
+            "x:V1",
+            "",
+        ] {
+            assert!(!is_same_image(image, other), "{other}");
+        }
+        assert!(is_same_image("file:///a/B", "file:///a/B"));
+        assert!(!is_same_image("file:///a/B", "file:///a/b"));
+        assert!(!is_same_image("file://A/b", "file://a/b"));
+        assert!(!is_same_image("file://a/b", "a/b"));
     }
 
     #[test]

@@ -214,7 +214,8 @@ async fn setting_registry_credentials_answers_with_not_one_byte() {
     let lattice = Operated::one(G2b).await;
     let arguments = serde_json::json!({
         "latticeId": LATTICE,
-        "credentials": { "ghcr.io": { "registryType": "oci", "token": "a-token" } },
+        "credentials": { "ghcr.io":
+            { "registryType": "oci", "username": "u", "password": "a-password" } },
     });
     let arguments = wasmbus_rpc::common::serialize(&arguments).unwrap();
     let answer = lattice

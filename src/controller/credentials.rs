@@ -56,15 +56,22 @@ pub(super) async fn of_registries(
         bounds::values("credentials", given.iter().map(size))?;
     }
     let mut entries = BTreeMap::new();
+    let mut docker = None;
     for (registry, credential) in arg.credentials.iter().flatten() {
         let entry = entry(registry, credential)?;
         let key = required("the name of a registry", key(registry, credential))?;
+        if key == DOCKERS_OWN_KEY && credential.registry_type == "oci" {
+            docker = Some(entry);
+        }
         if entries.insert(key, entry).is_some() {
             return Err(Error::invalid(format!(
                 "credentials name the registry of {} more than once",
                 quoted(registry)
             )));
         }
+    }
+    if let Some(entry) = docker {
+        entries.entry(IN_IMAGES_OF_DOCKER).or_insert(entry);
     }
     if entries.is_empty() {
         return Err(Error::invalid(
@@ -75,6 +82,11 @@ pub(super) async fn of_registries(
     let lattice = call.connect(lattice).await?;
     lattice.put_registries(&entries).await
 }
+
+/// Under this name Docker's own tools keep the credentials of its registry
+/// (`https://index.docker.io/v1/`), and image references have the other.
+const DOCKERS_OWN_KEY: &str = "index.docker.io";
+const IN_IMAGES_OF_DOCKER: &str = "docker.io";
 
 /// Bytes of a registry and its credential.
 fn size((registry, credential): (&String, &RegistryCredential)) -> usize {
@@ -119,16 +131,27 @@ fn entry<'a>(
         present(credential.username.as_deref()),
         present(credential.password.as_deref()),
     );
-    // Rust hosts take any other mixture for no credentials at all.
-    if !matches!(
-        (token, basic),
-        (Some(_), (None, None)) | (None, (Some(_), Some(_)))
-    ) {
-        return Err(Error::invalid(format!(
-            "credentials for {} must be a token, or a username and a password",
-            quoted(registry)
-        )));
-    }
+    let token = match (token, basic) {
+        // All that use credentials use these two then, whatever the token.
+        (_, (Some(_), Some(_))) => None,
+        // Trap T48.
+        (Some(_), (None, None)) if credential.registry_type == "oci" => {
+            return Err(Error::invalid(format!(
+                "credentials for {} are a token, which no host uses with an \"oci\" registry: \
+                 give a username and a password; most registries take a token as the password",
+                quoted(registry)
+            )));
+        }
+        (Some(_), (None, None)) => token,
+        // Rust hosts take any other mixture for no credentials at all.
+        _ => {
+            return Err(Error::invalid(format!(
+                "credentials for {} must be a username and a password, or, for a \"bindle\" \
+                 server, a token",
+                quoted(registry)
+            )));
+        }
+    };
     Ok(RegistryEntry {
         password: basic.1,
         registry_type: &credential.registry_type,

@@ -36,12 +36,14 @@ pub(super) async fn inventory(
     Ok(described(&id, &traits, inventory))
 }
 
-/// Stops a host; `timeout` is seconds.
+/// Stops a host; `timeout` is seconds. TinyGo actors send 0 for none, and a host
+/// would take it for no time at all.
 pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
-    lattice.stop_host(&host, arg.timeout).await
+    let seconds = arg.timeout.filter(|seconds| *seconds > 0);
+    lattice.stop_host(&host, seconds).await
 }
 
 fn host(ping: HostPing) -> Host {

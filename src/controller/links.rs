@@ -31,7 +31,7 @@ pub(super) async fn advertise(call: &Call<'_>, arg: &AdvertiseLinkRequest) -> Re
     let link = Link {
         actor_id: ActorId::parse(&arg.link.actor_id)?.to_string(),
         provider_id: ProviderId::parse(&arg.link.provider_id)?.to_string(),
-        link_name: LinkName::parse(&arg.link.link_name)?.to_string(),
+        link_name: LinkName::parse_new(&arg.link.link_name)?.to_string(),
         contract_id: required("contractId", &arg.link.contract_id)?.to_owned(),
         values: arg.link.values.clone(),
     };

@@ -5,7 +5,7 @@ use super::call::Call;
 use crate::contract::{StartProviderCommand, StopProviderCommand};
 use crate::error::Error;
 use crate::lattice::wire;
-use crate::name::{HostId, LinkName, ProviderId, required};
+use crate::name::{HostId, LinkName, ProviderId, optional, required};
 
 /// Longest configuration, in bytes (the contract's own limit).
 const MAX_CONFIGURATION: usize = 500_000;
@@ -14,7 +14,7 @@ const MAX_CONFIGURATION: usize = 500_000;
 pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
-    let link_name = LinkName::parse(&arg.link_name)?;
+    let link_name = LinkName::parse_new(&arg.link_name)?;
     let configuration = arg.configuration.as_deref().filter(|text| !text.is_empty());
     bounds::text("configuration", configuration, MAX_CONFIGURATION)?;
     let annotations = bounds::annotations(arg.annotations.as_ref())?;
@@ -29,7 +29,8 @@ pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result
     lattice.start_provider(&host, &body).await
 }
 
-/// Stops a provider on a host.
+/// Stops a provider on a host. Its contract id may be left out: hosts do not look
+/// at it, and no inventory tells it.
 pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
@@ -38,7 +39,7 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(
     let annotations = bounds::annotations(arg.annotations.as_ref())?;
     let body = wire::StopProvider {
         annotations: Some(&annotations).filter(|map| !map.is_empty()),
-        contract_id: required("contractId", &arg.contract_id)?,
+        contract_id: optional("contractId", &arg.contract_id)?,
         host_id: &host,
         link_name: &link_name,
         provider_ref: &provider,

@@ -19,12 +19,12 @@ use tracing::{debug, warn};
 
 use super::Lattice;
 use super::gather::Harvest;
-use super::generation::{Generation, Traits};
+use super::generation::Traits;
 use super::pings::{Question, Replies};
 use super::plan::contains;
 use super::request::json;
 use super::subject;
-use super::wire::{self, ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
+use super::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
@@ -75,7 +75,7 @@ impl Lattice {
         let held = self.hold(subject, body, most).await?;
         let free = held.bidders.iter().map(|host| async {
             let fits = self.meets(host, &held.hosts, wanted).await
-                && !self.runs_provider(host, &held.hosts, auction).await;
+                && !self.runs_provider(host, auction).await;
             fits.then(|| host.clone())
         });
         let free: Vec<_> = free.map(FutureExt::boxed).collect();
@@ -172,18 +172,8 @@ impl Lattice {
     }
 
     /// Whether a host that bids runs the provider all the same: OTP before 0.54.5
-    /// does not look, and Rust hosts compare image references as they are
-    /// written.
-    async fn runs_provider(
-        &self,
-        host: &HostId,
-        hosts: &HashMap<HostId, HostPing>,
-        auction: &ProviderAuction<'_>,
-    ) -> bool {
-        let ping = hosts.get(host);
-        if ping.is_some_and(|ping| Traits::from(ping).generation == Generation::G1b) {
-            return false;
-        }
+    /// does not look, and the others compare image references as they are written.
+    async fn runs_provider(&self, host: &HostId, auction: &ProviderAuction<'_>) -> bool {
         // A host that does not tell what it runs keeps its bid, and is not waited
         // for any longer than it takes to tell who is there.
         let most = self.deadline.within(self.limits.stall);
@@ -191,7 +181,8 @@ impl Lattice {
             .await
             .is_ok_and(|inventory| {
                 inventory.providers.iter().any(|provider| {
-                    provider.link_name == auction.link_name.as_str() && is_named(provider, auction)
+                    provider.link_name == auction.link_name.as_str()
+                        && provider.is_named(auction.provider_ref)
                 })
             })
     }
@@ -219,10 +210,4 @@ impl Lattice {
         let inventory = self.inventory(host).await;
         inventory.is_ok_and(|inventory| contains(&inventory.labels, wanted))
     }
-}
-
-fn is_named(provider: &wire::Provider, auction: &ProviderAuction<'_>) -> bool {
-    let plain = |text: &str| text.trim_start_matches("oci://").to_lowercase();
-    let image_ref = provider.image_ref.as_deref().unwrap_or_default();
-    provider.id == auction.provider_ref || plain(image_ref) == plain(auction.provider_ref)
 }

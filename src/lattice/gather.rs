@@ -25,16 +25,29 @@ use crate::name::HostId;
 /// Most messages and bytes that one gather takes.
 const MAX_REPLIES: usize = 10_000;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Most further answers of hosts that are compared with the first: somebody can
+/// send many.
+const MOST_COMPARED: usize = 100;
 
 /// An answer that says which host it is from.
 pub trait FromHost: DeserializeOwned {
     /// Public key of the host, as it says.
     fn host(&self) -> &str;
+
+    /// Whether this and another answer with the same id are of two hosts, as far
+    /// as they tell.
+    fn is_of_another_host(&self, _other: &Self) -> bool {
+        false
+    }
 }
 
 impl FromHost for HostPing {
     fn host(&self) -> &str {
         &self.id
+    }
+
+    fn is_of_another_host(&self, other: &Self) -> bool {
+        self.is_another_than(other)
     }
 }
 
@@ -76,6 +89,8 @@ pub struct Harvest<T> {
     /// Further answers of hosts that had answered: OTP hosts may answer once for
     /// each virtual host, and a cluster may deliver twice.
     pub duplicates: usize,
+    /// The first id under which two hosts answered.
+    pub twins: Option<HostId>,
 }
 
 impl<T> Default for Harvest<T> {
@@ -87,6 +102,7 @@ impl<T> Default for Harvest<T> {
             first_refusal: None,
             unreadable: 0,
             duplicates: 0,
+            twins: None,
         }
     }
 }
@@ -109,6 +125,12 @@ impl<T: FromHost> Harvest<T> {
         };
         if !self.hosts.insert(host.clone()) {
             self.duplicates += 1;
+            if self.duplicates <= MOST_COMPARED && self.twins.is_none() {
+                let mut answers = self.answers.iter();
+                let first = answers.find(|answer| answer.host == host);
+                let other = first.is_some_and(|first| said.is_of_another_host(&first.said));
+                self.twins = other.then_some(host);
+            }
             return false;
         }
         self.answers.push(Answer { host, after, said });

@@ -98,11 +98,19 @@ pub struct Traits {
     /// The generation.
     pub generation: Generation,
     version: Option<Version>,
+    /// Before 0.52.0, as its ping shows; a heartbeat does not.
+    nameless: bool,
 }
 
 impl From<&HostPing> for Traits {
     fn from(ping: &HostPing) -> Self {
-        Self::of(ping.version.as_deref())
+        let traits = Self::of(ping.version.as_deref());
+        Self {
+            // Names came with 0.52.0, orders as they are sent here with 0.52.1
+            // (trap T47).
+            nameless: traits.version_is_untold() && ping.friendly_name.is_none(),
+            ..traits
+        }
     }
 }
 
@@ -114,20 +122,23 @@ impl Traits {
             None => Self {
                 generation: Generation::G1a,
                 version: None,
+                nameless: false,
             },
             Some(text) => {
                 let version = Version::parse(text);
                 Self {
                     generation: version.map_or(Generation::G3b, Version::generation),
                     version,
+                    nameless: false,
                 }
             }
         }
     }
 
-    /// Whether the host reports this version or a later one. Those that report
-    /// none are older than 0.55.
-    pub fn at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
+    /// Whether it is of this version or a later one. One that tells no version is
+    /// older than 0.55.0, the first that does; one whose version cannot be read
+    /// counts as the newest.
+    pub fn is_at_least(&self, major: u32, minor: u32, patch: u32) -> bool {
         let since = Version {
             major,
             minor,
@@ -135,20 +146,36 @@ impl Traits {
         };
         match self.version {
             Some(version) => version >= since,
-            None => !self.generation.is_otp(),
+            None => !self.version_is_untold(),
         }
+    }
+
+    /// Whether it tells no version: OTP before 0.55.0.
+    pub fn version_is_untold(&self) -> bool {
+        self.version.is_none() && self.generation == Generation::G1a
+    }
+
+    /// Whether it is known to take orders in another way than all later hosts
+    /// (trap T47). 0.52.0 does, too, and cannot be told from 0.52.1.
+    pub fn is_too_old(&self) -> bool {
+        self.nameless
+    }
+
+    /// Whether a host that said the one says the other in a heartbeat.
+    pub fn beats_as(&self, heartbeat: &Self) -> bool {
+        (self.generation, self.version) == (heartbeat.generation, heartbeat.version)
     }
 
     /// Whether inventories tell annotations: not those of OTP hosts up to 0.54.
     pub fn shows_annotations(&self) -> bool {
-        self.at_least(0, 55, 0)
+        self.is_at_least(0, 55, 0)
     }
 
     /// Which instances an OTP host takes when it is told to stop some.
     pub fn stop_order(&self) -> StopOrder {
-        if self.at_least(0, 60, 0) {
+        if self.is_at_least(0, 60, 0) {
             StopOrder::ThoseOfTheFirst
-        } else if self.at_least(0, 55, 1) {
+        } else if self.is_at_least(0, 55, 1) {
             StopOrder::FirstThatMatch
         } else {
             StopOrder::First
@@ -171,7 +198,9 @@ impl fmt::Display for Traits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.version {
             Some(version) => write!(f, "wasmCloud {version}"),
-            None => f.write_str("wasmCloud 0.54 or older"),
+            None if self.nameless => f.write_str("wasmCloud 0.51 or older"),
+            None if self.version_is_untold() => f.write_str("wasmCloud 0.54 or older"),
+            None => f.write_str("wasmCloud of a version that cannot be read"),
         }
     }
 }
@@ -202,6 +231,38 @@ mod tests {
         ] {
             assert_eq!(Traits::of(version).generation, generation, "{version:?}");
         }
+    }
+
+    #[test]
+    fn hosts_without_version_and_name_are_too_old_for_orders() {
+        let ping = |version: Option<&str>, name: Option<&str>| {
+            Traits::from(&HostPing {
+                version: version.map(Into::into),
+                friendly_name: name.map(Into::into),
+                ..HostPing::default()
+            })
+        };
+        assert!(ping(None, None).is_too_old());
+        assert!(!ping(None, Some("silent-river-1021")).is_too_old());
+        assert!(!ping(Some("0.63.2"), None).is_too_old());
+        assert!(!ping(Some("nightly"), None).is_too_old());
+        // Its heartbeats look like those of any other old host.
+        assert!(ping(None, None).beats_as(&Traits::of(None)));
+    }
+
+    #[test]
+    fn a_host_that_tells_no_version_is_older_than_the_first_that_does() {
+        for (version, is) in [
+            (None, false),
+            (Some("0.55.0"), true),
+            (Some("0.63.2"), true),
+            (Some("nightly"), true),
+        ] {
+            assert_eq!(Traits::of(version).is_at_least(0, 55, 0), is, "{version:?}");
+        }
+        assert!(Traits::of(Some("0.57.2")).is_at_least(0, 57, 2));
+        assert!(!Traits::of(Some("0.57.1")).is_at_least(0, 57, 2));
+        assert!(Traits::of(Some("0.60.0")).is_at_least(0, 57, 2));
     }
 
     #[test]

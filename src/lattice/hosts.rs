@@ -85,8 +85,28 @@ impl Lattice {
     }
 
     /// The same, before an order: a failure means that nothing was sent.
+    ///
+    /// # Errors
+    /// The same; `Unsupported` where the host is too old for orders, too.
     pub(super) async fn traits_for_order(&self, host: &HostId) -> Result<Traits, Error> {
-        self.traits_of(host).await.map_err(Error::before_order)
+        let traits = self.traits_of(host).await.map_err(Error::before_order)?;
+        match traits.is_too_old() {
+            true => Err(too_old(&self.host_called(host))),
+            false => Ok(traits),
+        }
+    }
+
+    /// [`Lattice::all_traits`] before an order to all of them, or any.
+    ///
+    /// # Errors
+    /// The same, nothing was sent; `Unsupported` where all hosts are too old for
+    /// orders.
+    pub(super) async fn all_traits_for_order(&self) -> Result<Vec<Traits>, Error> {
+        let hosts = self.all_traits().await.map_err(Error::before_order)?;
+        match !hosts.is_empty() && hosts.iter().all(Traits::is_too_old) {
+            true => Err(too_old(&format!("every host of {}", self.called()))),
+            false => Ok(hosts),
+        }
     }
 
     /// Pings a host. Its inventory is asked for at the same time: where nobody
@@ -164,4 +184,14 @@ impl Lattice {
             ),
         )
     }
+}
+
+fn too_old(who: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!(
+            "{who} is too old for orders: hosts before wasmCloud 0.52.1 ignore counts and want \
+             other members; nothing was sent: update it"
+        ),
+    )
 }

@@ -7,11 +7,22 @@
 //! writes. Older hosts have no bucket and are asked.
 
 use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Lattice;
 use super::generation::{Generation, Traits};
 use super::wire::{Link, LinkKey};
 use crate::error::{Error, Kind};
+
+/// How long hosts are given to let go of a link that was removed: they follow
+/// the bucket within milliseconds.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
+/// Pause before the second look whether it is gone; twice as long before the next.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// What the answer to the caller needs of the time that is left.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(50);
 
 impl Lattice {
     /// Puts a link, or replaces it.
@@ -26,10 +37,43 @@ impl Lattice {
     /// Removes a link; one that is not there is removed already.
     ///
     /// # Errors
-    /// As [`Lattice::put_link`].
+    /// As [`Lattice::put_link`]; `Partial` where a host goes on to list it.
     pub async fn remove_link(&self, link: &LinkKey) -> Result<(), Error> {
         let write = self.unwrite_link(link);
-        self.everywhere(write, self.remove_link_by_host(link)).await
+        self.everywhere(write, self.remove_link_by_host(link))
+            .await?;
+        self.let_go(link).await
+    }
+
+    /// That the hosts have let go of a link that was removed. There are links
+    /// that they keep (trap T51). Where they do not say, as where their list is
+    /// too long for a message, what was done counts.
+    ///
+    /// # Errors
+    /// `Partial` where a host lists it to the end.
+    async fn let_go(&self, link: &LinkKey) -> Result<(), Error> {
+        let until = self.deadline.earlier(TIME_TO_ANSWER).within(GONE_WITHIN);
+        let (mut listed, mut pause) = (false, LOOK_AGAIN_AFTER);
+        while let Ok(Ok(reply)) = timeout_at(until.at(), self.links_from_hosts()).await {
+            listed = reply.links.iter().any(|there| there.is_under(link));
+            if !listed || Instant::now() + pause >= until.at() {
+                break;
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        match listed {
+            false => Ok(()),
+            true => Err(Error::new(
+                Kind::Partial,
+                format!(
+                    "the link was removed, and the hosts of {} list it all the same: it was put \
+                     again meanwhile, or put into the bucket by somebody else without values or \
+                     with an id of its own, and stays until these hosts end",
+                    self.called()
+                ),
+            )),
+        }
     }
 
     /// Does it in the bucket, where there is one, and by a host, where there is
@@ -39,7 +83,7 @@ impl Lattice {
         in_bucket: impl Future<Output = Result<bool, Error>>,
         by_host: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let hosts = self.all_traits().await.map_err(Error::before_order)?;
+        let hosts = self.all_traits_for_order().await?;
         if hosts.is_empty() {
             return Err(Error::new(
                 Kind::NoResponders,
@@ -49,8 +93,13 @@ impl Lattice {
                 ),
             ));
         }
-        let written = in_bucket.await?;
         let without_bucket = |traits: &Traits| traits.generation == Generation::G1a;
+        // Where no host follows a bucket, the credentials need not allow to look
+        // for one.
+        let written = match hosts.iter().all(without_bucket) {
+            true => false,
+            false => in_bucket.await?,
+        };
         if written && !hosts.iter().any(without_bucket) {
             return Ok(());
         }

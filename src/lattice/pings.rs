@@ -228,6 +228,15 @@ impl Lattice {
             ms = gathered.took.as_millis() as u64,
             "gather ended"
         );
+        if let Some(host) = &harvest.twins
+            && self.roster.twins.is_due()
+        {
+            warn!(
+                lattice = %self.id, %host,
+                "two hosts answer under one id, so each order to it reaches both, and is done \
+                 twice; give each a seed of its own (WASMCLOUD_HOST_SEED)"
+            );
+        }
         let left_out = harvest.unreadable + harvest.refusals > 0;
         if (left_out || gathered.ended == Ended::Limit) && self.roster.left_out.is_due() {
             warn!(

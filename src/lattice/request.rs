@@ -5,7 +5,6 @@
 //! `ConnectionLost`, `Unheard` and `BadReply`: it was sent, and nobody knows.
 
 use std::fmt;
-use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{StatusCode, Subject};
@@ -23,10 +22,6 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
 use crate::pool::{NotAsked, Refusal};
-
-/// Longest wait for somebody to confirm that registry credentials arrived. OTP
-/// hosts before 0.54.5 confirm nothing, so silence is no error.
-const REGISTRIES_CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Inventories of more bytes are read on a thread of their own: orders to other
 /// lattices must not wait for it. No usual one is as large.
@@ -170,22 +165,33 @@ impl Lattice {
         acknowledged(who, &reply)
     }
 
-    /// Gives every host registry credentials.
+    /// Gives every host registry credentials; one of them confirms.
     ///
     /// # Errors
-    /// `NoResponders` where no host received them; `Refused` where the first
-    /// host to answer could not use them.
+    /// As every request, see the module; `Unsupported` where all hosts are too
+    /// old for orders.
     pub async fn put_registries(&self, body: &impl Serialize) -> Result<(), Error> {
+        let body = json(body)?;
+        let hosts = self.all_traits_for_order().await?;
+        let untold = !hosts.is_empty() && hosts.iter().all(Traits::version_is_untold);
         let who = Who::Hosts(self);
         let subject = subject::registries(&self.id);
-        let confirmed = self.deadline.within(REGISTRIES_CONFIRMED_WITHIN);
-        match self.ask(who, subject, json(body)?, confirmed).await {
+        match self.ask(who, subject, body, self.deadline).await {
             Ok(reply) => acknowledged(who, &reply),
-            Err(error) if error.kind() == Kind::Timeout => Ok(()),
-            Err(error) if error.kind() == Kind::NoResponders => {
-                self.refuse_v1().await.and(Err(error))
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.kind() {
+                Kind::NoResponders => self.refuse_v1().await.and(Err(error)),
+                // Up to 0.54.4. Two more versions tell no version, either: those
+                // confirm.
+                Kind::Timeout if untold => Err(Error::new(
+                    Kind::Timeout,
+                    format!(
+                        "{error}, and tell no version: OTP hosts up to 0.54.4 confirm no registry \
+                         credentials, and use them nowhere; give such hosts theirs where they \
+                         start (OCI_REGISTRY_USER, OCI_REGISTRY_PASSWORD), or update them"
+                    ),
+                )),
+                _ => Err(error),
+            },
         }
     }
 

@@ -55,6 +55,8 @@ pub struct Roster {
     pub late_bids: Complaints,
     /// See there.
     pub left_out: Complaints,
+    /// Keep two hosts with one id from filling the log.
+    pub twins: Complaints,
     /// Whether more than one answer gets through.
     pub solo: Solo,
     /// Told when a host missed a ping that had missed none.
@@ -175,7 +177,7 @@ impl Roster {
     /// whose control loop died, and hosts that spin, beat on (traps T3, T36).
     pub fn beat(&self, host: &HostId, traits: Traits) -> bool {
         match self.lock().hosts.get_mut(host) {
-            Some(known) if known.traits == traits => false,
+            Some(known) if known.traits.beats_as(&traits) => false,
             Some(known) => {
                 known.doubtful = true;
                 true

@@ -291,7 +291,9 @@ fn is_done_when_acknowledged(traits: &Traits, order: &Order) -> bool {
     match order {
         Order::Stop { .. } | Order::StopFirst { .. } | Order::Update { .. } => true,
         Order::Start { .. } => false,
-        Order::Scale { .. } => traits.generation == Generation::G2a && !traits.at_least(0, 79, 0),
+        Order::Scale { .. } => {
+            traits.generation == Generation::G2a && !traits.is_at_least(0, 79, 0)
+        }
     }
 }
 

@@ -138,7 +138,9 @@ impl Lattice {
     fn only_adds(&self, to: &Addressee<'_>, annotations: &TextMap) -> bool {
         let orders = &self.roster.orders;
         !to.traits.generation.counts_maximum()
-            && orders.flights.adds_to(to.subject(), to.shown_as(annotations))
+            && orders
+                .flights
+                .adds_to(to.subject(), to.shown_as(annotations))
             && !orders.memory.is_of_update(to.host, to.image_ref)
     }
 

@@ -123,7 +123,8 @@ pub struct StopProvider<'a> {
     /// Annotations of the provider to stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotations: Option<&'a TextMap>,
-    /// Contract id; hosts only log it.
+    /// Contract id, or nothing: hosts log it at most. Never absent: some Rust
+    /// hosts may require the member.
     pub contract_id: &'a str,
     /// The host; hosts go by the subject.
     #[serde(serialize_with = "display")]
@@ -148,7 +149,7 @@ pub struct StopHost<'a> {
 }
 
 /// One value of the map that `registries.put` is. Holds secrets.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 pub struct RegistryEntry<'a> {
     /// Password.
     #[serde(skip_serializing_if = "Option::is_none")]

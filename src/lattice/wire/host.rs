@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{
     TextMap, list, optional_text, optional_text_map, revision, seconds, text_map, text_or_empty,
 };
+use crate::name::is_same_image;
 
 /// Answer to `ping.hosts`. OTP up to 0.54 sends only `id`, `uptime_seconds` and
 /// `friendly_name`.
@@ -27,6 +28,9 @@ pub struct HostPing {
     /// Labels.
     #[serde(deserialize_with = "optional_text_map")]
     pub labels: Option<TextMap>,
+    /// Name that the host makes up when it starts; OTP up to 0.51.4 has none.
+    #[serde(deserialize_with = "optional_text")]
+    pub friendly_name: Option<String>,
     /// Version of the host software.
     #[serde(deserialize_with = "optional_text")]
     pub version: Option<String>,
@@ -51,6 +55,20 @@ pub struct HostPing {
     /// Lattice id, from 0.82 on.
     #[serde(deserialize_with = "optional_text")]
     pub lattice: Option<String>,
+}
+
+impl HostPing {
+    /// Whether this and another answer with the same id are of two hosts. One
+    /// host may be heard twice: a cluster may deliver a ping, or its answer, more
+    /// than once.
+    pub fn is_another_than(&self, other: &Self) -> bool {
+        /// Seconds between two answers of one host to one ping, at most.
+        const APART: u64 = 5;
+        self.friendly_name != other.friendly_name
+            || self.version != other.version
+            || self.labels != other.labels
+            || self.uptime_seconds.abs_diff(other.uptime_seconds) > APART
+    }
 }
 
 /// Answer of a 1.x host to `host.ping`, as far as it matters: that it came.
@@ -187,6 +205,15 @@ pub struct Provider {
     pub annotations: Option<TextMap>,
 }
 
+impl Provider {
+    /// Whether this is what `reference` names: an image reference, however it is
+    /// written, or the public key.
+    pub fn is_named(&self, reference: &str) -> bool {
+        let image_ref = self.image_ref.as_deref();
+        self.id == reference || image_ref.is_some_and(|image| is_same_image(image, reference))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +232,19 @@ mod tests {
         assert_eq!(labels.len(), 2);
         assert_eq!(labels["b"], "2");
         assert_eq!(ping.version, None);
+    }
+
+    #[test]
+    fn one_host_that_is_heard_twice_is_not_two() {
+        let ping = |name: &str, uptime: u64| -> HostPing {
+            let text =
+                format!(r#"{{"id":"N1","friendly_name":"{name}","uptime_seconds":{uptime}}}"#);
+            parse(text.as_bytes()).unwrap()
+        };
+        assert!(!ping("a", 10).is_another_than(&ping("a", 10)));
+        assert!(!ping("a", 10).is_another_than(&ping("a", 11)));
+        assert!(ping("a", 10).is_another_than(&ping("b", 10)));
+        assert!(ping("a", 10).is_another_than(&ping("a", 70)));
     }
 
     #[test]

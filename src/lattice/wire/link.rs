@@ -31,6 +31,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether hosts take the other for the same link: with other values, or to
+    /// another provider, it replaces this one.
+    pub fn is_under(&self, other: &LinkKey) -> bool {
+        self.actor_id == other.actor_id
+            && self.contract_id == other.contract_id
+            && self.link_name == other.link_name
+    }
+
     /// Its key in the bucket. Hosts refuse a value under any other.
     pub fn key(&self) -> BucketKey {
         let mut hash = Sha256::new();

@@ -66,12 +66,13 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What is taken as a name is one token, as it is.
+/// What is taken as a name is one token, as it is, and a link name one or several
+/// with dots in between.
 fn check_names(text: &str) {
     let taken = [
         LatticeId::parse(text).map(|name| name.to_string()),
         JsDomain::parse(text).map(|name| name.to_string()),
-        LinkName::parse(text).map(|name| name.to_string()),
+        LinkName::parse_new(text).map(|name| name.to_string()),
         HostId::parse(text).map(|name| name.to_string()),
         ActorId::parse(text).map(|name| name.to_string()),
         ProviderId::parse(text).map(|name| name.to_string()),
@@ -80,7 +81,10 @@ fn check_names(text: &str) {
         match name {
             Ok(name) => {
                 assert_eq!(name, text);
-                assert!(is_one_token(text) && is_token(text) && text.len() <= 128);
+                let mut tokens = text.split('.');
+                assert!(tokens.all(|token| is_one_token(token) && is_token(token)));
+                assert!(text.len() <= 128);
+                assert!(LinkName::parse(text).is_ok());
             }
             // Quoted and escaped, 80 characters of it.
             Err(error) => super::check_message(&error.to_string(), 900),
