@@ -5,6 +5,7 @@
 //! which instances go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Annotations as names and values.
 pub type Annotations = BTreeMap<String, String>;
@@ -38,6 +39,37 @@ pub enum Order {
     Scale { set: Set, count: u16, revision: u32 },
     Stop { set: Set, count: u16 },
     Update { set: Set, revision: u32 },
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Start {
+                set,
+                count,
+                revision,
+            } => {
+                write!(f, "StartActor {} {count} of R{revision}", named(set))
+            }
+            Self::Scale {
+                set,
+                count,
+                revision,
+            } => {
+                write!(f, "ScaleActor {} to {count} of R{revision}", named(set))
+            }
+            Self::Stop { set, count } => write!(f, "StopActor {} {count}", named(set)),
+            Self::Update { set, revision } => {
+                write!(f, "UpdateActor {} to R{revision}", named(set))
+            }
+        }
+    }
+}
+
+/// `{a=1,b=2}`
+fn named(set: Set) -> String {
+    let pairs: Vec<_> = SETS[set].iter().map(|(k, v)| format!("{k}={v}")).collect();
+    format!("{{{}}}", pairs.join(","))
 }
 
 impl Order {
@@ -248,6 +280,16 @@ pub enum Answer {
     Refused(String),
     /// Whether it was carried out is unknown.
     Unknown(String),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
 }
 
 /// The states that are right after the order and its answer, out of those that

@@ -20,6 +20,9 @@ use crate::support::world::ctx;
 /// How long what was ordered may take until it shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 
+/// Most orders that are given one behind the other without a look.
+const AT_ONCE: usize = 4;
+
 /// One host, a provider that orders it, and what tells of both.
 pub trait Ground {
     fn kind(&self) -> Kind;
@@ -52,7 +55,7 @@ pub struct Plan {
     pub quiet: Duration,
 }
 
-/// Gives the orders of a plan.
+/// Gives the orders of a plan, and in the end stops all, which nothing survives.
 pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
     let mut random = Random::new(plan.seed);
     let mut tally = Tally {
@@ -60,30 +63,24 @@ pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
         ..Tally::default()
     };
     let mut course = Course::new(ground.new_actor());
-    while tally.orders() + course.open.len() < plan.orders || !course.open.is_empty() {
+    while tally.orders() < plan.orders {
+        let given = tally.orders() + course.open.len();
         let next = generate::next(&mut random);
-        let mut fault = course.order(ground, &mut random, next).await;
-        let last = tally.orders() + course.open.len() >= plan.orders;
-        if fault.is_none() && next == Next::Behind && !last {
+        let fault = if given + 1 >= plan.orders {
+            course.stop(ground).await
+        } else {
+            course.order(ground, &mut random, next).await
+        };
+        let more = given + 2 < plan.orders && course.open.len() < AT_ONCE;
+        if fault.is_none() && next == Next::Behind && more {
             continue;
         }
+        let wrong = tally.wrong.len();
         // A wrong answer is told with what came of it.
         let looked = course.look(ground, plan).await;
-        let faults: Vec<Fault> = fault.take().into_iter().chain(looked).collect();
-        let open = std::mem::take(&mut course.open);
-        let wrong = !faults.is_empty();
-        let right = open.len() - usize::from(wrong);
-        for refused in open.into_iter().take(right) {
-            match refused {
-                Some(reason) => *tally.refused.entry(reason).or_default() += 1,
-                None => tally.right += 1,
-            }
-        }
-        if wrong {
-            tally.wrong.push(Wrong {
-                faults,
-                story: course.story.join("\n"),
-            });
+        let faults: Vec<Fault> = fault.into_iter().chain(looked).collect();
+        course.count(&mut tally, faults);
+        if tally.wrong.len() > wrong {
             if !plan.go_on {
                 return tally;
             }
@@ -147,6 +144,34 @@ impl Course {
         self.judge(ground.kind(), &[(first, a), (second, b)])
     }
 
+    /// Stops all that runs.
+    async fn stop(&mut self, ground: &impl Ground) -> Option<Fault> {
+        let [caller, _] = ground.callers();
+        let order = Order::Scale {
+            set: 0,
+            count: 0,
+            revision: self.states[0].revision.max(1),
+        };
+        let answer = self.send(ground, caller, order).await;
+        self.judge(ground.kind(), &[(order, answer)])
+    }
+
+    /// Counts the orders since the last look; the last of them is what was wrong.
+    fn count(&mut self, tally: &mut Tally, faults: Vec<Fault>) {
+        let open = std::mem::take(&mut self.open);
+        let right = open.len() - usize::from(!faults.is_empty());
+        for refused in open.into_iter().take(right) {
+            match refused {
+                Some(reason) => *tally.refused.entry(reason).or_default() += 1,
+                None => tally.right += 1,
+            }
+        }
+        if !faults.is_empty() {
+            let story = self.story.join("\n");
+            tally.wrong.push(Wrong { faults, story });
+        }
+    }
+
     /// The states that are right after these orders, in any sequence.
     fn judge(&mut self, kind: Kind, given: &[(Order, Answer)]) -> Option<Fault> {
         let mut right = BTreeSet::new();
@@ -163,8 +188,7 @@ impl Course {
         }
         for (place, (order, answer)) in given.iter().enumerate() {
             let together = if place > 0 { "  at once " } else { "" };
-            self.story
-                .push(format!("  {together}{order:?} -> {answer:?}"));
+            self.story.push(format!("  {together}{order}: {answer}"));
             let reasons = || self.states.iter().find_map(|s| may_refuse(kind, s, *order));
             self.open.push(match answer {
                 Answer::Refused(_) => Some(reasons().unwrap_or("of two orders at once")),
