@@ -10,7 +10,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use super::contract::Kind;
 use super::contract::{Answer, Order, State, annotations, may_refuse, step};
-use super::generate::{self, Next};
+use super::generate::{self, Choice, Next};
 use super::random::Random;
 use super::seen::{Fault, Listing, Running, Seen, describe, differences};
 use super::tally::{Tally, Wrong};
@@ -22,6 +22,9 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Most orders that are given one behind the other without a look.
 const AT_ONCE: usize = 4;
+
+/// How long OTP hosts need at most to end a subscription, and a little more.
+const ENDING: Duration = Duration::from_millis(650);
 
 /// One host, a provider that orders it, and what tells of both.
 pub trait Ground {
@@ -98,6 +101,10 @@ struct Course {
     states: Vec<State>,
     /// The newest revision that was named.
     newest: u32,
+    /// Revisions that ran.
+    ran: BTreeSet<u32>,
+    /// When nothing ran for the last time.
+    empty: Instant,
     /// Orders since the last look; why they were refused if they were.
     open: Vec<Option<&'static str>>,
     /// What happened, a line each.
@@ -110,13 +117,21 @@ impl Course {
             key,
             states: vec![State::default()],
             newest: 1,
+            ran: BTreeSet::new(),
+            empty: Instant::now(),
             open: Vec::new(),
             story: Vec::new(),
         }
     }
 
-    fn next(&mut self, random: &mut Random, told_apart: bool) -> Order {
-        let order = generate::order(random, &self.states[0], self.newest, told_apart);
+    fn next(&mut self, random: &mut Random, tells_apart: bool) -> Order {
+        let choice = Choice {
+            state: &self.states[0],
+            newest: self.newest,
+            ran: &self.ran,
+            tells_apart,
+        };
+        let order = generate::order(random, &choice);
         self.newest = self.newest.max(order.revision().unwrap_or(0));
         order
     }
@@ -130,13 +145,13 @@ impl Course {
         next: Next,
     ) -> Option<Fault> {
         let [one, two] = ground.callers();
-        let told_apart = ground.tells_apart();
-        let first = self.next(random, told_apart);
+        let tells_apart = ground.tells_apart();
+        let first = self.next(random, tells_apart);
         if next != Next::Both {
             let answer = self.send(ground, one, first).await;
             return self.judge(ground.kind(), &[(first, answer)]);
         }
-        let second = self.next(random, told_apart);
+        let second = self.next(random, tells_apart);
         let (a, b) = tokio::join!(
             self.send(ground, one, first),
             self.send(ground, two, second)
@@ -183,6 +198,9 @@ impl Course {
             let mut states = self.states.clone();
             for (order, answer) in &sequence {
                 states = step(kind, &states, *order, answer);
+                if states.iter().any(|state| state.total() == 0) {
+                    self.empty = Instant::now();
+                }
             }
             right.extend(states);
         }
@@ -205,6 +223,8 @@ impl Course {
             });
         }
         self.states = right.into_iter().collect();
+        let runs = self.states.iter().filter(|state| state.total() > 0);
+        self.ran.extend(runs.map(|state| state.revision));
         is(|answer| matches!(answer, Answer::Unknown(_))).then_some(Fault::Unknown)
     }
 
@@ -225,7 +245,7 @@ impl Course {
             }
             before = !right.is_empty();
             if before {
-                sleep(plan.quiet).await;
+                sleep(self.quiet(ground.kind(), plan)).await;
                 continue;
             }
             if Instant::now() > until {
@@ -240,6 +260,16 @@ impl Course {
                 return found.into_iter().map(|(fault, _)| fault).collect();
             }
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How long things must stay right. OTP hosts end a subscription half a second
+    /// after the last instance, whatever was started since (trap T39).
+    fn quiet(&self, kind: Kind, plan: &Plan) -> Duration {
+        let (runs, emptied) = (self.states[0].total() > 0, self.empty.elapsed());
+        match kind {
+            Kind::Otp59 | Kind::Otp60 if runs => ENDING.saturating_sub(emptied).max(plan.quiet),
+            _ => plan.quiet,
         }
     }
 
