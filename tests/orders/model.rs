@@ -117,6 +117,16 @@ fn only_hosts_that_would_cut_off_the_others_may_refuse_a_stop() {
 }
 
 #[test]
+fn the_version_tells_what_a_host_can_do() {
+    let kinds = [
+        "0.54.6", "0.55.0", "0.55.1", "0.59.0", "0.60.0", "0.63.2", "0.78.0",
+    ];
+    let kinds = kinds.map(Kind::of);
+    let (old, middle, new) = (Kind::Otp54, Kind::Otp59, Kind::Otp60);
+    assert_eq!(kinds, [old, old, middle, middle, new, new, Kind::Rust]);
+}
+
+#[test]
 fn a_refusal_without_a_reason_is_wrong_and_one_with_a_reason_changes_nothing() {
     let before = [started(Kind::Rust, &[(A, 1)])];
     let refused = Answer::Refused("busy".into());
