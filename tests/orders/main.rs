@@ -4,6 +4,7 @@
 //! A failing run prints its seed; `ORDERS_SEED=7 cargo test --locked --test
 //! orders` gives the same orders again, to every generation.
 
+mod model;
 #[path = "common/mod.rs"]
 mod orders;
 mod simulated;
@@ -36,10 +37,17 @@ async fn wrong(generation: Generation, seed: u64) -> Option<String> {
     };
     let mut host = Simulated::start(generation).await;
     let tally = run(&mut host, &plan).await;
-    let wrong = tally.wrong.first()?;
+    let harm = host
+        .harm()
+        .map(|harm| format!("  the host was harmed: {harm}"));
+    let wrong = tally.wrong.first().map(|wrong| wrong.story.clone());
+    if harm.is_none() && wrong.is_none() {
+        return None;
+    }
+    let story: Vec<String> = wrong.into_iter().chain(harm).collect();
+    let story = story.join("\n");
     Some(format!(
-        "{generation:?}, ORDERS_SEED={seed}, {tally}:\n{}",
-        wrong.story
+        "{generation:?}, ORDERS_SEED={seed}, {tally}:\n{story}"
     ))
 }
 

@@ -47,6 +47,14 @@ impl Simulated {
     }
 }
 
+impl Simulated {
+    /// What an order did to the host that no order should. Asked once: the host
+    /// fails a test that does not ask.
+    pub fn harm(&self) -> Option<&'static str> {
+        self.host.meant_harm()
+    }
+}
+
 impl Ground for Simulated {
     fn kind(&self) -> Kind {
         Kind::of(self.generation.version())

@@ -5,6 +5,7 @@
 //! which instances go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Annotations as names and values.
 pub type Annotations = BTreeMap<String, String>;
@@ -40,6 +41,37 @@ pub enum Order {
     Update { set: Set, revision: u32 },
 }
 
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Start {
+                set,
+                count,
+                revision,
+            } => {
+                write!(f, "StartActor {} {count} of R{revision}", named(set))
+            }
+            Self::Scale {
+                set,
+                count,
+                revision,
+            } => {
+                write!(f, "ScaleActor {} to {count} of R{revision}", named(set))
+            }
+            Self::Stop { set, count } => write!(f, "StopActor {} {count}", named(set)),
+            Self::Update { set, revision } => {
+                write!(f, "UpdateActor {} to R{revision}", named(set))
+            }
+        }
+    }
+}
+
+/// `{a=1,b=2}`
+fn named(set: Set) -> String {
+    let pairs: Vec<_> = SETS[set].iter().map(|(k, v)| format!("{k}={v}")).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
 impl Order {
     /// The revision whose reference it names.
     pub fn revision(self) -> Option<u32> {
@@ -66,16 +98,17 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By the version of a host.
+    /// By the version of a host, which is 0.52 to 0.82.
     pub fn of(version: &str) -> Self {
-        let mut numbers = version.split('.').map(|n| n.parse().unwrap_or(0));
-        let (_, minor): (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap_or(0));
-        let patch: u32 = numbers.next().unwrap_or(0);
-        match minor {
-            ..=54 => Self::Otp54,
-            55 if patch == 0 => Self::Otp54,
-            55..=59 => Self::Otp59,
-            60..=63 => Self::Otp60,
+        let mut numbers = version
+            .split('.')
+            .skip(1)
+            .map(|n| n.parse::<u32>().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        match (next(), next()) {
+            (..=54, _) | (55, 0) => Self::Otp54,
+            (55..=59, _) => Self::Otp59,
+            (60..=63, _) => Self::Otp60,
             _ => Self::Rust,
         }
     }
@@ -190,10 +223,24 @@ fn leaving(state: &State, order: Order) -> Option<usize> {
     }
 }
 
+/// Whether an order adds instances.
+fn grows(state: &State, order: Order) -> bool {
+    match order {
+        Order::Start { .. } => true,
+        Order::Scale { set, count, .. } => usize::from(count) > state.matching(set),
+        Order::Stop { .. } | Order::Update { .. } => false,
+    }
+}
+
 /// Why an order may not be accepted.
 pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
     match order {
         Order::Start { revision, .. } if state.total() > 0 && revision != state.revision => {
+            Some("another reference of the actor runs: UpdateActor")
+        }
+        Order::Scale { revision, .. }
+            if grows(state, order) && state.total() > 0 && revision != state.revision =>
+        {
             Some("another reference of the actor runs: UpdateActor")
         }
         Order::Stop { set, .. } if state.matching(set) == 0 => Some("nothing to stop"),
@@ -213,17 +260,20 @@ pub fn may_refuse(kind: Kind, state: &State, order: Order) -> Option<&'static st
 
 /// Why a host of this kind cannot carry out an order that the contract allows.
 fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
-    let (set, grows) = match order {
-        Order::Start { set, .. } => (set, true),
-        Order::Scale { set, count, .. } => (set, usize::from(count) > state.matching(set)),
-        Order::Stop { set, .. } | Order::Update { set, .. } => (set, false),
-    };
+    let (Order::Start { set, .. }
+    | Order::Scale { set, .. }
+    | Order::Stop { set, .. }
+    | Order::Update { set, .. }) = order;
     let starts = matches!(order, Order::Start { .. });
     if kind == Kind::Otp54 && set != 0 && !starts {
         return Some("the host shows no annotations");
     }
-    if grows && state.total() > 0 && state.relabelled {
+    if grows(state, order) && state.total() > 0 && state.relabelled {
         return Some("the host lists the reference from before an update (T41)");
+    }
+    let other = matches!(order, Order::Scale { revision, .. } if revision != state.revision);
+    if other && state.total() > 0 {
+        return Some("a scale of another reference than the one that runs");
     }
     let older = matches!(order, Order::Update { revision, .. } if revision <= state.revision);
     if kind != Kind::Rust && older {
@@ -248,6 +298,16 @@ pub enum Answer {
     Refused(String),
     /// Whether it was carried out is unknown.
     Unknown(String),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => f.write_str("accepted"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
+        }
+    }
 }
 
 /// The states that are right after the order and its answer, out of those that

@@ -1,5 +1,7 @@
 //! Which orders come next: led by what runs, so that most can be carried out.
 
+use std::collections::BTreeSet;
+
 use super::contract::{Order, SETS, Set, State};
 use super::random::Random;
 
@@ -23,20 +25,44 @@ pub fn next(random: &mut Random) -> Next {
     }
 }
 
-/// The next order. `newest` is the newest revision that any order named.
-/// `told_apart` says whether a provider can know that a reference which nobody
-/// named before belongs to the actor that runs; only then one is started beside.
-pub fn order(random: &mut Random, state: &State, newest: u32, told_apart: bool) -> Order {
+/// What orders can be about.
+pub struct Choice<'a> {
+    /// What runs.
+    pub state: &'a State,
+    /// The newest revision that any order named.
+    pub newest: u32,
+    /// Revisions that ran.
+    pub ran: &'a BTreeSet<u32>,
+    /// Whether the provider can tell of any reference which actor it is of. Else
+    /// only references are started that it has met with the actor's key.
+    pub tells_apart: bool,
+}
+
+/// The next order.
+pub fn order(random: &mut Random, choice: &Choice<'_>) -> Order {
+    let Choice { state, newest, .. } = *choice;
     let set = set(random);
-    let runs = state.total() > 0;
-    let current = if runs { state.revision } else { newest };
+    let current = match (state.total() > 0, choice.tells_apart) {
+        (true, _) => state.revision,
+        (false, true) => newest,
+        (false, false) => choice.ran.last().copied().unwrap_or(1),
+    };
+    let another = match choice.tells_apart {
+        true => (newest > 1).then(|| newest - 1),
+        false => choice
+            .ran
+            .iter()
+            .rev()
+            .find(|ran| **ran != current)
+            .copied(),
+    };
     match random.of(0..10) {
         0..=2 => Order::Start {
             set,
             count: random.of(0..4) as u16,
             revision: match random.of(0..8) {
-                0 if told_apart || !runs => newest + 1,
-                1 if newest > 1 => newest - 1,
+                0 if choice.tells_apart => newest + 1,
+                0 | 1 => another.unwrap_or(current),
                 _ => current,
             },
         },

@@ -10,7 +10,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use super::contract::Kind;
 use super::contract::{Answer, Order, State, annotations, may_refuse, step};
-use super::generate::{self, Next};
+use super::generate::{self, Choice, Next};
 use super::random::Random;
 use super::seen::{Fault, Listing, Running, Seen, describe, differences};
 use super::tally::{Tally, Wrong};
@@ -19,6 +19,12 @@ use crate::support::world::ctx;
 
 /// How long what was ordered may take until it shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
+
+/// Most orders that are given one behind the other without a look.
+const AT_ONCE: usize = 4;
+
+/// How long OTP hosts need at most to end a subscription, and a little more.
+const ENDING: Duration = Duration::from_millis(650);
 
 /// One host, a provider that orders it, and what tells of both.
 pub trait Ground {
@@ -52,7 +58,7 @@ pub struct Plan {
     pub quiet: Duration,
 }
 
-/// Gives the orders of a plan.
+/// Gives the orders of a plan, and in the end stops all, which nothing survives.
 pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
     let mut random = Random::new(plan.seed);
     let mut tally = Tally {
@@ -60,30 +66,24 @@ pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
         ..Tally::default()
     };
     let mut course = Course::new(ground.new_actor());
-    while tally.orders() + course.open.len() < plan.orders || !course.open.is_empty() {
+    while tally.orders() < plan.orders {
+        let given = tally.orders() + course.open.len();
         let next = generate::next(&mut random);
-        let mut fault = course.order(ground, &mut random, next).await;
-        let last = tally.orders() + course.open.len() >= plan.orders;
-        if fault.is_none() && next == Next::Behind && !last {
+        let fault = if given + 1 >= plan.orders {
+            course.stop(ground).await
+        } else {
+            course.order(ground, &mut random, next).await
+        };
+        let more = given + 2 < plan.orders && course.open.len() < AT_ONCE;
+        if fault.is_none() && next == Next::Behind && more {
             continue;
         }
+        let wrong = tally.wrong.len();
         // A wrong answer is told with what came of it.
         let looked = course.look(ground, plan).await;
-        let faults: Vec<Fault> = fault.take().into_iter().chain(looked).collect();
-        let open = std::mem::take(&mut course.open);
-        let wrong = !faults.is_empty();
-        let right = open.len() - usize::from(wrong);
-        for refused in open.into_iter().take(right) {
-            match refused {
-                Some(reason) => *tally.refused.entry(reason).or_default() += 1,
-                None => tally.right += 1,
-            }
-        }
-        if wrong {
-            tally.wrong.push(Wrong {
-                faults,
-                story: course.story.join("\n"),
-            });
+        let faults: Vec<Fault> = fault.into_iter().chain(looked).collect();
+        course.count(&mut tally, faults);
+        if tally.wrong.len() > wrong {
             if !plan.go_on {
                 return tally;
             }
@@ -101,6 +101,10 @@ struct Course {
     states: Vec<State>,
     /// The newest revision that was named.
     newest: u32,
+    /// Revisions that ran.
+    ran: BTreeSet<u32>,
+    /// When nothing ran for the last time.
+    empty: Instant,
     /// Orders since the last look; why they were refused if they were.
     open: Vec<Option<&'static str>>,
     /// What happened, a line each.
@@ -113,13 +117,21 @@ impl Course {
             key,
             states: vec![State::default()],
             newest: 1,
+            ran: BTreeSet::new(),
+            empty: Instant::now(),
             open: Vec::new(),
             story: Vec::new(),
         }
     }
 
-    fn next(&mut self, random: &mut Random, told_apart: bool) -> Order {
-        let order = generate::order(random, &self.states[0], self.newest, told_apart);
+    fn next(&mut self, random: &mut Random, tells_apart: bool) -> Order {
+        let choice = Choice {
+            state: &self.states[0],
+            newest: self.newest,
+            ran: &self.ran,
+            tells_apart,
+        };
+        let order = generate::order(random, &choice);
         self.newest = self.newest.max(order.revision().unwrap_or(0));
         order
     }
@@ -133,18 +145,46 @@ impl Course {
         next: Next,
     ) -> Option<Fault> {
         let [one, two] = ground.callers();
-        let told_apart = ground.tells_apart();
-        let first = self.next(random, told_apart);
+        let tells_apart = ground.tells_apart();
+        let first = self.next(random, tells_apart);
         if next != Next::Both {
             let answer = self.send(ground, one, first).await;
             return self.judge(ground.kind(), &[(first, answer)]);
         }
-        let second = self.next(random, told_apart);
+        let second = self.next(random, tells_apart);
         let (a, b) = tokio::join!(
             self.send(ground, one, first),
             self.send(ground, two, second)
         );
         self.judge(ground.kind(), &[(first, a), (second, b)])
+    }
+
+    /// Stops all that runs.
+    async fn stop(&mut self, ground: &impl Ground) -> Option<Fault> {
+        let [caller, _] = ground.callers();
+        let order = Order::Scale {
+            set: 0,
+            count: 0,
+            revision: self.states[0].revision.max(1),
+        };
+        let answer = self.send(ground, caller, order).await;
+        self.judge(ground.kind(), &[(order, answer)])
+    }
+
+    /// Counts the orders since the last look; the last of them is what was wrong.
+    fn count(&mut self, tally: &mut Tally, faults: Vec<Fault>) {
+        let open = std::mem::take(&mut self.open);
+        let right = open.len() - usize::from(!faults.is_empty());
+        for refused in open.into_iter().take(right) {
+            match refused {
+                Some(reason) => *tally.refused.entry(reason).or_default() += 1,
+                None => tally.right += 1,
+            }
+        }
+        if !faults.is_empty() {
+            let story = self.story.join("\n");
+            tally.wrong.push(Wrong { faults, story });
+        }
     }
 
     /// The states that are right after these orders, in any sequence.
@@ -158,13 +198,15 @@ impl Course {
             let mut states = self.states.clone();
             for (order, answer) in &sequence {
                 states = step(kind, &states, *order, answer);
+                if states.iter().any(|state| state.total() == 0) {
+                    self.empty = Instant::now();
+                }
             }
             right.extend(states);
         }
         for (place, (order, answer)) in given.iter().enumerate() {
             let together = if place > 0 { "  at once " } else { "" };
-            self.story
-                .push(format!("  {together}{order:?} -> {answer:?}"));
+            self.story.push(format!("  {together}{order}: {answer}"));
             let reasons = || self.states.iter().find_map(|s| may_refuse(kind, s, *order));
             self.open.push(match answer {
                 Answer::Refused(_) => Some(reasons().unwrap_or("of two orders at once")),
@@ -181,6 +223,8 @@ impl Course {
             });
         }
         self.states = right.into_iter().collect();
+        let runs = self.states.iter().filter(|state| state.total() > 0);
+        self.ran.extend(runs.map(|state| state.revision));
         is(|answer| matches!(answer, Answer::Unknown(_))).then_some(Fault::Unknown)
     }
 
@@ -201,7 +245,7 @@ impl Course {
             }
             before = !right.is_empty();
             if before {
-                sleep(plan.quiet).await;
+                sleep(self.quiet(ground.kind(), plan)).await;
                 continue;
             }
             if Instant::now() > until {
@@ -216,6 +260,16 @@ impl Course {
                 return found.into_iter().map(|(fault, _)| fault).collect();
             }
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How long things must stay right. OTP hosts end a subscription half a second
+    /// after the last instance, whatever was started since (trap T39).
+    fn quiet(&self, kind: Kind, plan: &Plan) -> Duration {
+        let (runs, emptied) = (self.states[0].total() > 0, self.empty.elapsed());
+        match kind {
+            Kind::Otp59 | Kind::Otp60 if runs => ENDING.saturating_sub(emptied).max(plan.quiet),
+            _ => plan.quiet,
         }
     }
 

@@ -152,13 +152,6 @@ pub fn differences(kind: Kind, right: &State, seen: &Seen) -> Vec<(Fault, String
         Kind::Otp54 => merged(&all),
         _ => all.clone(),
     };
-    for (fault, listing) in [(Fault::Told, &seen.told), (Fault::Listed, &seen.listed)] {
-        differ(fault, text(&listing.groups), text(&shown));
-    }
-    for listing in [&seen.told, &seen.listed] {
-        let is = format!("{:?}", listing.revisions);
-        differ(Fault::ListedRevision, is, format!("{revisions:?}"));
-    }
     if let Some(answers) = &seen.answers {
         let should = runs.then(|| format!("R{revision}"));
         let fault = match runs == answers.is_empty() {
@@ -183,6 +176,11 @@ pub fn differences(kind: Kind, right: &State, seen: &Seen) -> Vec<(Fault, String
         let lost = running.iter().filter(|some| !some.listed).count();
         differ(Fault::Lost, lost.to_string(), "0".into());
     }
+    differ(Fault::Listed, text(&seen.listed.groups), text(&shown));
+    let listed = format!("{:?}", seen.listed.revisions);
+    differ(Fault::ListedRevision, listed, format!("{revisions:?}"));
+    let listing = |listing: &Listing| format!("{} {:?}", text(&listing.groups), listing.revisions);
+    differ(Fault::Told, listing(&seen.told), listing(&seen.listed));
     for failure in &seen.failures {
         differ(Fault::Unasked, failure.clone(), "answered".into());
     }
