@@ -85,6 +85,8 @@ async fn get_host_inventory(kind: Kind) {
     for (generation, host) in hosts(kind, &lattice) {
         accepted(lattice.start_actor(&host.id, 3, &managed()).await);
         accepted(lattice.start_provider(&host.id).await);
+        // Done a little after the acknowledgement.
+        assert_eq!(host.instances(ACTOR), 3);
         let inventory = lattice.inventory(&host.id).await.unwrap();
         assert_eq!(inventory.host_id, host.id);
         assert_eq!(inventory.labels["hostcore.os"], "linux");
