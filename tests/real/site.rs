@@ -240,7 +240,7 @@ impl Ground for Site {
     async fn answers(&self, key: &str) -> Option<BTreeMap<String, usize>> {
         let mut answers = BTreeMap::new();
         let calls = stream::iter((0..CALLS).map(|_| self.call(key)));
-        let mut calls = calls.buffer_unordered(CALLS);
+        let mut calls = calls.buffer_unordered(1);
         while let Some(answer) = calls.next().await {
             let answer = answer.unwrap_or_else(|| NO_ANSWER.into());
             *answers.entry(answer).or_default() += 1;

@@ -19,11 +19,13 @@ use crate::lattice::Lattice;
 use crate::lattice::orders::flights::SHOWN_WITHIN;
 use crate::lattice::orders::turns::About;
 use crate::lattice::plan::{self, Order, Running};
-use crate::lattice::wire::{Inventory, TextMap};
+use crate::lattice::wire::{Claims, Inventory, TextMap};
 use crate::name::{ActorId, HostId};
 
 /// Hosts that are asked at once whether they explain a revision.
 const MOST_ASKED: usize = 64;
+/// How long hosts of a lattice may differ about claims.
+const CLAIMS_SETTLE_WITHIN: Duration = Duration::from_millis(500);
 /// How long a call waits to see of which actor a start was.
 const SEEN_WITHIN: Duration = Duration::from_millis(250);
 
@@ -63,9 +65,7 @@ impl Lattice {
         if memory.was_right(to.host, actor.as_str(), &group.image_ref, listed) {
             return Ok(());
         }
-        let claimed = self.claimed_revision(actor).await;
-        let odd = claimed.filter(|claimed| *claimed != listed);
-        if let Some(claimed) = odd
+        if let Some(claimed) = self.other_revision(actor, listed).await
             && !self
                 .runs_elsewhere(to, actor, claimed, &group.image_ref)
                 .await
@@ -93,13 +93,26 @@ impl Lattice {
         )
     }
 
-    /// The revision of an actor's claims; `None` where nobody tells in time.
-    async fn claimed_revision(&self, actor: &ActorId) -> Option<i32> {
-        let by = self.deadline.within(self.deadline.remaining() / 3);
-        let claims = timeout_at(by.at(), self.claims_from_hosts()).await.ok()?;
-        let claims = claims.ok()?.claims;
-        let ours = claims.iter().find(|claims| claims.is_of(actor.as_str()))?;
-        ours.revision()
+    /// The revision of an actor's claims where it is another than this one. Hosts
+    /// hear of new claims one after the other, so that a difference must last.
+    async fn other_revision(&self, actor: &ActorId, listed: i32) -> Option<i32> {
+        let most = CLAIMS_SETTLE_WITHIN.min(self.deadline.remaining() / 3);
+        let by = self.deadline.within(most);
+        let mut other = None;
+        while !by.remaining().is_zero() {
+            // Nobody who tells says nothing against it.
+            let claims = timeout_at(by.at(), self.claims_from_hosts()).await;
+            let Ok(Ok(reply)) = claims else { break };
+            let mut claims = reply.claims.iter();
+            let ours = claims.find(|claims| claims.is_of(actor.as_str()));
+            let claimed = ours.and_then(Claims::revision)?;
+            if claimed == listed {
+                return None;
+            }
+            other = Some(claimed);
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+        other
     }
 
     /// Whether another host runs that revision from another reference: claims are
@@ -126,9 +139,9 @@ impl Lattice {
     }
 
     /// After a start from a reference of which nobody knew the actor, on a host
-    /// where other actors run: such a host starts the code it has, under whatever
-    /// reference it is told. Where it was of an actor that runs there from
-    /// another reference, it is taken back.
+    /// where other actors run: it may be one of them. Rust hosts from 0.79.1 on
+    /// then start the code they have under the new reference, which is taken back;
+    /// others say in an event that they refuse.
     ///
     /// # Errors
     /// `Refused` where it was taken back, or where the host did not start it.
@@ -232,6 +245,8 @@ impl Lattice {
                 format!("{why}. It was not taken back: {error}"),
             )
         })?;
+        let flights = &self.roster.orders.flights;
+        flights.failed(to.host, to.image_ref, Some(annotations), &why);
         Err(Error::new(
             Kind::Refused,
             format!("{why}. It was taken back"),

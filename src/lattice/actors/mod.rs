@@ -116,7 +116,7 @@ impl Lattice {
             }
             let others = decided.others;
             self.carry_out(&to, decided.running, decided.plan).await?;
-            return match known.is_none() && others > 0 && traits.generation.counts_maximum() {
+            return match known.is_none() && others > 0 {
                 true => self.is_of_no_other(&to, annotations).await,
                 false => Ok(()),
             };
