@@ -211,7 +211,8 @@ async fn simulated_hosts_say_what_orders_did_as_the_fixtures_do() {
         support::fence(&client).await;
         let sim = SimLattice::without_bucket(client.clone(), "default");
         sim.publish_actor_as(ACTOR_REF, ACTOR, "kvcounter", 1).await;
-        sim.publish_actor_as(NEW_ACTOR_REF, ACTOR, "kvcounter", 2).await;
+        sim.publish_actor_as(NEW_ACTOR_REF, ACTOR, "kvcounter", 2)
+            .await;
         sim.publish_provider_as(PROVIDER_REF, PROVIDER, "HTTP Server", CONTRACT)
             .await;
         let host = SimHost::start(&Arc::new(sim), generation, &[]).await;
@@ -222,7 +223,10 @@ async fn simulated_hosts_say_what_orders_did_as_the_fixtures_do() {
             (start, key("nowhere")),
             ("lp", provider.clone()),
             ("lp", provider.clone()),
-            ("sp", json!({ "provider_ref": PROVIDER, "link_name": "default" })),
+            (
+                "sp",
+                json!({ "provider_ref": PROVIDER, "link_name": "default" }),
+            ),
             ("sa", key(ACTOR)),
         ] {
             let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", host.id);
@@ -234,7 +238,10 @@ async fn simulated_hosts_say_what_orders_did_as_the_fixtures_do() {
         while let Some(Some(message)) = heard.next().now_or_never() {
             said.push(serde_json::from_slice::<Value>(&message.payload).unwrap());
         }
-        let folder = format!("{}/tests/fixtures/{folder}/events", env!("CARGO_MANIFEST_DIR"));
+        let folder = format!(
+            "{}/tests/fixtures/{folder}/events",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let mut compared = 0;
         for file in std::fs::read_dir(folder).unwrap() {
             let path = file.unwrap().path();
@@ -246,7 +253,11 @@ async fn simulated_hosts_say_what_orders_did_as_the_fixtures_do() {
             let expected: Value = serde_json::from_str(&text).unwrap();
             let told = said.iter().find(|event| event["type"] == expected["type"]);
             let told = told.unwrap_or_else(|| panic!("{generation:?} does not say {name}"));
-            assert_eq!(shape_of_event(told), shape_of_event(&expected), "{generation:?} {name}");
+            assert_eq!(
+                shape_of_event(told),
+                shape_of_event(&expected),
+                "{generation:?} {name}"
+            );
             compared += 1;
         }
         assert!(compared >= 3, "{generation:?}");
