@@ -80,6 +80,7 @@ impl Lattice {
             Order::Start {
                 annotations, count, ..
             } => {
+                let annotations = to.shown_as(annotations);
                 let base = running.map(|running| running.under(annotations));
                 flights.more(of, annotations, base, u32::from(*count));
             }

@@ -9,6 +9,7 @@ mod carry_out;
 mod code;
 mod update;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -56,6 +57,15 @@ impl<'a> Addressee<'a> {
             host: self.host,
             key: self.actor.map(ActorId::as_str),
             image_ref: Some(self.image_ref).filter(|text| !text.is_empty()),
+        }
+    }
+
+    /// The annotations that the inventory will show of instances with these.
+    fn shown_as<'b>(&self, annotations: &'b TextMap) -> &'b TextMap {
+        static NONE: LazyLock<TextMap> = LazyLock::new(TextMap::new);
+        match self.traits.shows_annotations() {
+            true => annotations,
+            false => &NONE,
         }
     }
 
@@ -128,7 +138,7 @@ impl Lattice {
     fn only_adds(&self, to: &Addressee<'_>, annotations: &TextMap) -> bool {
         let orders = &self.roster.orders;
         !to.traits.generation.counts_maximum()
-            && orders.flights.adds_to(to.subject(), annotations)
+            && orders.flights.adds_to(to.subject(), to.shown_as(annotations))
             && !orders.memory.is_of_update(to.host, to.image_ref)
     }
 
