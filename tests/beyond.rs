@@ -178,6 +178,8 @@ async fn what_runs_without_limit_stays_so() {
         let subject = format!("wasmbus.ctl.default.cmd.{}.scale", host.id);
         let body = serde_json::json!({ "actor_ref": ACTOR_REF, "count": null }).to_string();
         nats.request(subject, body.into()).await.unwrap();
+        // Done a little after the acknowledgement.
+        assert_eq!(host.instances(ACTOR), 65_535);
         assert_eq!(lattice.listed(&host.id).await, 1);
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
         assert_eq!(host.instances(ACTOR), 65_535);

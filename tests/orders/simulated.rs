@@ -11,7 +11,7 @@ use crate::orders::contract::Kind;
 use crate::orders::run::Ground;
 use crate::orders::seen::Running;
 use crate::support::actor::Actor;
-use crate::support::host::lattice::SimLattice;
+use crate::support::host::lattice::{Artifact, SimLattice};
 use crate::support::host::{Generation, SimHost};
 use crate::support::world::World;
 
@@ -82,13 +82,16 @@ impl Ground for Simulated {
 
     async fn reference(&self, key: &str, revision: u32) -> String {
         let reference = format!("registry.example/{}:{revision}", key.to_lowercase());
-        if self.lattice.artifact(&reference).is_none() {
-            let revision = revision.into();
-            let lattice = &self.lattice;
-            lattice
-                .publish_actor_as(&reference, key, "random", revision)
-                .await;
-        }
+        // In the registry only: what never ran, the lattice does not know.
+        let artifact = Artifact {
+            key: key.into(),
+            name: "random".into(),
+            revision: revision.into(),
+            contract_id: String::new(),
+            version: Some("0.1.0".into()),
+            call_alias: None,
+        };
+        self.lattice.offer(&reference, Some(artifact));
         reference
     }
 
