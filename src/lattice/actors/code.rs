@@ -165,6 +165,7 @@ impl Lattice {
                 traits,
                 actor: None,
                 image_ref: &image_ref,
+                names_actor: false,
             };
             match lattice.what_was_started(&to, began, lattice.deadline).await {
                 Some(seen) => {

@@ -36,6 +36,8 @@ struct Addressee<'a> {
     actor: Option<&'a ActorId>,
     /// Empty where the order names none.
     image_ref: &'a str,
+    /// Whether the order names the actor itself.
+    names_actor: bool,
 }
 
 impl<'a> Addressee<'a> {
@@ -49,6 +51,7 @@ impl<'a> Addressee<'a> {
             host: self.host,
             key: self.actor.map(ActorId::as_str),
             image_ref: self.image_ref,
+            names_actor: self.names_actor,
         }
     }
 
@@ -105,6 +108,7 @@ impl Lattice {
                 traits,
                 actor: actor.as_ref(),
                 image_ref,
+                names_actor: false,
             };
             let turns = &self.roster.orders.turns;
             let _turn = match traits.generation.counts_maximum() {
@@ -162,6 +166,7 @@ impl Lattice {
             traits,
             actor: Some(actor),
             image_ref,
+            names_actor: true,
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
@@ -192,6 +197,7 @@ impl Lattice {
             traits,
             actor: Some(actor),
             image_ref: "",
+            names_actor: true,
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;

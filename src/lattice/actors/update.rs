@@ -57,6 +57,7 @@ impl Lattice {
             traits,
             actor: Some(actor),
             image_ref,
+            names_actor: true,
         };
         let turns = &self.roster.orders.turns;
         let turn = turns.alone(to.about(), self.deadline).await?;
@@ -190,6 +191,7 @@ impl Replacement {
             traits: self.traits,
             actor: Some(&self.actor),
             image_ref: &self.image_ref,
+            names_actor: true,
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Subject<'a> {
     pub key: Option<&'a str>,
     /// Image reference; empty where the order has none.
     pub image_ref: &'a str,
+    /// Whether the order names the actor itself, so that it depends on starts of
+    /// which nobody knows the actor yet.
+    pub names_actor: bool,
 }
 
 struct Flight {
@@ -191,9 +194,8 @@ impl Flights {
             if !flight.still_counts() {
                 return false;
             }
-            // One without a key may be of this actor, where nothing of it is there
-            // and the order names no reference.
-            let unknown = flight.key.is_none() && of.image_ref.is_empty();
+            // One without a key may be of this actor, where nothing of it is there.
+            let unknown = flight.key.is_none() && of.names_actor;
             let ours = (flight.key.is_some() && flight.key.as_deref() == of.key)
                 || refs.contains(&flight.image_ref.as_str())
                 || (unknown && shown.groups.is_empty());

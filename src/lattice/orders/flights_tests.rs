@@ -29,6 +29,7 @@ fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Subject<'a> {
         host,
         key,
         image_ref: "ref",
+        names_actor: false,
     }
 }
 
@@ -104,20 +105,21 @@ async fn what_cannot_come_true_is_forgotten() {
 async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
     let (flights, host) = (Flights::default(), host());
     flights.more(of(&host, None), &notes(&[]), Some(0), 1);
-    let expected = |key, image_ref, shown| {
+    let expected = |key: Option<&str>, names_actor, shown| {
         let of = Subject {
             host: &host,
             key,
-            image_ref,
+            image_ref: "other",
+            names_actor,
         };
         let expected = flights.expected(of, shown);
         expected.in_the_way_of(&After::Everything).is_some()
     };
-    assert!(!expected(Some("M"), "other", shown(&[])));
-    assert!(!expected(None, "other", shown(&[])));
+    assert!(!expected(Some("M"), false, shown(&[])));
+    assert!(!expected(None, false, shown(&[])));
     // Of which nothing is there, and which may be the one.
-    assert!(expected(Some("M"), "", shown(&[])));
+    assert!(expected(Some("M"), true, shown(&[])));
     let mut others = shown(&[(&[], 1)]);
     others.groups[0].image_ref = "other".into();
-    assert!(!expected(Some("M"), "", others));
+    assert!(!expected(Some("M"), true, others));
 }
