@@ -147,6 +147,22 @@ pub fn is_same_image(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whether two image references are of one repository, by other tags or digests.
+pub fn is_other_tag(one: &str, other: &str) -> bool {
+    fn repository(reference: &str) -> &str {
+        let plain = plain_image(reference);
+        let plain = plain.split_once('@').map_or(plain, |(image, _)| image);
+        let name = plain.rfind('/').map_or(0, |slash| slash + 1);
+        plain[name..]
+            .find(':')
+            .map_or(plain, |tag| &plain[..name + tag])
+    }
+    one != other
+        && !is_file(one)
+        && !is_file(other)
+        && is_same_image(repository(one), repository(other))
+}
+
 /// Whether an image reference names a file of the host.
 pub fn is_file(reference: &str) -> bool {
     reference.starts_with("file://")
@@ -373,6 +389,32 @@ mod tests {
         assert!(!is_same_image("file:///a/B", "file:///a/b"));
         assert!(!is_same_image("file://A/b", "file://a/b"));
         assert!(!is_same_image("file://a/b", "a/b"));
+    }
+
+    #[test]
+    fn tags_of_one_repository_are_told_from_others() {
+        let image = "ghcr.io/org/x:1";
+        for tag in [
+            "ghcr.io/org/x:2",
+            "oci://GHCR.io/org/x@sha256:0",
+            "ghcr.io/org/x",
+        ] {
+            assert!(
+                is_other_tag(image, tag) && is_other_tag(tag, image),
+                "{tag}"
+            );
+        }
+        for other in [
+            image,
+            "ghcr.io/org/y:1",
+            "ghcr.io:5000/org/x:2",
+            "",
+            "file://ghcr.io/org/x",
+        ] {
+            assert!(!is_other_tag(image, other), "{other}");
+        }
+        assert!(is_other_tag("localhost:5000/x:1", "localhost:5000/x:2"));
+        assert!(!is_other_tag("file:///x:1", "file:///x:2"));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::{Addressee, LOOK_AGAIN_AFTER, TIME_TO_ORDER};
+use super::{Addressee, LOOK_AGAIN_AFTER};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::generation::{Generation, Traits};
-use crate::lattice::plan::{self, After, Order, Plan, Running};
+use crate::lattice::plan::{self, Order, Plan, Running};
 use crate::lattice::subject::Verb;
 use crate::lattice::wire::{self, TextMap};
 use crate::name::ActorId;
@@ -36,11 +36,6 @@ impl Lattice {
             ),
         };
         for (done, order) in plan.orders.iter().enumerate() {
-            if done > 0 && matches!(order, Order::Update { .. }) {
-                // It reaches what is there.
-                let there = self.until_there(to).await;
-                there.map_err(|error| part(done, error))?;
-            }
             let told = self.tell(to, order).await;
             self.note(to, running.as_ref(), order, &told);
             told.map_err(|error| part(done, error))?;
@@ -212,22 +207,6 @@ impl Lattice {
             }
         }
         Ok(())
-    }
-
-    /// Waits until nothing of the actor is in flight.
-    async fn until_there(&self, to: &Addressee<'_>) -> Result<(), Error> {
-        loop {
-            let inventory = self.shown(to.host).await?;
-            let shown = self.running(to, &inventory);
-            let expected = self.roster.orders.flights.expected(to.subject(), shown);
-            let Some(since) = expected.in_the_way_of(&After::Everything) else {
-                return Ok(());
-            };
-            if self.deadline.remaining() < TIME_TO_ORDER {
-                return Err(self.not_shown_yet(to, since));
-            }
-            sleep(LOOK_AGAIN_AFTER).await;
-        }
     }
 
     /// Waits until the host shows what was to be stopped by a scale: it fetches

@@ -18,9 +18,9 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::orders::flights::SHOWN_WITHIN;
 use crate::lattice::orders::turns::About;
-use crate::lattice::plan::{self, Order, Running};
+use crate::lattice::plan::{self, Order, Refusal, Running};
 use crate::lattice::wire::{Claims, Inventory, TextMap};
-use crate::name::{ActorId, HostId};
+use crate::name::{ActorId, HostId, is_other_tag};
 
 /// Hosts that are asked at once whether they explain a revision.
 const MOST_ASKED: usize = 64;
@@ -136,6 +136,31 @@ impl Lattice {
         };
         let mut inventories = inventories.into_iter();
         inventories.any(|inventory: Inventory| plan::listed(&inventory).any(explains))
+    }
+
+    /// That a reference of which nobody knows the actor is not of a repository
+    /// that an actor runs from there under another tag: Rust hosts from 0.79.1 on
+    /// would start the code they have, under the new reference.
+    ///
+    /// # Errors
+    /// `Refused` where it is.
+    pub(super) fn is_no_tag_of_what_runs(
+        &self,
+        to: &Addressee<'_>,
+        inventory: &Inventory,
+    ) -> Result<(), Error> {
+        let is_tag = |listed: &plan::Listed<'_>| is_other_tag(listed.image_ref, to.image_ref);
+        let same = plan::listed(inventory).find(is_tag);
+        let Some(same) = same.filter(|_| to.traits.generation.counts_maximum()) else {
+            return Ok(());
+        };
+        let why = format!(
+            "actor {} runs there from {}, another tag of the same repository; use UpdateActor to \
+             replace it, or ScaleActor, which names the actor, where this is another one",
+            same.key,
+            quoted(same.image_ref)
+        );
+        Err(self.refusal(to, Refusal::Cannot(why)))
     }
 
     /// After a start from a reference of which nobody knew the actor, on a host

@@ -82,8 +82,8 @@ struct Decided {
     /// What runs, with what is in flight and not in the way, where the host tells.
     running: Option<Running>,
     plan: Plan,
-    /// What else runs on the host.
-    others: usize,
+    /// What the host shows of everything, where it tells.
+    inventory: Option<wire::Inventory>,
 }
 
 impl Lattice {
@@ -128,11 +128,16 @@ impl Lattice {
             if known.is_none() && self.roster.orders.memory.key(host, image_ref).is_some() {
                 continue;
             }
-            let others = decided.others;
+            // It may be of an actor that runs there from another reference.
+            let others = decided.inventory.filter(|_| known.is_none());
+            let others = others.filter(|inventory| !inventory.actors.is_empty());
+            if let Some(inventory) = &others {
+                self.is_no_tag_of_what_runs(&to, inventory)?;
+            }
             self.carry_out(&to, decided.running, decided.plan).await?;
-            return match known.is_none() && others > 0 {
-                true => self.is_of_no_other(&to, annotations).await,
-                false => Ok(()),
+            return match others {
+                Some(_) => self.is_of_no_other(&to, annotations).await,
+                None => Ok(()),
             };
         }
     }
@@ -260,7 +265,7 @@ impl Lattice {
                         return Ok(Decided {
                             running: None,
                             plan: plan.clone(),
-                            others: 0,
+                            inventory: None,
                         });
                     }
                 },
@@ -279,11 +284,10 @@ impl Lattice {
                 if starts_code(&plan) {
                     self.code_is_known(to, &shown).await?;
                 }
-                let ours = usize::from(!shown.groups.is_empty());
                 return Ok(Decided {
                     running: Some(expected.running),
                     plan,
-                    others: inventory.actors.len() - ours.min(inventory.actors.len()),
+                    inventory: Some(inventory),
                 });
             };
             if self.deadline.remaining() < TIME_TO_ORDER + LOOK_AGAIN_AFTER {

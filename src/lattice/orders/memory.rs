@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::plan::{Running, listed};
 use super::super::wire::Inventory;
-use crate::name::HostId;
+use crate::name::{HostId, is_file};
 
 /// References that are remembered for a lattice; more are begun anew.
 const MAX_REFERENCES: usize = 10_000;
@@ -39,7 +39,7 @@ struct Update {
 
 /// A file is another one on each host.
 fn name(host: &HostId, image_ref: &str) -> String {
-    match image_ref.starts_with("file://") {
+    match is_file(image_ref) {
         true => format!("{host} {image_ref}"),
         false => image_ref.to_owned(),
     }

@@ -296,7 +296,7 @@ pub fn start(
     if traits.generation.counts_maximum() {
         maximum::start(traits, running, wanted, count, image_ref)
     } else if traits.generation.is_otp() {
-        Ok(otp::start(running, wanted, count, image_ref))
+        otp::start(running, wanted, count, image_ref)
     } else {
         Ok(instances::start(wanted, count, image_ref))
     }

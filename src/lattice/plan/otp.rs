@@ -10,28 +10,34 @@
 //!   them that match.
 
 use super::{After, Order, Plan, Refusal, Running, cannot, contains, total};
+use crate::error::quoted;
 use crate::lattice::generation::{StopOrder, Traits};
 use crate::lattice::wire::TextMap;
 
 /// Starts commute: the host adds up whatever comes in whichever order.
 ///
 /// Where an update left the old reference in the host's list, it takes no start
-/// from the new one: one from the old, and the update again, which reaches every
-/// instance.
-pub(super) fn start(running: &Running, wanted: &TextMap, count: u16, image_ref: &str) -> Plan {
-    let start = |image_ref: &str| Order::Start {
+/// from the new one, and one from the old one starts old code.
+pub(super) fn start(
+    running: &Running,
+    wanted: &TextMap,
+    count: u16,
+    image_ref: &str,
+) -> Result<Plan, Refusal> {
+    if let Some(listed) = &running.listed {
+        return Err(cannot(format!(
+            "since its update it lists the actor under {}: it starts no more of it from the new \
+             reference, and old code from that one; stop the actor and start it from {}",
+            quoted(listed),
+            quoted(image_ref)
+        )));
+    }
+    let start = Order::Start {
         annotations: wanted.clone(),
         count,
         image_ref: image_ref.to_owned(),
     };
-    let Some(listed) = &running.listed else {
-        return Plan::of(vec![start(image_ref)], After::Nothing);
-    };
-    let update = Order::Update {
-        annotations: TextMap::new(),
-        image_ref: image_ref.to_owned(),
-    };
-    Plan::of(vec![start(listed), update], After::Everything)
+    Ok(Plan::of(vec![start], After::Nothing))
 }
 
 pub(super) fn scale(
@@ -61,7 +67,7 @@ pub(super) fn scale(
     // How many are missing is known once the earlier ones are there.
     Ok(Plan {
         after: After::Everything,
-        ..start(running, wanted, more, image_ref)
+        ..start(running, wanted, more, image_ref)?
     })
 }
 

@@ -393,27 +393,23 @@ fn what_is_replaced_is_stopped_in_one_order_and_started_as_it_was() {
 }
 
 #[test]
-fn after_an_update_an_otp_host_starts_what_it_lists_and_is_updated_again() {
+fn after_an_update_an_otp_host_starts_nothing_and_can_be_told_everything_else() {
     let mut running = of(&[group(&[], 2)]);
     running.groups[0].image_ref = "r:2".into();
     running.listed = Some(REF.into());
-    let start = |image_ref| {
-        start(
-            &traits("0.63.2"),
-            &running,
-            &notes(&[("a", "1")]),
-            1,
-            image_ref,
-        )
-    };
-    let update = Order::Update {
-        annotations: notes(&[]),
-        image_ref: "r:2".into(),
-    };
-    let plan = start("r:2").unwrap();
-    assert_eq!(plan.orders, [la(&[("a", "1")], 1), update]);
-    assert_eq!(plan.after, After::Everything);
-    is_refused(start(REF), "UpdateActor");
+    let (traits, wanted) = (traits("0.63.2"), notes(&[]));
+    is_refused(
+        start(&traits, &running, &wanted, 1, "r:2"),
+        "since its update",
+    );
+    is_refused(start(&traits, &running, &wanted, 1, REF), "UpdateActor");
+    is_refused(
+        scale(&traits, &running, &wanted, 3, "r:2"),
+        "since its update",
+    );
+    let fewer = scale(&traits, &running, &wanted, 1, "r:2");
+    assert_eq!(orders(fewer), Ok(vec![sa(&[], Some(1))]));
+    assert!(update(&traits, &running, &wanted, "r:3").is_ok());
 }
 
 #[test]
