@@ -53,7 +53,10 @@ async fn wrong(generation: Generation, seed: u64) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_do_what_they_say_and_nothing_else() {
-    let runs = Generation::ALL.into_iter().flat_map(|generation| {
+    // 0.51 is refused every order.
+    let generations = Generation::EVERY.into_iter();
+    let generations = generations.filter(|generation| *generation != Generation::Otp51);
+    let runs = generations.flat_map(|generation| {
         let run = move |seed| tokio::spawn(wrong(generation, seed));
         seeds().into_iter().map(run)
     });

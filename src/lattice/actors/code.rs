@@ -139,8 +139,9 @@ impl Lattice {
     }
 
     /// That a reference of which nobody knows the actor is not of a repository
-    /// that an actor runs from there under another tag: Rust hosts from 0.79.1 on
-    /// would start the code they have, under the new reference.
+    /// that an actor runs from there under another tag, or is about to: Rust hosts
+    /// from 0.79.1 on would start the code they have, under the new reference.
+    /// Whether anything else runs there.
     ///
     /// # Errors
     /// `Refused` where it is.
@@ -148,19 +149,26 @@ impl Lattice {
         &self,
         to: &Addressee<'_>,
         inventory: &Inventory,
-    ) -> Result<(), Error> {
-        let is_tag = |listed: &plan::Listed<'_>| is_other_tag(listed.image_ref, to.image_ref);
-        let same = plan::listed(inventory).find(is_tag);
-        let Some(same) = same.filter(|_| to.traits.generation.counts_maximum()) else {
-            return Ok(());
-        };
-        let why = format!(
-            "actor {} runs there from {}, another tag of the same repository; use UpdateActor to \
-             replace it, or ScaleActor, which names the actor, where this is another one",
-            same.key,
-            quoted(same.image_ref)
-        );
-        Err(self.refusal(to, Refusal::Cannot(why)))
+    ) -> Result<bool, Error> {
+        let in_flight = self.roster.orders.flights.others(to.host, to.image_ref);
+        let listed = plan::listed(inventory).map(|listed| listed.image_ref);
+        let mut others = listed
+            .chain(in_flight.iter().map(String::as_str))
+            .peekable();
+        let any = others.peek().is_some();
+        let same = others.find(|other| is_other_tag(other, to.image_ref));
+        match same.filter(|_| to.traits.generation.counts_maximum()) {
+            None => Ok(any),
+            Some(same) => Err(self.refusal(
+                to,
+                Refusal::Cannot(format!(
+                    "an actor runs there from {}, another tag of the same repository; use \
+                     UpdateActor to replace it, or ScaleActor, which names the actor, where this \
+                     is another one",
+                    quoted(same)
+                )),
+            )),
+        }
     }
 
     /// After a start from a reference of which nobody knew the actor, on a host

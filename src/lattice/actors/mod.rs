@@ -129,15 +129,15 @@ impl Lattice {
                 continue;
             }
             // It may be of an actor that runs there from another reference.
-            let others = decided.inventory.filter(|_| known.is_none());
-            let others = others.filter(|inventory| !inventory.actors.is_empty());
-            if let Some(inventory) = &others {
-                self.is_no_tag_of_what_runs(&to, inventory)?;
-            }
+            let unknown = decided.inventory.filter(|_| known.is_none());
+            let others = match &unknown {
+                Some(inventory) => self.is_no_tag_of_what_runs(&to, inventory)?,
+                None => false,
+            };
             self.carry_out(&to, decided.running, decided.plan).await?;
             return match others {
-                Some(_) => self.is_of_no_other(&to, annotations).await,
-                None => Ok(()),
+                true => self.is_of_no_other(&to, annotations).await,
+                false => Ok(()),
             };
         }
     }

@@ -201,6 +201,11 @@ impl Replacement {
             self.fetch(&to, order).await?;
         }
         self.phase.send_replace(Phase::Starts);
+        // Nothing else must start in between. Where that does not end, it goes on:
+        // one group runs the new code by now.
+        let turns = &self.lattice.roster.orders.turns;
+        let soon = Deadline::new(Instant::now(), SHOWN_WITHIN);
+        let _host = turns.whole_host(&self.host, soon).await.ok();
         let groups = self.groups(&to).await;
         let (stop, starts) = plan::replace(&self.traits, &groups, &self.image_ref);
         self.stop(&to, &stop).await?;

@@ -175,6 +175,16 @@ impl Flights {
         })
     }
 
+    /// References of what is in flight to a host, but for this one.
+    pub fn others(&self, host: &HostId, image_ref: &str) -> Vec<String> {
+        let hosts = self.lock();
+        let flights = hosts.get(host).map(|host| host.flights.as_slice());
+        let flights = flights.into_iter().flatten().filter(|flight| {
+            flight.counts() && !flight.image_ref.is_empty() && flight.image_ref != image_ref
+        });
+        flights.map(|flight| flight.image_ref.clone()).collect()
+    }
+
     /// What an inventory that shows `shown` will show later. What it shows by now
     /// is in flight no more.
     pub fn expected(&self, of: Subject<'_>, shown: Running) -> Expected {

@@ -18,10 +18,15 @@ const SWEEP_ABOVE: usize = 1024;
 /// Turns by actor and by image reference: an order may know only one of them.
 /// They are two tables, so that an order never waits for itself where somebody
 /// gives both the same name, and always taken in this order.
+///
+/// Of a start that knows no actor nobody knows which orders it can hurt. It takes
+/// a share of the host, which whoever stops an actor to start it again has alone
+/// meanwhile.
 #[derive(Default)]
 pub struct Turns {
     actors: Table,
     references: Table,
+    hosts: Table,
 }
 
 type Table = Mutex<HashMap<(HostId, String), Arc<RwLock<()>>>>;
@@ -71,24 +76,46 @@ impl Turns {
         deadline: Deadline,
         shared: bool,
     ) -> Result<Turn, Error> {
+        let whole_host = about.key.is_none().then_some("");
         let names = [
-            (&self.actors, about.key),
-            (&self.references, about.image_ref),
+            (&self.actors, about.key, shared),
+            (&self.references, about.image_ref, shared),
+            (&self.hosts, whole_host, true),
         ];
-        let mut places = Vec::with_capacity(names.len());
-        for (table, name) in names {
+        let mut places = Vec::with_capacity(2);
+        for (table, name, shared) in names {
             let Some(name) = name else { continue };
-            let lock = lock(table, about.host, name);
-            let place = async {
-                match shared {
-                    true => Place::Shared(lock.read_owned().await),
-                    false => Place::Alone(lock.write_owned().await),
-                }
-            };
-            let place = timeout_at(deadline.at(), place).await;
-            places.push(place.map_err(|_| busy(about.host, name))?);
+            let taken = place(table, about.host, name, shared);
+            let taken = timeout_at(deadline.at(), taken).await;
+            places.push(taken.map_err(|_| busy(about.host, about.name()))?);
         }
         Ok(Turn { _places: places })
+    }
+
+    /// Keeps starts that know no actor off a host, once those under way ended.
+    ///
+    /// # Errors
+    /// As [`Turns::alone`].
+    pub async fn whole_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
+        let taken = timeout_at(deadline.at(), place(&self.hosts, host, "", false)).await;
+        let place = taken.map_err(|_| busy(host, "another actor"))?;
+        Ok(Turn {
+            _places: vec![place],
+        })
+    }
+}
+
+async fn place(table: &Table, host: &HostId, name: &str, shared: bool) -> Place {
+    let lock = lock(table, host, name);
+    match shared {
+        true => Place::Shared(lock.read_owned().await),
+        false => Place::Alone(lock.write_owned().await),
+    }
+}
+
+impl<'a> About<'a> {
+    fn name(&self) -> &'a str {
+        self.key.or(self.image_ref).unwrap_or_default()
     }
 }
 
