@@ -120,6 +120,10 @@ impl Lattice {
                 let plan = plan.map_err(|refusal| self.refusal(&to, refusal))?;
                 return self.carry_out(&to, None, plan).await;
             }
+            let on_host = match known {
+                Some(_) => turns.share_of_host(host, self.deadline).await?,
+                None => turns.whole_host(host, self.deadline).await?,
+            };
             let decide =
                 |running: &Running| plan::start(&traits, running, annotations, count, image_ref);
             let blind = plan::start(&traits, &Running::default(), annotations, count, image_ref);
@@ -129,12 +133,18 @@ impl Lattice {
                 continue;
             }
             // It may be of an actor that runs there from another reference.
-            let unknown = decided.inventory.filter(|_| known.is_none());
-            let others = match &unknown {
-                Some(inventory) => self.is_no_tag_of_what_runs(&to, inventory)?,
-                None => false,
+            let others = match (&known, &decided.inventory) {
+                (None, Some(inventory)) => self.is_no_tag_of_what_runs(&to, inventory)?,
+                // Or one of those may be of this actor.
+                _ => !self
+                    .roster
+                    .orders
+                    .flights
+                    .unknown(host, image_ref)
+                    .is_empty(),
             };
             self.carry_out(&to, decided.running, decided.plan).await?;
+            drop(on_host);
             return match others {
                 true => self.is_of_no_other(&to, annotations).await,
                 false => Ok(()),
@@ -175,6 +185,7 @@ impl Lattice {
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
+        let _on_host = turns.share_of_host(host, self.deadline).await?;
         let decide =
             |running: &Running| plan::scale(&traits, running, annotations, count, image_ref);
         let decided = self.decided(&to, decide, None).await?;
@@ -206,6 +217,7 @@ impl Lattice {
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
+        let _on_host = turns.share_of_host(host, self.deadline).await?;
         let decide = |running: &Running| plan::stop(&traits, running, annotations, count);
         // Without annotations all match, so that whatever the host stops is meant.
         let blind = annotations.is_empty().then(|| plan::stop_untold(count));

@@ -36,6 +36,8 @@ const GOES_ON_FOR: Duration = Duration::from_secs(120);
 /// How long a host has to show a group that it was told to start, before it is
 /// told again.
 const TOLD_AGAIN_AFTER: Duration = SHOWN_WITHIN;
+/// How long a replacement waits for other starts.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(2);
 /// What a call keeps of its time for the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
 
@@ -201,11 +203,7 @@ impl Replacement {
             self.fetch(&to, order).await?;
         }
         self.phase.send_replace(Phase::Starts);
-        // Nothing else must start in between. Where that does not end, it goes on:
-        // one group runs the new code by now.
-        let turns = &self.lattice.roster.orders.turns;
-        let soon = Deadline::new(Instant::now(), SHOWN_WITHIN);
-        let _host = turns.whole_host(&self.host, soon).await.ok();
+        let _host = self.alone().await;
         let groups = self.groups(&to).await;
         let (stop, starts) = plan::replace(&self.traits, &groups, &self.image_ref);
         self.stop(&to, &stop).await?;
@@ -213,6 +211,27 @@ impl Replacement {
         let memory = &self.lattice.roster.orders.memory;
         memory.learn(&self.host, &self.image_ref, self.actor.as_str());
         Ok(())
+    }
+
+    /// Keeps other starts off the host, and waits for those of which nobody knows
+    /// whether they are of this actor: what starts while it is stopped is what
+    /// the host keeps. Where that does not end soon, it goes on: one group runs
+    /// the new code by now.
+    async fn alone(&self) -> Option<Turn> {
+        let orders = &self.lattice.roster.orders;
+        let soon = Deadline::new(Instant::now(), OTHERS_END_WITHIN);
+        let turn = orders.turns.whole_host(&self.host, soon).await.ok();
+        let is_unknown = |image_ref: &String| orders.memory.key(&self.host, image_ref).is_none();
+        while !soon.remaining().is_zero() {
+            let unknown = orders.flights.unknown(&self.host, &self.image_ref);
+            if !unknown.iter().any(is_unknown) {
+                break;
+            }
+            // It tells, once they are there.
+            let _ = self.lattice.shown(&self.host).await;
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+        turn
     }
 
     /// Has the host fetch the new revision, and run it in one group.

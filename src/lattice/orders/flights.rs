@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::plan::{After, Group, Running};
 use super::super::wire::TextMap;
-use crate::name::HostId;
+use crate::name::{HostId, is_file, is_other_tag};
 
 /// How long a host has to show what it took on. What it does not show by then is
 /// taken to have failed: several versions say nothing of a failed download.
@@ -83,17 +83,18 @@ struct Failure {
 pub struct Expected {
     /// What will run.
     pub running: Running,
-    /// What of it the host does not show yet: which annotations, and since when.
-    waits: Vec<(TextMap, Instant)>,
+    /// What of it the host does not show yet, and since when: of these annotations,
+    /// or of nobody knows which actor.
+    waits: Vec<(Option<TextMap>, Instant)>,
 }
 
 impl Expected {
     /// Since when the host owes what must be there first.
     pub fn in_the_way_of(&self, after: &After) -> Option<Instant> {
-        let blocks = |annotations: &TextMap| match after {
-            After::Nothing => false,
-            After::Groups(groups) => groups.contains(annotations),
-            After::Everything => true,
+        let blocks = |annotations: &Option<TextMap>| match (after, annotations) {
+            (After::Nothing, _) => false,
+            (After::Groups(groups), Some(annotations)) => groups.contains(annotations),
+            (After::Groups(_), None) | (After::Everything, _) => true,
         };
         let waits = self.waits.iter().filter(|(of, _)| blocks(of));
         waits.map(|(_, since)| *since).min()
@@ -185,6 +186,19 @@ impl Flights {
         flights.map(|flight| flight.image_ref.clone()).collect()
     }
 
+    /// References in flight to a host of which nobody knew the actor, and which may
+    /// be of the same as this one.
+    pub fn unknown(&self, host: &HostId, image_ref: &str) -> Vec<String> {
+        let hosts = self.lock();
+        let flights = hosts.get(host).map(|host| host.flights.as_slice());
+        let flights = flights.into_iter().flatten();
+        let unknown = flights.filter(|flight| {
+            let unknown = flight.key.is_none() && flight.counts();
+            unknown && may_be_one(&flight.image_ref, image_ref)
+        });
+        unknown.map(|flight| flight.image_ref.clone()).collect()
+    }
+
     /// What an inventory that shows `shown` will show later. What it shows by now
     /// is in flight no more.
     pub fn expected(&self, of: Subject<'_>, shown: Running) -> Expected {
@@ -204,30 +218,28 @@ impl Flights {
             if !flight.still_counts() {
                 return false;
             }
-            // One without a key may be of this actor, where nothing of it is there.
-            let unknown = flight.key.is_none() && of.names_actor;
             let ours = (flight.key.is_some() && flight.key.as_deref() == of.key)
-                || refs.contains(&flight.image_ref.as_str())
-                || (unknown && shown.groups.is_empty());
+                || refs.contains(&flight.image_ref.as_str());
             if !ours {
+                // One without a key may be of this actor, where nothing of it is
+                // there.
+                let may_be = of.names_actor || may_be_one(&flight.image_ref, of.image_ref);
+                if flight.key.is_none() && may_be && shown.groups.is_empty() {
+                    expected.waits.push((None, flight.since()));
+                }
                 return true;
             }
             let here = shown.under(&flight.annotations);
-            let (count, since) = match &flight.aim {
-                Aim::Total {
-                    count,
-                    grows,
-                    since,
-                } => {
-                    let there = if *grows {
-                        here >= *count
-                    } else {
-                        here <= *count
+            let count = match &flight.aim {
+                Aim::Total { count, grows, .. } => {
+                    let there = match grows {
+                        true => here >= *count,
+                        false => here <= *count,
                     };
                     if there {
                         return false;
                     }
-                    (Some(*count), *since)
+                    Some(*count)
                 }
                 Aim::More { base, parts } => {
                     let added = parts.iter().map(|(count, _)| *count);
@@ -236,14 +248,13 @@ impl Flights {
                     if count.is_some_and(|count| here >= count) {
                         return false;
                     }
-                    (
-                        count,
-                        parts.first().map_or_else(Instant::now, |part| part.1),
-                    )
+                    count
                 }
-                Aim::Unseen { since } => (None, *since),
+                Aim::Unseen { .. } => None,
             };
-            expected.waits.push((flight.annotations.clone(), since));
+            expected
+                .waits
+                .push((Some(flight.annotations.clone()), flight.since()));
             if let Some(count) = count {
                 expected
                     .running
@@ -301,6 +312,12 @@ impl Flights {
     }
 }
 
+/// Whether two references may be of one actor, as far as they tell: files tell
+/// nothing.
+fn may_be_one(one: &str, other: &str) -> bool {
+    (is_file(one) && is_file(other)) || is_other_tag(one, other)
+}
+
 /// The entry of a host, unless there are too many.
 fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'a mut OfHost> {
     if hosts.len() >= MAX_HOSTS && !hosts.contains_key(host) {
@@ -330,6 +347,14 @@ impl Flight {
 
     fn is(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
         self.image_ref == of.image_ref && self.annotations == *annotations
+    }
+
+    /// Since when the host owes it.
+    fn since(&self) -> Instant {
+        match &self.aim {
+            Aim::Total { since, .. } | Aim::Unseen { since } => *since,
+            Aim::More { parts, .. } => parts.first().map_or_else(Instant::now, |part| part.1),
+        }
     }
 
     fn counts(&self) -> bool {

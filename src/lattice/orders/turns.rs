@@ -19,9 +19,9 @@ const SWEEP_ABOVE: usize = 1024;
 /// They are two tables, so that an order never waits for itself where somebody
 /// gives both the same name, and always taken in this order.
 ///
-/// Of a start that knows no actor nobody knows which orders it can hurt. It takes
-/// a share of the host, which whoever stops an actor to start it again has alone
-/// meanwhile.
+/// Of a start that knows no actor nobody knows which orders it can hurt. It has
+/// the host alone until the host took it, as has whoever stops an actor to start
+/// it again; other orders share the host.
 #[derive(Default)]
 pub struct Turns {
     actors: Table,
@@ -76,14 +76,12 @@ impl Turns {
         deadline: Deadline,
         shared: bool,
     ) -> Result<Turn, Error> {
-        let whole_host = about.key.is_none().then_some("");
         let names = [
-            (&self.actors, about.key, shared),
-            (&self.references, about.image_ref, shared),
-            (&self.hosts, whole_host, true),
+            (&self.actors, about.key),
+            (&self.references, about.image_ref),
         ];
-        let mut places = Vec::with_capacity(2);
-        for (table, name, shared) in names {
+        let mut places = Vec::with_capacity(names.len());
+        for (table, name) in names {
             let Some(name) = name else { continue };
             let taken = place(table, about.host, name, shared);
             let taken = timeout_at(deadline.at(), taken).await;
@@ -92,12 +90,29 @@ impl Turns {
         Ok(Turn { _places: places })
     }
 
-    /// Keeps starts that know no actor off a host, once those under way ended.
+    /// Waits until an order that knows its actor may be sent to a host.
+    ///
+    /// # Errors
+    /// As [`Turns::alone`].
+    pub async fn share_of_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
+        self.on_host(host, deadline, true).await
+    }
+
+    /// Keeps starts off a host.
     ///
     /// # Errors
     /// As [`Turns::alone`].
     pub async fn whole_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
-        let taken = timeout_at(deadline.at(), place(&self.hosts, host, "", false)).await;
+        self.on_host(host, deadline, false).await
+    }
+
+    async fn on_host(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+        shared: bool,
+    ) -> Result<Turn, Error> {
+        let taken = timeout_at(deadline.at(), place(&self.hosts, host, "", shared)).await;
         let place = taken.map_err(|_| busy(host, "another actor"))?;
         Ok(Turn {
             _places: vec![place],
