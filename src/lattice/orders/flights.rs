@@ -83,21 +83,29 @@ struct Failure {
 pub struct Expected {
     /// What will run.
     pub running: Running,
-    /// What of it the host does not show yet, and since when: of these annotations,
-    /// or of nobody knows which actor.
-    waits: Vec<(Option<TextMap>, Instant)>,
+    /// What of it the host does not show yet.
+    waits: Vec<Wait>,
+}
+
+/// Something that a host does not show yet.
+struct Wait {
+    /// The set of annotations; `None` where it may be of another actor.
+    annotations: Option<TextMap>,
+    /// Whether it is a start that the host adds to what is there.
+    adds: bool,
+    since: Instant,
 }
 
 impl Expected {
     /// Since when the host owes what must be there first.
     pub fn in_the_way_of(&self, after: &After) -> Option<Instant> {
-        let blocks = |annotations: &Option<TextMap>| match (after, annotations) {
-            (After::Nothing, _) => false,
+        let blocks = |wait: &&Wait| match (after, &wait.annotations) {
+            (After::AllButStarts, _) => !wait.adds,
             (After::Groups(groups), Some(annotations)) => groups.contains(annotations),
             (After::Groups(_), None) | (After::Everything, _) => true,
         };
-        let waits = self.waits.iter().filter(|(of, _)| blocks(of));
-        waits.map(|(_, since)| *since).min()
+        let waits = self.waits.iter().filter(blocks);
+        waits.map(|wait| wait.since).min()
     }
 }
 
@@ -221,11 +229,12 @@ impl Flights {
             let ours = (flight.key.is_some() && flight.key.as_deref() == of.key)
                 || refs.contains(&flight.image_ref.as_str());
             if !ours {
-                // One without a key may be of this actor, where nothing of it is
-                // there.
-                let may_be = of.names_actor || may_be_one(&flight.image_ref, of.image_ref);
-                if flight.key.is_none() && may_be && shown.groups.is_empty() {
-                    expected.waits.push((None, flight.since()));
+                // Where either has no key, they may be of one actor.
+                let one_unknown = flight.key.is_none() || of.key.is_none();
+                let may_be = |known: &str| may_be_one(&flight.image_ref, known);
+                let nothing = of.names_actor && flight.key.is_none() && shown.groups.is_empty();
+                if one_unknown && (nothing || refs.iter().any(|known| may_be(known))) {
+                    expected.waits.push(flight.wait(None));
                 }
                 return true;
             }
@@ -254,7 +263,7 @@ impl Flights {
             };
             expected
                 .waits
-                .push((Some(flight.annotations.clone()), flight.since()));
+                .push(flight.wait(Some(flight.annotations.clone())));
             if let Some(count) = count {
                 expected
                     .running
@@ -347,6 +356,14 @@ impl Flight {
 
     fn is(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
         self.image_ref == of.image_ref && self.annotations == *annotations
+    }
+
+    fn wait(&self, annotations: Option<TextMap>) -> Wait {
+        Wait {
+            annotations,
+            adds: matches!(self.aim, Aim::More { .. }),
+            since: self.since(),
+        }
     }
 
     /// Since when the host owes it.

@@ -50,7 +50,7 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     );
     let groups = After::Groups(vec![notes(&[("a", "b")])]);
     assert!(expected.in_the_way_of(&groups).is_none());
-    assert!(expected.in_the_way_of(&After::Nothing).is_none());
+    assert!(expected.in_the_way_of(&After::AllButStarts).is_some());
     // Shown, it is forgotten, and what comes later is another's.
     let there = shown(&[(&[], 3)]);
     assert_eq!(flights.expected(of, there.clone()).running, there);
@@ -74,6 +74,8 @@ async fn starts_in_a_row_add_up_and_only_the_first_looks() {
     flights.more(of, &none, None, 3);
     let expected = flights.expected(of, shown(&[(&[], 1)]));
     assert_eq!(expected.running, shown(&[(&[], 6)]));
+    // Further starts need not wait for them.
+    assert!(expected.in_the_way_of(&After::AllButStarts).is_none());
     let there = flights.expected(of, shown(&[(&[], 6)]));
     assert!(there.in_the_way_of(&After::Everything).is_none());
     assert!(!flights.adds_to(of, &none));

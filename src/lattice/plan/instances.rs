@@ -17,7 +17,7 @@ pub(super) fn start(wanted: &TextMap, count: u16, image_ref: &str) -> Plan {
         count,
         image_ref: image_ref.to_owned(),
     };
-    Plan::of(vec![start], After::Nothing)
+    Plan::of(vec![start], After::AllButStarts)
 }
 
 pub(super) fn scale(

@@ -97,8 +97,8 @@ pub enum Order {
 /// out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum After {
-    /// Nothing: the host adds it up by itself.
-    Nothing,
+    /// All but starts: the host adds those up by itself.
+    AllButStarts,
     /// Those for these sets of annotations: others do not get in the way.
     Groups(Vec<TextMap>),
     /// All for this actor.
@@ -352,7 +352,7 @@ pub fn stop_untold(count: u16) -> Plan {
         annotations: TextMap::new(),
         count: Some(count),
     };
-    Plan::of(vec![stop], After::Nothing)
+    Plan::of(vec![stop], After::AllButStarts)
 }
 
 /// UpdateActor, as far as one order goes: the one that has the host fetch the

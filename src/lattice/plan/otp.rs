@@ -37,7 +37,7 @@ pub(super) fn start(
         count,
         image_ref: image_ref.to_owned(),
     };
-    Ok(Plan::of(vec![start], After::Nothing))
+    Ok(Plan::of(vec![start], After::AllButStarts))
 }
 
 pub(super) fn scale(
