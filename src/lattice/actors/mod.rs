@@ -247,11 +247,15 @@ impl Lattice {
         let memory = &self.roster.orders.memory;
         let named = to.actor.map(|actor| actor.as_str().to_owned());
         // One without a key may be seen here for the first time.
-        let Some(key) = named.or_else(|| memory.key(to.host, to.image_ref)) else {
-            return Running::default();
-        };
-        let mut running = plan::running(&to.traits, inventory, &key);
-        memory.name_what_runs(to.host, &key, &mut running);
+        let key = named.or_else(|| memory.key(to.host, to.image_ref));
+        key.map_or_else(Running::default, |key| self.running_of(to, inventory, &key))
+    }
+
+    /// What the host shows of the actor with this key.
+    fn running_of(&self, to: &Addressee<'_>, inventory: &wire::Inventory, key: &str) -> Running {
+        let mut running = plan::running(&to.traits, inventory, key);
+        let memory = &self.roster.orders.memory;
+        memory.name_what_runs(to.host, key, &mut running);
         running
     }
 
@@ -284,7 +288,8 @@ impl Lattice {
             };
             let shown = self.running(to, &inventory);
             let flights = &self.roster.orders.flights;
-            let expected = flights.expected(to.subject(), shown.clone());
+            let others = |key: &str| self.running_of(to, &inventory, key);
+            let expected = flights.expected(to.subject(), shown.clone(), others);
             let decision = decide(&expected.running);
             let after = match &decision {
                 Ok(plan) => &plan.after,

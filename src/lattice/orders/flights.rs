@@ -207,9 +207,15 @@ impl Flights {
         unknown.map(|flight| flight.image_ref.clone()).collect()
     }
 
-    /// What an inventory that shows `shown` will show later. What it shows by now
-    /// is in flight no more.
-    pub fn expected(&self, of: Subject<'_>, shown: Running) -> Expected {
+    /// What an inventory that shows `shown` of the actor will show later; `others`
+    /// is what it shows of another one, by its key. What it shows by now is in
+    /// flight no more.
+    pub fn expected(
+        &self,
+        of: Subject<'_>,
+        shown: Running,
+        others: impl Fn(&str) -> Running,
+    ) -> Expected {
         let mut expected = Expected {
             running: shown,
             waits: Vec::new(),
@@ -226,48 +232,30 @@ impl Flights {
             if !flight.still_counts() {
                 return false;
             }
-            let ours = (flight.key.is_some() && flight.key.as_deref() == of.key)
-                || refs.contains(&flight.image_ref.as_str());
-            if !ours {
-                // Where either has no key, they may be of one actor.
-                let one_unknown = flight.key.is_none() || of.key.is_none();
-                let may_be = |known: &str| may_be_one(&flight.image_ref, known);
-                let nothing = of.names_actor && flight.key.is_none() && shown.groups.is_empty();
-                if one_unknown && (nothing || refs.iter().any(|known| may_be(known))) {
-                    expected.waits.push(flight.wait(None));
+            let key = flight.key.as_deref();
+            if (key.is_some() && key == of.key) || refs.contains(&flight.image_ref.as_str()) {
+                if flight.is_shown_by(&shown) {
+                    return false;
+                }
+                expected
+                    .waits
+                    .push(flight.wait(Some(flight.annotations.clone())));
+                if let Some(count) = flight.count() {
+                    let running = &mut expected.running;
+                    running.set(&flight.annotations, count, &flight.image_ref);
                 }
                 return true;
             }
-            let here = shown.under(&flight.annotations);
-            let count = match &flight.aim {
-                Aim::Total { count, grows, .. } => {
-                    let there = match grows {
-                        true => here >= *count,
-                        false => here <= *count,
-                    };
-                    if there {
-                        return false;
-                    }
-                    Some(*count)
+            // Where either has no key, they may be of one actor.
+            let may_be = |known: &str| may_be_one(&flight.image_ref, known);
+            let nothing = of.names_actor && key.is_none() && shown.groups.is_empty();
+            if (key.is_none() || of.key.is_none())
+                && (nothing || refs.iter().any(|known| may_be(known)))
+            {
+                if key.is_some_and(|key| flight.is_shown_by(&others(key))) {
+                    return false;
                 }
-                Aim::More { base, parts } => {
-                    let added = parts.iter().map(|(count, _)| *count);
-                    let added = added.fold(0, u32::saturating_add);
-                    let count = base.map(|base| base.saturating_add(added));
-                    if count.is_some_and(|count| here >= count) {
-                        return false;
-                    }
-                    count
-                }
-                Aim::Unseen { .. } => None,
-            };
-            expected
-                .waits
-                .push(flight.wait(Some(flight.annotations.clone())));
-            if let Some(count) = count {
-                expected
-                    .running
-                    .set(&flight.annotations, count, &flight.image_ref);
+                expected.waits.push(flight.wait(None));
             }
             true
         });
@@ -356,6 +344,27 @@ impl Flight {
 
     fn is(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
         self.image_ref == of.image_ref && self.annotations == *annotations
+    }
+
+    /// How many there will be, where that is known.
+    fn count(&self) -> Option<u32> {
+        match &self.aim {
+            Aim::Total { count, .. } => Some(*count),
+            Aim::More { base, parts } => {
+                let added = parts.iter().map(|(count, _)| *count);
+                let added = added.fold(0, u32::saturating_add);
+                base.map(|base| base.saturating_add(added))
+            }
+            Aim::Unseen { .. } => None,
+        }
+    }
+
+    fn is_shown_by(&self, running: &Running) -> bool {
+        let here = running.under(&self.annotations);
+        self.count().is_some_and(|count| match self.aim {
+            Aim::Total { grows: false, .. } => here <= count,
+            _ => here >= count,
+        })
     }
 
     fn wait(&self, annotations: Option<TextMap>) -> Wait {
