@@ -16,7 +16,8 @@ pub enum Kind {
     Invalid,
     /// The link of the actor does not allow it.
     Denied,
-    /// More calls are under way than the provider takes on.
+    /// More calls are under way than the provider takes on, or what was ordered
+    /// before is not done yet.
     Busy,
     /// The provider may have no more lattices, connections or dials.
     LimitReached,

@@ -1,6 +1,6 @@
 //! Which actor an image reference is of, as OTP hosts from 0.60 on keep it in the
 //! metadata bucket: `REFMAP_{base64url(reference)}`, written with every start and
-//! update. Source: control-interface reference, section 3.2.
+//! update. Source: docs/hosts.md.
 
 use std::time::Duration;
 
@@ -22,17 +22,31 @@ impl Lattice {
     /// Key of the actor that a reference is of; `None` where the bucket does not
     /// say so in time.
     pub(super) async fn key_in_bucket(&self, image_ref: &str) -> Option<String> {
+        let memory = &self.roster.orders.memory;
+        if memory.is_refused() {
+            return None;
+        }
         let most = TOLD_WITHIN.min(self.deadline.remaining() / 4);
         let by = self.deadline.within(most);
+        let question = [
+            subject::bucket_get(&self.id, self.js_domain.as_ref()),
+            subject::bucket_get(&self.id, None),
+        ];
+        let refusals = self.connection.refusals_from_now();
         let read = async {
             let stream = self.bucket().await.ok()??;
-            let entry = subject::bucket_entry(&self.id, None, &BucketKey::of_reference(image_ref));
-            stream
-                .get_last_raw_message_by_subject(entry.as_str())
-                .await
-                .ok()
+            let entry = BucketKey::of_reference(image_ref);
+            let entry = subject::bucket_entry(&self.id, None, &entry);
+            let message = stream.get_last_raw_message_by_subject(entry.as_str());
+            message.await.ok()
         };
-        let message = timeout_at(by.at(), read).await.ok()??;
+        let message = tokio::select! {
+            message = timeout_at(by.at(), read) => message.ok()??,
+            _ = refusals.naming(&question) => {
+                memory.may_not_ask();
+                return None;
+            }
+        };
         let entry: Entry = wire::parse(&message.payload).ok()?;
         Some(entry.public_key)
     }

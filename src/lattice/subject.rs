@@ -127,6 +127,12 @@ pub fn bucket_info(lattice: &LatticeId, domain: Option<&JsDomain>) -> Subject {
     Subject::from(format!("{api}.STREAM.INFO.{bucket}"))
 }
 
+/// JetStream hands one entry of the bucket over.
+pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> Subject {
+    let (api, bucket) = (jetstream(domain), bucket(lattice));
+    Subject::from(format!("{api}.STREAM.MSG.GET.{bucket}"))
+}
+
 /// What the subjects begin with on which JetStream is asked to hand the bucket
 /// over.
 pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> String {

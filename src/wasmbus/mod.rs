@@ -103,8 +103,8 @@ pub trait Handler: Send + Sync + 'static {
     /// Takes note of our own lattice, before the first call.
     fn at_home(&self, _home: Home) {}
 
-    /// Ends what was begun and goes on without a call. No call is under way any
-    /// more.
+    /// Ends what goes on without a call, and begins nothing that could be left
+    /// half done. The provider is stopping.
     async fn finish(&self) {}
 
     /// Whether all is well.

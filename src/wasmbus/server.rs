@@ -334,15 +334,10 @@ impl<H: Handler> Server<H> {
         info!(from = order.from, in_flight = self.calls.len(), "stopping");
         self.stopping.cancel();
         self.calls.close();
-        if timeout_at(order.cut_off, self.calls.wait()).await.is_err() {
+        let ended = async { tokio::join!(self.calls.wait(), self.handler.finish()) };
+        if timeout_at(order.cut_off, ended).await.is_err() {
             warn!(in_flight = self.calls.len(), "calls are cut off");
             self.cut_off.cancel();
-        }
-        if timeout_at(order.cut_off, self.handler.finish())
-            .await
-            .is_err()
-        {
-            warn!("an order with several steps was left before its end");
         }
         let all_answered = async {
             // Calls that the server sent before the fence are here after it.
@@ -352,6 +347,7 @@ impl<H: Handler> Server<H> {
                 let _ = told.await;
             }
             self.calls.wait().await;
+            self.handler.finish().await;
             self.fence().await;
         };
         if timeout_at(order.answered_by(), all_answered).await.is_err() {

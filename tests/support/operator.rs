@@ -389,7 +389,7 @@ pub async fn every_operation(
         ),
         (
             "ScaleActor",
-            ack(operated.scale_actor(host, 1, &none).await),
+            ack(operated.scale_actor(host, 2, &none).await),
         ),
         ("UpdateActor", ack(operated.update_actor(host, &none).await)),
         ("StopActor", ack(operated.stop_actor(host, 0, &none).await)),

@@ -76,7 +76,19 @@ impl Lattice {
     async fn exchange(&self, to: &Addressee<'_>, decided: Decided) -> Result<(), Error> {
         let actor = to.key()?;
         let running = decided.running.clone().unwrap_or_default();
-        self.carry_out(to, decided.running, decided.plan).await?;
+        let told = self.carry_out(to, decided.running, decided.plan).await;
+        if told
+            .as_ref()
+            .err()
+            .is_none_or(|error| !error.kind().certainly_not_carried_out())
+        {
+            let listed = running.listed.as_deref();
+            let listed = listed.or(running.groups.first().map(|group| group.image_ref.as_str()));
+            let listed = listed.unwrap_or_default();
+            let memory = &self.roster.orders.memory;
+            memory.updated(to.host, actor.as_str(), listed, to.image_ref);
+        }
+        told?;
         if to.traits.generation == Generation::G1b
             && let Some(other) = self.key_in_bucket(to.image_ref).await
             && other != actor.as_str()
@@ -93,11 +105,6 @@ impl Lattice {
         }
         let memory = &self.roster.orders.memory;
         memory.learn(to.host, to.image_ref, actor.as_str());
-        let listed = running.listed.as_deref();
-        let listed = listed.or(running.groups.first().map(|group| group.image_ref.as_str()));
-        if let Some(listed) = listed.filter(|listed| *listed != to.image_ref) {
-            memory.updated(to.host, actor.as_str(), listed, to.image_ref);
-        }
         Ok(())
     }
 
@@ -329,8 +336,16 @@ impl Replacement {
     /// of it: nothing else runs under this key.
     async fn stop(&self, to: &Addressee<'_>, stop: &Order) -> Result<(), Error> {
         while !self.lattice.deadline.remaining().is_zero() {
+            // Nobody may be left to start it again.
+            if self.lattice.duties.is_closed() {
+                let stopping = Error::new(Kind::Stopping, "the provider is stopping");
+                return Err(self.half_done("not stopped", &stopping));
+            }
             match self.lattice.tell(to, stop).await {
                 Ok(()) => return Ok(()),
+                Err(error) if is_final(&error) => {
+                    return Err(self.half_done("not stopped", &error));
+                }
                 Err(error) if error.kind() == Kind::Refused => {
                     // Somebody else stopped it, perhaps.
                     let gone = self.lattice.shown(&self.host).await;
@@ -358,8 +373,12 @@ impl Replacement {
         let mut last = None;
         while !owed.is_empty() {
             for (_, start) in &owed {
-                if let Err(error) = self.lattice.tell(to, start).await {
-                    last = Some(error);
+                match self.lattice.tell(to, start).await {
+                    Ok(()) => {}
+                    Err(error) if is_final(&error) => {
+                        return Err(self.half_done("not started again", &error));
+                    }
+                    Err(error) => last = Some(error),
                 }
             }
             let is_there =
@@ -424,6 +443,11 @@ impl Replacement {
             ),
         )
     }
+}
+
+/// Whether trying again is of no use: the host is gone, or may not be told.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), Kind::NoResponders | Kind::NotPermitted)
 }
 
 impl Order {

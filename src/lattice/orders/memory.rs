@@ -28,6 +28,8 @@ struct Known {
     /// By host and key of the actor.
     updates: HashMap<(HostId, String), Update>,
     right: HashMap<(HostId, String), (String, i32, Instant)>,
+    /// When the credentials were last refused to read references in the bucket.
+    not_told: Option<Instant>,
 }
 
 /// An update after which an OTP host goes on listing the old reference.
@@ -84,6 +86,11 @@ impl Memory {
     /// reference that it had before.
     pub fn updated(&self, host: &HostId, key: &str, listed: &str, runs: &str) {
         let known = &mut *self.lock();
+        if listed == runs {
+            // Back to what it lists.
+            known.updates.remove(&(host.clone(), key.to_owned()));
+            return;
+        }
         if known.updates.len() >= MAX_REFERENCES {
             known.updates.clear();
         }
@@ -139,6 +146,17 @@ impl Memory {
         })
     }
 
+    /// Takes that the bucket may not be asked for references.
+    pub fn may_not_ask(&self) {
+        self.lock().not_told = Some(Instant::now());
+    }
+
+    /// Whether that was so a moment ago.
+    pub fn is_refused(&self) -> bool {
+        let not_told = self.lock().not_told;
+        not_told.is_some_and(|since| since.elapsed() < RIGHT_FOR)
+    }
+
     /// A host stopped or started again: it lists what runs.
     pub fn forget(&self, host: &HostId) {
         let known = &mut *self.lock();
@@ -177,6 +195,9 @@ mod tests {
         memory.name_what_runs(&host, "M", &mut shown);
         assert_eq!(shown.groups[0].image_ref, "r:2");
         assert_eq!(shown.listed.as_deref(), Some("r:1"));
+        memory.updated(&host, "M", "r:1", "r:1");
+        assert!(!memory.is_of_update(&host, "r:1"));
+        memory.updated(&host, "M", "r:1", "r:2");
         let mut shown = running("r:3");
         memory.name_what_runs(&host, "M", &mut shown);
         assert_eq!(shown, running("r:3"));

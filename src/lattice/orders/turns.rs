@@ -113,7 +113,15 @@ impl Turns {
         shared: bool,
     ) -> Result<Turn, Error> {
         let taken = timeout_at(deadline.at(), place(&self.hosts, host, "", shared)).await;
-        let place = taken.map_err(|_| busy(host, "another actor"))?;
+        let place = taken.map_err(|_| {
+            Error::new(
+                Kind::Busy,
+                format!(
+                    "another order on host {host} is under way that starts cannot be carried out \
+                     beside; nothing was sent: try again"
+                ),
+            )
+        })?;
         Ok(Turn {
             _places: vec![place],
         })

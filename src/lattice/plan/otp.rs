@@ -115,18 +115,9 @@ pub(super) fn stop(
         annotations: annotations.clone(),
         count: Some(count),
     };
-    let order = if matching.len() == running.groups.len() && traits.shows_annotations() {
+    let order = if matching.len() == running.groups.len() {
         // Never 0, all, where N was asked: others may start more.
         order(wanted, count)
-    } else if !traits.shows_annotations() {
-        match wanted.is_empty() {
-            true => order(wanted, count),
-            false => {
-                return Err(cannot(
-                    "it does not tell annotations, and stops whatever comes first",
-                ));
-            }
-        }
     } else {
         match traits.stop_order() {
             StopOrder::First => {

@@ -10,7 +10,7 @@ use lattice_controller::pool::store::bucket;
 use nkeys::KeyPairType;
 
 /// Every public function of `lattice::subject`, and what it makes.
-pub const TEMPLATES: [(&str, &str); 18] = [
+pub const TEMPLATES: [(&str, &str); 19] = [
     ("ping", "wasmbus.ctl.{lattice}.ping.hosts"),
     ("ping_v1", "wasmbus.ctl.v1.{lattice}.host.ping"),
     ("auction_actor", "wasmbus.ctl.{lattice}.auction.actor"),
@@ -26,6 +26,10 @@ pub const TEMPLATES: [(&str, &str); 18] = [
     ("registries", "wasmbus.ctl.{lattice}.registries.put"),
     ("bucket", "KV_LATTICEDATA_{lattice}"),
     ("bucket_info", "{api}.STREAM.INFO.KV_LATTICEDATA_{lattice}"),
+    (
+        "bucket_get",
+        "{api}.STREAM.MSG.GET.KV_LATTICEDATA_{lattice}",
+    ),
     (
         "bucket_read",
         "{api}.CONSUMER.CREATE.KV_LATTICEDATA_{lattice}",
@@ -151,6 +155,7 @@ fn made(
         "remove_link" => subject::remove_link(lattice).to_string(),
         "registries" => subject::registries(lattice).to_string(),
         "bucket" => subject::bucket(lattice),
+        "bucket_get" => subject::bucket_get(lattice, domain).to_string(),
         "bucket_info" => subject::bucket_info(lattice, domain).to_string(),
         "bucket_read" => subject::bucket_read(lattice, domain),
         "bucket_flow" => subject::bucket_flow(lattice),
