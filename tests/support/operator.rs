@@ -205,10 +205,20 @@ impl Operated {
         count: u16,
         annotations: &Annotations,
     ) -> RpcResult<CtlOperationAck> {
+        self.start_from(host, ACTOR_REF, count, annotations).await
+    }
+
+    pub async fn start_from(
+        &self,
+        host: &str,
+        image_ref: &str,
+        count: u16,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
         let command = StartActorCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
-            actor_ref: ACTOR_REF.into(),
+            actor_ref: image_ref.into(),
             annotations: some(annotations),
             count,
         };
@@ -221,11 +231,23 @@ impl Operated {
         count: u16,
         annotations: &Annotations,
     ) -> RpcResult<CtlOperationAck> {
+        self.scale_from(host, ACTOR, ACTOR_REF, count, annotations)
+            .await
+    }
+
+    pub async fn scale_from(
+        &self,
+        host: &str,
+        actor: &str,
+        image_ref: &str,
+        count: u16,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
         let command = ScaleActorCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
-            actor_id: ACTOR.into(),
-            actor_ref: ACTOR_REF.into(),
+            actor_id: actor.into(),
+            actor_ref: image_ref.into(),
             annotations: some(annotations),
             count,
         };
@@ -253,11 +275,20 @@ impl Operated {
         host: &str,
         annotations: &Annotations,
     ) -> RpcResult<CtlOperationAck> {
+        self.update_to(host, NEW_ACTOR_REF, annotations).await
+    }
+
+    pub async fn update_to(
+        &self,
+        host: &str,
+        image_ref: &str,
+        annotations: &Annotations,
+    ) -> RpcResult<CtlOperationAck> {
         let command = UpdateActorCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
             actor_id: ACTOR.into(),
-            new_actor_ref: NEW_ACTOR_REF.into(),
+            new_actor_ref: image_ref.into(),
             annotations: some(annotations),
         };
         self.client().update_actor(&ctx(), &command).await

@@ -44,12 +44,14 @@ pub const TABLE: [(&str, [&str; 7]); 17] = [
     (
         "StopActor",
         [
-            "yes (7)", "yes", "yes (5)", "yes (5)", "yes (5)", "yes (5)", "per host",
+            "yes (7)", "yes (7)", "yes (5)", "yes (5)", "yes (5)", "yes (5)", "per host",
         ],
     ),
     (
         "UpdateActor",
-        ["yes (8)", "yes (8)", "yes", "yes", "yes", "yes", "per host"],
+        [
+            "yes (8)", "yes (8)", "yes (12)", "yes (12)", "yes (12)", "yes (12)", "per host",
+        ],
     ),
     (
         "StartProvider",

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::{Addressee, LOOK_AGAIN_AFTER};
+use super::{Addressee, LOOK_AGAIN_AFTER, Subject, Turn};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::generation::{Generation, Traits};
@@ -13,6 +13,7 @@ use crate::name::ActorId;
 
 impl Lattice {
     /// Tells a host what was planned. `running` is what runs, where that is known.
+    /// `on_host` keeps other orders away until they see what is in flight.
     ///
     /// # Errors
     /// As every request; `Partial` where something was carried out, `Timeout`
@@ -22,23 +23,38 @@ impl Lattice {
         to: &Addressee<'_>,
         running: Option<Running>,
         plan: Plan,
+        on_host: Option<Turn>,
     ) -> Result<(), Error> {
         let began = Instant::now();
-        let part = |done: usize, error: Error| match done {
-            0 => error,
-            // Something was carried out, so "not accepted" would be wrong.
-            _ => Error::new(
-                Kind::Partial,
-                format!(
-                    "{done} of {} orders were carried out, then: {error}",
-                    plan.orders.len()
-                ),
-            ),
-        };
+        for order in &plan.orders {
+            self.note(to, running.as_ref(), order);
+        }
+        drop(on_host);
         for (done, order) in plan.orders.iter().enumerate() {
             let told = self.tell(to, order).await;
-            self.note(to, running.as_ref(), order, &told);
-            told.map_err(|error| part(done, error))?;
+            let is_over = match &told {
+                Ok(()) => is_done_when_acknowledged(&to.traits, order),
+                Err(error) => error.kind().certainly_not_carried_out(),
+            };
+            if is_over {
+                self.withdraw(to, running.as_ref(), order);
+            }
+            if let Err(error) = told {
+                for order in &plan.orders[done + 1..] {
+                    self.withdraw(to, running.as_ref(), order);
+                }
+                return Err(match done {
+                    0 => error,
+                    // Something was carried out, so "not accepted" would be wrong.
+                    _ => Error::new(
+                        Kind::Partial,
+                        format!(
+                            "{done} of {} orders were carried out, then: {error}",
+                            plan.orders.len()
+                        ),
+                    ),
+                });
+            }
         }
         match (&running, plan.until_shown) {
             (Some(running), true) => self.until_fewer(to, running, &plan.orders, began).await,
@@ -47,44 +63,45 @@ impl Lattice {
     }
 
     /// Takes note of what the host will show.
-    fn note(
-        &self,
-        to: &Addressee<'_>,
-        running: Option<&Running>,
-        order: &Order,
-        told: &Result<(), Error>,
-    ) {
-        match told {
-            Ok(()) if is_done_when_acknowledged(&to.traits, order) => return,
-            Err(error) if error.kind().certainly_not_carried_out() => return,
-            _ => {}
-        }
+    fn note(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
         let flights = &self.roster.orders.flights;
-        let image_ref = match order {
-            Order::Start { image_ref, .. } | Order::Scale { image_ref, .. } => image_ref.as_str(),
-            _ => to.image_ref,
-        };
-        let of = super::Subject {
-            image_ref,
-            ..to.subject()
-        };
+        let of = flight_of(to, order);
         let nothing = Running::default();
         let before = running.unwrap_or(&nothing);
+        if let Order::Start {
+            annotations, count, ..
+        } = order
+        {
+            let annotations = to.shown_as(annotations);
+            let base = running.map(|running| running.under(annotations));
+            return flights.more(of, annotations, base, u32::from(*count));
+        }
         let effect = plan::effect(&to.traits, before, order);
-        match order {
-            Order::Start {
-                annotations, count, ..
-            } => {
-                let annotations = to.shown_as(annotations);
-                let base = running.map(|running| running.under(annotations));
-                flights.more(of, annotations, base, u32::from(*count));
-            }
-            _ if effect.is_empty() => flights.unseen(of),
-            _ => {
-                for (annotations, count) in effect {
-                    flights.total(of, &annotations, count, before.under(&annotations));
-                }
-            }
+        if effect.is_empty() {
+            return flights.unseen(of);
+        }
+        for (annotations, count) in effect {
+            flights.total(of, &annotations, count, before.under(&annotations));
+        }
+    }
+
+    /// Takes back what [`Lattice::note`] took: the host did it, or never will.
+    fn withdraw(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
+        let flights = &self.roster.orders.flights;
+        let of = flight_of(to, order);
+        if let Order::Start {
+            annotations, count, ..
+        } = order
+        {
+            return flights.fewer(of, to.shown_as(annotations), u32::from(*count));
+        }
+        let nothing = Running::default();
+        let effect = plan::effect(&to.traits, running.unwrap_or(&nothing), order);
+        if effect.is_empty() {
+            return flights.seen(of, &TextMap::new());
+        }
+        for (annotations, _) in effect {
+            flights.seen(of, &annotations);
         }
     }
 
@@ -262,6 +279,18 @@ impl Lattice {
             }
             sleep(LOOK_AGAIN_AFTER).await;
         }
+    }
+}
+
+/// What an order is about, with the reference that it names.
+fn flight_of<'a>(to: &'a Addressee<'_>, order: &'a Order) -> Subject<'a> {
+    let image_ref = match order {
+        Order::Start { image_ref, .. } | Order::Scale { image_ref, .. } => image_ref.as_str(),
+        _ => to.image_ref,
+    };
+    Subject {
+        image_ref,
+        ..to.subject()
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Lattice;
 use super::generation::{Generation, Traits};
-use super::orders::flights::{SHOWN_WITHIN, Subject};
-use super::orders::turns::About;
+use super::orders::flights::{Expected, SHOWN_WITHIN, Seen, Subject};
+use super::orders::turns::{About, Turn};
 use super::plan::{self, Plan, Refusal, Running};
 use super::wire::{self, TextMap};
 use crate::error::{Error, Kind, quoted};
@@ -115,19 +115,22 @@ impl Lattice {
                 true => turns.alone(to.about(), self.deadline).await?,
                 false => turns.shared(to.about(), self.deadline).await?,
             };
+            let decide =
+                |running: &Running| plan::start(&traits, running, annotations, count, image_ref);
+            let blind = decide(&Running::default());
+            let blind = blind.map_err(|refusal| self.refusal(&to, refusal))?;
             if self.only_adds(&to, annotations) {
-                let plan = plan::start(&traits, &Running::default(), annotations, count, image_ref);
-                let plan = plan.map_err(|refusal| self.refusal(&to, refusal))?;
-                return self.carry_out(&to, None, plan).await;
+                return self.carry_out(&to, None, blind, None).await;
             }
             let on_host = match known {
                 Some(_) => turns.share_of_host(host, self.deadline).await?,
                 None => turns.whole_host(host, self.deadline).await?,
             };
-            let decide =
-                |running: &Running| plan::start(&traits, running, annotations, count, image_ref);
-            let blind = plan::start(&traits, &Running::default(), annotations, count, image_ref);
-            let decided = self.decided(&to, decide, blind.ok()).await?;
+            // Others like it may have come first.
+            if self.only_adds(&to, annotations) {
+                return self.carry_out(&to, None, blind, Some(on_host)).await;
+            }
+            let decided = self.decided(&to, decide, Some(blind)).await?;
             // It was seen there just now: other orders name it by its key.
             if known.is_none() && self.roster.orders.memory.key(host, image_ref).is_some() {
                 continue;
@@ -143,8 +146,8 @@ impl Lattice {
                     .unknown(host, image_ref)
                     .is_empty(),
             };
-            self.carry_out(&to, decided.running, decided.plan).await?;
-            drop(on_host);
+            let (running, plan) = (decided.running, decided.plan);
+            self.carry_out(&to, running, plan, Some(on_host)).await?;
             return match others {
                 true => self.is_of_no_other(&to, annotations).await,
                 false => Ok(()),
@@ -153,10 +156,11 @@ impl Lattice {
     }
 
     /// Whether a start only adds to others that are in flight, so that nothing
-    /// must be looked at: hosts add up by themselves.
+    /// must be looked at: OTP hosts add up by themselves, and refuse what is of
+    /// another reference.
     fn only_adds(&self, to: &Addressee<'_>, annotations: &TextMap) -> bool {
         let orders = &self.roster.orders;
-        !to.traits.generation.counts_maximum()
+        to.traits.generation.is_otp()
             && orders
                 .flights
                 .adds_to(to.subject(), to.shown_as(annotations))
@@ -185,7 +189,7 @@ impl Lattice {
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
-        let _on_host = turns.share_of_host(host, self.deadline).await?;
+        let on_host = turns.share_of_host(host, self.deadline).await?;
         let decide =
             |running: &Running| plan::scale(&traits, running, annotations, count, image_ref);
         let decided = self.decided(&to, decide, None).await?;
@@ -193,7 +197,8 @@ impl Lattice {
             // Hosts start what a reference holds, whatever the key.
             self.is_of(&to).await?;
         }
-        self.carry_out(&to, decided.running, decided.plan).await
+        let (running, plan) = (decided.running, decided.plan);
+        self.carry_out(&to, running, plan, Some(on_host)).await
     }
 
     /// Stops `count` instances that match the annotations, 0 all of them.
@@ -217,12 +222,13 @@ impl Lattice {
         };
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
-        let _on_host = turns.share_of_host(host, self.deadline).await?;
+        let on_host = turns.share_of_host(host, self.deadline).await?;
         let decide = |running: &Running| plan::stop(&traits, running, annotations, count);
         // Without annotations all match, so that whatever the host stops is meant.
         let blind = annotations.is_empty().then(|| plan::stop_untold(count));
         let decided = self.decided(&to, decide, blind).await?;
-        self.carry_out(&to, decided.running, decided.plan).await
+        let (running, plan) = (decided.running, decided.plan);
+        self.carry_out(&to, running, plan, Some(on_host)).await
     }
 
     /// What a host shows, for what it is told next; learns references from it.
@@ -259,6 +265,21 @@ impl Lattice {
         running
     }
 
+    /// What the inventory will show of the actor, with what is in flight.
+    fn expected(
+        &self,
+        to: &Addressee<'_>,
+        inventory: &wire::Inventory,
+        shown: Running,
+    ) -> Expected {
+        let orders = &self.roster.orders;
+        let seen = Seen {
+            key_of: &|image_ref| orders.memory.key(to.host, image_ref),
+            running: &|key| self.running_of(to, inventory, key),
+        };
+        orders.flights.expected(to.subject(), shown, &seen)
+    }
+
     /// Reads what runs and decides what to tell the host, once the earlier orders
     /// that are in the way took effect. `blind` is what an OTP host can be told
     /// that does not say what runs: it is silent while it lacks claims of that.
@@ -287,9 +308,7 @@ impl Lattice {
                 },
             };
             let shown = self.running(to, &inventory);
-            let flights = &self.roster.orders.flights;
-            let others = |key: &str| self.running_of(to, &inventory, key);
-            let expected = flights.expected(to.subject(), shown.clone(), others);
+            let expected = self.expected(to, &inventory, shown.clone());
             let decision = decide(&expected.running);
             let after = match &decision {
                 Ok(plan) => &plan.after,

@@ -76,7 +76,9 @@ impl Lattice {
     async fn exchange(&self, to: &Addressee<'_>, decided: Decided) -> Result<(), Error> {
         let actor = to.key()?;
         let running = decided.running.clone().unwrap_or_default();
-        let told = self.carry_out(to, decided.running, decided.plan).await;
+        let told = self
+            .carry_out(to, decided.running, decided.plan, None)
+            .await;
         if told
             .as_ref()
             .err()

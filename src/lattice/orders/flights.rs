@@ -79,6 +79,14 @@ struct Failure {
     at: Instant,
 }
 
+/// What else an inventory tells.
+pub struct Seen<'a> {
+    /// Key of the actor that a reference is of.
+    pub key_of: &'a dyn Fn(&str) -> Option<String>,
+    /// What runs of an actor, by its key.
+    pub running: &'a dyn Fn(&str) -> Running,
+}
+
 /// What an inventory will show once a host did what it was told.
 pub struct Expected {
     /// What will run.
@@ -174,6 +182,35 @@ impl Flights {
         host.flights.push(Flight::new(of, annotations, aim));
     }
 
+    /// Takes that so many of the starts in flight never come, or came.
+    pub fn fewer(&self, of: Subject<'_>, annotations: &TextMap, added: u32) {
+        let hosts = &mut *self.lock();
+        let Some(host) = hosts.get_mut(of.host) else {
+            return;
+        };
+        host.flights.retain_mut(|flight| {
+            if let (true, Aim::More { parts, .. }) = (flight.is(of, annotations), &mut flight.aim) {
+                let mut left = added;
+                for (count, _) in parts.iter_mut().rev() {
+                    let from_here = left.min(*count);
+                    (*count, left) = (*count - from_here, left - from_here);
+                }
+                parts.retain(|(count, _)| *count > 0);
+                return !parts.is_empty();
+            }
+            true
+        });
+    }
+
+    /// Takes that nothing of that kind is in flight any more.
+    pub fn seen(&self, of: Subject<'_>, annotations: &TextMap) {
+        if let Some(host) = self.lock().get_mut(of.host) {
+            let is_start = |flight: &Flight| matches!(flight.aim, Aim::More { .. });
+            host.flights
+                .retain(|flight| !flight.is(of, annotations) || is_start(flight));
+        }
+    }
+
     /// Whether starts of this reference under these annotations are in flight, so
     /// that a further one only adds to them.
     pub fn adds_to(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
@@ -207,15 +244,9 @@ impl Flights {
         unknown.map(|flight| flight.image_ref.clone()).collect()
     }
 
-    /// What an inventory that shows `shown` of the actor will show later; `others`
-    /// is what it shows of another one, by its key. What it shows by now is in
-    /// flight no more.
-    pub fn expected(
-        &self,
-        of: Subject<'_>,
-        shown: Running,
-        others: impl Fn(&str) -> Running,
-    ) -> Expected {
+    /// What an inventory that shows `shown` of the actor will show later. What it
+    /// shows by now, of this actor or another, is in flight no more.
+    pub fn expected(&self, of: Subject<'_>, shown: Running, seen: &Seen<'_>) -> Expected {
         let mut expected = Expected {
             running: shown,
             waits: Vec::new(),
@@ -232,8 +263,16 @@ impl Flights {
             if !flight.still_counts() {
                 return false;
             }
+            flight.key = flight
+                .key
+                .take()
+                .or_else(|| (seen.key_of)(&flight.image_ref));
             let key = flight.key.as_deref();
-            if (key.is_some() && key == of.key) || refs.contains(&flight.image_ref.as_str()) {
+            let ours = match (key, of.key) {
+                (Some(theirs), Some(ours)) => theirs == ours,
+                _ => refs.contains(&flight.image_ref.as_str()),
+            };
+            if ours {
                 if flight.is_shown_by(&shown) {
                     return false;
                 }
@@ -252,7 +291,7 @@ impl Flights {
             if (key.is_none() || of.key.is_none())
                 && (nothing || refs.iter().any(|known| may_be(known)))
             {
-                if key.is_some_and(|key| flight.is_shown_by(&others(key))) {
+                if key.is_some_and(|key| flight.is_shown_by(&(seen.running)(key))) {
                     return false;
                 }
                 expected.waits.push(flight.wait(None));
@@ -343,7 +382,11 @@ impl Flight {
     }
 
     fn is(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
-        self.image_ref == of.image_ref && self.annotations == *annotations
+        let same = match of.image_ref {
+            "" => self.image_ref.is_empty() && self.key.as_deref() == of.key,
+            image_ref => self.image_ref == image_ref,
+        };
+        same && self.annotations == *annotations
     }
 
     /// How many there will be, where that is known.
