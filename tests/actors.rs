@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::eventually;
 use support::host::{Generation, SimHost};
 use support::operator::*;
@@ -18,27 +18,6 @@ const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
 
 fn none() -> Annotations {
     Annotations::new()
-}
-
-/// Revisions that run of the actor.
-fn revisions(host: &SimHost) -> BTreeSet<i64> {
-    BTreeSet::from_iter(host.revisions(ACTOR))
-}
-
-async fn comes_to_run(host: &SimHost, count: usize) {
-    eventually("the instances", || async {
-        (host.instances(ACTOR) == count).then_some(())
-    })
-    .await;
-}
-
-/// Has somebody else tell a host something.
-async fn told_by_another(lattice: &Operated, verb: &str, body: Value) {
-    let nats = lattice.world.nats.client().await;
-    let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", lattice.hosts[0].id);
-    let ack = nats.request(subject, body.to_string().into()).await;
-    let ack: Value = serde_json::from_slice(&ack.unwrap().payload).unwrap();
-    assert_eq!(ack["accepted"], true, "{ack}");
 }
 
 /// Another actor, which runs there.
@@ -101,7 +80,7 @@ async fn what_a_host_was_told_before_it_started_again_is_forgotten() {
             ack.is_ok_and(|ack| ack.accepted).then_some(())
         })
         .await;
-        comes_to_run(&lattice.hosts[0], 2).await;
+        Operated::comes_to_run(&lattice.hosts[0], 2).await;
     }
 }
 
@@ -114,7 +93,7 @@ async fn a_stop_of_some_groups_without_their_image_says_that_it_is_not_shown() {
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
-        comes_to_run(host, 4).await;
+        Operated::comes_to_run(host, 4).await;
         lattice.sim.withdraw(ACTOR_REF);
         let unknown = lattice.stop_actor(&host.id, 0, &managed()).await;
         let error = unknown.unwrap_err().to_string();
@@ -137,9 +116,9 @@ async fn a_stop_that_would_leave_others_unheard_is_refused_and_changes_nothing()
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        comes_to_run(host, 2).await;
+        Operated::comes_to_run(host, 2).await;
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
-        comes_to_run(host, 4).await;
+        Operated::comes_to_run(host, 4).await;
         refused(lattice.stop_actor(&host.id, 0, &managed()).await, "unheard");
         refused(
             lattice.scale_actor(&host.id, 0, &managed()).await,
@@ -171,7 +150,11 @@ async fn an_update_right_behind_a_start_updates_what_was_started() {
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
         accepted(lattice.update_actor(&host.id, &none()).await);
-        assert_eq!(revisions(host), BTreeSet::from([2]), "{generation:?}");
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([2]),
+            "{generation:?}"
+        );
         assert_eq!(host.instances(ACTOR), 3, "{generation:?}");
     }
 }
@@ -181,7 +164,7 @@ async fn what_a_slow_host_owes_is_waited_for_and_then_it_is_busy() {
     let lattice = Operated::one(G3b).await;
     let host = &lattice.hosts[0];
     accepted(lattice.start_actor(&host.id, 1, &none()).await);
-    comes_to_run(host, 1).await;
+    Operated::comes_to_run(host, 1).await;
     host.lag_by(Duration::from_secs(3));
     accepted(lattice.start_actor(&host.id, 1, &none()).await);
     // Another set of annotations does not depend on it.
@@ -194,7 +177,7 @@ async fn what_a_slow_host_owes_is_waited_for_and_then_it_is_busy() {
         lattice.update_actor(&host.id, &none()).await,
         "does not show yet",
     );
-    comes_to_run(host, 3).await;
+    Operated::comes_to_run(host, 3).await;
     assert_eq!(host.received_on(".scale").len(), 3);
 }
 
@@ -206,9 +189,9 @@ async fn a_host_that_would_start_other_code_than_it_lists_is_not_told_to() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
-        comes_to_run(host, 3).await;
+        Operated::comes_to_run(host, 3).await;
         let body = json!({ "actor_id": ACTOR, "new_actor_ref": NEW_ACTOR_REF });
-        told_by_another(&lattice, "upd", body).await;
+        lattice.another_tells("upd", body).await;
         let odd = "may start other code";
         refused(
             lattice
@@ -223,7 +206,7 @@ async fn a_host_that_would_start_other_code_than_it_lists_is_not_told_to() {
             odd,
         );
         refused(lattice.stop_actor(&host.id, 1, &none()).await, odd);
-        assert_eq!(revisions(host), BTreeSet::from([2]));
+        assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
         // As the message says.
         accepted(lattice.update_actor(&host.id, &none()).await);
         accepted(
@@ -231,8 +214,12 @@ async fn a_host_that_would_start_other_code_than_it_lists_is_not_told_to() {
                 .scale_from(&host.id, ACTOR, NEW_ACTOR_REF, 5, &none())
                 .await,
         );
-        comes_to_run(host, 5).await;
-        assert_eq!(revisions(host), BTreeSet::from([2]), "{generation:?}");
+        Operated::comes_to_run(host, 5).await;
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([2]),
+            "{generation:?}"
+        );
     }
 }
 
@@ -241,18 +228,18 @@ async fn revisions_side_by_side_are_not_added_to() {
     let lattice = Operated::one(G2a).await;
     let host = &lattice.hosts[0];
     accepted(lattice.start_actor(&host.id, 2, &none()).await);
-    comes_to_run(host, 2).await;
+    Operated::comes_to_run(host, 2).await;
     let body = json!({ "actor_id": ACTOR, "new_actor_ref": NEW_ACTOR_REF });
-    told_by_another(&lattice, "upd", body).await;
+    lattice.another_tells("upd", body).await;
     let body = json!({ "actor_ref": ACTOR_REF, "count": 1 });
-    told_by_another(&lattice, "la", body).await;
-    comes_to_run(host, 3).await;
+    lattice.another_tells("la", body).await;
+    Operated::comes_to_run(host, 3).await;
     refused(
         lattice.start_from(&host.id, ACTOR_REF, 1, &none()).await,
         "side by side",
     );
     accepted(lattice.update_actor(&host.id, &none()).await);
-    assert_eq!(revisions(host), BTreeSet::from([2]));
+    assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
     host.meant_harm();
 }
 
@@ -265,12 +252,12 @@ async fn a_newer_revision_on_another_host_is_no_sign_against_this_one() {
         };
         accepted(lattice.start_actor(&one.id, 1, &none()).await);
         accepted(lattice.start_actor(&two.id, 1, &none()).await);
-        comes_to_run(one, 1).await;
-        comes_to_run(two, 1).await;
+        Operated::comes_to_run(one, 1).await;
+        Operated::comes_to_run(two, 1).await;
         accepted(lattice.update_actor(&one.id, &none()).await);
         accepted(lattice.scale_actor(&two.id, 4, &none()).await);
-        comes_to_run(two, 4).await;
-        assert_eq!(revisions(two), BTreeSet::from([1]));
+        Operated::comes_to_run(two, 4).await;
+        assert_eq!(Operated::revisions(two), BTreeSet::from([1]));
     }
 }
 
@@ -281,7 +268,7 @@ async fn another_tag_of_what_runs_is_refused() {
         let host = &lattice.hosts[0];
         lattice.get_hosts().await.unwrap();
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        comes_to_run(host, 2).await;
+        Operated::comes_to_run(host, 2).await;
         // Whose it is, nobody knows yet.
         let ack = lattice
             .start_from(&host.id, NEW_ACTOR_REF, 1, &map(&[("a", "1")]))
@@ -294,7 +281,11 @@ async fn another_tag_of_what_runs_is_refused() {
             .await;
         refused(ack, "use UpdateActor");
         assert_eq!(host.instances(ACTOR), 2);
-        assert_eq!(revisions(host), BTreeSet::from([2]), "{generation:?}");
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([2]),
+            "{generation:?}"
+        );
     }
 }
 
@@ -304,7 +295,7 @@ async fn a_reference_that_turns_out_to_be_of_what_runs_is_taken_back() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        comes_to_run(host, 2).await;
+        Operated::comes_to_run(host, 2).await;
         let odd = "registry.example/renamed:1";
         lattice
             .sim
@@ -314,10 +305,10 @@ async fn a_reference_that_turns_out_to_be_of_what_runs_is_taken_back() {
             .start_from(&host.id, odd, 1, &map(&[("a", "1")]))
             .await;
         refused(ack, "taken back");
-        comes_to_run(host, 2).await;
+        Operated::comes_to_run(host, 2).await;
         // Nothing of it is in the way.
         accepted(lattice.scale_actor(&host.id, 3, &none()).await);
-        comes_to_run(host, 3).await;
+        Operated::comes_to_run(host, 3).await;
         assert!(host.meant_harm().is_some());
     }
 }
@@ -328,7 +319,7 @@ async fn an_otp_host_starts_no_old_code_after_an_update() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        comes_to_run(host, 2).await;
+        Operated::comes_to_run(host, 2).await;
         accepted(lattice.update_actor(&host.id, &none()).await);
         let ack = lattice.start_from(&host.id, ACTOR_REF, 1, &none()).await;
         refused(ack, "use UpdateActor");
@@ -351,8 +342,12 @@ async fn an_otp_host_starts_no_old_code_after_an_update() {
                 .start_from(&host.id, NEW_ACTOR_REF, 3, &none())
                 .await,
         );
-        comes_to_run(host, 3).await;
-        assert_eq!(revisions(host), BTreeSet::from([2]), "{generation:?}");
+        Operated::comes_to_run(host, 3).await;
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([2]),
+            "{generation:?}"
+        );
     }
 }
 
@@ -378,13 +373,13 @@ async fn what_the_bucket_knows_of_a_reference_counts_where_no_host_lists_it() {
     // Before the first call: the provider hears of it neither in events nor in an
     // inventory.
     let body = json!({ "actor_ref": OTHER_REF, "count": 1 });
-    told_by_another(&lattice, "la", body).await;
+    lattice.another_tells("la", body).await;
     eventually("the other", || async {
         (host.instances(&other) == 1).then_some(())
     })
     .await;
     let body = json!({ "actor_ref": other, "count": 0 });
-    told_by_another(&lattice, "sa", body).await;
+    lattice.another_tells("sa", body).await;
     let ack = lattice
         .scale_from(&host.id, ACTOR, OTHER_REF, 4, &none())
         .await;

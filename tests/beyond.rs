@@ -120,18 +120,6 @@ async fn a_start_right_after_a_scale_to_0_starts_from_0() {
     }
 }
 
-/// Has somebody else tell a host to update one set of annotations.
-async fn updated_by_another(lattice: &Operated, annotations: &Annotations) {
-    let nats = lattice.world.nats.client().await;
-    let subject = format!("wasmbus.ctl.default.cmd.{}.upd", lattice.hosts[0].id);
-    let body = serde_json::json!({
-        "actor_id": ACTOR, "new_actor_ref": NEW_ACTOR_REF, "annotations": annotations,
-    });
-    let ack = nats.request(subject, body.to_string().into()).await;
-    let ack: serde_json::Value = serde_json::from_slice(&ack.unwrap().payload).unwrap();
-    assert_eq!(ack["accepted"], true, "{ack}");
-}
-
 #[tokio::test]
 async fn what_a_host_would_ignore_is_refused() {
     // After an update of some instances, two references run.
@@ -141,7 +129,10 @@ async fn what_a_host_would_ignore_is_refused() {
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
         comes_to_run(host, 4).await;
-        updated_by_another(&lattice, &managed()).await;
+        let body = serde_json::json!({
+            "actor_id": ACTOR, "new_actor_ref": NEW_ACTOR_REF, "annotations": managed(),
+        });
+        lattice.another_tells("upd", body).await;
         refused(
             lattice.start_actor(&host.id, 1, &none()).await,
             "use UpdateActor",

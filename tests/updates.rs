@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::eventually;
 use support::host::{Generation, SimHost};
 use support::operator::*;
@@ -23,39 +23,6 @@ fn none() -> Annotations {
     Annotations::new()
 }
 
-/// Revisions that run of the actor.
-fn revisions(host: &SimHost) -> BTreeSet<i64> {
-    BTreeSet::from_iter(host.revisions(ACTOR))
-}
-
-async fn comes_to_run(host: &SimHost, count: usize) {
-    eventually("the instances", || async {
-        (host.instances(ACTOR) == count).then_some(())
-    })
-    .await;
-}
-
-/// Has somebody else tell a host something.
-async fn told_by_another(lattice: &Operated, verb: &str, body: Value) {
-    let nats = lattice.world.nats.client().await;
-    let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", lattice.hosts[0].id);
-    let ack = nats.request(subject, body.to_string().into()).await;
-    let ack: Value = serde_json::from_slice(&ack.unwrap().payload).unwrap();
-    assert_eq!(ack["accepted"], true, "{ack}");
-}
-
-/// Another actor, which runs there.
-async fn with_another(lattice: &Operated) -> String {
-    let host = &lattice.hosts[0];
-    let other = lattice.sim.publish_actor(OTHER_REF, "echo", 1).await;
-    accepted(lattice.start_from(&host.id, OTHER_REF, 1, &none()).await);
-    eventually("the other", || async {
-        (host.instances(&other) == 1).then_some(())
-    })
-    .await;
-    other
-}
-
 #[tokio::test]
 async fn an_update_lasts_whoever_scales_later() {
     for generation in [G2a, G2b, G3a, G3b] {
@@ -63,18 +30,22 @@ async fn an_update_lasts_whoever_scales_later() {
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
-        comes_to_run(host, 5).await;
+        Operated::comes_to_run(host, 5).await;
         let groups: BTreeMap<_, _> = host.groups(ACTOR);
         accepted(lattice.update_actor(&host.id, &none()).await);
         assert_eq!(host.groups(ACTOR), groups, "{generation:?}");
         // By anybody, under the new reference.
         let body = json!({ "actor_id": ACTOR, "actor_ref": NEW_ACTOR_REF, "count": 9 });
-        told_by_another(&lattice, "scale", body).await;
+        lattice.another_tells("scale", body).await;
         eventually("the scale", || async {
             (host.instances(ACTOR) > 5).then_some(())
         })
         .await;
-        assert_eq!(revisions(host), BTreeSet::from([2]), "{generation:?}");
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([2]),
+            "{generation:?}"
+        );
     }
 }
 
@@ -84,16 +55,16 @@ async fn an_update_to_an_image_that_is_not_there_changes_nothing() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
-        comes_to_run(host, 3).await;
+        Operated::comes_to_run(host, 3).await;
         refused(
             lattice.update_to(&host.id, MISSING, &none()).await,
             "failed to fetch",
         );
         assert_eq!(host.received_on(".sa").len(), 0);
-        assert_eq!(revisions(host), BTreeSet::from([1]));
+        assert_eq!(Operated::revisions(host), BTreeSet::from([1]));
         assert_eq!(host.instances(ACTOR), 3);
         accepted(lattice.update_actor(&host.id, &none()).await);
-        assert_eq!(revisions(host), BTreeSet::from([2]));
+        assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
     }
 }
 
@@ -103,7 +74,7 @@ async fn an_update_that_takes_longer_than_its_call_goes_on() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
-        comes_to_run(host, 3).await;
+        Operated::comes_to_run(host, 3).await;
         host.answer_after_on(".upd", Duration::from_millis(4500));
         let unknown = lattice.update_actor(&host.id, &none()).await;
         let error = unknown.unwrap_err().to_string();
@@ -113,7 +84,8 @@ async fn an_update_that_takes_longer_than_its_call_goes_on() {
         refused(lattice.scale_actor(&host.id, 1, &none()).await, "under way");
         eventually("the new revision everywhere", || async {
             let stopped = !host.received_on(".sa").is_empty();
-            let all = host.instances(ACTOR) == 3 && revisions(host) == BTreeSet::from([2]);
+            let all =
+                host.instances(ACTOR) == 3 && Operated::revisions(host) == BTreeSet::from([2]);
             (stopped && all).then_some(())
         })
         .await;
@@ -131,13 +103,17 @@ async fn an_update_to_the_image_of_another_actor_is_taken_back() {
             .publish_actor_as(OTHER_REF, &key, "echo", 7)
             .await;
         accepted(lattice.start_actor(&host.id, 3, &none()).await);
-        comes_to_run(host, 3).await;
+        Operated::comes_to_run(host, 3).await;
         refused(
             lattice.update_to(&host.id, OTHER_REF, &none()).await,
             "is of actor",
         );
         assert_eq!(host.received_on(".sa").len(), 0);
-        assert_eq!(revisions(host), BTreeSet::from([1]), "{generation:?}");
+        assert_eq!(
+            Operated::revisions(host),
+            BTreeSet::from([1]),
+            "{generation:?}"
+        );
         assert_eq!(host.instances(&key), 0);
         // It is meant, and over.
         host.meant_harm();
@@ -150,7 +126,7 @@ async fn what_an_update_stopped_is_started_before_the_provider_ends() {
         let mut lattice = Operated::one(generation).await;
         let id = lattice.hosts[0].id.clone();
         accepted(lattice.start_actor(&id, 3, &none()).await);
-        comes_to_run(&lattice.hosts[0], 3).await;
+        Operated::comes_to_run(&lattice.hosts[0], 3).await;
         lattice.hosts[0].answer_after_on(".sa", Duration::from_millis(700));
         let call = lattice.client();
         let command = UpdateActorCommand {
@@ -168,7 +144,7 @@ async fn what_an_update_stopped_is_started_before_the_provider_ends() {
         lattice.world.provider.signal(Signal::SIGTERM);
         accepted(called.await.unwrap());
         assert!(lattice.world.provider.ended().await.success());
-        comes_to_run(&lattice.hosts[0], 3).await;
-        assert_eq!(revisions(&lattice.hosts[0]), BTreeSet::from([2]));
+        Operated::comes_to_run(&lattice.hosts[0], 3).await;
+        assert_eq!(Operated::revisions(&lattice.hosts[0]), BTreeSet::from([2]));
     }
 }

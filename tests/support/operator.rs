@@ -1,7 +1,7 @@
 //! An actor that runs a lattice of simulated hosts: every operation of the
 //! contract with its arguments filled in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -292,6 +292,28 @@ impl Operated {
             annotations: some(annotations),
         };
         self.client().update_actor(&ctx(), &command).await
+    }
+
+    /// Has somebody else tell the first host something, which it takes.
+    pub async fn another_tells(&self, verb: &str, body: Value) {
+        let nats = self.world.nats.client().await;
+        let subject = format!("wasmbus.ctl.{LATTICE}.cmd.{}.{verb}", self.hosts[0].id);
+        let ack = nats.request(subject, body.to_string().into()).await;
+        let ack: Value = serde_json::from_slice(&ack.unwrap().payload).unwrap();
+        assert_eq!(ack["accepted"], true, "{ack}");
+    }
+
+    /// Waits until so many instances of the actor run on a host.
+    pub async fn comes_to_run(host: &SimHost, count: usize) {
+        super::eventually("the instances", || async {
+            (host.instances(ACTOR) == count).then_some(())
+        })
+        .await;
+    }
+
+    /// Revisions of the actor that run on a host.
+    pub fn revisions(host: &SimHost) -> BTreeSet<i64> {
+        BTreeSet::from_iter(host.revisions(ACTOR))
     }
 
     pub async fn start_provider(&self, host: &str) -> RpcResult<CtlOperationAck> {
