@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use support::eventually;
-use support::host::{Generation, SimHost};
+use support::host::Generation;
 use support::operator::*;
 use support::world::ctx;
 use wasmcloud_interface_lattice_control::*;

@@ -9,6 +9,7 @@ use tokio::time::timeout_at;
 
 use super::wire::{self, BucketKey};
 use super::{Lattice, subject};
+use crate::name::ActorId;
 
 /// Longest wait for the bucket: orders can do without it.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
@@ -21,7 +22,7 @@ struct Entry {
 impl Lattice {
     /// Key of the actor that a reference is of; `None` where the bucket does not
     /// say so in time.
-    pub(super) async fn key_in_bucket(&self, image_ref: &str) -> Option<String> {
+    pub(super) async fn key_in_bucket(&self, image_ref: &str) -> Option<ActorId> {
         let memory = &self.roster.orders.memory;
         if memory.is_refused() {
             return None;
@@ -48,6 +49,6 @@ impl Lattice {
             }
         };
         let entry: Entry = wire::parse(&message.payload).ok()?;
-        Some(entry.public_key)
+        ActorId::parse(&entry.public_key).ok()
     }
 }

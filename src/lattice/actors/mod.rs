@@ -41,6 +41,17 @@ struct Addressee<'a> {
 }
 
 impl<'a> Addressee<'a> {
+    /// For an order that names the actor.
+    fn of_actor(host: &'a HostId, traits: Traits, actor: &'a ActorId, image_ref: &'a str) -> Self {
+        Self {
+            host,
+            traits,
+            actor: Some(actor),
+            image_ref,
+            names_actor: true,
+        }
+    }
+
     fn key(&self) -> Result<&'a ActorId, Error> {
         self.actor
             .ok_or_else(|| Error::new(Kind::Internal, "an order without the actor's key"))
@@ -101,12 +112,10 @@ impl Lattice {
         let traits = self.traits_for_order(host).await?;
         loop {
             let known = self.roster.orders.memory.key(host, image_ref);
-            let actor = known.as_deref().map(ActorId::parse).transpose();
-            let actor = actor.map_err(|error| self.odd_key(host, &error))?;
             let to = Addressee {
                 host,
                 traits,
-                actor: actor.as_ref(),
+                actor: known.as_ref(),
                 image_ref,
                 names_actor: false,
             };
@@ -180,13 +189,7 @@ impl Lattice {
         count: u16,
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
-        let to = Addressee {
-            host,
-            traits,
-            actor: Some(actor),
-            image_ref,
-            names_actor: true,
-        };
+        let to = Addressee::of_actor(host, traits, actor, image_ref);
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
         let on_host = turns.share_of_host(host, self.deadline).await?;
@@ -213,13 +216,7 @@ impl Lattice {
         count: u16,
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
-        let to = Addressee {
-            host,
-            traits,
-            actor: Some(actor),
-            image_ref: "",
-            names_actor: true,
-        };
+        let to = Addressee::of_actor(host, traits, actor, "");
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
         let on_host = turns.share_of_host(host, self.deadline).await?;
@@ -251,10 +248,12 @@ impl Lattice {
     /// What the host shows of the actor.
     fn running(&self, to: &Addressee<'_>, inventory: &wire::Inventory) -> Running {
         let memory = &self.roster.orders.memory;
-        let named = to.actor.map(|actor| actor.as_str().to_owned());
         // One without a key may be seen here for the first time.
-        let key = named.or_else(|| memory.key(to.host, to.image_ref));
-        key.map_or_else(Running::default, |key| self.running_of(to, inventory, &key))
+        let key = to.actor.cloned();
+        let key = key.or_else(|| memory.key(to.host, to.image_ref));
+        key.map_or_else(Running::default, |key| {
+            self.running_of(to, inventory, key.as_str())
+        })
     }
 
     /// What the host shows of the actor with this key.
@@ -274,7 +273,10 @@ impl Lattice {
     ) -> Expected {
         let orders = &self.roster.orders;
         let seen = Seen {
-            key_of: &|image_ref| orders.memory.key(to.host, image_ref),
+            key_of: &|image_ref| {
+                let key = orders.memory.key(to.host, image_ref);
+                key.map(|key| key.to_string())
+            },
             running: &|key| self.running_of(to, inventory, key),
         };
         orders.flights.expected(to.subject(), shown, &seen)
@@ -362,22 +364,12 @@ impl Lattice {
             None => None,
         };
         match known {
-            Some(other) if other != actor.as_str() => Err(self.refusal(
+            Some(other) if other != *actor => Err(self.refusal(
                 to,
                 Refusal::Cannot(format!("{} is of actor {other}", quoted(to.image_ref))),
             )),
             _ => Ok(()),
         }
-    }
-
-    fn odd_key(&self, host: &HostId, error: &Error) -> Error {
-        Error::new(
-            Kind::Refused,
-            format!(
-                "{} lists the actor under an odd key: {error}; nothing was sent",
-                self.host_called(host)
-            ),
-        )
     }
 
     fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {

@@ -54,13 +54,7 @@ impl Lattice {
         annotations: &TextMap,
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
-        let to = Addressee {
-            host,
-            traits,
-            actor: Some(actor),
-            image_ref,
-            names_actor: true,
-        };
+        let to = Addressee::of_actor(host, traits, actor, image_ref);
         let turns = &self.roster.orders.turns;
         let turn = turns.alone(to.about(), self.deadline).await?;
         let decide = |running: &Running| plan::update(&traits, running, annotations, image_ref);
@@ -93,7 +87,7 @@ impl Lattice {
         told?;
         if to.traits.generation == Generation::G1b
             && let Some(other) = self.key_in_bucket(to.image_ref).await
-            && other != actor.as_str()
+            && other != *actor
         {
             return Err(Error::new(
                 Kind::Partial,
@@ -197,13 +191,7 @@ struct Replacement {
 
 impl Replacement {
     fn to(&self) -> Addressee<'_> {
-        Addressee {
-            host: &self.host,
-            traits: self.traits,
-            actor: Some(&self.actor),
-            image_ref: &self.image_ref,
-            names_actor: true,
-        }
+        Addressee::of_actor(&self.host, self.traits, &self.actor, &self.image_ref)
     }
 
     async fn run(&self, first: &[Order]) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::plan::{Running, listed};
 use super::super::wire::Inventory;
-use crate::name::{HostId, is_file};
+use crate::name::{ActorId, HostId, is_file};
 
 /// References that are remembered for a lattice; more are begun anew.
 const MAX_REFERENCES: usize = 10_000;
@@ -24,7 +24,7 @@ pub struct Memory(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     /// Key of the actor, by reference.
-    keys: HashMap<String, String>,
+    keys: HashMap<String, ActorId>,
     /// By host and key of the actor.
     updates: HashMap<(HostId, String), Update>,
     right: HashMap<(HostId, String), (String, i32, Instant)>,
@@ -56,13 +56,15 @@ impl Memory {
     pub fn learn(&self, host: &HostId, image_ref: &str, key: &str) {
         let known = &mut *self.lock();
         let name = name(host, image_ref);
-        if known.keys.get(&name).is_some_and(|known| known == key) || image_ref.is_empty() {
+        let same = |known: &ActorId| known.as_str() == key;
+        if image_ref.is_empty() || known.keys.get(&name).is_some_and(same) {
             return;
         }
+        let Ok(key) = ActorId::parse(key) else { return };
         if known.keys.len() >= MAX_REFERENCES {
             known.keys.clear();
         }
-        known.keys.insert(name, key.to_owned());
+        known.keys.insert(name, key);
     }
 
     /// Learns from what runs on a host.
@@ -78,7 +80,7 @@ impl Memory {
     }
 
     /// Key of the actor that a reference is of.
-    pub fn key(&self, host: &HostId, image_ref: &str) -> Option<String> {
+    pub fn key(&self, host: &HostId, image_ref: &str) -> Option<ActorId> {
         self.lock().keys.get(&name(host, image_ref)).cloned()
     }
 
@@ -209,10 +211,18 @@ mod tests {
     #[test]
     fn a_file_is_another_one_on_each_host() {
         let (memory, one, two) = (Memory::default(), host(), host());
-        memory.learn(&one, "file:///a.wasm", "M");
-        memory.learn(&one, "r:1", "M");
-        assert_eq!(memory.key(&one, "file:///a.wasm").as_deref(), Some("M"));
-        assert_eq!(memory.key(&two, "file:///a.wasm"), None);
-        assert_eq!(memory.key(&two, "r:1").as_deref(), Some("M"));
+        let key = KeyPair::new(KeyPairType::Module).public_key();
+        memory.learn(&one, "file:///a.wasm", &key);
+        memory.learn(&one, "r:1", &key);
+        let known = |host, image_ref| {
+            let known = memory.key(host, image_ref);
+            known.map(|known| known.to_string())
+        };
+        assert_eq!(known(&one, "file:///a.wasm"), Some(key.clone()));
+        assert_eq!(known(&two, "file:///a.wasm"), None);
+        assert_eq!(known(&two, "r:1"), Some(key));
+        // What is no key is nobody's.
+        memory.learn(&one, "r:2", "M");
+        assert_eq!(known(&one, "r:2"), None);
     }
 }
