@@ -115,8 +115,8 @@ async fn an_update_to_the_image_of_another_actor_is_taken_back() {
             "{generation:?}"
         );
         assert_eq!(host.instances(&key), 0);
-        // It is meant, and over.
-        host.meant_harm();
+        // The host ran it for a moment.
+        assert!(host.meant_harm().is_some());
     }
 }
 

@@ -42,6 +42,7 @@ const SLACK: Duration = Duration::from_millis(30);
 /// How much less than it should a host may say that it runs: it counts in whole
 /// seconds, and its answer can be late.
 const UPTIME_SLACK: Duration = Duration::from_secs(5);
+const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
 const MAX_HOSTS: usize = 10_000;
 
@@ -136,7 +137,11 @@ impl Roster {
         let mut newly_missed = false;
         match gathered.ended {
             // Not even a silent one is there.
-            Ended::NoResponders => state.hosts.clear(),
+            Ended::NoResponders => {
+                for (host, _) in state.hosts.drain() {
+                    self.orders.forget(&host);
+                }
+            }
             Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
                 state.hosts.retain(|host, known| {
                     if gathered.harvest.has(host) {
@@ -145,6 +150,9 @@ impl Roster {
                     let missed = known.missed.is_some();
                     let stays = known.believed() && !known.misses(gathered.asked, gathered.took);
                     newly_missed |= stays && known.missed.is_some() != missed;
+                    if !stays {
+                        self.orders.forget(host);
+                    }
                     stays
                 });
             }
@@ -317,7 +325,8 @@ impl Known {
     /// Whether it ran longer already than the host that now says this: that one
     /// was started again.
     fn is_older_than(&self, uptime: u64) -> bool {
-        uptime < self.uptime
+        // Answers to two pings can come in another order.
+        uptime + UPTIME_ORDER.as_secs() < self.uptime
             || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.told.elapsed().as_secs()
     }
 

@@ -5,7 +5,8 @@
 //! Events say that a host may be there, gone, or another than it was; its ping
 //! alone says what is so. They also say what came of starts. Whoever may publish
 //! events can make us ping, wait no longer for a host than it usually takes, and
-//! no longer for what it was told a moment ago; not more.
+//! no longer for what it was told a moment ago, and have orders refused that name
+//! a reference as that of another actor; not more.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::{Addressee, LOOK_AGAIN_AFTER, Subject, Turn};
+use super::{Addressee, LOOK_AGAIN_AFTER, Subject};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::generation::{Generation, Traits};
@@ -12,8 +12,8 @@ use crate::lattice::wire::{self, TextMap};
 use crate::name::ActorId;
 
 impl Lattice {
-    /// Tells a host what was planned. `running` is what runs, where that is known.
-    /// `on_host` keeps other orders away until they see what is in flight.
+    /// Tells a host what was planned, which [`Lattice::note_all`] took note of.
+    /// `running` is what runs, where that is known.
     ///
     /// # Errors
     /// As every request; `Partial` where something was carried out, `Timeout`
@@ -21,44 +21,71 @@ impl Lattice {
     pub(super) async fn carry_out(
         &self,
         to: &Addressee<'_>,
-        running: Option<Running>,
-        plan: Plan,
-        on_host: Option<Turn>,
+        running: Option<&Running>,
+        plan: &Plan,
     ) -> Result<(), Error> {
         let began = Instant::now();
-        for order in &plan.orders {
-            self.note(to, running.as_ref(), order);
-        }
-        drop(on_host);
         for (done, order) in plan.orders.iter().enumerate() {
             let told = self.tell(to, order).await;
-            let is_over = match &told {
-                Ok(()) => is_done_when_acknowledged(&to.traits, order),
-                Err(error) => error.kind().certainly_not_carried_out(),
-            };
-            if is_over {
-                self.withdraw(to, running.as_ref(), order);
+            self.note_what_came(to, running, order, &told);
+            let Err(error) = told else { continue };
+            for order in &plan.orders[done + 1..] {
+                self.withdraw(to, running, order);
             }
-            if let Err(error) = told {
-                for order in &plan.orders[done + 1..] {
-                    self.withdraw(to, running.as_ref(), order);
-                }
-                return Err(match done {
-                    0 => error,
-                    // Something was carried out, so "not accepted" would be wrong.
-                    _ => Error::new(
-                        Kind::Partial,
-                        format!(
-                            "{done} of {} orders were carried out, then: {error}",
-                            plan.orders.len()
-                        ),
+            return Err(match done {
+                0 => error,
+                // Something was carried out, so "not accepted" would be wrong.
+                _ => Error::new(
+                    Kind::Partial,
+                    format!(
+                        "{done} of {} orders were carried out, then: {error}",
+                        plan.orders.len()
                     ),
-                });
-            }
+                ),
+            });
         }
-        match (&running, plan.until_shown) {
+        match (running, plan.until_shown) {
             (Some(running), true) => self.until_fewer(to, running, &plan.orders, began).await,
             _ => Ok(()),
+        }
+    }
+
+    /// Takes note of what the host is about to be told.
+    pub(super) fn note_all(&self, to: &Addressee<'_>, running: Option<&Running>, plan: &Plan) {
+        for order in &plan.orders {
+            match order {
+                Order::Start { .. } | Order::Scale { .. } => self.note(to, running, order),
+                // Done when the host says so, and then to be seen at once.
+                _ => self.roster.orders.flights.under_way(flight_of(to, order)),
+            }
+        }
+    }
+
+    /// Takes note of what came of it: what the host did, or never will, is in
+    /// flight no more; of what nobody knows, the inventory tells later.
+    fn note_what_came(
+        &self,
+        to: &Addressee<'_>,
+        running: Option<&Running>,
+        order: &Order,
+        told: &Result<(), Error>,
+    ) {
+        let is_sync = is_done_when_acknowledged(&to.traits, order);
+        let is_over = match told {
+            Ok(()) => is_sync,
+            // What is done of several was acknowledged.
+            Err(error) if error.kind() == Kind::Partial => is_sync,
+            Err(error) => error.kind().certainly_not_carried_out(),
+        };
+        if is_over {
+            self.withdraw(to, running, order);
+        } else if matches!(
+            order,
+            Order::Stop { .. } | Order::StopFirst { .. } | Order::Update { .. }
+        ) {
+            self.withdraw(to, running, order);
+            self.roster.orders.flights.unseen(flight_of(to, order));
+            self.note(to, running, order);
         }
     }
 
@@ -76,32 +103,27 @@ impl Lattice {
             let base = running.map(|running| running.under(annotations));
             return flights.more(of, annotations, base, u32::from(*count));
         }
-        let effect = plan::effect(&to.traits, before, order);
-        if effect.is_empty() {
-            return flights.unseen(of);
-        }
-        for (annotations, count) in effect {
+        for (annotations, count) in plan::effect(&to.traits, before, order) {
             flights.total(of, &annotations, count, before.under(&annotations));
         }
     }
 
-    /// Takes back what [`Lattice::note`] took: the host did it, or never will.
-    fn withdraw(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
+    /// Takes back what was noted of an order.
+    pub(super) fn withdraw(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
         let flights = &self.roster.orders.flights;
         let of = flight_of(to, order);
-        if let Order::Start {
-            annotations, count, ..
-        } = order
-        {
-            return flights.fewer(of, to.shown_as(annotations), u32::from(*count));
-        }
-        let nothing = Running::default();
-        let effect = plan::effect(&to.traits, running.unwrap_or(&nothing), order);
-        if effect.is_empty() {
-            return flights.seen(of, &TextMap::new());
-        }
-        for (annotations, _) in effect {
-            flights.seen(of, &annotations);
+        match order {
+            Order::Start {
+                annotations, count, ..
+            } => flights.fewer(of, to.shown_as(annotations), u32::from(*count)),
+            Order::Scale { .. } => {
+                let nothing = Running::default();
+                let before = running.unwrap_or(&nothing);
+                for (annotations, _) in plan::effect(&to.traits, before, order) {
+                    flights.no_total(of, &annotations);
+                }
+            }
+            _ => flights.over(of),
         }
     }
 
@@ -242,11 +264,14 @@ impl Lattice {
         let mut ends = self.deadline.earlier(LOOK_AGAIN_AFTER);
         ends = ends.earlier(self.deadline.remaining() / 20);
         loop {
-            let inventory = self.inventory(to.host).await?;
-            let shown = self.running(to, &inventory);
-            let there = |(annotations, count): &(TextMap, u32)| shown.under(annotations) <= *count;
-            if targets.iter().all(there) {
-                return Ok(());
+            // Whatever becomes of the question, the order was taken.
+            if let Ok(inventory) = self.inventory_within(to.host, ends).await {
+                let shown = self.running(to, &inventory);
+                let there =
+                    |(annotations, count): &(TextMap, u32)| shown.under(annotations) <= *count;
+                if targets.iter().all(there) {
+                    return Ok(());
+                }
             }
             let failed = orders.iter().find_map(|order| match order {
                 Order::Scale { image_ref, .. } => {

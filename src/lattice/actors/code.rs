@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::orders::flights::SHOWN_WITHIN;
 use crate::lattice::orders::turns::About;
-use crate::lattice::plan::{self, Order, Refusal, Running};
+use crate::lattice::plan::{self, Refusal, Running};
 use crate::lattice::wire::{Claims, Inventory, TextMap};
 use crate::name::{ActorId, HostId, is_other_tag};
 
@@ -30,7 +30,7 @@ const CLAIMS_SETTLE_WITHIN: Duration = Duration::from_millis(500);
 const SEEN_WITHIN: Duration = Duration::from_millis(250);
 
 /// What became of a start from a reference that nobody knew.
-enum Seen {
+enum Started {
     /// It is what was meant, or the host says why not.
     Itself,
     /// It is code of an actor that runs from other references there, under a
@@ -192,7 +192,8 @@ impl Lattice {
         let lattice = self.beyond_the_call(SHOWN_WITHIN);
         let (host, traits) = (to.host.clone(), to.traits);
         let (image_ref, annotations) = (to.image_ref.to_owned(), annotations.clone());
-        self.duties.spawn(async move {
+        // Nothing waits for it when the provider stops.
+        tokio::spawn(async move {
             let to = Addressee {
                 host: &host,
                 traits,
@@ -217,7 +218,7 @@ impl Lattice {
         to: &Addressee<'_>,
         began: Instant,
         by: Deadline,
-    ) -> Option<Seen> {
+    ) -> Option<Started> {
         while !by.remaining().is_zero() {
             let inventory = self.inventory_within(to.host, by).await.ok()?;
             if let Some(seen) = seen_in(&inventory, to.image_ref) {
@@ -226,7 +227,7 @@ impl Lattice {
             }
             let flights = &self.roster.orders.flights;
             if let Some(words) = flights.failure(to.host, to.image_ref, began) {
-                return Some(Seen::Failed(words));
+                return Some(Started::Failed(words));
             }
             sleep(LOOK_AGAIN_AFTER).await;
         }
@@ -237,21 +238,16 @@ impl Lattice {
         &self,
         to: &Addressee<'_>,
         annotations: &TextMap,
-        seen: Seen,
+        started: Started,
     ) -> Result<(), Error> {
         let host = self.host_called(to.host);
-        let (key, runs_from) = match seen {
-            Seen::Itself => return Ok(()),
-            Seen::Failed(words) => {
+        let (key, runs_from) = match started {
+            Started::Itself => return Ok(()),
+            Started::Failed(words) => {
                 let failed = format!("{host} did not start {}: {words}", quoted(to.image_ref));
                 return Err(Error::new(Kind::Refused, failed));
             }
-            Seen::Other { key, runs_from } => (key, runs_from),
-        };
-        let back = Order::Scale {
-            annotations: annotations.clone(),
-            count: Some(0),
-            image_ref: to.image_ref.to_owned(),
+            Started::Other { key, runs_from } => (key, runs_from),
         };
         let why = format!(
             "{} is of actor {key}, which runs on {host} from {}, and such a host would run that \
@@ -259,44 +255,62 @@ impl Lattice {
             quoted(to.image_ref),
             quoted(&runs_from)
         );
-        let taken = async {
-            let about = About {
-                host: to.host,
-                key: Some(&key),
-                image_ref: None,
-            };
-            let _turn = self.roster.orders.turns.alone(about, self.deadline).await?;
-            // An update may have made it right meanwhile.
-            let inventory = self.shown(to.host).await?;
-            match seen_in(&inventory, to.image_ref) {
-                Some(Seen::Other { .. }) => self.tell(to, &back).await,
-                _ => Ok(()),
-            }
-        };
-        taken.await.map_err(|error| {
+        let actor = ActorId::parse(&key)?;
+        let taken = self.take_group_back(to, &actor, annotations).await;
+        taken.map_err(|error| {
             Error::new(
                 Kind::Partial,
                 format!("{why}. It was not taken back: {error}"),
             )
         })?;
-        let flights = &self.roster.orders.flights;
-        flights.failed(to.host, to.image_ref, Some(annotations), &why);
         Err(Error::new(
             Kind::Refused,
             format!("{why}. It was taken back"),
         ))
     }
+
+    /// Stops a set of annotations that was started under a wrong reference, and
+    /// waits until the host shows that.
+    async fn take_group_back(
+        &self,
+        to: &Addressee<'_>,
+        actor: &ActorId,
+        annotations: &TextMap,
+    ) -> Result<(), Error> {
+        let to = Addressee::of_actor(to.host, to.traits, actor, to.image_ref);
+        let about = About {
+            image_ref: None,
+            ..to.about()
+        };
+        let _turn = self.roster.orders.turns.alone(about, self.deadline).await?;
+        // It is the start that was in flight.
+        let why = "it is of another actor";
+        let flights = &self.roster.orders.flights;
+        flights.failed(to.host, to.image_ref, Some(annotations), why);
+        // An update may have made it right meanwhile.
+        let inventory = self.shown(to.host).await?;
+        if !matches!(
+            seen_in(&inventory, to.image_ref),
+            Some(Started::Other { .. })
+        ) {
+            return Ok(());
+        }
+        let running = self.running(&to, &inventory);
+        let plan = plan::take_back(annotations, to.image_ref);
+        self.note_all(&to, Some(&running), &plan);
+        self.carry_out(&to, Some(&running), &plan).await
+    }
 }
 
 /// Under which actor a host shows a reference.
-fn seen_in(inventory: &Inventory, image_ref: &str) -> Option<Seen> {
+fn seen_in(inventory: &Inventory, image_ref: &str) -> Option<Started> {
     let from = |listed: &plan::Listed<'_>| listed.image_ref == image_ref;
     let ours = plan::listed(inventory).find(from)?;
     let mut same = plan::listed(inventory).filter(|listed| listed.key == ours.key);
     let other = same.find(|listed| listed.image_ref != image_ref);
     Some(match other {
-        None => Seen::Itself,
-        Some(other) => Seen::Other {
+        None => Started::Itself,
+        Some(other) => Started::Other {
             key: other.key.to_owned(),
             runs_from: other.image_ref.to_owned(),
         },

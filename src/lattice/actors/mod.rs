@@ -2,11 +2,13 @@
 //! told to the host in the words of its generation, when it is its turn.
 //!
 //! - [`carry_out`]: a plan, told to a host
-//! - [`update`]: the revision that runs, replaced
+//! - [`update`]: another revision in the place of the one that runs;
+//!   [`replacement`]: how Rust hosts get it
 //! - [`code`]: whether what is listed is what runs
 
 mod carry_out;
 mod code;
+mod replacement;
 mod update;
 
 use std::sync::LazyLock;
@@ -17,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::Lattice;
 use super::generation::{Generation, Traits};
 use super::orders::flights::{Expected, SHOWN_WITHIN, Seen, Subject};
-use super::orders::turns::{About, Turn};
+use super::orders::turns::About;
 use super::plan::{self, Plan, Refusal, Running};
 use super::wire::{self, TextMap};
 use crate::error::{Error, Kind, quoted};
@@ -25,8 +27,12 @@ use crate::name::{ActorId, HostId};
 
 /// Pause between looks at an inventory that lags.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// The longest such pause.
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(200);
 /// Time that an order itself needs of what is left of the call.
 const TIME_TO_ORDER: Duration = Duration::from_millis(300);
+/// The same on OTP hosts, where a stop can take half a second.
+const TIME_TO_STOP: Duration = Duration::from_millis(650);
 
 /// Whom orders are for, and about what.
 struct Addressee<'a> {
@@ -88,13 +94,15 @@ impl<'a> Addressee<'a> {
     }
 }
 
-/// What may be told now: the earlier orders that are in its way took effect.
+/// What may be told now: the earlier orders that are in its way took effect. Other
+/// orders know of it already.
 struct Decided {
     /// What runs, with what is in flight and not in the way, where the host tells.
     running: Option<Running>,
     plan: Plan,
-    /// What the host shows of everything, where it tells.
-    inventory: Option<wire::Inventory>,
+    /// Whether something else runs there, or is about to, which may be of the
+    /// same actor.
+    related: bool,
 }
 
 impl Lattice {
@@ -120,7 +128,7 @@ impl Lattice {
                 names_actor: false,
             };
             let turns = &self.roster.orders.turns;
-            let _turn = match traits.generation.counts_maximum() {
+            let turn = match traits.generation.counts_maximum() {
                 true => turns.alone(to.about(), self.deadline).await?,
                 false => turns.shared(to.about(), self.deadline).await?,
             };
@@ -129,35 +137,17 @@ impl Lattice {
             let blind = decide(&Running::default());
             let blind = blind.map_err(|refusal| self.refusal(&to, refusal))?;
             if self.only_adds(&to, annotations) {
-                return self.carry_out(&to, None, blind, None).await;
+                self.note_all(&to, None, &blind);
+                return self.carry_out(&to, None, &blind).await;
             }
-            let on_host = match known {
-                Some(_) => turns.share_of_host(host, self.deadline).await?,
-                None => turns.whole_host(host, self.deadline).await?,
-            };
-            // Others like it may have come first.
-            if self.only_adds(&to, annotations) {
-                return self.carry_out(&to, None, blind, Some(on_host)).await;
-            }
-            let decided = self.decided(&to, decide, Some(blind)).await?;
-            // It was seen there just now: other orders name it by its key.
-            if known.is_none() && self.roster.orders.memory.key(host, image_ref).is_some() {
+            let Some(decided) = self.decided(&to, decide, Some(&blind)).await? else {
+                // It was seen there just now: other orders name it by its key.
                 continue;
-            }
-            // It may be of an actor that runs there from another reference.
-            let others = match (&known, &decided.inventory) {
-                (None, Some(inventory)) => self.is_no_tag_of_what_runs(&to, inventory)?,
-                // Or one of those may be of this actor.
-                _ => !self
-                    .roster
-                    .orders
-                    .flights
-                    .unknown(host, image_ref)
-                    .is_empty(),
             };
-            let (running, plan) = (decided.running, decided.plan);
-            self.carry_out(&to, running, plan, Some(on_host)).await?;
-            return match others {
+            let running = decided.running.as_ref();
+            self.carry_out(&to, running, &decided.plan).await?;
+            drop(turn);
+            return match decided.related {
                 true => self.is_of_no_other(&to, annotations).await,
                 false => Ok(()),
             };
@@ -192,16 +182,9 @@ impl Lattice {
         let to = Addressee::of_actor(host, traits, actor, image_ref);
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
-        let on_host = turns.share_of_host(host, self.deadline).await?;
         let decide =
             |running: &Running| plan::scale(&traits, running, annotations, count, image_ref);
-        let decided = self.decided(&to, decide, None).await?;
-        if starts_code(&decided.plan) {
-            // Hosts start what a reference holds, whatever the key.
-            self.is_of(&to).await?;
-        }
-        let (running, plan) = (decided.running, decided.plan);
-        self.carry_out(&to, running, plan, Some(on_host)).await
+        self.order(&to, decide, None).await
     }
 
     /// Stops `count` instances that match the annotations, 0 all of them.
@@ -219,13 +202,24 @@ impl Lattice {
         let to = Addressee::of_actor(host, traits, actor, "");
         let turns = &self.roster.orders.turns;
         let _turn = turns.alone(to.about(), self.deadline).await?;
-        let on_host = turns.share_of_host(host, self.deadline).await?;
         let decide = |running: &Running| plan::stop(&traits, running, annotations, count);
         // Without annotations all match, so that whatever the host stops is meant.
         let blind = annotations.is_empty().then(|| plan::stop_untold(count));
-        let decided = self.decided(&to, decide, blind).await?;
-        let (running, plan) = (decided.running, decided.plan);
-        self.carry_out(&to, running, plan, Some(on_host)).await
+        self.order(&to, decide, blind.as_ref()).await
+    }
+
+    /// Decides on an order that names the actor, and carries it out.
+    async fn order(
+        &self,
+        to: &Addressee<'_>,
+        decide: impl Fn(&Running) -> Result<Plan, Refusal>,
+        blind: Option<&Plan>,
+    ) -> Result<(), Error> {
+        let Some(decided) = self.decided(to, decide, blind).await? else {
+            return Err(Error::new(Kind::Internal, "an order without a decision"));
+        };
+        let running = decided.running.as_ref();
+        self.carry_out(to, running, &decided.plan).await
     }
 
     /// What a host shows, for what it is told next; learns references from it.
@@ -285,6 +279,7 @@ impl Lattice {
     /// Reads what runs and decides what to tell the host, once the earlier orders
     /// that are in the way took effect. `blind` is what an OTP host can be told
     /// that does not say what runs: it is silent while it lacks claims of that.
+    /// `None` where an order without an actor learned of which it is.
     ///
     /// # Errors
     /// `Refused` where the plan is to refuse, and `Busy` where the host does not
@@ -293,25 +288,36 @@ impl Lattice {
         &self,
         to: &Addressee<'_>,
         decide: impl Fn(&Running) -> Result<Plan, Refusal>,
-        blind: Option<Plan>,
-    ) -> Result<Decided, Error> {
+        blind: Option<&Plan>,
+    ) -> Result<Option<Decided>, Error> {
+        let least = match to.traits.generation.is_otp() {
+            true => TIME_TO_STOP,
+            false => TIME_TO_ORDER,
+        };
+        let turns = &self.roster.orders.turns;
+        let mut pause = LOOK_AGAIN_AFTER;
         loop {
-            let inventory = match &blind {
-                None => self.shown(to.host).await?,
-                Some(plan) => match self.shown_if_told(to).await? {
-                    Some(inventory) => inventory,
-                    None => {
-                        return Ok(Decided {
-                            running: None,
-                            plan: plan.clone(),
-                            inventory: None,
-                        });
-                    }
-                },
+            // Not kept while it waits: others need not wait for the same.
+            let on_host = match to.actor {
+                Some(_) => turns.share_of_host(to.host, self.deadline).await?,
+                None => turns.whole_host(to.host, self.deadline).await?,
             };
-            let shown = self.running(to, &inventory);
-            let expected = self.expected(to, &inventory, shown.clone());
-            let decision = decide(&expected.running);
+            let inventory = match blind {
+                None => Some(self.shown(to.host).await?),
+                Some(_) => self.shown_if_told(to).await?,
+            };
+            let memory = &self.roster.orders.memory;
+            if to.actor.is_none() && memory.key(to.host, to.image_ref).is_some() {
+                return Ok(None);
+            }
+            let empty = wire::Inventory::default();
+            let told = inventory.as_ref().unwrap_or(&empty);
+            let shown = self.running(to, told);
+            let expected = self.expected(to, told, shown.clone());
+            let decision = match (&inventory, blind) {
+                (None, Some(blind)) => Ok(blind.clone()),
+                _ => decide(&expected.running),
+            };
             let after = match &decision {
                 Ok(plan) => &plan.after,
                 // Perhaps only because of what is still to come.
@@ -319,20 +325,48 @@ impl Lattice {
             };
             let Some(since) = expected.in_the_way_of(after) else {
                 let plan = decision.map_err(|refusal| self.refusal(to, refusal))?;
-                if starts_code(&plan) {
-                    self.code_is_known(to, &shown).await?;
-                }
-                return Ok(Decided {
-                    running: Some(expected.running),
+                let related = self.may_be_told(to, &plan, told, &shown).await?;
+                let running = inventory.is_some().then_some(expected.running);
+                self.note_all(to, running.as_ref(), &plan);
+                return Ok(Some(Decided {
+                    running,
                     plan,
-                    inventory: Some(inventory),
-                });
+                    related,
+                }));
             };
-            if self.deadline.remaining() < TIME_TO_ORDER + LOOK_AGAIN_AFTER {
+            drop(on_host);
+            if self.deadline.remaining() < least + pause {
                 return Err(self.not_shown_yet(to, since));
             }
-            sleep(LOOK_AGAIN_AFTER).await;
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(LOOK_AGAIN_AT_MOST);
         }
+    }
+
+    /// That nothing that is known speaks against a plan; whether something else
+    /// runs there, or is about to, that may be of the same actor.
+    ///
+    /// # Errors
+    /// `Refused` where something does.
+    async fn may_be_told(
+        &self,
+        to: &Addressee<'_>,
+        plan: &Plan,
+        inventory: &wire::Inventory,
+        shown: &Running,
+    ) -> Result<bool, Error> {
+        if to.actor.is_none() {
+            return self.is_no_tag_of_what_runs(to, inventory);
+        }
+        if starts_code(plan) {
+            self.code_is_known(to, shown).await?;
+        }
+        if to.names_actor && names_code(plan) {
+            // Hosts start what a reference holds, whatever the key.
+            self.is_of(to, inventory).await?;
+        }
+        let flights = &self.roster.orders.flights;
+        Ok(!flights.unknown(to.host, to.image_ref).is_empty())
     }
 
     fn not_shown_yet(&self, to: &Addressee<'_>, since: Instant) -> Error {
@@ -354,22 +388,28 @@ impl Lattice {
     ///
     /// # Errors
     /// `Refused` where it is.
-    async fn is_of(&self, to: &Addressee<'_>) -> Result<(), Error> {
+    async fn is_of(&self, to: &Addressee<'_>, inventory: &wire::Inventory) -> Result<(), Error> {
         let actor = to.key()?;
-        let known = match self.roster.orders.memory.key(to.host, to.image_ref) {
-            Some(known) => Some(known),
+        let known = self.roster.orders.memory.key(to.host, to.image_ref);
+        let known = match known {
             None if to.traits.generation == Generation::G1b => {
                 self.key_in_bucket(to.image_ref).await
             }
-            None => None,
+            known => known,
         };
-        match known {
-            Some(other) if other != *actor => Err(self.refusal(
-                to,
-                Refusal::Cannot(format!("{} is of actor {other}", quoted(to.image_ref))),
+        let Some(other) = known.filter(|known| known != actor) else {
+            return Ok(());
+        };
+        // What the tag was may be another one by now, unless it runs.
+        let runs = plan::listed(inventory).any(|listed| listed.image_ref == to.image_ref);
+        let here = if runs { ", and runs there" } else { "" };
+        Err(self.refusal(
+            to,
+            Refusal::Cannot(format!(
+                "{} is of actor {other}, as far as is known{here}",
+                quoted(to.image_ref)
             )),
-            _ => Ok(()),
-        }
+        ))
     }
 
     fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {
@@ -390,6 +430,12 @@ impl Lattice {
             },
         )
     }
+}
+
+/// Whether hosts take code by the reference that it names.
+fn names_code(plan: &Plan) -> bool {
+    let updates = |order: &plan::Order| matches!(order, plan::Order::Update { .. });
+    starts_code(plan) || plan.orders.iter().any(updates)
 }
 
 /// Whether hosts instantiate code for it.

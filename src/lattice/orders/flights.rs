@@ -8,17 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::plan::{After, Group, Running};
+use super::super::plan::{After, Running};
 use super::super::wire::TextMap;
-use crate::name::{HostId, is_file, is_other_tag};
+pub use super::flight::SHOWN_WITHIN;
+use super::flight::{Aim, Flight, may_be_one};
+use crate::name::HostId;
 
-/// How long a host has to show what it took on. What it does not show by then is
-/// taken to have failed: several versions say nothing of a failed download.
-pub const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// Starts within this time are kept as one.
 const KEPT_AS_ONE: Duration = Duration::from_secs(1);
-/// What cannot be seen in an inventory has this time.
-const UNSEEN_FOR: Duration = Duration::from_secs(2);
 /// Hosts, and failures of each, that are kept.
 const MAX_HOSTS: usize = 10_000;
 const MAX_FAILURES: usize = 16;
@@ -47,31 +44,6 @@ pub struct Subject<'a> {
     pub names_actor: bool,
 }
 
-struct Flight {
-    key: Option<String>,
-    image_ref: String,
-    annotations: TextMap,
-    aim: Aim,
-}
-
-/// What the inventory will show of a set of annotations.
-enum Aim {
-    /// So many.
-    Total {
-        count: u32,
-        /// Whether that is more than before.
-        grows: bool,
-        since: Instant,
-    },
-    /// So many more than `base`, where that is known. Each with its time.
-    More {
-        base: Option<u32>,
-        parts: Vec<(u32, Instant)>,
-    },
-    /// Something that no inventory shows.
-    Unseen { since: Instant },
-}
-
 /// That a host said that an order failed.
 struct Failure {
     image_ref: String,
@@ -96,19 +68,20 @@ pub struct Expected {
 }
 
 /// Something that a host does not show yet.
-struct Wait {
+pub(super) struct Wait {
     /// The set of annotations; `None` where it may be of another actor.
-    annotations: Option<TextMap>,
+    pub(super) annotations: Option<TextMap>,
     /// Whether it is a start that the host adds to what is there.
-    adds: bool,
-    since: Instant,
+    pub(super) adds: bool,
+    pub(super) since: Instant,
 }
 
 impl Expected {
     /// Since when the host owes what must be there first.
     pub fn in_the_way_of(&self, after: &After) -> Option<Instant> {
         let blocks = |wait: &&Wait| match (after, &wait.annotations) {
-            (After::AllButStarts, _) => !wait.adds,
+            // Those of another reference do not add up.
+            (After::AllButStarts, annotations) => !wait.adds || annotations.is_none(),
             (After::Groups(groups), Some(annotations)) => groups.contains(annotations),
             (After::Groups(_), None) | (After::Everything, _) => true,
         };
@@ -138,6 +111,21 @@ impl Flights {
         }
     }
 
+    /// Takes that the host is being told something that it does before it answers.
+    pub fn under_way(&self, of: Subject<'_>) {
+        let since = Instant::now();
+        self.put(of, &TextMap::new(), Aim::UnderWay { since });
+    }
+
+    /// Takes that the host answered.
+    pub fn over(&self, of: Subject<'_>) {
+        if let Some(host) = self.lock().get_mut(of.host) {
+            let is_under_way = |flight: &Flight| matches!(flight.aim, Aim::UnderWay { .. });
+            host.flights
+                .retain(|flight| !(flight.is(of, &TextMap::new()) && is_under_way(flight)));
+        }
+    }
+
     /// Takes that something was ordered of which no inventory tells whether it
     /// was done.
     pub fn unseen(&self, of: Subject<'_>) {
@@ -151,7 +139,11 @@ impl Flights {
             return;
         };
         host.sweep();
-        host.flights.retain(|flight| !flight.is(of, annotations));
+        let kind = std::mem::discriminant(&aim);
+        host.flights.retain(|flight| {
+            let same = std::mem::discriminant(&flight.aim) == kind;
+            !(same && flight.is(of, annotations))
+        });
         host.flights.push(Flight::new(of, annotations, aim));
     }
 
@@ -202,12 +194,12 @@ impl Flights {
         });
     }
 
-    /// Takes that nothing of that kind is in flight any more.
-    pub fn seen(&self, of: Subject<'_>, annotations: &TextMap) {
+    /// Takes that no such total is in flight any more.
+    pub fn no_total(&self, of: Subject<'_>, annotations: &TextMap) {
         if let Some(host) = self.lock().get_mut(of.host) {
-            let is_start = |flight: &Flight| matches!(flight.aim, Aim::More { .. });
+            let is_total = |flight: &Flight| matches!(flight.aim, Aim::Total { .. });
             host.flights
-                .retain(|flight| !flight.is(of, annotations) || is_start(flight));
+                .retain(|flight| !(flight.is(of, annotations) && is_total(flight)));
         }
     }
 
@@ -286,7 +278,9 @@ impl Flights {
                 return true;
             }
             // Where either has no key, they may be of one actor.
-            let may_be = |known: &str| may_be_one(&flight.image_ref, known);
+            // One that names no reference may be of any.
+            let may_be =
+                |known: &str| flight.image_ref.is_empty() || may_be_one(&flight.image_ref, known);
             let nothing = of.names_actor && key.is_none() && shown.groups.is_empty();
             if (key.is_none() || of.key.is_none())
                 && (nothing || refs.iter().any(|known| may_be(known)))
@@ -319,7 +313,7 @@ impl Flights {
         of_host.flights.retain(|flight| {
             let same = flight.image_ref == image_ref
                 && annotations.is_none_or(|annotations| flight.annotations == *annotations);
-            !same || matches!(flight.aim, Aim::Unseen { .. })
+            !same || matches!(flight.aim, Aim::Unseen { .. } | Aim::UnderWay { .. })
         });
         if of_host.flights.len() < before {
             if of_host.failures.len() >= MAX_FAILURES {
@@ -348,12 +342,6 @@ impl Flights {
     }
 }
 
-/// Whether two references may be of one actor, as far as they tell: files tell
-/// nothing.
-fn may_be_one(one: &str, other: &str) -> bool {
-    (is_file(one) && is_file(other)) || is_other_tag(one, other)
-}
-
 /// The entry of a host, unless there are too many.
 fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'a mut OfHost> {
     if hosts.len() >= MAX_HOSTS && !hosts.contains_key(host) {
@@ -368,104 +356,6 @@ fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'
 impl OfHost {
     fn sweep(&mut self) {
         self.flights.retain_mut(Flight::still_counts);
-    }
-}
-
-impl Flight {
-    fn new(of: Subject<'_>, annotations: &TextMap, aim: Aim) -> Self {
-        Self {
-            key: of.key.map(str::to_owned),
-            image_ref: of.image_ref.to_owned(),
-            annotations: annotations.clone(),
-            aim,
-        }
-    }
-
-    fn is(&self, of: Subject<'_>, annotations: &TextMap) -> bool {
-        let same = match of.image_ref {
-            "" => self.image_ref.is_empty() && self.key.as_deref() == of.key,
-            image_ref => self.image_ref == image_ref,
-        };
-        same && self.annotations == *annotations
-    }
-
-    /// How many there will be, where that is known.
-    fn count(&self) -> Option<u32> {
-        match &self.aim {
-            Aim::Total { count, .. } => Some(*count),
-            Aim::More { base, parts } => {
-                let added = parts.iter().map(|(count, _)| *count);
-                let added = added.fold(0, u32::saturating_add);
-                base.map(|base| base.saturating_add(added))
-            }
-            Aim::Unseen { .. } => None,
-        }
-    }
-
-    fn is_shown_by(&self, running: &Running) -> bool {
-        let here = running.under(&self.annotations);
-        self.count().is_some_and(|count| match self.aim {
-            Aim::Total { grows: false, .. } => here <= count,
-            _ => here >= count,
-        })
-    }
-
-    fn wait(&self, annotations: Option<TextMap>) -> Wait {
-        Wait {
-            annotations,
-            adds: matches!(self.aim, Aim::More { .. }),
-            since: self.since(),
-        }
-    }
-
-    /// Since when the host owes it.
-    fn since(&self) -> Instant {
-        match &self.aim {
-            Aim::Total { since, .. } | Aim::Unseen { since } => *since,
-            Aim::More { parts, .. } => parts.first().map_or_else(Instant::now, |part| part.1),
-        }
-    }
-
-    fn counts(&self) -> bool {
-        let in_time = |since: &Instant, time: Duration| since.elapsed() < time;
-        match &self.aim {
-            Aim::Total { since, .. } => in_time(since, SHOWN_WITHIN),
-            Aim::More { base, parts } => {
-                let time = match base {
-                    Some(_) => SHOWN_WITHIN,
-                    None => UNSEEN_FOR,
-                };
-                parts.iter().any(|(_, since)| in_time(since, time))
-            }
-            Aim::Unseen { since } => in_time(since, UNSEEN_FOR),
-        }
-    }
-
-    /// Whether it still counts; starts that had their time do no more.
-    fn still_counts(&mut self) -> bool {
-        if let Aim::More { parts, .. } = &mut self.aim {
-            parts.retain(|(_, since)| since.elapsed() < SHOWN_WITHIN);
-        }
-        self.counts()
-    }
-}
-
-impl Running {
-    /// Takes that a set of annotations has so many, from this reference where it
-    /// had none.
-    fn set(&mut self, annotations: &TextMap, count: u32, image_ref: &str) {
-        let same = |group: &&mut Group| group.annotations == *annotations;
-        match self.groups.iter_mut().find(same) {
-            Some(group) => group.count = count,
-            None => self.groups.push(Group {
-                annotations: annotations.clone(),
-                count,
-                image_ref: image_ref.to_owned(),
-            }),
-        }
-        // Which places they have in the list is not known.
-        self.groups.retain(|group| group.count > 0);
-        self.sequence.clear();
     }
 }
 

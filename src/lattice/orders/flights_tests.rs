@@ -1,5 +1,6 @@
 //! What is in flight, and until when.
 
+use super::super::super::plan::Group;
 use super::*;
 use nkeys::{KeyPair, KeyPairType};
 

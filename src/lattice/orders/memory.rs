@@ -14,6 +14,9 @@ use crate::name::{ActorId, HostId, is_file};
 
 /// References that are remembered for a lattice; more are begun anew.
 const MAX_REFERENCES: usize = 10_000;
+/// How long a reference counts as that of the actor that it was last seen with:
+/// tags move, and files are built anew.
+const KEY_COUNTS_FOR: Duration = Duration::from_secs(600);
 /// How long a revision that was found to be right is not looked at again.
 const RIGHT_FOR: Duration = Duration::from_secs(60);
 
@@ -24,7 +27,7 @@ pub struct Memory(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     /// Key of the actor, by reference.
-    keys: HashMap<String, ActorId>,
+    keys: HashMap<String, (ActorId, Instant)>,
     /// By host and key of the actor.
     updates: HashMap<(HostId, String), Update>,
     right: HashMap<(HostId, String), (String, i32, Instant)>,
@@ -56,15 +59,20 @@ impl Memory {
     pub fn learn(&self, host: &HostId, image_ref: &str, key: &str) {
         let known = &mut *self.lock();
         let name = name(host, image_ref);
-        let same = |known: &ActorId| known.as_str() == key;
-        if image_ref.is_empty() || known.keys.get(&name).is_some_and(same) {
+        if let Some((known, seen)) = known.keys.get_mut(&name)
+            && known.as_str() == key
+        {
+            *seen = Instant::now();
             return;
         }
         let Ok(key) = ActorId::parse(key) else { return };
+        if image_ref.is_empty() {
+            return;
+        }
         if known.keys.len() >= MAX_REFERENCES {
             known.keys.clear();
         }
-        known.keys.insert(name, key);
+        known.keys.insert(name, (key, Instant::now()));
     }
 
     /// Learns from what runs on a host.
@@ -79,9 +87,11 @@ impl Memory {
         }
     }
 
-    /// Key of the actor that a reference is of.
+    /// Key of the actor that a reference is of, where it was seen lately.
     pub fn key(&self, host: &HostId, image_ref: &str) -> Option<ActorId> {
-        self.lock().keys.get(&name(host, image_ref)).cloned()
+        let known = self.lock();
+        let (key, seen) = known.keys.get(&name(host, image_ref))?;
+        (seen.elapsed() < KEY_COUNTS_FOR).then(|| key.clone())
     }
 
     /// Takes that an actor was updated, and that its host goes on listing the

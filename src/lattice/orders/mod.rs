@@ -3,10 +3,11 @@
 //! an inventory that does not show the one before.
 //!
 //! - [`turns`]: who may read and order now
-//! - [`flights`]: what hosts took on and do not show yet
+//! - [`flights`]: what hosts took on and do not show yet; [`flight`] is one thing
 //! - [`memory`]: what was learned of references, and of updates that inventories
 //!   do not show
 
+mod flight;
 pub mod flights;
 pub mod memory;
 pub mod turns;

@@ -352,7 +352,7 @@ pub fn stop_untold(count: u16) -> Plan {
         annotations: TextMap::new(),
         count: Some(count),
     };
-    Plan::of(vec![stop], After::AllButStarts)
+    Plan::of(vec![stop], After::Everything)
 }
 
 /// UpdateActor, as far as one order goes: the one that has the host fetch the
@@ -406,6 +406,17 @@ pub fn replace(traits: &Traits, groups: &[Group], image_ref: &str) -> (Order, Ve
         false => instances::start_group(&group),
     });
     (stop, starts.collect())
+}
+
+/// Stops what a host with a maximum started under a reference that is of an actor
+/// which runs from another one.
+pub fn take_back(annotations: &TextMap, image_ref: &str) -> Plan {
+    let back = Order::Scale {
+        annotations: annotations.clone(),
+        count: Some(0),
+        image_ref: image_ref.to_owned(),
+    };
+    Plan::of(vec![back], After::Everything).until_shown()
 }
 
 /// What runs of the actor after an order, by set of annotations: only the sets

@@ -89,7 +89,7 @@ pub struct Bid {
 }
 
 /// Answer to `get.{host}.inv`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Inventory {
     /// Public key of the host.
     #[serde(default, deserialize_with = "text_or_empty")]

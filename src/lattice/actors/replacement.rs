@@ -1,0 +1,346 @@
+//! The replacement of an actor on a Rust host, whatever became of the call that
+//! asked for it: fetch, stop, start.
+
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Addressee, LOOK_AGAIN_AFTER};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, quoted};
+use crate::lattice::generation::Traits;
+use crate::lattice::orders::flights::SHOWN_WITHIN;
+use crate::lattice::orders::turns::Turn;
+use crate::lattice::plan::{self, Group, Order, Running};
+use crate::lattice::wire::{HostEvent, HostNews};
+use crate::lattice::{Lattice, subject};
+use crate::name::{ActorId, HostId};
+
+/// How long a host has to show a group that it was told to start, before it is
+/// told again.
+const TOLD_AGAIN_AFTER: Duration = SHOWN_WITHIN;
+/// How long a replacement waits for other starts.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(2);
+
+/// A group that is to be started again.
+struct Owed<'a> {
+    group: &'a Group,
+    start: &'a Order,
+    /// Whether the host is to be told, for the first time or again.
+    is_due: bool,
+}
+
+/// How far a replacement is.
+#[derive(Clone, Copy)]
+pub(super) enum Phase {
+    Fetches,
+    Stops,
+    Starts,
+}
+
+/// Everything that a replacement needs, whatever became of its call.
+pub(super) struct Replacement {
+    pub(super) lattice: Lattice,
+    pub(super) host: HostId,
+    pub(super) actor: ActorId,
+    pub(super) image_ref: String,
+    pub(super) traits: Traits,
+    /// What ran before.
+    pub(super) running: Running,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+impl Replacement {
+    pub(super) fn to(&self) -> Addressee<'_> {
+        Addressee::of_actor(&self.host, self.traits, &self.actor, &self.image_ref)
+    }
+
+    /// Carries it out. `first` has the host fetch the new revision.
+    ///
+    /// # Errors
+    /// As every request where nothing changed; `Partial` where something did.
+    pub(super) async fn run(&self, first: &[Order]) -> Result<(), Error> {
+        let to = self.to();
+        for order in first {
+            self.fetch(&to, order).await?;
+        }
+        self.phase.send_replace(Phase::Stops);
+        let host = self.alone().await;
+        let groups = self.groups(&to).await;
+        let (stop, starts) = plan::replace(&self.traits, &groups, &self.image_ref);
+        self.stop(&to, &stop).await?;
+        self.phase.send_replace(Phase::Starts);
+        self.start(&to, &groups, &starts, host).await?;
+        let memory = &self.lattice.roster.orders.memory;
+        memory.learn(&self.host, &self.image_ref, self.actor.as_str());
+        Ok(())
+    }
+
+    /// Keeps other starts off the host, and waits for those of which nobody knows
+    /// whether they are of this actor: what starts while it is stopped is what
+    /// the host keeps. Where that does not end soon, it goes on: one group runs
+    /// the new code by now.
+    async fn alone(&self) -> Option<Turn> {
+        let orders = &self.lattice.roster.orders;
+        let soon = Deadline::new(Instant::now(), OTHERS_END_WITHIN);
+        let turn = orders.turns.whole_host(&self.host, soon).await.ok();
+        let is_unknown = |image_ref: &String| orders.memory.key(&self.host, image_ref).is_none();
+        while !soon.remaining().is_zero() {
+            let unknown = orders.flights.unknown(&self.host, &self.image_ref);
+            if !unknown.iter().any(is_unknown) {
+                break;
+            }
+            // It tells, once they are there.
+            let _ = self.lattice.shown(&self.host).await;
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+        turn
+    }
+
+    /// Has the host fetch the new revision, and run it in one group. It is told
+    /// again where it gives no answer: that changes nothing a second time.
+    async fn fetch(&self, to: &Addressee<'_>, order: &Order) -> Result<(), Error> {
+        let mut events = self.events().await;
+        let mut unknown = None;
+        loop {
+            let error = match self.lattice.tell(to, order).await {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            match unknown {
+                None if error.kind().certainly_not_carried_out() => return Err(error),
+                Some(first) if is_final(&error) || error.kind() == Kind::Refused => {
+                    return Err(first);
+                }
+                first => unknown = Some(first.unwrap_or(error)),
+            }
+            match (&unknown, self.lattice.deadline.remaining().is_zero()) {
+                (Some(first), true) => return Err(first.clone()),
+                _ => sleep(TOLD_AGAIN_AFTER / 10).await,
+            }
+        }
+        match events
+            .as_mut()
+            .and_then(|events| self.started_instead(events))
+        {
+            None => Ok(()),
+            Some(other) => self.give_back(to, order, &other).await,
+        }
+    }
+
+    /// Events of the lattice, where they may be heard.
+    async fn events(&self) -> Option<Subscriber> {
+        let client = self.lattice.connection.client();
+        let subject = subject::events(&self.lattice.id);
+        client.subscribe(subject).await.ok()
+    }
+
+    /// The actor whose code the host just took for ours. It says so before it
+    /// acknowledges, on the same connection.
+    fn started_instead(&self, events: &mut Subscriber) -> Option<String> {
+        let mut other = None;
+        while let Some(Some(event)) = events.next().now_or_never() {
+            let Some(event) = HostEvent::parse(&event.payload) else {
+                continue;
+            };
+            if let HostNews::Ran { key, image_ref } = event.news
+                && event.host == self.host.as_str()
+                && image_ref == self.image_ref
+            {
+                other = (key != self.actor.as_str()).then_some(key);
+            }
+        }
+        other
+    }
+
+    /// Puts the group back to what it was.
+    async fn give_back(&self, to: &Addressee<'_>, order: &Order, other: &str) -> Result<(), Error> {
+        let why = format!("{} is of actor {other}", quoted(&self.image_ref));
+        let Order::Update { annotations, .. } = order else {
+            return Err(Error::new(Kind::Internal, why));
+        };
+        let mut groups = self.running.groups.iter();
+        let before = groups.find(|group| group.annotations == *annotations);
+        let back = before.map(|group| Order::Update {
+            annotations: annotations.clone(),
+            image_ref: group.image_ref.clone(),
+        });
+        let done = match &back {
+            Some(back) => self.lattice.tell(to, back).await,
+            None => Err(Error::new(Kind::Internal, "it is not known what ran")),
+        };
+        let host = self.lattice.host_called(&self.host);
+        match done {
+            Ok(()) => Err(Error::new(
+                Kind::Refused,
+                format!("{why}; {host} runs what it ran before"),
+            )),
+            Err(error) => Err(Error::new(
+                Kind::Partial,
+                format!("{why}, and {host} runs it now in the place of some instances: {error}"),
+            )),
+        }
+    }
+
+    /// What runs now: somebody else may have ordered meanwhile.
+    async fn groups(&self, to: &Addressee<'_>) -> Vec<Group> {
+        match self.lattice.shown(&self.host).await {
+            Ok(inventory) => self.lattice.running(to, &inventory).groups,
+            Err(_) => self.running.groups.clone(),
+        }
+    }
+
+    /// Stops the whole actor. It is told again where it does not say what became
+    /// of it: nothing else runs under this key.
+    async fn stop(&self, to: &Addressee<'_>, stop: &Order) -> Result<(), Error> {
+        while !self.lattice.deadline.remaining().is_zero() {
+            // Nobody may be left to start it again.
+            if self.lattice.duties.is_closed() {
+                let stopping = Error::new(Kind::Stopping, "the provider is stopping");
+                return Err(self.half_done("not stopped", &stopping));
+            }
+            match self.lattice.tell(to, stop).await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_final(&error) => {
+                    return Err(self.half_done("not stopped", &error));
+                }
+                Err(error) if error.kind() == Kind::Refused => {
+                    // Somebody else stopped it, perhaps.
+                    let gone = self.lattice.shown(&self.host).await;
+                    let gone = gone.map(|inventory| self.lattice.running(to, &inventory));
+                    return match gone {
+                        Ok(running) if running.groups.is_empty() => Ok(()),
+                        _ => Err(self.half_done("not stopped", &error)),
+                    };
+                }
+                Err(_) => sleep(TOLD_AGAIN_AFTER / 10).await,
+            }
+        }
+        let nobody = Error::new(Kind::Timeout, "it does not answer");
+        Err(self.half_done("not stopped", &nobody))
+    }
+
+    /// Starts every group from the new reference, until the host shows them.
+    /// `host` keeps other starts away until the first of them is there.
+    async fn start(
+        &self,
+        to: &Addressee<'_>,
+        groups: &[Group],
+        starts: &[Order],
+        mut host: Option<Turn>,
+    ) -> Result<(), Error> {
+        let is_there =
+            |running: &Running, group: &Group| running.under(&group.annotations) >= group.count;
+        let mut owed: Vec<Owed<'_>> = groups
+            .iter()
+            .zip(starts)
+            .map(|(group, start)| Owed {
+                group,
+                start,
+                is_due: true,
+            })
+            .collect();
+        let mut last = None;
+        loop {
+            let told_at = Instant::now();
+            for owed in owed.iter_mut().filter(|owed| owed.is_due) {
+                let told = self.lattice.tell(to, owed.start).await;
+                owed.is_due = match told {
+                    Ok(()) => false,
+                    Err(error) if is_final(&error) => {
+                        return Err(self.half_done("not started again", &error));
+                    }
+                    Err(error) => {
+                        let never = error.kind().certainly_not_carried_out();
+                        last = Some(error);
+                        never
+                    }
+                };
+            }
+            if let Some(host) = host.take() {
+                let first = |running: &Running| !running.groups.is_empty();
+                let _ = timeout(OTHERS_END_WITHIN, self.until_shown(to, first)).await;
+                drop(host);
+            }
+            let all = |running: &Running| owed.iter().all(|owed| is_there(running, owed.group));
+            match timeout(TOLD_AGAIN_AFTER, self.until_shown(to, all)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => {
+                    let error = last.unwrap_or(error);
+                    return Err(self.half_done("not started again", &error));
+                }
+                Err(_) => {}
+            }
+            if let Ok(inventory) = self.lattice.shown(&self.host).await {
+                let running = self.lattice.running(to, &inventory);
+                owed.retain(|owed| !is_there(&running, owed.group));
+            }
+            let again = self.may_be_told_again(told_at);
+            for owed in &mut owed {
+                owed.is_due |= again;
+            }
+        }
+    }
+
+    /// Whether to tell a host again to start what it does not show changes nothing
+    /// where it only takes long: not of hosts that count by themselves, unless
+    /// they said that it failed.
+    fn may_be_told_again(&self, since: Instant) -> bool {
+        let flights = &self.lattice.roster.orders.flights;
+        self.traits.generation.counts_maximum()
+            || flights
+                .failure(&self.host, &self.image_ref, since)
+                .is_some()
+    }
+
+    /// Looks until the inventory shows something.
+    async fn until_shown(
+        &self,
+        to: &Addressee<'_>,
+        is_there: impl Fn(&Running) -> bool,
+    ) -> Result<Running, Error> {
+        loop {
+            let problem = match self.lattice.shown(&self.host).await {
+                Ok(inventory) => {
+                    let running = self.lattice.running(to, &inventory);
+                    if is_there(&running) {
+                        return Ok(running);
+                    }
+                    let memory = &self.lattice.roster.orders.memory;
+                    let key = memory.key(&self.host, &self.image_ref);
+                    if let Some(other) = key.filter(|key| *key != self.actor) {
+                        let what = format!("it is of actor {other}, which was started instead");
+                        return Err(Error::new(Kind::Partial, what));
+                    }
+                    Error::new(Kind::Timeout, "it does not show it")
+                }
+                Err(error) => error,
+            };
+            if self.lattice.deadline.remaining() < LOOK_AGAIN_AFTER {
+                return Err(problem);
+            }
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+
+    fn half_done(&self, what: &str, error: &Error) -> Error {
+        Error::new(
+            Kind::Partial,
+            format!(
+                "{} fetched {}, and actor {} was {what}: {error}; look at the inventory and start \
+                 what is missing",
+                self.lattice.host_called(&self.host),
+                quoted(&self.image_ref),
+                self.actor
+            ),
+        )
+    }
+}
+
+/// Whether trying again is of no use: the host is gone, or may not be told.
+fn is_final(error: &Error) -> bool {
+    matches!(error.kind(), Kind::NoResponders | Kind::NotPermitted)
+}
