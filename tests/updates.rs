@@ -148,3 +148,61 @@ async fn what_an_update_stopped_is_started_before_the_provider_ends() {
         assert_eq!(Operated::revisions(&lattice.hosts[0]), BTreeSet::from([2]));
     }
 }
+
+#[tokio::test]
+async fn without_events_an_update_is_of_the_right_actor_all_the_same() {
+    let config = "no_auth_user: home
+        authorization { users = [
+            { user: home, password: pw }
+            { user: lattice, password: pw, permissions: { subscribe: { deny: [\"wasmbus.evt.>\"] } } }
+        ] }";
+    for generation in [G2a, G2b, G3b] {
+        let lattice = Operated::with_user(config, &[(generation, &[])]).await;
+        let host = &lattice.hosts[0];
+        let key = nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key();
+        let sim = &lattice.sim;
+        sim.publish_actor_as(OTHER_REF, &key, "echo", 7).await;
+        accepted(lattice.start_actor(&host.id, 3, &none()).await);
+        Operated::comes_to_run(host, 3).await;
+        refused(
+            lattice.update_to(&host.id, OTHER_REF, &none()).await,
+            "nobody tells whether",
+        );
+        assert_eq!(host.received_on(".sa").len(), 0);
+        assert_eq!(host.instances(&key), 0);
+        assert_eq!(Operated::revisions(host), BTreeSet::from([1]));
+        assert!(host.meant_harm().is_some());
+        // Claims tell of this actor's own.
+        accepted(lattice.update_actor(&host.id, &none()).await);
+        assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
+        assert_eq!(host.instances(ACTOR), 3, "{generation:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_started_while_an_update_fails_is_back_soon() {
+    let lattice = Operated::one(G3b).await;
+    let host = &lattice.hosts[0];
+    accepted(lattice.start_actor(&host.id, 3, &Annotations::new()).await);
+    Operated::comes_to_run(host, 3).await;
+    host.answer_after_on(".sa", Duration::from_millis(300));
+    let none = none();
+    let updated = lattice.update_actor(&host.id, &none);
+    let gone = async {
+        eventually("the stop", || async { host.received_on(".sa").pop() }).await;
+        lattice.sim.withdraw(NEW_ACTOR_REF);
+        eventually("a start", || async {
+            host.received_on(".scale").get(1).cloned()
+        })
+        .await;
+        eventually("the failure", || async { host.caught_up().then_some(()) }).await;
+        let sim = &lattice.sim;
+        sim.publish_actor_as(NEW_ACTOR_REF, ACTOR, "kvcounter", 2)
+            .await;
+    };
+    let began = std::time::Instant::now();
+    let (_, ()) = tokio::join!(updated, gone);
+    Operated::comes_to_run(host, 3).await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
+}

@@ -228,8 +228,15 @@ impl Watch {
                 self.due |= asks;
                 asks
             }
-            HostNews::Ran { key, image_ref } => {
+            HostNews::Ran {
+                key,
+                image_ref,
+                annotations,
+            } => {
                 roster.orders.memory.learn(&host, &image_ref, &key);
+                if let Some(annotations) = annotations {
+                    roster.orders.flights.came(&host, &image_ref, &annotations);
+                }
                 false
             }
             HostNews::Failed {

@@ -264,9 +264,11 @@ impl Lattice {
         to: &Addressee<'_>,
         inventory: &wire::Inventory,
         shown: Running,
+        asked: Instant,
     ) -> Expected {
         let orders = &self.roster.orders;
         let seen = Seen {
+            asked,
             key_of: &|image_ref| {
                 let key = orders.memory.key(to.host, image_ref);
                 key.map(|key| key.to_string())
@@ -294,6 +296,7 @@ impl Lattice {
             true => TIME_TO_STOP,
             false => TIME_TO_ORDER,
         };
+        let least = least.min(self.deadline.remaining() / 3);
         let turns = &self.roster.orders.turns;
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
@@ -302,6 +305,7 @@ impl Lattice {
                 Some(_) => turns.share_of_host(to.host, self.deadline).await?,
                 None => turns.whole_host(to.host, self.deadline).await?,
             };
+            let asked = Instant::now();
             let inventory = match blind {
                 None => Some(self.shown(to.host).await?),
                 Some(_) => self.shown_if_told(to).await?,
@@ -313,7 +317,7 @@ impl Lattice {
             let empty = wire::Inventory::default();
             let told = inventory.as_ref().unwrap_or(&empty);
             let shown = self.running(to, told);
-            let expected = self.expected(to, told, shown.clone());
+            let expected = self.expected(to, told, shown.clone(), asked);
             let decision = match (&inventory, blind) {
                 (None, Some(blind)) => Ok(blind.clone()),
                 _ => decide(&expected.running),

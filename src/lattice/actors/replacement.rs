@@ -12,7 +12,6 @@ use super::{Addressee, LOOK_AGAIN_AFTER};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::generation::Traits;
-use crate::lattice::orders::flights::SHOWN_WITHIN;
 use crate::lattice::orders::turns::Turn;
 use crate::lattice::plan::{self, Group, Order, Running};
 use crate::lattice::wire::{HostEvent, HostNews};
@@ -20,8 +19,10 @@ use crate::lattice::{Lattice, subject};
 use crate::name::{ActorId, HostId};
 
 /// How long a host has to show a group that it was told to start, before it is
-/// told again.
-const TOLD_AGAIN_AFTER: Duration = SHOWN_WITHIN;
+/// told again, where that changes nothing.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long hosts are asked for claims.
+const CLAIMS_WITHIN: Duration = Duration::from_millis(500);
 /// How long a replacement waits for other starts.
 const OTHERS_END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -69,9 +70,19 @@ impl Replacement {
         }
         self.phase.send_replace(Phase::Stops);
         let host = self.alone().await;
+        if self.lattice.duties.is_closed() {
+            // Nobody may be left to start what would be stopped.
+            for order in first {
+                self.give_back(&to, order, Kind::Stopping, "the provider is stopping")
+                    .await?;
+            }
+        }
         let groups = self.groups(&to).await;
         let (stop, starts) = plan::replace(&self.traits, &groups, &self.image_ref);
-        self.stop(&to, &stop).await?;
+        if !self.stop(&to, &stop).await? {
+            // Somebody else stopped it, after the update.
+            return Ok(());
+        }
         self.phase.send_replace(Phase::Starts);
         self.start(&to, &groups, &starts, host).await?;
         let memory = &self.lattice.roster.orders.memory;
@@ -104,6 +115,13 @@ impl Replacement {
     /// again where it gives no answer: that changes nothing a second time.
     async fn fetch(&self, to: &Addressee<'_>, order: &Order) -> Result<(), Error> {
         let mut events = self.events().await;
+        let memory = &self.lattice.roster.orders.memory;
+        let known = memory.key(&self.host, &self.image_ref);
+        let is_known = known.is_some_and(|known| known == self.actor);
+        let before = match is_known {
+            true => None,
+            false => self.claimed().await,
+        };
         let mut unknown = None;
         loop {
             let error = match self.lattice.tell(to, order).await {
@@ -119,16 +137,46 @@ impl Replacement {
             }
             match (&unknown, self.lattice.deadline.remaining().is_zero()) {
                 (Some(first), true) => return Err(first.clone()),
-                _ => sleep(TOLD_AGAIN_AFTER / 10).await,
+                _ => sleep(TOLD_AGAIN_AFTER).await,
             }
         }
-        match events
-            .as_mut()
-            .and_then(|events| self.started_instead(events))
-        {
-            None => Ok(()),
-            Some(other) => self.give_back(to, order, &other).await,
+        let heard = events.as_mut().and_then(|events| self.started(events));
+        let why = match heard {
+            Some(key) if key == self.actor.as_str() => return Ok(()),
+            Some(other) => format!("{} is of actor {other}", quoted(&self.image_ref)),
+            None if is_known || self.claims_changed(before).await => return Ok(()),
+            None => format!(
+                "nobody tells whether {} is of actor {}: allow the credentials of {} to subscribe \
+                 to {}",
+                quoted(&self.image_ref),
+                self.actor,
+                self.lattice.called(),
+                subject::events(&self.lattice.id)
+            ),
+        };
+        self.give_back(to, order, Kind::Refused, &why).await
+    }
+
+    /// The revision of the actor's claims, where hosts tell.
+    async fn claimed(&self) -> Option<i32> {
+        let asked = timeout(CLAIMS_WITHIN, self.lattice.claims_from_hosts()).await;
+        let reply = asked.ok()?.ok()?;
+        let mut claims = reply.claims.iter();
+        let ours = claims.find(|claims| claims.is_of(self.actor.as_str()))?;
+        ours.revision()
+    }
+
+    /// Whether the update gave the actor other claims than it had: then it was
+    /// this actor's image. Hosts hear of it one after the other.
+    async fn claims_changed(&self, before: Option<i32>) -> bool {
+        let until = Deadline::new(Instant::now(), CLAIMS_WITHIN);
+        while before.is_some() && !until.remaining().is_zero() {
+            if self.claimed().await.is_some_and(|now| Some(now) != before) {
+                return true;
+            }
+            sleep(LOOK_AGAIN_AFTER).await;
         }
+        false
     }
 
     /// Events of the lattice, where they may be heard.
@@ -138,29 +186,34 @@ impl Replacement {
         client.subscribe(subject).await.ok()
     }
 
-    /// The actor whose code the host just took for ours. It says so before it
-    /// acknowledges, on the same connection.
-    fn started_instead(&self, events: &mut Subscriber) -> Option<String> {
-        let mut other = None;
+    /// The actor whose code the host just took. It says so before it acknowledges,
+    /// on the same connection.
+    fn started(&self, events: &mut Subscriber) -> Option<String> {
+        let mut started = None;
         while let Some(Some(event)) = events.next().now_or_never() {
             let Some(event) = HostEvent::parse(&event.payload) else {
                 continue;
             };
-            if let HostNews::Ran { key, image_ref } = event.news
+            if let HostNews::Ran { key, image_ref, .. } = event.news
                 && event.host == self.host.as_str()
                 && image_ref == self.image_ref
             {
-                other = (key != self.actor.as_str()).then_some(key);
+                started = Some(key);
             }
         }
-        other
+        started
     }
 
     /// Puts the group back to what it was.
-    async fn give_back(&self, to: &Addressee<'_>, order: &Order, other: &str) -> Result<(), Error> {
-        let why = format!("{} is of actor {other}", quoted(&self.image_ref));
+    async fn give_back(
+        &self,
+        to: &Addressee<'_>,
+        order: &Order,
+        kind: Kind,
+        why: &str,
+    ) -> Result<(), Error> {
         let Order::Update { annotations, .. } = order else {
-            return Err(Error::new(Kind::Internal, why));
+            return Err(Error::new(Kind::Internal, why.to_owned()));
         };
         let mut groups = self.running.groups.iter();
         let before = groups.find(|group| group.annotations == *annotations);
@@ -175,12 +228,16 @@ impl Replacement {
         let host = self.lattice.host_called(&self.host);
         match done {
             Ok(()) => Err(Error::new(
-                Kind::Refused,
+                kind,
                 format!("{why}; {host} runs what it ran before"),
             )),
             Err(error) => Err(Error::new(
                 Kind::Partial,
-                format!("{why}, and {host} runs it now in the place of some instances: {error}"),
+                format!(
+                    "{why}, and {host} runs {} now in the place of some instances: {error}; order \
+                     UpdateActor to what shall run",
+                    quoted(&self.image_ref)
+                ),
             )),
         }
     }
@@ -193,17 +250,13 @@ impl Replacement {
         }
     }
 
-    /// Stops the whole actor. It is told again where it does not say what became
-    /// of it: nothing else runs under this key.
-    async fn stop(&self, to: &Addressee<'_>, stop: &Order) -> Result<(), Error> {
+    /// Stops the whole actor; false where somebody else did. It is told again where
+    /// it does not say what became of it: nothing else runs under this key.
+    async fn stop(&self, to: &Addressee<'_>, stop: &Order) -> Result<bool, Error> {
+        let mut is_told = false;
         while !self.lattice.deadline.remaining().is_zero() {
-            // Nobody may be left to start it again.
-            if self.lattice.duties.is_closed() {
-                let stopping = Error::new(Kind::Stopping, "the provider is stopping");
-                return Err(self.half_done("not stopped", &stopping));
-            }
             match self.lattice.tell(to, stop).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(error) if is_final(&error) => {
                     return Err(self.half_done("not stopped", &error));
                 }
@@ -212,11 +265,15 @@ impl Replacement {
                     let gone = self.lattice.shown(&self.host).await;
                     let gone = gone.map(|inventory| self.lattice.running(to, &inventory));
                     return match gone {
-                        Ok(running) if running.groups.is_empty() => Ok(()),
+                        // Or it was us, a moment ago.
+                        Ok(running) if running.groups.is_empty() => Ok(is_told),
                         _ => Err(self.half_done("not stopped", &error)),
                     };
                 }
-                Err(_) => sleep(TOLD_AGAIN_AFTER / 10).await,
+                Err(error) => {
+                    is_told |= !error.kind().certainly_not_carried_out();
+                    sleep(TOLD_AGAIN_AFTER).await;
+                }
             }
         }
         let nobody = Error::new(Kind::Timeout, "it does not answer");
@@ -306,6 +363,12 @@ impl Replacement {
             let problem = match self.lattice.shown(&self.host).await {
                 Ok(inventory) => {
                     let running = self.lattice.running(to, &inventory);
+                    if let Some(other) = self.other_reference(&running) {
+                        let what = format!(
+                            "somebody else started it from {other} meanwhile; order UpdateActor again"
+                        );
+                        return Err(Error::new(Kind::Partial, what));
+                    }
                     if is_there(&running) {
                         return Ok(running);
                     }
@@ -324,6 +387,13 @@ impl Replacement {
             }
             sleep(LOOK_AGAIN_AFTER).await;
         }
+    }
+
+    /// Another reference than the new one, from which something runs.
+    fn other_reference(&self, running: &Running) -> Option<String> {
+        let other = |group: &&Group| group.image_ref != self.image_ref;
+        let other = running.groups.iter().find(other)?;
+        Some(quoted(&other.image_ref))
     }
 
     fn half_done(&self, what: &str, error: &Error) -> Error {

@@ -47,6 +47,7 @@ impl Lattice {
         image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
+        let least = TIME_TO_REPLACE.min(self.deadline.remaining() / 2);
         let traits = self.traits_for_order(host).await?;
         let to = Addressee::of_actor(host, traits, actor, image_ref);
         let turns = &self.roster.orders.turns;
@@ -57,7 +58,7 @@ impl Lattice {
         };
         match traits.generation.is_otp() {
             true => self.exchange(&to, &decided).await,
-            false => self.replace(&to, decided, turn).await,
+            false => self.replace(&to, decided, turn, least).await,
         }
     }
 
@@ -136,22 +137,30 @@ impl Lattice {
         to: &Addressee<'_>,
         decided: Decided,
         turn: Turn,
+        least: Duration,
     ) -> Result<(), Error> {
         let actor = to.key()?;
         let running = decided.running.unwrap_or_default();
         let orders = decided.plan.orders;
-        if self.deadline.remaining() < TIME_TO_REPLACE {
-            for order in &orders {
-                self.withdraw(to, Some(&running), order);
-            }
-            return Err(Error::new(
+        let not_begun = if self.duties.is_closed() {
+            Some(Error::new(Kind::Stopping, "the provider is stopping"))
+        } else if self.deadline.remaining() < least {
+            Some(Error::new(
                 Kind::Busy,
                 format!(
                     "too little of the call's time is left to stop and start actor {actor} on {}; \
                      nothing was sent: try again",
                     self.host_called(to.host)
                 ),
-            ));
+            ))
+        } else {
+            None
+        };
+        if let Some(error) = not_begun {
+            for order in &orders {
+                self.withdraw(to, Some(&running), order);
+            }
+            return Err(error);
         }
         let by = self.deadline.earlier(TIME_TO_ANSWER).at();
         let host_called = self.host_called(to.host);

@@ -12,6 +12,8 @@ use crate::name::{is_file, is_other_tag};
 /// How long a host has to show what it took on. What it does not show by then is
 /// taken to have failed: several versions say nothing of a failed download.
 pub const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+/// How long after a host's event its inventory shows the same.
+const SHOWN_AFTER_EVENT: Duration = Duration::from_millis(50);
 /// What cannot be seen in an inventory has this time.
 const UNSEEN_FOR: Duration = Duration::from_secs(2);
 
@@ -21,6 +23,8 @@ pub(super) struct Flight {
     pub(super) image_ref: String,
     pub(super) annotations: TextMap,
     pub(super) aim: Aim,
+    /// When the host said that it set the number.
+    pub(super) came: Option<Instant>,
 }
 
 /// What the inventory will show of a set of annotations.
@@ -43,8 +47,7 @@ pub(super) enum Aim {
     UnderWay { since: Instant },
 }
 
-/// Whether two references may be of one actor, as far as they tell: files tell
-/// nothing.
+/// Whether two references are of one repository, or of files, which tell nothing.
 pub(super) fn may_be_one(one: &str, other: &str) -> bool {
     (is_file(one) && is_file(other)) || is_other_tag(one, other)
 }
@@ -56,6 +59,7 @@ impl Flight {
             image_ref: of.image_ref.to_owned(),
             annotations: annotations.clone(),
             aim,
+            came: None,
         }
     }
 
@@ -86,6 +90,27 @@ impl Flight {
             Aim::Total { grows: false, .. } => here <= count,
             _ => here >= count,
         })
+    }
+
+    /// Whether the host said that it set the number before it was asked what runs:
+    /// that may be another number by now, by another's order.
+    pub(super) fn came_before(&self, asked: Instant) -> bool {
+        self.came
+            .is_some_and(|came| came + SHOWN_AFTER_EVENT < asked)
+    }
+
+    /// Whether it may be of an actor that has these references, or of which nothing
+    /// is there, though nobody knows. Where only little speaks for it, that counts
+    /// for a moment.
+    pub(super) fn may_concern(&self, refs: &[&str], nothing_is_there: bool) -> bool {
+        let lately = self.since().elapsed() < UNSEEN_FOR;
+        let is_tag = |known: &&str| is_other_tag(&self.image_ref, known);
+        let may_be = |known: &&str| may_be_one(&self.image_ref, known);
+        // One that names no reference may be of any.
+        let of_any = self.image_ref.is_empty();
+        of_any
+            || refs.iter().any(is_tag)
+            || (lately && self.key.is_none() && (nothing_is_there || refs.iter().any(may_be)))
     }
 
     pub(super) fn wait(&self, annotations: Option<TextMap>) -> Wait {

@@ -53,6 +53,8 @@ struct Failure {
 
 /// What else an inventory tells.
 pub struct Seen<'a> {
+    /// When the host was asked for it.
+    pub asked: Instant,
     /// Key of the actor that a reference is of.
     pub key_of: &'a dyn Fn(&str) -> Option<String>,
     /// What runs of an actor, by its key.
@@ -252,7 +254,7 @@ impl Flights {
         let mut refs: Vec<&str> = refs.chain([of.image_ref]).collect();
         refs.extend(shown.listed.as_deref());
         host.flights.retain_mut(|flight| {
-            if !flight.still_counts() {
+            if !flight.still_counts() || flight.came_before(seen.asked) {
                 return false;
             }
             flight.key = flight
@@ -278,13 +280,9 @@ impl Flights {
                 return true;
             }
             // Where either has no key, they may be of one actor.
-            // One that names no reference may be of any.
-            let may_be =
-                |known: &str| flight.image_ref.is_empty() || may_be_one(&flight.image_ref, known);
-            let nothing = of.names_actor && key.is_none() && shown.groups.is_empty();
-            if (key.is_none() || of.key.is_none())
-                && (nothing || refs.iter().any(|known| may_be(known)))
-            {
+            let one_unknown = key.is_none() || of.key.is_none();
+            let nothing = of.names_actor && of.image_ref.is_empty() && shown.groups.is_empty();
+            if one_unknown && flight.may_concern(&refs, nothing) {
                 if key.is_some_and(|key| flight.is_shown_by(&(seen.running)(key))) {
                     return false;
                 }
@@ -293,6 +291,19 @@ impl Flights {
             true
         });
         expected
+    }
+
+    /// Takes a host's word that it set a number: whoever changes it afterwards, it
+    /// was so.
+    pub fn came(&self, host: &HostId, image_ref: &str, annotations: &TextMap) {
+        if let Some(host) = self.lock().get_mut(host) {
+            for flight in &mut host.flights {
+                let grows = matches!(flight.aim, Aim::Total { grows: true, .. });
+                if grows && flight.image_ref == image_ref && flight.annotations == *annotations {
+                    flight.came = Some(Instant::now());
+                }
+            }
+        }
     }
 
     /// Takes a host's word that it did not start what was ordered from a

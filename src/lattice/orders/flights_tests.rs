@@ -26,10 +26,13 @@ fn shown(groups: &[(&[(&str, &str)], u32)]) -> Running {
 }
 
 /// An inventory that tells of no other actor.
-const NOTHING: Seen<'_> = Seen {
-    key_of: &|_| None,
-    running: &|_| Running::default(),
-};
+fn nothing() -> Seen<'static> {
+    Seen {
+        asked: Instant::now(),
+        key_of: &|_| None,
+        running: &|_| Running::default(),
+    }
+}
 
 fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Subject<'a> {
     Subject {
@@ -47,7 +50,7 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     let none = notes(&[]);
     flights.total(of, &none, 3, 1);
     let other: (&[_], _) = (&[("a", "b")], 7);
-    let expected = flights.expected(of, shown(&[(&[], 1), other]), &NOTHING);
+    let expected = flights.expected(of, shown(&[(&[], 1), other]), &nothing());
     assert_eq!(expected.running, shown(&[(&[], 3), other]));
     assert!(expected.in_the_way_of(&After::Everything).is_some());
     assert!(
@@ -60,17 +63,26 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     assert!(expected.in_the_way_of(&After::AllButStarts).is_some());
     // Shown, it is forgotten, and what comes later is another's.
     let there = shown(&[(&[], 3)]);
-    assert_eq!(flights.expected(of, there.clone(), &NOTHING).running, there);
+    assert_eq!(
+        flights.expected(of, there.clone(), &nothing()).running,
+        there
+    );
     let fewer = shown(&[(&[], 1)]);
-    assert_eq!(flights.expected(of, fewer.clone(), &NOTHING).running, fewer);
+    assert_eq!(
+        flights.expected(of, fewer.clone(), &nothing()).running,
+        fewer
+    );
     // Gone counts as fewer.
     flights.total(of, &none, 0, 1);
     assert_eq!(
-        flights.expected(of, fewer.clone(), &NOTHING).running,
+        flights.expected(of, fewer.clone(), &nothing()).running,
         shown(&[])
     );
     tokio::time::advance(SHOWN_WITHIN).await;
-    assert_eq!(flights.expected(of, fewer.clone(), &NOTHING).running, fewer);
+    assert_eq!(
+        flights.expected(of, fewer.clone(), &nothing()).running,
+        fewer
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,11 +94,11 @@ async fn starts_in_a_row_add_up_and_only_the_first_looks() {
     assert!(flights.adds_to(of, &none));
     assert!(!flights.adds_to(of, &notes(&[("a", "b")])));
     flights.more(of, &none, None, 3);
-    let expected = flights.expected(of, shown(&[(&[], 1)]), &NOTHING);
+    let expected = flights.expected(of, shown(&[(&[], 1)]), &nothing());
     assert_eq!(expected.running, shown(&[(&[], 6)]));
     // Further starts need not wait for them.
     assert!(expected.in_the_way_of(&After::AllButStarts).is_none());
-    let there = flights.expected(of, shown(&[(&[], 6)]), &NOTHING);
+    let there = flights.expected(of, shown(&[(&[], 6)]), &nothing());
     assert!(there.in_the_way_of(&After::Everything).is_none());
     assert!(!flights.adds_to(of, &none));
 }
@@ -97,7 +109,7 @@ async fn what_cannot_come_true_is_forgotten() {
     let (of, none) = (of(&host, Some("M")), notes(&[]));
     let began = Instant::now();
     let waits = || {
-        let expected = flights.expected(of, shown(&[]), &NOTHING);
+        let expected = flights.expected(of, shown(&[]), &nothing());
         expected.in_the_way_of(&After::Everything).is_some()
     };
     flights.total(of, &none, 3, 0);
@@ -121,10 +133,10 @@ async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
         let of = Subject {
             host: &host,
             key,
-            image_ref: "other",
+            image_ref: if names_actor { "" } else { "other" },
             names_actor,
         };
-        let expected = flights.expected(of, shown, &NOTHING);
+        let expected = flights.expected(of, shown, &nothing());
         expected.in_the_way_of(&After::Everything).is_some()
     };
     assert!(!expected(Some("M"), false, shown(&[])));

@@ -27,6 +27,8 @@ pub enum HostNews {
         key: String,
         /// Image reference.
         image_ref: String,
+        /// Its annotations, where the host says them.
+        annotations: Option<TextMap>,
     },
     /// An actor was not started.
     Failed {
@@ -100,11 +102,13 @@ impl HostEvent {
             },
             "host_started" => HostNews::Started,
             "host_stopped" => HostNews::Stopped,
-            "actor_started" | "actors_started" | "actor_scaled" => {
+            // `actor_scaled` names the reference of what was stopped, too.
+            "actor_started" | "actors_started" => {
                 let data = of_actor()?;
                 HostNews::Ran {
                     key: data.public_key?,
                     image_ref: data.image_ref?,
+                    annotations: data.annotations,
                 }
             }
             "actor_start_failed" | "actors_start_failed" | "actor_scale_failed" => {
