@@ -32,6 +32,9 @@ const TIME_TO_REPLACE: Duration = Duration::from_millis(200);
 /// How long a replacement goes on: large images take their time, and what was
 /// stopped is started again.
 const GOES_ON_FOR: Duration = Duration::from_secs(120);
+/// How long a host has to answer each of its orders, before it is told again: it
+/// may have ended meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 /// What a call keeps of its time for the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
 
@@ -166,7 +169,7 @@ impl Lattice {
         let host_called = self.host_called(to.host);
         self.deadline = Deadline::new(Instant::now(), GOES_ON_FOR);
         self.limits = Limits {
-            request: None,
+            request: Some(ANSWERS_WITHIN),
             ..self.limits
         };
         let (phase, phases) = watch::channel(Phase::Fetches);
