@@ -1,10 +1,10 @@
 //! Starting, scaling, stopping and updating actors: what [`super::plan`] says,
 //! told to the host in the words of its generation, when it is its turn.
 //!
-//! - [`carry_out`]: a plan, told to a host
-//! - [`update`]: another revision in the place of the one that runs;
-//!   [`replacement`]: how Rust hosts get it
-//! - [`code`]: whether what is listed is what runs
+//! - `carry_out`: a plan, told to a host
+//! - `update`: another revision in the place of the one that runs;
+//!   `replacement`: how Rust hosts get it
+//! - `code`: whether what is listed is what runs
 
 mod carry_out;
 mod code;

@@ -3,7 +3,7 @@
 //! an inventory that does not show the one before.
 //!
 //! - [`turns`]: who may read and order now
-//! - [`flights`]: what hosts took on and do not show yet; [`flight`] is one thing
+//! - [`flights`]: what hosts took on and do not show yet; `flight` is one thing
 //! - [`memory`]: what was learned of references, and of updates that inventories
 //!   do not show
 

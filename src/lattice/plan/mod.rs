@@ -2,10 +2,10 @@
 //!
 //! Plain functions from what runs to orders: nothing here talks to anybody.
 //!
-//! - [`maximum`]: Rust hosts from 0.79.1 to 0.82, which keep a maximum for each
+//! - `maximum`: Rust hosts from 0.79.1 to 0.82, which keep a maximum for each
 //!   set of annotations
-//! - [`instances`]: Rust hosts 0.78.0 and 0.79.0, which keep instances
-//! - [`otp`]: Elixir hosts
+//! - `instances`: Rust hosts 0.78.0 and 0.79.0, which keep instances
+//! - `otp`: Elixir hosts
 //!
 //! Source: docs/hosts.md, which says what real hosts were seen to do.
 
