@@ -29,6 +29,8 @@ use crate::name::{ActorId, HostId};
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// The longest such pause.
 const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(200);
+/// How long what a host was told keeps others waiting where it shows nothing.
+const UNSEEN_DONE_WITHIN: Duration = Duration::from_secs(1);
 /// Time that an order itself needs of what is left of the call.
 const TIME_TO_ORDER: Duration = Duration::from_millis(300);
 /// The same on OTP hosts, where a stop can take half a second.
@@ -327,7 +329,11 @@ impl Lattice {
                 // Perhaps only because of what is still to come.
                 Err(_) => &plan::After::Everything,
             };
-            let Some(since) = expected.in_the_way_of(after) else {
+            let since = expected.in_the_way_of(after);
+            // Where nothing can be seen, a moment must do.
+            let since =
+                since.filter(|since| inventory.is_some() || since.elapsed() < UNSEEN_DONE_WITHIN);
+            let Some(since) = since else {
                 let plan = decision.map_err(|refusal| self.refusal(to, refusal))?;
                 let related = self.may_be_told(to, &plan, told, &shown).await?;
                 let running = inventory.is_some().then_some(expected.running);
