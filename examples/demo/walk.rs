@@ -1,8 +1,9 @@
 //! What the actor does, step by step, and what it expects.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
 use wasmbus_rpc::common::Context;
 use wasmbus_rpc::core::LinkDefinition;
 use wasmbus_rpc::error::RpcError;
@@ -10,6 +11,9 @@ use wasmcloud_interface_lattice_control::*;
 
 use super::support::actor::Actor;
 use super::table::{pairs, print, short};
+
+/// How long a host has to start what it accepted.
+const STARTED_WITHIN: Duration = Duration::from_secs(3);
 
 pub const LATTICE: &str = "demo";
 pub const ACTOR_REF: &str = "registry.example/shop:0.3.0";
@@ -181,11 +185,21 @@ impl Walk {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
         };
-        let inventory = self
-            .client
-            .get_host_inventory(&Context::default(), &request)
-            .await;
-        let inventory = inventory.map_err(failed)?;
+        let until = Instant::now() + STARTED_WITHIN;
+        let inventory = loop {
+            let asked = self
+                .client
+                .get_host_inventory(&Context::default(), &request)
+                .await;
+            let inventory = asked.map_err(failed)?;
+            // Hosts accept an order first, and then start what it names.
+            let actors = inventory.actors.iter();
+            let listed: usize = actors.map(|actor| actor.instances.len()).sum();
+            if listed == instances || Instant::now() > until {
+                break inventory;
+            }
+            sleep(Duration::from_millis(10)).await;
+        };
         let actors = inventory.actors.iter().flat_map(|actor| {
             actor.instances.iter().map(|instance| {
                 let notes = instance.annotations.as_ref().map(pairs).unwrap_or_default();
