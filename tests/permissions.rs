@@ -206,7 +206,7 @@ async fn a_bucket_of_credentials_that_may_not_be_opened_leaves_them_in_memory() 
         let subject = refused.trim_end_matches('>');
         world
             .provider
-            .logged(&format!("Publish to \"{subject}"))
+            .logged(&format!("Publish to \\\"{subject}"))
             .await;
         world.set_lattice("x", &world.nats.url()).await;
         let client = world.actor.lattice();
@@ -227,7 +227,7 @@ async fn a_bucket_of_credentials_that_may_not_be_written_is_not_said_to_be() {
     assert!(error.contains("it is unknown whether"), "{error}");
     world
         .provider
-        .logged("Publish to \"$KV.LATTICECREDS_")
+        .logged(r#"Publish to \"$KV.LATTICECREDS_"#)
         .await;
 }
 
@@ -242,7 +242,7 @@ async fn a_bucket_of_credentials_that_may_not_be_asked_makes_no_lattice_unknown(
     let error = text(client.get_hosts(&ctx(), "y").await.unwrap_err());
     let expected = "is not known here, and the store of credentials cannot be read";
     assert!(error.contains(expected), "{error}");
-    let missing = "Publish to \"$JS.API.STREAM.MSG.GET.KV_LATTICECREDS_";
+    let missing = r#"Publish to \"$JS.API.STREAM.MSG.GET.KV_LATTICECREDS_"#;
     world.provider.logged(missing).await;
 }
 
@@ -264,6 +264,6 @@ async fn a_large_bucket_of_credentials_that_may_not_be_read_on_leaves_them_in_me
     data["lattice_rpc_url"] = format!("nats://provider:pw@{}", world.nats.address()).into();
     world.provider = Provider::start(&data);
     world.provider.logged("takes too long").await;
-    let missing = "Publish to \"$JS.FC.KV_LATTICECREDS_home.";
+    let missing = r#"Publish to \"$JS.FC.KV_LATTICECREDS_home."#;
     world.provider.logged(missing).await;
 }

@@ -327,6 +327,29 @@ async fn a_busy_connection_is_never_closed_for_another() {
 }
 
 #[tokio::test]
+async fn a_fresh_connection_is_for_whoever_dialled_it_however_many_want_its_place() {
+    let world = configured(json!({ "max_connections": 1 })).await;
+    let passwords: Vec<_> = (0..24).map(|n| format!("password-{n}")).collect();
+    let remote = NatsServer::with_config(&users(&Vec::from_iter(
+        passwords.iter().map(|p| p.as_str()),
+    )));
+    for number in 0..24 {
+        let url = format!("nats://user{number}:password-{number}@{}", remote.address());
+        world.set_lattice(&number.to_string(), &url).await;
+    }
+    let world = &world;
+    for _ in 0..40 {
+        let asked = (0..24).map(|call| async move { world.hosts(&call.to_string()).await });
+        for hosts in futures::future::join_all(asked).await {
+            match hosts {
+                Ok(hosts) => assert!(hosts.is_empty()),
+                Err(error) => assert!(error.contains("max_connections"), "{error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_broken_connection_at_the_limit_comes_back_in_the_place_of_an_idle_one() {
     let world = configured(json!({ "max_connections": 1 })).await;
     let (mut one, two) = (NatsServer::start(), NatsServer::start());

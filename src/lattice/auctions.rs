@@ -20,7 +20,6 @@ use tracing::{debug, warn};
 use super::Lattice;
 use super::gather::Harvest;
 use super::generation::Traits;
-use super::pings::{Question, Replies};
 use super::plan::contains;
 use super::request::json;
 use super::subject;
@@ -28,6 +27,7 @@ use super::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
+use crate::pool::{Question, Replies};
 
 /// How long after the end bids are heard that come too late to count.
 const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
@@ -90,8 +90,10 @@ impl Lattice {
         body: Bytes,
         deadline: Deadline,
     ) -> Result<Auction, Error> {
-        let auction = self.question(subject, body);
-        let ping = self.question(subject::ping(&self.id), Bytes::new());
+        let auction = self.connection.question(subject, body);
+        let ping = self
+            .connection
+            .question(subject::ping(&self.id), Bytes::new());
         let mut bids = Harvest::<Bid>::default();
         let aside = |reply: &async_nats::Message, after| {
             let is_bid = auction.is_answered_by(reply);

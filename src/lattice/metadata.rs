@@ -123,7 +123,7 @@ impl Lattice {
                 format!("the bucket of {} did not confirm the write: {error}", self.called()),
             )),
             refusal = refusals.naming(&ours) => Err(self.not_permitted(&refusal)),
-            () = lost => Err(Error::new(
+            _ = lost => Err(Error::new(
                 Kind::ConnectionLost,
                 format!("the connection broke before the bucket of {} confirmed", self.called()),
             )),
@@ -173,8 +173,8 @@ impl Lattice {
         tokio::select! {
             biased;
             read = read => read?,
-            () = lost => return Err(self.not_read(&"the connection broke")),
-            refusal = refusals.of(|subject| ours.iter().any(|our| is_under(subject, our))) => {
+            _ = lost => return Err(self.not_read(&"the connection broke")),
+            refusal = refusals.of(|refusal| ours.iter().any(|our| is_under(&refusal.subject, our))) => {
                 let refused = self.not_permitted(&refusal);
                 // There is more than a host could say in one message.
                 return match is_under(&refusal.subject, &ours[2]) {
@@ -234,7 +234,7 @@ impl Lattice {
         let until: Deadline = self.deadline.within(LOOK_UP_WITHIN);
         let found = tokio::select! {
             found = timeout_at(until.at(), jetstream.get_stream(name)) => found,
-            () = lost => return Err(self.not_read(&"the connection broke")),
+            _ = lost => return Err(self.not_read(&"the connection broke")),
             refusal = refusals.naming(&question) => {
                 self.roster.may_not_ask_jetstream();
                 let why = self.not_permitted(&refusal);

@@ -2,41 +2,23 @@
 
 use std::time::Duration;
 
-use async_nats::client::PublishErrorKind;
-use async_nats::{Message, Subject, Subscriber};
+use async_nats::{Message, Subject};
 use bytes::Bytes;
-use futures::stream::{SelectAll, select_all};
 use tracing::{debug, warn};
 
 use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
+use super::request::Who;
 use super::roster::MOST_PATIENCE;
 use super::wire::{HostPing, V1Ping};
 use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
+use crate::pool::{Loss, Question, Refusal, Replies};
 use crate::settings::STALL;
 
 /// How long 1.x hosts are asked for where no other host answered.
 const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
-
-/// A question to all hosts.
-pub(super) struct Question {
-    subject: Subject,
-    body: Bytes,
-    /// Where the answers go.
-    inbox: Subject,
-}
-
-impl Question {
-    /// Whether a reply is to this question.
-    pub(super) fn is_answered_by(&self, reply: &Message) -> bool {
-        reply.subject == self.inbox
-    }
-}
-
-/// Replies that still may come; dropped, they are no longer subscribed to.
-pub(super) type Replies = SelectAll<Subscriber>;
 
 impl Lattice {
     /// Every host that answers, in the order of their answers. The roster
@@ -85,7 +67,9 @@ impl Lattice {
     /// The first 1.x host that answers.
     pub(super) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
         let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
-        let question = self.question(subject::ping_v1(&self.id), Bytes::new());
+        let question = self
+            .connection
+            .question(subject::ping_v1(&self.id), Bytes::new());
         let terms = self.terms_for(Enough::First, deadline);
         let questions = [&question];
         let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false, |_| ());
@@ -101,7 +85,9 @@ impl Lattice {
     }
 
     async fn ping(&self, terms: Terms) -> Result<Gathered<HostPing>, Error> {
-        let question = self.question(subject::ping(&self.id), Bytes::new());
+        let question = self
+            .connection
+            .question(subject::ping(&self.id), Bytes::new());
         let (pings, _) = self.ping_and(&[&question], terms, |_, _| false).await?;
         Ok(pings)
     }
@@ -156,18 +142,8 @@ impl Lattice {
         }
     }
 
-    /// A question with an inbox of its own.
-    pub(super) fn question(&self, subject: Subject, body: Bytes) -> Question {
-        Question {
-            subject,
-            body,
-            inbox: self.connection.client().new_inbox().into(),
-        }
-    }
-
-    /// Publishes questions in this order, and gathers what answers the last of
-    /// them; `aside` sees replies to the others. The replies go on where they
-    /// are kept.
+    /// Asks questions in this order, and gathers what answers the last of them;
+    /// `aside` sees replies to the others. The replies go on where they are kept.
     async fn ask_all<T: FromHost>(
         &self,
         questions: &[&Question],
@@ -177,36 +153,23 @@ impl Lattice {
     ) -> Result<(Gathered<T>, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
-        let subjects = questions
-            .iter()
-            .flat_map(|q| [q.subject.as_str(), q.inbox.as_str()]);
-        let subjects: Vec<&str> = subjects.collect();
-        let client = self.connection.client();
-        let mut inboxes = Vec::with_capacity(questions.len());
-        for question in questions {
-            let inbox = client.subscribe(question.inbox.clone()).await;
-            inboxes.push(inbox.map_err(|error| self.closed(&error))?);
-        }
-        // Subscriptions end when this value is dropped, on every path.
-        let mut replies = select_all(inboxes);
-        for question in questions {
-            let (to, body) = (question.subject.clone(), question.body.clone());
-            let sent = client.publish_with_reply(to, question.inbox.clone(), body);
-            sent.await.map_err(|error| match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
-                    "the question to the hosts of {} is larger than their NATS server takes",
-                    self.called()
-                )),
-                _ => self.closed(&error),
-            })?;
-        }
+        let asked = self.connection.ask_all(questions).await;
+        let who = Who::Hosts(self);
+        let mut replies = asked.map_err(|error| self.not_asked(who, &error))?;
+        let inbox = self.connection.inbox();
+        let ours = |refusal: &Refusal| {
+            let subject = refusal.subject.as_str();
+            let of = |one: &&Question| *one.subject == *subject || *one.reply == *subject;
+            subject == inbox || questions.iter().any(of)
+        };
+        let bytes = questions.iter().map(|one| one.bytes()).max();
         let gathered = tokio::select! {
             biased;
             gathered = gather(&mut replies, terms, aside, heard) => {
-                gathered.ok_or_else(|| self.closed(&"no more replies"))?
+                gathered.ok_or_else(|| self.lost(who, &Loss::default(), 0))?
             }
-            () = lost => return Err(self.closed(&"it broke while hosts were answering")),
-            refusal = refusals.naming(&subjects) => return Err(self.not_permitted(&refusal)),
+            loss = lost => return Err(self.lost(who, &loss, bytes.unwrap_or_default())),
+            refusal = refusals.of(ours) => return Err(self.not_permitted(&refusal)),
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
             self.connection.doubt();
@@ -257,13 +220,6 @@ impl Lattice {
             self.called(),
             subject::control(&self.id)
         );
-    }
-
-    fn closed(&self, problem: &dyn std::fmt::Display) -> Error {
-        Error::new(
-            Kind::ConnectionLost,
-            format!("the connection to {} is lost: {problem}", self.called()),
-        )
     }
 }
 

@@ -19,9 +19,9 @@ use super::generation::Traits;
 use super::subject::{self, Verb};
 use super::wire::{self, Ack};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
-use crate::pool::{NotAsked, Refusal};
+use crate::pool::{Loss, NotAsked, Refusal};
 
 /// Inventories of more bytes are read on a thread of their own: orders to other
 /// lattices must not wait for it. No usual one is as large.
@@ -29,7 +29,7 @@ const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
 
 /// Who is asked, for messages: most requests need none.
 #[derive(Clone, Copy)]
-enum Who<'a> {
+pub(super) enum Who<'a> {
     Host(&'a Lattice, &'a HostId),
     Hosts(&'a Lattice),
 }
@@ -222,6 +222,14 @@ impl Lattice {
                 Kind::NotPermitted,
                 format!("the credentials of {lattice} may not publish to {subject}"),
             ),
+            true if !refusal.is_permission() => Error::new(
+                Kind::Unheard,
+                format!(
+                    "the credentials of {lattice} may have no further subscription, and answers \
+                     are not heard without: its server said {}; have their limit raised",
+                    quoted(&refusal.words)
+                ),
+            ),
             true => Error::new(
                 Kind::Unheard,
                 format!(
@@ -250,26 +258,22 @@ impl Lattice {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
+        let bytes = body.len();
         let asked = self.connection.ask(subject.clone(), body).await;
         let mut asked = asked.map_err(|error| self.not_asked(who, &error))?;
-        let inbox = self.connection.inbox();
-        let broke = || {
-            Error::new(
-                Kind::ConnectionLost,
-                format!("the connection broke while {who} had not answered yet"),
-            )
+        let (reply, inbox) = (asked.reply().clone(), self.connection.inbox());
+        let ours = |refusal: &Refusal| {
+            [subject.as_str(), reply.as_str(), inbox].contains(&refusal.subject.as_str())
         };
         tokio::select! {
             biased;
             answer = asked.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(nobody(who)),
                 Some(answer) => Ok(answer.payload),
-                None => Err(broke()),
+                None => Err(self.lost(who, &Loss::default(), bytes)),
             },
-            () = lost => Err(broke()),
-            refusal = refusals.of(|refused| refused == subject.as_str() || refused == inbox) => {
-                Err(self.not_permitted(&refusal))
-            }
+            loss = lost => Err(self.lost(who, &loss, bytes)),
+            refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = tokio::time::sleep_until(deadline.at()) => {
                 self.connection.doubt();
                 Err(Error::new(
@@ -280,10 +284,29 @@ impl Lattice {
         }
     }
 
+    /// The connection broke while the answer to a message of so many bytes was
+    /// waited for.
+    pub(super) fn lost(&self, who: Who<'_>, loss: &Loss, bytes: usize) -> Error {
+        match loss.refused(bytes) {
+            true => too_large(who, bytes, loss),
+            false => Error::new(
+                Kind::ConnectionLost,
+                format!(
+                    "the connection broke while {who} had not answered yet{}",
+                    loss.said()
+                ),
+            ),
+        }
+    }
+
     /// Why a request was not sent.
-    fn not_asked(&self, who: Who<'_>, error: &NotAsked) -> Error {
+    pub(super) fn not_asked(&self, who: Who<'_>, error: &NotAsked) -> Error {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
+            NotAsked::Oversize { bytes, from } => Error::invalid(format!(
+                "the request to {who} has {bytes} bytes, and its server lately took none of \
+                 {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"
+            )),
             NotAsked::Failed(error) => match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
                     "the request to {who} is larger than its NATS server takes: {error}"
@@ -301,6 +324,14 @@ impl Lattice {
             },
         }
     }
+}
+
+fn too_large(who: Who<'_>, bytes: usize, loss: &Loss) -> Error {
+    Error::invalid(format!(
+        "the request to {who} has {bytes} bytes, more than its server takes of these \
+         credentials, and nothing was carried out{}",
+        loss.said()
+    ))
 }
 
 fn nobody(who: Who<'_>) -> Error {

@@ -17,7 +17,7 @@ mod tls;
 
 pub use allowed::{Allowed, Forbidden};
 pub use complaints::{Bursts, Complaints};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, without_prefix};
 pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.

@@ -1,6 +1,6 @@
 //! A NATS connection to one or more lattices.
 
-use std::future::{Future, Ready, ready};
+use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,24 +8,23 @@ use std::time::Duration;
 
 use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{
-    Client, ClientError, ConnectErrorKind, Event, Message, Request, ServerAddr, Subject,
-};
+use async_nats::{Client, ConnectErrorKind, Message, ServerAddr, Subject};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
 
 use super::failure::{DialFailure, failure};
-use super::inbox::{Expected, Inbox};
+use super::inbox::{Expected, Inbox, Replies};
 use super::reach::connect_once;
 use super::refusals::{Heard, Minded, Refusal, Refusals};
+use super::reports::{Loss, OfLogin, Reported, on_event};
+use super::sizes::Sizes;
 use super::uses::Uses;
-use crate::error::{Error, quoted};
+use crate::error::Error;
 use crate::name::LatticeId;
-use crate::nats::{Access, Bursts, Complaints};
+use crate::nats::Access;
 
 /// How long a server may take to answer a dial; less where there is another.
 const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
@@ -52,6 +51,7 @@ pub struct Connection {
     epoch: u64,
     state: watch::Receiver<Reported>,
     refusals: Refusals,
+    sizes: Arc<Sizes>,
     inbox: Inbox,
     uses: Uses,
     /// Told when a question found silence: the connection may be deaf.
@@ -75,17 +75,6 @@ impl Drop for Connection {
     }
 }
 
-/// What the connection reported last.
-#[derive(Clone, Default)]
-pub(super) struct Reported {
-    /// It broke, or was closed; it will not connect again.
-    pub(super) closed: bool,
-    /// The server is about to stop.
-    pub(super) lame: bool,
-    /// What the server said when it closed it.
-    pub(super) why: Option<String>,
-}
-
 impl Connection {
     /// Connects to one of `servers`, which are some of `access`, and have been
     /// checked: each is tried once, in any order. `permit` is the right to be a
@@ -94,7 +83,7 @@ impl Connection {
         access: &Access,
         mut servers: Vec<ServerAddr>,
         name: &str,
-        limits: &Arc<LogLimits>,
+        login: &Arc<OfLogin>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, DialFailure> {
         let answers_in = match servers.len() {
@@ -107,6 +96,7 @@ impl Connection {
         for server in servers {
             let (report, state) = watch::channel(Reported::default());
             let refusals = Refusals::default();
+            let sizes = Arc::new(Sizes::new(login.oversize.clone()));
             let options = access
                 .options(name.to_owned())
                 .ignore_discovered_servers()
@@ -117,14 +107,16 @@ impl Connection {
                     access.address(),
                     report,
                     refusals.clone(),
-                    limits.clone(),
+                    sizes.clone(),
+                    login.clone(),
                 ));
             match connect_once(options, server).await {
                 Ok(client) => {
                     let released = CancellationToken::new();
                     let prefix = client.new_inbox();
                     refusals.mind(Inbox::subject(&prefix));
-                    let inbox = Inbox::open(&client, &prefix, released.clone()).await;
+                    let inbox =
+                        Inbox::open(&client, &prefix, refusals.clone(), released.clone()).await;
                     let Some(inbox) = inbox else {
                         why = DialFailure::Unreachable("it closed the connection".into());
                         continue;
@@ -136,6 +128,7 @@ impl Connection {
                         epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
                         state,
                         refusals,
+                        sizes,
                         uses: Uses::new(),
                         doubted: Arc::default(),
                         released,
@@ -166,22 +159,67 @@ impl Connection {
     /// # Errors
     /// Why it was not sent.
     pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
+        self.may_hear().await?;
+        self.sends(body.len())?;
+        let expected = self.inbox.expect();
+        let reply = expected.subject.clone();
+        let sent = self.client.publish_with_reply(subject, reply, body);
+        sent.await.map_err(NotAsked::Failed)?;
+        Ok(Asked(expected))
+    }
+
+    /// Sends questions, in this order. Their answers come in the order in which
+    /// they arrive, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// Why they were not sent.
+    pub async fn ask_all(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
+        self.may_hear().await?;
+        for question in questions {
+            self.sends(question.body.len())?;
+        }
+        let replies = self.inbox.gather(questions.iter().map(|one| &one.reply));
+        for question in questions {
+            let (to, body) = (question.subject.clone(), question.body.clone());
+            let sent = self
+                .client
+                .publish_with_reply(to, question.reply.clone(), body);
+            sent.await.map_err(NotAsked::Failed)?;
+        }
+        Ok(replies)
+    }
+
+    /// Makes sure, as far as it is known, that answers are heard.
+    async fn may_hear(&self) -> Result<(), NotAsked> {
         match self.refusals.minded() {
             Minded::Allowed => {}
             Minded::Refused(refusal) => return Err(NotAsked::Unheard(refusal)),
             // Before the request, and in the order in which the server hears.
             Minded::TryAgain => self.inbox.open_again(&self.client).await,
         }
-        let expected = self.inbox.expect();
-        let reply = expected.subject.clone();
-        let sent = self.client.publish_with_reply(subject, reply, body);
-        match sent.await {
-            Ok(()) => Ok(Asked(expected)),
-            Err(error) => Err(NotAsked::Failed(error)),
+        Ok(())
+    }
+
+    /// Takes that a message is about to be sent.
+    ///
+    /// # Errors
+    /// `Oversize` where the server took none as large lately.
+    pub fn sends(&self, bytes: usize) -> Result<(), NotAsked> {
+        let sent = self.sizes.sends(bytes);
+        sent.map_err(|from| NotAsked::Oversize { bytes, from })
+    }
+
+    /// A question, not asked yet.
+    pub fn question(&self, subject: Subject, body: Bytes) -> Question {
+        let (_, reply) = self.inbox.reply_subject();
+        Question {
+            subject,
+            reply,
+            body,
         }
     }
 
-    /// The subject on which answers to requests are heard.
+    /// The subject on which answers are heard.
     pub fn inbox(&self) -> &str {
         self.inbox.heard_on()
     }
@@ -207,12 +245,13 @@ impl Connection {
     /// credentials need no permission for this.
     pub(super) async fn answers(&self) -> bool {
         let refused = self.refusals_from_now();
-        let nobody = self.client.new_inbox();
-        // With an inbox of its own: the shared one would stay.
-        let request = Request::new().timeout(None).inbox(self.client.new_inbox());
-        let asked = self.client.send_request(nobody, request);
+        let nobody = self.client.new_inbox().into();
+        // Who may not hear was told so by the server.
+        let Ok(mut asked) = self.ask(nobody, Bytes::new()).await else {
+            return true;
+        };
         tokio::select! {
-            _ = asked => true,
+            answer = asked.answer() => answer.is_some(),
             _ = refused.of(|_| true) => true,
             () = sleep(SERVER_ANSWERS_WITHIN) => false,
         }
@@ -251,26 +290,47 @@ impl Connection {
         self.state.clone()
     }
 
-    /// Ends when the connection, up now, breaks.
+    /// Ends when the connection, up now, breaks; what is known of why.
     ///
     /// # Errors
     /// `NotConnected` when it is not up now.
     pub fn lost_from_now(
         &self,
         lattice: &LatticeId,
-    ) -> Result<impl Future<Output = ()> + use<>, Error> {
+    ) -> Result<impl Future<Output = Loss> + use<>, Error> {
         let mut state = self.state.clone();
-        let is_closed = state.borrow_and_update().closed;
-        if self.client.connection_state() != State::Connected || is_closed {
-            let broke = DialFailure::Down("it broke just now".into());
-            return Err(broke.for_lattice(lattice, &self.address));
+        let now = state.borrow_and_update().clone();
+        if self.client.connection_state() != State::Connected || now.closed {
+            let why = format!("it broke just now{}", now.loss.said());
+            return Err(DialFailure::Down(why).for_lattice(lattice, &self.address));
         }
         Ok(async move {
-            if state.wait_for(|state| state.closed).await.is_err() {
-                // No more reports: the connection lives on without them.
-                std::future::pending::<()>().await;
-            }
+            // No more reports: what would make them has ended, and the connection
+            // with it.
+            let _ = state.wait_for(|state| state.closed).await;
+            state.borrow().loss.clone()
         })
+    }
+}
+
+/// A question to all who listen on a subject.
+pub struct Question {
+    /// Where it goes.
+    pub subject: Subject,
+    /// Where the answers go.
+    pub reply: Subject,
+    body: Bytes,
+}
+
+impl Question {
+    /// Whether a reply is to this question.
+    pub fn is_answered_by(&self, reply: &Message) -> bool {
+        reply.subject == self.reply
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> usize {
+        self.body.len()
     }
 }
 
@@ -278,6 +338,11 @@ impl Connection {
 pub struct Asked(Expected);
 
 impl Asked {
+    /// Where its answer goes.
+    pub fn reply(&self) -> &Subject {
+        &self.0.subject
+    }
+
     /// Its answer; `None` where the connection is closed.
     pub async fn answer(&mut self) -> Option<Message> {
         self.0.answer().await
@@ -288,6 +353,13 @@ impl Asked {
 pub enum NotAsked {
     /// The credentials do not allow to hear answers.
     Unheard(Refusal),
+    /// The server took none as large of these credentials lately.
+    Oversize {
+        /// Bytes of the message.
+        bytes: usize,
+        /// Bytes from which on none is taken.
+        from: usize,
+    },
     /// The client did not take it.
     Failed(PublishError),
 }
@@ -298,76 +370,4 @@ fn is_refused_login(kind: ConnectErrorKind) -> bool {
         kind,
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
     )
-}
-
-/// What is done with what a connection tells.
-fn on_event(
-    address: String,
-    report: watch::Sender<Reported>,
-    refusals: Refusals,
-    limits: Arc<LogLimits>,
-) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
-    move |event| {
-        report.send_modify(|reported| reported.take(&event));
-        match Refusal::of(&event) {
-            Some(refusal) => {
-                log_refusal(&address, &event, &limits);
-                refusals.tell(refusal);
-            }
-            None => log(&address, &event, &limits),
-        }
-        ready(())
-    }
-}
-
-impl Reported {
-    fn take(&mut self, event: &Event) {
-        match event {
-            Event::Disconnected
-            | Event::Closed
-            | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
-            Event::LameDuckMode => self.lame = true,
-            Event::ServerError(error) if Refusal::of(event).is_none() => {
-                self.why = Some(error.to_string());
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Keeps each cause from filling the log, and from silencing another.
-#[derive(Default)]
-pub(super) struct LogLimits {
-    slow: Complaints,
-    refusals: Complaints,
-    news: Bursts,
-}
-
-/// Who waits for what is refused is told beside this.
-fn log_refusal(address: &str, error: &Event, limits: &LogLimits) {
-    match limits.refusals.is_due() {
-        true => info!(address, %error, "the credentials do not allow something"),
-        false => debug!(address, %error, "the credentials do not allow something"),
-    }
-}
-
-fn log(address: &str, event: &Event, limits: &LogLimits) {
-    match event {
-        // Whoever runs the server may say so all the time.
-        event if !limits.news.is_due() => debug!(address, %event, "connection event"),
-        Event::Connected => info!(address, "connected"),
-        Event::Disconnected => warn!(address, "disconnected"),
-        Event::LameDuckMode => warn!(address, "the server is about to stop"),
-        Event::SlowConsumer(subscription) if limits.slow.is_due() => {
-            warn!(
-                address,
-                subscription, "answers were dropped: read too slowly"
-            );
-        }
-        Event::ServerError(error) => {
-            let error = quoted(&error.to_string());
-            warn!(address, error, "server error");
-        }
-        event => debug!(address, %event, "connection event"),
-    }
 }

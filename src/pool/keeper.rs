@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connection::{Connection, Reported};
+use super::connection::Connection;
+use super::reports::Reported;
 use super::slot::Slot;
 
 /// Pause before a broken connection is dialled again: so short at first that a
@@ -57,7 +58,8 @@ impl Keeper {
                     let now = self.reports.borrow_and_update().clone();
                     // No more reports: async-nats has given up, too.
                     if now.closed || report.is_err() {
-                        return self.mend(now.why).await;
+                        let said = now.loss.words.map(|words| format!("its server said {words}"));
+                        return self.mend(said).await;
                     }
                     if now.lame && !leaving {
                         leave_at = Some(Instant::now());

@@ -10,8 +10,9 @@
 //! - `bindings`: which lattice is bound to what; `set`: how it comes to be
 //! - `slot`: a connection through all its states; `keeper` looks after it
 //! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
-//!   server does not let it do; `failure`: why there is none
-//! - `inbox`: where the answers to its requests arrive
+//!   server does not let it do; `sizes`: what is too large for it; `reports`: what
+//!   it tells of itself; `failure`: why there is none
+//! - `inbox`: where the answers to its questions arrive
 //! - `limits`: how many there may be; `reach`: where they may go
 //! - [`store`]: where credentials are kept
 
@@ -24,7 +25,9 @@ mod keeper;
 mod limits;
 mod reach;
 mod refusals;
+mod reports;
 mod set;
+mod sizes;
 mod slot;
 pub mod store;
 mod uses;
@@ -36,10 +39,12 @@ use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
 use bindings::{Binding, Bindings};
-pub use connection::{Asked, Connection, NotAsked};
+pub use connection::{Asked, Connection, NotAsked, Question};
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
+pub use inbox::Replies;
 use limits::Shared;
 pub use refusals::Refusal;
+pub use reports::Loss;
 use slot::Slot;
 use store::{Store, StoreKey};
 pub use uses::Held;

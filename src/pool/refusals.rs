@@ -2,6 +2,7 @@
 //! it: a refused publish or subscription has no answer of its own, and would
 //! look like silence.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(super) enum Minded {
 struct InMind {
     subject: OnceLock<String>,
     refused: Mutex<Option<(Refusal, Instant)>>,
+    /// Something was heard on it.
+    proved: AtomicBool,
 }
 
 impl InMind {
@@ -57,8 +60,14 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    pub(super) fn tell(&self, refusal: Refusal) {
-        if self.minded.subject.get() == Some(&refusal.subject) {
+    pub(super) fn tell(&self, mut refusal: Refusal) {
+        let minded = self.minded.subject.get();
+        // The subject that is kept in mind was subscribed to first. Whatever is
+        // one too many before anything is heard on it can be nothing else.
+        if let (true, Some(subject)) = (refusal.is_unnamed() && !self.is_proved(), minded) {
+            refusal.subject.clone_from(subject);
+        }
+        if minded == Some(&refusal.subject) {
             *self.minded.refused() = Some((refusal.clone(), Instant::now()));
         }
         // Nobody waits: nobody is harmed.
@@ -68,6 +77,15 @@ impl Refusals {
     /// Keeps in mind whether this subject is refused, from now on.
     pub(super) fn mind(&self, subject: String) {
         let _ = self.minded.subject.set(subject);
+    }
+
+    /// Takes that something was heard on that subject.
+    pub(super) fn prove(&self) {
+        self.minded.proved.store(true, Ordering::Relaxed);
+    }
+
+    fn is_proved(&self) -> bool {
+        self.minded.proved.load(Ordering::Relaxed)
     }
 
     /// Whether the subject that is kept in mind was refused. After a while it
@@ -96,15 +114,19 @@ pub struct Heard(broadcast::Receiver<Refusal>);
 impl Heard {
     /// Waits for one that names one of these subjects.
     pub async fn naming(self, subjects: &[impl AsRef<str>]) -> Refusal {
-        self.of(|subject| subjects.iter().any(|ours| ours.as_ref() == subject))
-            .await
+        self.of(|refusal| {
+            subjects
+                .iter()
+                .any(|ours| *ours.as_ref() == refusal.subject)
+        })
+        .await
     }
 
-    /// Waits for one of a subject that is `ours`.
-    pub async fn of(mut self, ours: impl Fn(&str) -> bool) -> Refusal {
+    /// Waits for one that is `ours`.
+    pub async fn of(mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
         loop {
             match self.0.recv().await {
-                Ok(refusal) if ours(&refusal.subject) => return refusal,
+                Ok(refusal) if ours(&refusal) => return refusal,
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => std::future::pending().await,
             }
@@ -116,17 +138,37 @@ impl Heard {
 mod tests {
     use super::*;
 
+    fn refusal(subject: &str) -> Refusal {
+        Refusal {
+            subscription: true,
+            subject: subject.into(),
+            words: "no".into(),
+        }
+    }
+
     #[tokio::test]
     async fn a_refusal_is_heard_by_those_whom_it_concerns() {
         let refusals = Refusals::default();
         let (one, two) = (refusals.heard(), refusals.heard());
         for subject in ["a", "b"] {
-            refusals.tell(Refusal {
-                subscription: false,
-                subject: subject.into(),
-            });
+            refusals.tell(refusal(subject));
         }
         assert_eq!(one.naming(&["b"]).await.subject, "b");
         assert_eq!(two.naming(&["c", "a"]).await.subject, "a");
+    }
+
+    #[tokio::test]
+    async fn one_subscription_too_many_is_the_first_until_something_was_heard_on_it() {
+        let refusals = Refusals::default();
+        refusals.mind("inbox".into());
+        refusals.tell(refusal(""));
+        assert!(matches!(refusals.minded(), Minded::Refused(no) if no.subject == "inbox"));
+        let refusals = Refusals::default();
+        refusals.mind("inbox".into());
+        refusals.prove();
+        let heard = refusals.heard();
+        refusals.tell(refusal(""));
+        assert!(matches!(refusals.minded(), Minded::Allowed));
+        assert!(heard.of(Refusal::is_unnamed).await.is_unnamed());
     }
 }

@@ -10,12 +10,13 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::connection::{Connection, LogLimits};
+use super::connection::Connection;
 use super::credentials::{Credentials, Fingerprint};
 use super::failure::DialFailure;
 use super::keeper;
 use super::limits::Shared;
 use super::reach::reachable;
+use super::reports::OfLogin;
 use super::uses::Held;
 
 /// How long a failed dial is an answer to all who ask: at first, and after it
@@ -28,7 +29,9 @@ const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
 /// Longest that all attempts of one dial take.
 const DIAL_ENDS_AFTER: Duration = Duration::from_secs(8);
 
-type Dial = SharedFuture<BoxFuture<'static, Result<Arc<Connection>, DialFailure>>>;
+/// What comes of a dial is in use until whoever waited for it uses it: nobody who
+/// needs room takes it away before.
+type Dial = SharedFuture<BoxFuture<'static, Result<Arc<Held>, DialFailure>>>;
 
 enum State {
     /// Nobody needed it yet, or nobody did for a while.
@@ -68,7 +71,7 @@ pub(super) struct Slot {
     fingerprint: Fingerprint,
     address: String,
     shared: Arc<Shared>,
-    limits: Arc<LogLimits>,
+    login: Arc<OfLogin>,
     made: Instant,
     /// When somebody last asked for it, in milliseconds after `made`.
     asked: AtomicU64,
@@ -86,7 +89,7 @@ impl Slot {
             credentials,
             fingerprint,
             shared,
-            limits: Arc::default(),
+            login: Arc::default(),
             made: Instant::now(),
             asked: AtomicU64::new(0),
             state: Mutex::new(State::Idle),
@@ -136,7 +139,7 @@ impl Slot {
         if let Err(DialFailure::Aborted) = dialled {
             self.aborted(&dial);
         }
-        dialled.map(Held::new)
+        dialled.map(|fresh| Held::new(fresh.connection().clone()))
     }
 
     /// Whether nobody asked for it for as long as an idle one stays.
@@ -243,8 +246,8 @@ impl Slot {
         let access = self.credentials.access();
         let dialled = async {
             let servers = reachable(&self.shared.allowed, access.servers()).await?;
-            let (name, limits) = (&self.shared.name, &self.limits);
-            Connection::dial(access, servers, name, limits, permit).await
+            let (name, login) = (&self.shared.name, &self.login);
+            Connection::dial(access, servers, name, login, permit).await
         };
         let late = || {
             Err(DialFailure::Unreachable(
@@ -274,12 +277,13 @@ impl Slot {
         };
         let slot = self.clone();
         let task = tokio::spawn(async move {
-            let dialled = slot.dial().await.map(Arc::new);
+            let dialled = slot.dial().await;
+            let dialled = dialled.map(|new| Arc::new(Held::new(Arc::new(new))));
             // Waits for the lock that `connection` holds until the state says
             // that this dial is under way.
             let mut state = slot.lock();
             match &dialled {
-                Ok(connection) => slot.connected(&mut state, connection.clone()),
+                Ok(fresh) => slot.connected(&mut state, fresh.connection().clone()),
                 Err(failure) => slot.failed(&mut state, failure.clone(), row),
             }
             dialled

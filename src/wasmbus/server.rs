@@ -17,7 +17,7 @@ use async_nats::connection::State;
 use async_nats::{Client, Event, Message};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -33,13 +33,15 @@ use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
 use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
-use super::subscriptions::{Listening, Lost};
-use crate::error::without_values;
+use super::subscriptions::{Listening, Lost, mend_too_many};
+use crate::error::{quoted, without_values};
 use crate::home::Home;
 use crate::limiter::Limiter;
-use crate::nats::{Complaints, Refusal};
+use crate::nats::{Complaints, Refusal, without_prefix};
 use crate::security::{self, Cause};
 
+/// How long it takes there and back to a server that is well.
+const FENCED_WITHIN: Duration = Duration::from_secs(1);
 /// Queue group of every instance of a provider.
 const QUEUE: &str = "rpc";
 
@@ -92,6 +94,7 @@ impl<H: Handler> Server<H> {
         server.clone().serve_links().await;
         server.clone().serve_health().await;
         server.clone().serve_shutdown(order).await;
+        tokio::spawn(mend_too_many(server.client.clone(), server.lost.clone()));
         let subscribed = server.clone();
         tokio::spawn(async move {
             if subscribed.fence().await {
@@ -139,6 +142,7 @@ impl<H: Handler> Server<H> {
                     log(&address, &event, &complaints, &slow);
                 }
                 if matches!(event, Event::Connected) {
+                    lost_here.connected();
                     connected.send_modify(|connects| *connects += 1);
                 }
                 std::future::ready(())
@@ -318,11 +322,24 @@ impl<H: Handler> Server<H> {
             // Nothing comes back, and nobody has time to wait for it.
             return false;
         }
-        let inbox = self.client.new_inbox();
-        let Ok(mut back) = self.client.subscribe(inbox.clone()).await else {
-            return false;
-        };
-        self.client.publish(inbox, "".into()).await.is_ok() && back.next().await.is_some()
+        loop {
+            let inbox = self.client.new_inbox();
+            let Ok(mut back) = self.client.subscribe(inbox.clone()).await else {
+                return false;
+            };
+            if self.client.publish(inbox, "".into()).await.is_err() {
+                return false;
+            }
+            // A server that takes no more subscriptions sends nothing back; one that
+            // is away may be back later.
+            loop {
+                match timeout(FENCED_WITHIN, back.next()).await {
+                    Ok(came) => return came.is_some(),
+                    Err(_) if self.client.connection_state() == State::Connected => break,
+                    Err(_) => {}
+                }
+            }
+        }
     }
 
     // --- the end ---
@@ -383,7 +400,11 @@ fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints)
         Event::SlowConsumer(_) if slow.is_due() => {
             error!(address, "calls were dropped: read too slowly");
         }
-        Event::ServerError(error) => warn!(address, %error, "our NATS server complains"),
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            let said = quoted(without_prefix(&text));
+            warn!(address, %said, "our NATS server complains");
+        }
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection to our lattice; trying on");
         }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
+use crate::error::quoted;
 use crate::nats::Refusal;
 
 /// Pause before a subscription that could not be made is made again.
@@ -23,6 +24,12 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long a server that refuses one takes to say so.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
+/// Subjects of the provider.
+const SUBJECTS: [&str; 5] = ["", "linkdefs.put", "linkdefs.del", "health", "shutdown"];
+/// Subscriptions that a provider does well with: its subjects, twice while they are
+/// made again, and what JetStream needs.
+const ENOUGH: usize = 16;
+
 /// Why there is no subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
@@ -30,6 +37,8 @@ enum Loss {
     Refused,
     /// The client gave it up.
     Ended,
+    /// It may be one of those that were too many.
+    TooMany,
 }
 
 /// Subjects of the provider that nothing is heard on: why, and how often that
@@ -39,6 +48,16 @@ pub(super) struct Lost {
     /// The subject of calls; all others start with it.
     subject: Arc<str>,
     subjects: Arc<watch::Sender<BTreeMap<String, (Loss, u64)>>>,
+    too_many: Arc<watch::Sender<TooMany>>,
+}
+
+/// That the server takes no more subscriptions. It does not say which it left out.
+#[derive(Default)]
+struct TooMany {
+    /// How often it said so.
+    times: u64,
+    /// Its words, where some of ours may be left out.
+    words: Option<String>,
 }
 
 impl Lost {
@@ -47,11 +66,21 @@ impl Lost {
         Self {
             subject: subject.into(),
             subjects: Arc::default(),
+            too_many: Arc::default(),
         }
     }
 
     /// Takes what a server does not allow, if it concerns us; whether it does.
     pub(super) fn refused(&self, refusal: &Refusal) -> bool {
+        if refusal.is_unnamed() {
+            self.too_many.send_modify(|state| {
+                state.times += 1;
+                if state.words.replace(quoted(&refusal.words)).is_none() {
+                    error!(said = state.words, "some subscriptions are too many");
+                }
+            });
+            return true;
+        }
         let rest = refusal.subject.strip_prefix(&*self.subject);
         let ours = refusal.subscription
             && rest.is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'.')));
@@ -59,6 +88,14 @@ impl Lost {
             self.lose(&refusal.subject, Loss::Refused);
         }
         ours
+    }
+
+    /// The provider's subject that ends like this.
+    fn of(&self, name: &str) -> String {
+        match name {
+            "" => self.subject.to_string(),
+            name => format!("{}.{name}", self.subject),
+        }
     }
 
     fn lose(&self, subject: &str, why: Loss) {
@@ -69,6 +106,8 @@ impl Lost {
             times = entry.1;
         });
         match times {
+            // Said already.
+            _ if why == Loss::TooMany => debug!(subject, "made again"),
             1 => error!(
                 subject,
                 ?why,
@@ -96,6 +135,11 @@ impl Lost {
         found
     }
 
+    /// Takes that there is another connection, over which all are asked for anew.
+    pub(super) fn connected(&self) {
+        self.too_many.send_modify(|state| state.words = None);
+    }
+
     /// That none is lost.
     ///
     /// # Errors
@@ -106,9 +150,19 @@ impl Lost {
             Loss::Refused => {
                 format!("the provider's NATS user may not subscribe to {subject}")
             }
-            Loss::Ended => format!("the subscription to {subject} is lost and made again"),
+            Loss::Ended | Loss::TooMany => {
+                format!("the subscription to {subject} is lost and made again")
+            }
         });
-        let problems: Vec<String> = problems.collect();
+        let too_many = self.too_many.borrow();
+        let too_many = too_many.words.iter().map(|words| {
+            format!(
+                "the provider's NATS server takes no more subscriptions of it, so that some of \
+                 its subjects are not heard: the server said {words}; allow its user and account \
+                 {ENOUGH}"
+            )
+        });
+        let problems: Vec<String> = problems.chain(too_many).collect();
         match problems.is_empty() {
             true => Ok(()),
             false => Err(problems.join("; ")),
@@ -145,10 +199,7 @@ impl Listening {
         name: &str,
         queue: Option<&'static str>,
     ) -> Self {
-        let subject = match name {
-            "" => lost.subject.to_string(),
-            name => format!("{}.{name}", lost.subject),
-        };
+        let subject = lost.of(name);
         let changes = lost.subjects.subscribe();
         let messages = subscribe(client, lost, &subject, queue).await;
         Self {
@@ -187,8 +238,11 @@ impl Listening {
                     }
                 },
                 _ = self.changes.changed(), if next.is_none() => {
-                    if self.changes.borrow_and_update().contains_key(&self.subject) {
-                        self.make_later();
+                    let why = self.changes.borrow_and_update().get(&self.subject).copied();
+                    match why {
+                        Some((Loss::TooMany, _)) => self.make().await,
+                        Some(_) => self.make_later(),
+                        None => {}
                     }
                 }
             }
@@ -239,6 +293,28 @@ impl Listening {
 
     fn confirm(&mut self, times: u64) {
         self.next = Some((Instant::now() + SETTLED_AFTER, Next::Confirm { times }));
+    }
+}
+
+/// Has every subscription made again, where there were too many, once there is room
+/// for as many more: what is heard must not be lost for what is not.
+pub(super) async fn mend_too_many(client: Client, lost: Lost) {
+    let mut told = lost.too_many.subscribe();
+    while told.wait_for(|state| state.words.is_some()).await.is_ok() {
+        sleep(ASK_AGAIN_AFTER).await;
+        let times = told.borrow_and_update().times;
+        let mut tried = Vec::with_capacity(SUBJECTS.len());
+        for _ in SUBJECTS {
+            tried.extend(client.subscribe(client.new_inbox()).await.ok());
+        }
+        sleep(SETTLED_AFTER).await;
+        let connected = client.connection_state() == State::Connected;
+        if connected && tried.len() == SUBJECTS.len() && told.borrow().times == times {
+            lost.connected();
+            for name in SUBJECTS {
+                lost.lose(&lost.of(name), Loss::TooMany);
+            }
+        }
     }
 }
 

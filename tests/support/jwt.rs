@@ -33,6 +33,10 @@ pub struct Account<'a> {
     pub connections: Option<u32>,
     /// Public keys of users.
     pub revoked: &'a [&'a str],
+    /// Most subscriptions of a connection.
+    pub subscriptions: Option<u32>,
+    /// It may use JetStream.
+    pub jetstream: bool,
 }
 
 impl Operator {
@@ -68,26 +72,26 @@ impl Operator {
 
     fn account_token(&self, key: &KeyPair, account: &Account<'_>) -> String {
         let connections = account.connections.map_or(-1, i64::from);
+        let subscriptions = account.subscriptions.map_or(-1, i64::from);
         let revoked = account.revoked.iter().map(|key| (*key, json!(now())));
-        let claims = json!({
+        let mut claims = json!({
             "type": "account", "version": 2,
-            "limits": { "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "limits": { "subs": subscriptions, "data": -1, "payload": -1, "imports": -1, "exports": -1,
                         "wildcards": true, "conn": connections, "leaf": -1 },
             "revocations": revoked.collect::<HashMap<_, _>>(),
         });
+        if account.jetstream {
+            for limit in ["mem_storage", "disk_storage", "streams", "consumer"] {
+                claims["limits"][limit] = json!(-1);
+            }
+        }
         token(&self.operator, &key.public_key(), claims, 0)
     }
 
     /// Tells a running server that the account is another now. What follows from
     /// it was done when this returns.
     pub async fn update(&self, server: &NatsServer, account: &Account<'_>) {
-        let User { jwt, seed, .. } = user_of(&self.system, &json!({}), 0);
-        let key = Arc::new(KeyPair::from_seed(&seed).unwrap());
-        let options = async_nats::ConnectOptions::with_jwt(jwt, move |nonce| {
-            let key = key.clone();
-            async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
-        });
-        let system = options.connect(server.url()).await.unwrap();
+        let system = connect(user_of(&self.system, &json!({}), 0), server).await;
         let subject = format!(
             "$SYS.REQ.ACCOUNT.{}.CLAIMS.UPDATE",
             self.account.public_key()
@@ -104,10 +108,25 @@ impl Operator {
         user_of(&self.account, &json!({}), expires)
     }
 
-    /// A user with these permissions, as `{ "pub": { "allow": ["x"] }, "sub": … }`.
+    /// A client that may do everything.
+    pub async fn client(&self, server: &NatsServer) -> async_nats::Client {
+        connect(self.user(0), server).await
+    }
+
+    /// A user with these permissions and limits, as
+    /// `{ "pub": { "allow": ["x"] }, "sub": …, "subs": 10, "payload": 300 }`.
     pub fn user_with(&self, permissions: &Value) -> User {
         user_of(&self.account, permissions, 0)
     }
+}
+
+async fn connect(user: User, server: &NatsServer) -> async_nats::Client {
+    let key = Arc::new(KeyPair::from_seed(&user.seed).unwrap());
+    let options = async_nats::ConnectOptions::with_jwt(user.jwt, move |nonce| {
+        let key = key.clone();
+        async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
+    });
+    options.connect(server.url()).await.unwrap()
 }
 
 /// Seconds since 1970.
@@ -119,9 +138,10 @@ pub fn now() -> u64 {
 fn user_of(account: &KeyPair, permissions: &Value, expires: u64) -> User {
     let user = KeyPair::new(KeyPairType::User);
     let of = |what: &str| permissions.get(what).cloned().unwrap_or(json!({}));
+    let most = |what: &str| permissions.get(what).cloned().unwrap_or(json!(-1));
     let rights = json!({
         "type": "user", "version": 2, "pub": of("pub"), "sub": of("sub"),
-        "subs": -1, "data": -1, "payload": -1,
+        "subs": most("subs"), "data": -1, "payload": most("payload"),
     });
     User {
         jwt: secrets::plant(token(account, &user.public_key(), rights, expires)),

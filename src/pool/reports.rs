@@ -1,0 +1,133 @@
+//! What a connection tells of itself while it lives, and of why it ended.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use async_nats::{ClientError, Event};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::refusals::{Refusal, Refusals};
+use super::sizes::{Oversize, Sizes};
+use crate::error::quoted;
+use crate::nats::{Bursts, Complaints, without_prefix};
+
+/// What the connection reported last.
+#[derive(Clone, Default)]
+pub(super) struct Reported {
+    /// It broke, or was closed; it will not connect again.
+    pub(super) closed: bool,
+    /// The server is about to stop.
+    pub(super) lame: bool,
+    /// What the server said last, and why it closed the connection if it did.
+    pub(super) loss: Loss,
+}
+
+/// That a connection broke, and what is known of why.
+#[derive(Clone, Debug, Default)]
+pub struct Loss {
+    /// What the server said before, quoted.
+    pub words: Option<String>,
+    /// It took no message of so many bytes or more.
+    oversize: Option<usize>,
+}
+
+impl Loss {
+    /// Whether a message of so many bytes was certainly not taken.
+    pub fn refused(&self, bytes: usize) -> bool {
+        self.oversize.is_some_and(|from| bytes >= from)
+    }
+
+    /// `; its server said "…"`, for the end of a message, where it said anything.
+    pub fn said(&self) -> String {
+        let words = self.words.as_ref();
+        words.map_or_else(String::new, |words| format!("; its server said {words}"))
+    }
+}
+
+impl Reported {
+    fn take(&mut self, event: &Event, sizes: &Sizes) {
+        match event {
+            Event::Disconnected
+            | Event::Closed
+            | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
+            Event::LameDuckMode => self.lame = true,
+            Event::ServerError(error) => {
+                let text = error.to_string();
+                let words = without_prefix(&text);
+                self.loss = Loss {
+                    oversize: sizes.closed_with(words),
+                    words: Some(quoted(words)),
+                };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the connections of one login have in common. Keeps each cause from filling
+/// the log, and from silencing another.
+#[derive(Default)]
+pub(super) struct OfLogin {
+    pub(super) oversize: Arc<Oversize>,
+    slow: Complaints,
+    refusals: Complaints,
+    news: Bursts,
+}
+
+/// What is done with what a connection tells.
+pub(super) fn on_event(
+    address: String,
+    report: watch::Sender<Reported>,
+    refusals: Refusals,
+    sizes: Arc<Sizes>,
+    login: Arc<OfLogin>,
+) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
+    move |event| {
+        match Refusal::of(&event) {
+            Some(refusal) => {
+                log_refusal(&address, &refusal, &login);
+                refusals.tell(refusal);
+            }
+            None => {
+                report.send_modify(|reported| reported.take(&event, &sizes));
+                log(&address, &event, &login);
+            }
+        }
+        ready(())
+    }
+}
+
+/// Who waits for what is refused is told beside this.
+fn log_refusal(address: &str, refusal: &Refusal, login: &OfLogin) {
+    let said = quoted(&refusal.words);
+    match login.refusals.is_due() {
+        true => info!(address, %said, "the credentials do not allow something"),
+        false => debug!(address, %said, "the credentials do not allow something"),
+    }
+}
+
+fn log(address: &str, event: &Event, login: &OfLogin) {
+    match event {
+        // Whoever runs the server may say so all the time.
+        event if !login.news.is_due() => {
+            let event = quoted(&event.to_string());
+            debug!(address, %event, "connection event");
+        }
+        Event::Connected => info!(address, "connected"),
+        Event::Disconnected => warn!(address, "disconnected"),
+        Event::LameDuckMode => warn!(address, "the server is about to stop"),
+        Event::SlowConsumer(subscription) if login.slow.is_due() => {
+            warn!(
+                address,
+                subscription, "answers were dropped: read too slowly"
+            );
+        }
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            let said = quoted(without_prefix(&text));
+            warn!(address, %said, "server error");
+        }
+        event => debug!(address, %event, "connection event"),
+    }
+}

@@ -1,0 +1,157 @@
+//! What a server takes no more of, of a user or an account, is said by the call
+//! that meets it, in the server's words.
+
+mod support;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use support::host::lattice::SimLattice;
+use support::host::{Generation, SimHost};
+use support::jwt::{Account, Operator};
+use support::nats::NatsServer;
+use support::operator::*;
+use support::provider::{Identity, Provider, health};
+use support::world::{World, ctx};
+use support::{eventually, fence};
+use wasmbus_rpc::error::RpcResult;
+use wasmcloud_interface_lattice_control::{
+    AdvertiseLinkRequest, CtlOperationAck, LatticeController as _,
+};
+
+/// A lattice of one host, on a server of its own, whose user has these limits.
+struct Limited {
+    lattice: Operated,
+    server: NatsServer,
+}
+
+impl Limited {
+    async fn to(limits: Value, with_bucket: bool) -> Self {
+        let operator = Operator::new();
+        let account = Account {
+            jetstream: with_bucket,
+            ..Account::default()
+        };
+        let config = operator.server_config_with(&account);
+        let server = match with_bucket {
+            true => NatsServer::with_config(&config),
+            false => NatsServer::with_config_without_jetstream(&config),
+        };
+        let client = operator.client(&server).await;
+        let sim = Arc::new(match with_bucket {
+            true => SimLattice::with_bucket(client, LATTICE).await,
+            false => SimLattice::without_bucket(client, LATTICE),
+        });
+        let hosts = vec![SimHost::start(&sim, Generation::G2b, &[]).await];
+        let world = World::start().await;
+        let user = operator.user_with(&limits);
+        world.set_user(LATTICE, &server.url(), &user).await;
+        Self {
+            lattice: Operated { hosts, sim, world },
+            server,
+        }
+    }
+
+    /// Puts a link with so many bytes of values.
+    async fn link_of(&self, bytes: usize) -> RpcResult<CtlOperationAck> {
+        let mut link = link();
+        link.values = map(&[("text", &"x".repeat(bytes))]);
+        let request = AdvertiseLinkRequest {
+            lattice_id: LATTICE.into(),
+            link,
+        };
+        let client = self.lattice.client();
+        client.advertise_link(&ctx(), &request).await
+    }
+}
+
+#[tokio::test]
+async fn gathers_at_once_need_no_subscription_each() {
+    let limited = Limited::to(json!({ "subs": 10 }), false).await;
+    let asked = (0..16).map(|_| limited.lattice.get_hosts());
+    for hosts in join_all(asked).await {
+        assert_eq!(hosts.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn where_no_answer_can_be_heard_the_servers_words_are_the_answer() {
+    let limited = Limited::to(json!({ "subs": 0 }), false).await;
+    let words = "maximum subscriptions exceeded";
+    // More than once: what is known is said at once.
+    for _ in 0..2 {
+        let error = limited.lattice.get_hosts().await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+        let host = &limited.lattice.hosts[0].id;
+        refused(limited.lattice.stop_host(host, None).await, words);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_for_a_user_was_not_carried_out() {
+    for with_bucket in [false] {
+        let limited = Limited::to(json!({ "payload": 600 }), with_bucket).await;
+        accepted(limited.link_of(10).await);
+        refused(limited.link_of(1000).await, "Maximum Payload Violation");
+        refused(limited.link_of(1000).await, "nothing was ");
+        // Known now: nobody else loses the connection for it.
+        eventually("the connection", || async {
+            limited.lattice.get_hosts().await.ok()
+        })
+        .await;
+        let dials = limited.server.dials();
+        refused(limited.link_of(2000).await, "Maximum Payload Violation");
+        accepted(limited.link_of(20).await);
+        assert_eq!(limited.server.dials(), dials);
+        let links = limited.lattice.links().await.unwrap();
+        assert_eq!(links[0].values["text"].len(), 20, "{with_bucket}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_far_too_large_is_told_from_a_broken_connection() {
+    let limited = Limited::to(json!({ "payload": 600 }), false).await;
+    refused(limited.link_of(100_000).await, "Maximum Payload Violation");
+}
+
+#[tokio::test]
+async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it_may() {
+    let operator = Operator::new();
+    let few = Account {
+        subscriptions: Some(4),
+        ..Account::default()
+    };
+    let nats = NatsServer::with_config_without_jetstream(&operator.server_config_with(&few));
+    let (identity, user) = (Identity::new(), operator.user(0));
+    let mut host_data = identity.host_data(&nats.url());
+    host_data["lattice_rpc_user_jwt"] = user.jwt.into();
+    host_data["lattice_rpc_user_seed"] = user.seed.into();
+    let provider = Provider::start(&host_data);
+    let client = operator.client(&nats).await;
+    fence(&client).await;
+    let well = |expected: bool| {
+        let (client, identity) = (client.clone(), identity.clone());
+        move || {
+            let (client, identity) = (client.clone(), identity.clone());
+            async move {
+                let asked = client.request(identity.subject("health"), "".into()).await;
+                asked.ok()?;
+                let health = health(&client, &identity).await;
+                (health.healthy == expected).then_some(health.message.unwrap_or_default())
+            }
+        }
+    };
+    let message = eventually("it to be unhealthy", well(false)).await;
+    assert!(
+        message.contains("maximum subscriptions exceeded"),
+        "{message}"
+    );
+    operator.update(&nats, &Account::default()).await;
+    eventually("it to be healthy", well(true)).await;
+    provider.ready().await;
+    // It hears what it did not hear before.
+    let shutdown = json!({ "host_id": identity.host_id }).to_string();
+    let stopped = client.request(identity.subject("shutdown"), shutdown.into());
+    assert_eq!(stopped.await.unwrap().payload, "shutting down");
+}
