@@ -24,7 +24,7 @@
 //! | [`settings`] | what can be configured |
 //! | [`home`] | our own lattice, for what is kept there |
 //! | [`limiter`] | how many calls may be under way at once |
-//! | [`name`], [`nats`], [`deadline`], [`telemetry`] | what all of them share |
+//! | [`name`], [`nats`], [`deadline`], [`backoff`], [`telemetry`] | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -37,6 +37,7 @@
     )
 )]
 
+pub mod backoff;
 pub mod contract;
 pub mod controller;
 pub mod deadline;

@@ -12,16 +12,18 @@ use tracing::{info, warn};
 use super::connection::Connection;
 use super::reports::Reported;
 use super::slot::Slot;
+use crate::backoff::Backoff;
 
-/// Pause before a broken connection is dialled again: so short at first that a
+/// Pauses before a broken connection is dialled again: so short at first that a
 /// restarted server is found at once, long enough later on to leave a dead one
 /// in peace.
-const AGAIN_AFTER: Duration = Duration::from_millis(25);
-const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(2);
-/// How long a connection lasts that is made again at once.
+const MEND: Backoff = Backoff::doubling(Duration::from_millis(25), Duration::from_secs(2));
+/// How long a connection lasts that is made again at once, and as how many failed
+/// attempts one counts that did not.
 const LASTED: Duration = Duration::from_millis(500);
-/// Pause before a server that is about to stop is tried to be left again.
-const LEAVE_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SHORT_LIVED: usize = 6;
+/// Pauses before a server that is about to stop is tried to be left again.
+const LEAVE: Backoff = Backoff::steady(Duration::from_secs(1));
 /// How long after a connection was found in use it is looked at again.
 const IN_USE: Duration = Duration::from_millis(250);
 
@@ -81,7 +83,7 @@ impl Keeper {
                     if self.leave(&mut told).await {
                         return;
                     }
-                    leave_at = Some(Instant::now() + LEAVE_AGAIN_AFTER);
+                    leave_at = Some(Instant::now() + LEAVE.pause(0));
                 }
             }
         }
@@ -155,12 +157,12 @@ impl Keeper {
         if self.slot.upgrade().and_then(broke).is_none() {
             return;
         }
-        let mut pause = match lasted {
-            true => AGAIN_AFTER,
-            false => AGAIN_AFTER_AT_MOST / 2,
+        let mut failed = match lasted {
+            true => 0,
+            false => SHORT_LIVED,
         };
         loop {
-            sleep(pause).await;
+            sleep(MEND.pause(failed)).await;
             let Some(slot) = self.slot.upgrade() else {
                 return;
             };
@@ -168,7 +170,7 @@ impl Keeper {
             if !slot.mended(dialled) {
                 return;
             }
-            pause = (pause * 2).min(AGAIN_AFTER_AT_MOST);
+            failed += 1;
         }
     }
 }

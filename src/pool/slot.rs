@@ -18,11 +18,12 @@ use super::limits::Shared;
 use super::reach::reachable;
 use super::reports::OfLogin;
 use super::uses::Held;
+use crate::backoff::Backoff;
 
 /// How long a failed dial is an answer to all who ask: at first, and after it
 /// failed again and again.
-const FAILURE_COUNTS_FOR: Duration = Duration::from_millis(100);
-const FAILURES_COUNT_FOR: Duration = Duration::from_secs(2);
+const FAILURE_COUNTS_FOR: Backoff =
+    Backoff::doubling(Duration::from_millis(100), Duration::from_secs(2));
 /// How long what is refused is not tried again, unless it is set again.
 const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
 
@@ -47,7 +48,7 @@ enum State {
         failure: DialFailure,
         until: Instant,
         /// How many dials in a row failed.
-        row: u32,
+        row: usize,
     },
 }
 
@@ -301,11 +302,11 @@ impl Slot {
     }
 
     /// Takes a failure, after `row` others.
-    fn failed(&self, state: &mut State, failure: DialFailure, row: u32) {
+    fn failed(&self, state: &mut State, failure: DialFailure, row: usize) {
         let counts_for = match &failure {
             DialFailure::Rejected(_) | DialFailure::Forbidden(_) => REJECTION_COUNTS_FOR,
             DialFailure::Limit(_) | DialFailure::Aborted => Duration::ZERO,
-            _ => FAILURES_COUNT_FOR.min(FAILURE_COUNTS_FOR * 2_u32.saturating_pow(row.min(8))),
+            _ => FAILURE_COUNTS_FOR.pause(row),
         };
         let failed = State::Failed {
             failure,
