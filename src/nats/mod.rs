@@ -13,11 +13,13 @@ use url::Url;
 mod allowed;
 mod complaints;
 mod refusal;
+mod servers;
 mod tls;
 
 pub use allowed::{Allowed, Forbidden};
 pub use complaints::{Bursts, Complaints};
 pub use refusal::{Refusal, without_prefix};
+pub use servers::Servers;
 pub use tls::Tls;
 
 /// How to prove to a NATS server who we are.

@@ -10,6 +10,7 @@ mod patterns;
 mod policy;
 mod pool;
 mod provider;
+mod servers;
 mod tls;
 
 use serde_json::Value;

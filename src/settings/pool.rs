@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::Mistakes;
+use super::servers::servers;
 use crate::nats::Allowed;
 use crate::pool::store::StoreKey;
 
@@ -90,8 +91,8 @@ impl PoolSettings {
     pub(super) fn take(&mut self, key: &str, value: Value, mistakes: &mut Mistakes) {
         let limits = &mut self.limits;
         match key {
-            "allowed_servers" => match allowed(&value) {
-                Ok(allowed) => self.allowed = allowed,
+            "allowed_servers" => match servers(&value) {
+                Ok(servers) => self.allowed = Allowed::these(servers),
                 Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
             },
             "credentials_key" => match value {
@@ -132,19 +133,6 @@ impl PoolSettings {
                 }
             }
         }
-    }
-}
-
-/// A list of texts, or one text with commas.
-fn allowed(value: &Value) -> Result<Allowed, Vec<String>> {
-    match value {
-        Value::String(text) => Allowed::parse(text.split(',')),
-        Value::Array(entries) => {
-            let entries: Option<Vec<&str>> = entries.iter().map(Value::as_str).collect();
-            let entries = entries.ok_or_else(|| vec!["each entry must be text".to_owned()])?;
-            Allowed::parse(entries)
-        }
-        _ => Err(vec!["it must be a list of texts, or one text".to_owned()]),
     }
 }
 
