@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::KeyPair;
-use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
-use url::Url;
 
 mod allowed;
 mod complaints;
 mod refusal;
 mod servers;
 mod tls;
+mod url;
 
 pub use allowed::{Allowed, Forbidden};
 pub use complaints::{Bursts, Complaints};
 pub use refusal::{Refusal, without_prefix};
 pub use servers::Servers;
 pub use tls::Tls;
+use url::UserInfo;
 
 /// How to prove to a NATS server who we are.
 #[derive(Clone, Default)]
@@ -77,9 +77,9 @@ pub struct Access {
 
 impl Access {
     /// Reads server URLs separated by commas: `nats://`, `tls://`, `ws://` or
-    /// `wss://`, `nats://` where none is given. User info (`user:password@` or
-    /// `token@`) counts for all of them and makes the login unless `login` is one
-    /// already.
+    /// `wss://`, `nats://` where none is given; websockets may have a path. User
+    /// info (`user:password@`, where the password may be empty, or `token@`) counts
+    /// for all of them and makes the login unless `login` is one already.
     ///
     /// # Errors
     /// A sentence that names the URL by its number, never by its text.
@@ -89,9 +89,9 @@ impl Access {
             return Err(format!("there are more than {MAX_SERVERS} servers"));
         }
         let mut servers = Vec::with_capacity(parts.len());
-        let mut found: Option<(String, Option<String>)> = None;
+        let mut found: Option<UserInfo> = None;
         for (index, part) in parts.iter().enumerate() {
-            let (server, user_info) = server(part).map_err(|problem| match parts.len() {
+            let (server, user_info) = url::server(part).map_err(|problem| match parts.len() {
                 1 => problem,
                 count => format!("server {} of {count}: {problem}", index + 1),
             })?;
@@ -111,10 +111,10 @@ impl Access {
         let login = match (login, found) {
             (login, None) => login,
             (Login::Anonymous, Some((user, Some(password)))) => Login::Password {
-                user: user.into(),
-                password: password.into(),
+                user: user.as_str().into(),
+                password: password.as_str().into(),
             },
-            (Login::Anonymous, Some((token, None))) => Login::Token(token.into()),
+            (Login::Anonymous, Some((token, None))) => Login::Token(token.as_str().into()),
             (_, Some(_)) => {
                 return Err("user info in the URL beside other credentials; give one".into());
             }
@@ -129,6 +129,11 @@ impl Access {
     /// The same, with what TLS is checked and answered with.
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
+    }
+
+    /// How TLS goes with its servers.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The servers, without user info.
@@ -151,15 +156,54 @@ impl Access {
         hosts.join(",")
     }
 
-    /// Options that log in this way and behave as both sides want it.
+    /// The same, but nothing is sent without TLS, whatever the URLs say.
+    ///
+    /// # Errors
+    /// A sentence, where a websocket is to have none.
+    pub fn over_tls_only(self) -> Result<Self, String> {
+        let servers = self.servers.into_iter().map(url::with_tls);
+        let servers = servers.collect::<Result<_, _>>()?;
+        Ok(Self { servers, ..self })
+    }
+
+    /// Options for our own NATS: with these servers, those that they tell of, and
+    /// our certificate for whichever of them asks.
     pub fn options(&self, name: String) -> ConnectOptions {
+        let options = self.tls.with_authorities(self.login_options(name));
+        let options = self.tls.with_certificate(options);
+        // One answer for all of them: async-nats knows no other.
+        let all_first = self.servers.iter().all(|server| self.tls.is_first(server));
+        let options = if all_first {
+            options.tls_first()
+        } else {
+            options
+        };
+        self.over_servers(options)
+    }
+
+    /// Options for one of the servers of a lattice.
+    pub fn options_for(&self, name: String, server: &ServerAddr) -> ConnectOptions {
+        let options = self.tls.with_authorities(self.login_options(name));
+        let options = match self.tls.shows_certificate_to(server) {
+            true => self.tls.with_certificate(options),
+            false => options,
+        };
+        match self.tls.is_first(server) {
+            true => options.tls_first(),
+            false => options,
+        }
+        .ignore_discovered_servers()
+        .require_tls(server.tls_required())
+    }
+
+    /// Options that log in in this way and behave as both sides want it.
+    fn login_options(&self, name: String) -> ConnectOptions {
         let options = ConnectOptions::new()
             .name(name)
             .request_timeout(None)
             .connection_timeout(Duration::from_secs(5))
             .ping_interval(Duration::from_secs(20))
             .reconnect_delay_callback(reconnect_delay);
-        let options = self.over_servers(self.tls.options(options));
         match &self.login {
             Login::Anonymous => options,
             Login::Jwt { jwt, seed } => {
@@ -208,44 +252,6 @@ pub fn text(room: usize, text: fmt::Arguments<'_>) -> String {
     // A string takes whatever is written to it.
     let _ = written.write_fmt(text);
     written
-}
-
-type UserInfo = (String, Option<String>);
-
-fn server(text: &str) -> Result<(ServerAddr, Option<UserInfo>), String> {
-    if text.is_empty() {
-        return Err("it is empty".into());
-    }
-    let text = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("nats://{text}")
-    };
-    let mut url = Url::parse(&text).map_err(|error| format!("not a URL: {error}"))?;
-    if !matches!(url.scheme(), "nats" | "tls" | "ws" | "wss") {
-        return Err("the scheme must be nats, tls, ws or wss".into());
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err("it names no host".into());
-    }
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("it must end after host and port".into());
-    }
-    let user_info = match (url.username(), url.password()) {
-        ("", None) => None,
-        (user, password) => Some((decoded(user)?, password.map(decoded).transpose()?)),
-    };
-    let cleared = url.set_username("").and_then(|()| url.set_password(None));
-    cleared.map_err(|()| "it cannot hold user info".to_owned())?;
-    let server = ServerAddr::from_url(url).map_err(|error| error.to_string())?;
-    Ok((server, user_info))
-}
-
-fn decoded(text: &str) -> Result<String, String> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(|text| text.into_owned())
-        .map_err(|_| "its user info is not UTF-8".to_owned())
 }
 
 #[cfg(test)]
@@ -299,6 +305,63 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_password_is_one_and_makes_no_token_of_the_user() {
+        for url in [
+            "nats://alice:@h",
+            "alice:@h:1",
+            "tls://alice:@h",
+            "ws://alice:@h/a:b@c",
+            "wss:///alice:@h",
+        ] {
+            let access = Access::parse(url, Login::Anonymous).unwrap();
+            let Login::Password { user, password } = access.login() else {
+                panic!("{url}: {:?}", access.login());
+            };
+            let given = (user.expose_secret(), password.expose_secret());
+            assert_eq!(given, ("alice", ""), "{url}");
+        }
+        for (url, token) in [("ws://t0@h:80/a:b@c", "t0"), ("nats://t%3A@h:1", "t:")] {
+            let access = Access::parse(url, Login::Anonymous).unwrap();
+            let Login::Token(found) = access.login() else {
+                panic!("{url}: {:?}", access.login());
+            };
+            assert_eq!(found.expose_secret(), token, "{url}");
+        }
+        let none = Access::parse("nats://:@h", Login::Anonymous).unwrap();
+        assert!(matches!(none.login(), Login::Anonymous));
+    }
+
+    #[test]
+    fn a_websocket_keeps_its_path() {
+        let access = Access::parse("ws://u:p@h:80/nats/a,wss://h", Login::Anonymous).unwrap();
+        let urls = access.servers().iter().map(ServerAddr::as_url_str);
+        let urls: Vec<&str> = urls.collect();
+        assert_eq!(urls, ["ws://h/nats/a", "wss://h/"]);
+        assert_eq!(access.address(), "h:80,h:443");
+    }
+
+    #[test]
+    fn servers_that_are_to_have_tls_are_not_spoken_to_without() {
+        let only = |urls: &str| {
+            let access = Access::parse(urls, Login::Anonymous).unwrap();
+            let access = access.over_tls_only()?;
+            let options = format!("{:?}", access.options("x".into()));
+            assert!(options.contains(r#""tls_required": true"#) || urls.contains("wss"));
+            let urls = access
+                .servers()
+                .iter()
+                .map(|server| server.as_url_str().to_owned());
+            Ok::<_, String>(urls.collect::<Vec<_>>())
+        };
+        assert_eq!(
+            only("h:1,tls://i,[::1]").unwrap(),
+            ["tls://h:1", "tls://i", "tls://[::1]"]
+        );
+        assert_eq!(only("wss://h/a").unwrap(), ["wss://h/a"]);
+        assert!(only("ws://h").unwrap_err().contains("wss://"));
+    }
+
+    #[test]
     fn a_url_that_cannot_work_is_refused_without_quoting_it() {
         for bad in [
             "",
@@ -306,11 +369,12 @@ mod tests {
             "http://u:sekret@h",
             "nats://h:99999",
             "nats://h/x",
+            "ws://h/x?sekret=1",
+            "wss://h/x#sekret",
             "nats://u:sekret@h:1,nats://u:other@h:2",
             "nats://a,,nats://b",
             "nats://h?sekret=1",
             "wss://",
-            "wss://u:sekret@h/path",
             "ws://u:sekret@h,nats://h",
         ] {
             let problem = Access::parse(bad, Login::Anonymous).unwrap_err();

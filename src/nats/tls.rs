@@ -1,35 +1,57 @@
-//! What TLS is checked and answered with.
+//! How TLS goes: with whom, what is checked, and what is shown.
 
 use std::path::{Path, PathBuf};
 
-use async_nats::ConnectOptions;
 use async_nats::rustls::pki_types::pem::{Error as PemError, PemObject};
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{ClientConfig, RootCertStore};
+use async_nats::{ConnectOptions, ServerAddr};
 
-/// Files that TLS needs. They are read anew for every connection, so that
-/// renewed ones count from the next on.
+use super::servers::Servers;
+
+/// Settings of TLS. Files are read anew for every connection, so that renewed
+/// ones count from the next on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
     /// CAs that certificates of servers are checked with; the system's without.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, and those between it and its CA.
+    /// Our certificate, and those between it and its CA. Our own NATS gets it
+    /// where it asks.
     pub cert_file: Option<PathBuf>,
     /// The key of our certificate.
     pub key_file: Option<PathBuf>,
+    /// Servers with which TLS comes before anything else is said.
+    pub first_servers: Servers,
+    /// Servers of lattices that get our certificate where they ask.
+    pub client_servers: Servers,
 }
 
 impl Tls {
-    /// Options with these files.
-    pub(super) fn options(&self, options: ConnectOptions) -> ConnectOptions {
-        let options = match &self.ca_file {
+    /// Options that check servers.
+    pub(super) fn with_authorities(&self, options: ConnectOptions) -> ConnectOptions {
+        match &self.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
             None => options,
-        };
+        }
+    }
+
+    /// Options that show our certificate to a server that asks.
+    pub(super) fn with_certificate(&self, options: ConnectOptions) -> ConnectOptions {
         match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => options.add_client_certificate(cert.clone(), key.clone()),
             _ => options,
         }
+    }
+
+    /// Whether a server of a lattice gets our certificate where it asks.
+    pub fn shows_certificate_to(&self, server: &ServerAddr) -> bool {
+        self.cert_file.is_some() && self.client_servers.contains(server)
+    }
+
+    /// Whether TLS comes first with a server. A websocket over TLS is like that in
+    /// any case.
+    pub fn is_first(&self, server: &ServerAddr) -> bool {
+        !server.is_websocket() && self.first_servers.contains(server)
     }
 
     /// Checks that a file holds certificates of CAs.

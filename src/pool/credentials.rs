@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_nats::ServerAddr;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret, SecretString};
@@ -103,6 +104,9 @@ impl Credentials {
             part(server.scheme());
             part(server.host());
             part(&server.port().to_string());
+            if server.is_websocket() {
+                part(path(server));
+            }
         }
         match self.access.login() {
             Login::Anonymous => part("anonymous"),
@@ -127,6 +131,12 @@ impl Credentials {
         }
         Fingerprint(hash.finalize().into())
     }
+}
+
+/// The path of a server's URL, from its first slash on.
+fn path(server: &ServerAddr) -> &str {
+    let (_, rest) = server.as_url_str().split_once("://").unwrap_or_default();
+    rest.find('/').map_or("", |start| &rest[start..])
 }
 
 fn user_login(jwt: &str, seed: &str) -> Result<(Login, u64), Error> {
@@ -271,6 +281,10 @@ mod tests {
         assert_ne!(print("nats://h"), print("nats://i"));
         assert_ne!(print("nats://a:b@h"), print("nats://a:c@h"));
         assert_ne!(print("nats://a@h"), print("nats://h"));
+        assert_ne!(print("nats://a:@h"), print("nats://a@h"));
+        assert_eq!(print("nats://h/"), print("h"));
+        assert_eq!(print("ws://h"), print("ws://h:80/"));
+        assert_ne!(print("ws://h/a"), print("ws://h/b"));
         let other = FingerprintKey::random();
         let credentials = new("h", None, None).unwrap();
         assert_ne!(
