@@ -233,6 +233,57 @@ async fn the_configuration_is_not_shown() {
     assert_eq!(found_in(&error), None);
 }
 
+/// How often a text is in the memory of a process; `None` where that may not be
+/// read.
+fn in_memory(pid: u32, text: &[u8]) -> Option<usize> {
+    use std::os::unix::fs::FileExt as _;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
+    let mut found = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (range, rights) = (words.next()?, words.next()?);
+        let (from, to) = range.split_once('-')?;
+        let number = |hex| u64::from_str_radix(hex, 16).ok();
+        let (from, to) = (number(from)?, number(to)?);
+        let mut bytes = vec![0; (to - from) as usize];
+        if rights.starts_with("rw") && memory.read_exact_at(&mut bytes, from).is_ok() {
+            found += bytes
+                .windows(text.len())
+                .filter(|part| *part == text)
+                .count();
+        }
+    }
+    Some(found)
+}
+
+#[tokio::test]
+async fn what_the_host_wrote_is_not_left_in_memory() {
+    let (home, identity) = (NatsServer::without_jetstream(), Identity::new());
+    let mut data = identity.host_data(&home.url());
+    let secret = plant("a-password-of-a-default");
+    let url = format!("nats://alice:{secret}@h");
+    data["config_json"] = json!({ "default_lattice_url": url }).to_string().into();
+    // So much that memory for it has to grow.
+    let link = |_| identity.link(&KeyPair::new(KeyPairType::Module).public_key(), json!({}));
+    data["link_definitions"] = (0..150).map(link).collect();
+    let provider = Provider::start(&data);
+    provider.ready().await;
+    let count = |text: &str| in_memory(provider.pid(), text.as_bytes());
+    let Some(known) = count(&identity.host_id) else {
+        return eprintln!("skipped: the memory of a child process cannot be read here");
+    };
+    // What is no secret is there: this looks in the right place.
+    assert!(known > 0);
+    let line = data_encoding::BASE64.encode(data.to_string().as_bytes());
+    assert_eq!(count(&identity.cluster.seed().unwrap()), Some(0));
+    for start in (0..line.len() - 64).step_by(4 * 1024) {
+        assert_eq!(count(&line[start..start + 64]), Some(0), "at {start}");
+    }
+    // The settings are kept, once.
+    assert_eq!(count(&secret), Some(1));
+}
+
 #[test]
 fn no_public_type_shows_a_secret_in_its_debug_output() {
     use lattice_controller::name::{JsDomain, LatticeId};

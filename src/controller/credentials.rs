@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
-
 use super::bounds;
 use super::call::Call;
 use crate::contract::{
@@ -13,7 +11,14 @@ use crate::contract::{
 use crate::error::{Error, quoted};
 use crate::lattice::wire::RegistryEntry;
 use crate::name::{JsDomain, present, required};
+use crate::nats::pasted::Members;
 use crate::pool::store::Entry;
+
+/// The members of `SetLatticeCredentialsRequest` that are a login.
+const MEMBERS: Members = Members {
+    jwt: "userJwt",
+    seed: "userSeed",
+};
 
 /// Binds a lattice to what it is reached with, once that is kept.
 pub(super) async fn of_lattice(
@@ -29,7 +34,8 @@ pub(super) async fn of_lattice(
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),
     };
-    let secret = |text: &Option<String>| present(text.as_deref()).map(SecretString::from);
+    let jwt = MEMBERS.jwt(arg.user_jwt.as_deref().unwrap_or_default());
+    let seed = MEMBERS.seed(arg.user_seed.as_deref().unwrap_or_default());
     // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
@@ -39,8 +45,8 @@ pub(super) async fn of_lattice(
         actor: call.actor().to_owned(),
         set_at: Entry::now(),
         urls,
-        jwt: secret(&arg.user_jwt),
-        seed: secret(&arg.user_seed),
+        jwt: jwt.map_err(Error::invalid)?,
+        seed: seed.map_err(Error::invalid)?,
         js_domain,
     };
     call.controller.pool.set(entry, call.deadline()).await

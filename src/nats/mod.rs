@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 mod allowed;
 mod complaints;
+pub mod pasted;
 mod refusal;
 mod servers;
 mod tls;

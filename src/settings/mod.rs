@@ -14,6 +14,7 @@ mod servers;
 mod tls;
 
 use serde_json::Value;
+use zeroize::Zeroize as _;
 
 pub use calls::CallLimits;
 pub use limits::{Limits, STALL, TimeLimits};
@@ -42,6 +43,16 @@ pub const OPERATIONS: [&str; 17] = [
     "StopProvider",
     "UpdateActor",
 ];
+
+/// Overwrites what may be secrets.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
 
 /// What is wrong with settings, without their values.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls};
+use super::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls, wipe};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 
@@ -73,7 +73,7 @@ impl ProviderSettings {
     /// Every mistake, in one text, without the values.
     pub fn parse(config_json: Option<&str>) -> Result<Self, String> {
         let mut settings = Self::default();
-        let text = config_json.unwrap_or_default().trim();
+        let text = bare(config_json);
         if text.is_empty() {
             return Ok(settings);
         }
@@ -83,17 +83,17 @@ impl ProviderSettings {
         })?;
         let mut mistakes = Mistakes::default();
         let mut default_access = None;
-        for (key, value) in members {
+        for (key, mut value) in members {
             match key.as_str() {
-                "default_lattice_url" => match value {
-                    Value::String(url) => match Access::parse(&url, Login::Anonymous) {
+                "default_lattice_url" => match value.as_str() {
+                    Some(url) => match Access::parse(url, Login::Anonymous) {
                         Ok(access) => {
                             settings.default_lattice_url = url.into();
                             default_access = Some(access);
                         }
                         Err(problem) => mistakes.add(&key, &problem),
                     },
-                    _ => mistakes.add(&key, "it must be text"),
+                    None => mistakes.add(&key, "it must be text"),
                 },
                 "default_lattices" | "default_operations" => {
                     settings
@@ -104,7 +104,7 @@ impl ProviderSettings {
                     settings.calls.take(&key, &value, &mut mistakes);
                 }
                 _ if PoolSettings::KEYS.contains(&key.as_str()) => {
-                    settings.pool.take(&key, value, &mut mistakes);
+                    settings.pool.take(&key, value.take(), &mut mistakes);
                 }
                 _ if TimeLimits::KEYS.contains(&key.as_str()) => {
                     settings.limits.take(&key, value.as_u64(), &mut mistakes);
@@ -114,6 +114,7 @@ impl ProviderSettings {
                 }
                 _ => mistakes.unknown(&key, &Self::KEYS),
             }
+            wipe(&mut value);
         }
         settings.calls.contradictions(&mut mistakes);
         settings.limits.contradictions(&mut mistakes);
@@ -128,17 +129,24 @@ impl ProviderSettings {
     /// The settings of TLS alone, whatever is wrong with others: what is wrong
     /// can be told only to those who can be reached.
     pub fn tls_at_least(config_json: Option<&str>) -> Tls {
-        let members: Map<String, Value> = config_json
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default();
+        let read = serde_json::from_str(bare(config_json));
+        let members: Map<String, Value> = read.unwrap_or_default();
         let (mut tls, mut mistakes) = (Tls::default(), Mistakes::default());
-        for (key, value) in members {
+        for (key, mut value) in members {
             if tls::KEYS.contains(&key.as_str()) {
                 tls::take(&mut tls, &key, &value, &mut mistakes);
             }
+            wipe(&mut value);
         }
         tls
     }
+}
+
+/// The text of the settings, without the byte order mark that some editors put in
+/// front.
+fn bare(config_json: Option<&str>) -> &str {
+    let text = config_json.unwrap_or_default();
+    text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
 #[cfg(test)]
@@ -148,13 +156,20 @@ mod tests {
 
     #[test]
     fn no_configuration_gives_the_defaults() {
-        for none in [None, Some(""), Some("  "), Some("{}")] {
+        for none in [None, Some(""), Some("  "), Some("{}"), Some("\u{feff}")] {
             let settings = ProviderSettings::parse(none).unwrap();
             assert_eq!(
                 settings.default_lattice_url.expose_secret(),
                 "nats://127.0.0.1:4222"
             );
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_configuration() {
+        let text = "\u{feff}\r\n{\"max_calls\":7}\r\n";
+        let settings = ProviderSettings::parse(Some(text)).unwrap();
+        assert_eq!(settings.calls.all(), 7);
     }
 
     #[test]

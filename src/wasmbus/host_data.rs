@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use data_encoding::BASE64_NOPAD;
 use nkeys::KeyPair;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -14,12 +14,15 @@ use super::links::LinkDefinition;
 use super::or_default;
 use crate::error::without_values;
 use crate::name::{JsDomain, is_token};
+use crate::nats::pasted::Members;
 use crate::nats::{Access, Login};
 
 /// Longest line that is read.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 /// Time that hosts give a call where they do not say.
 const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
+/// What some editors and shells put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Host id that turns on test mode (wasmcloud-test-util).
 const TEST_HOST: &str = "_TEST_";
 
@@ -35,7 +38,7 @@ pub struct HostData {
     pub provider_key: String,
     /// Our link name.
     pub link_name: String,
-    /// NATS of our lattice.
+    /// NATS of our lattice; over TLS only, where the host asks for that.
     pub access: Access,
     /// JetStream domain of our lattice; only OTP hosts say it.
     pub js_domain: Option<JsDomain>,
@@ -71,6 +74,8 @@ struct Raw {
     lattice_rpc_user_seed: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
     lattice_rpc_url: Zeroizing<String>,
+    /// Whether the connection must have TLS; only OTP hosts say it.
+    lattice_rpc_tls: Option<Value>,
     #[serde(deserialize_with = "or_default")]
     provider_key: String,
     #[serde(deserialize_with = "readable")]
@@ -78,9 +83,9 @@ struct Raw {
     #[serde(deserialize_with = "readable")]
     cluster_issuers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
-    config_json: String,
+    config_json: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
-    invocation_seed: String,
+    invocation_seed: Zeroizing<String>,
     default_rpc_timeout_ms: Option<Value>,
     structured_logging: Option<Value>,
     log_level: Option<Value>,
@@ -107,19 +112,17 @@ impl HostData {
     /// # Errors
     /// A sentence that quotes nothing of it: it holds seeds.
     pub fn read(input: impl std::io::Read) -> Result<Self, String> {
-        let mut line = Zeroizing::new(String::new());
-        std::io::BufRead::read_line(
-            &mut std::io::BufReader::new(input.take(MAX_LINE)),
-            &mut line,
-        )
-        .map_err(|error| format!("no host data on standard input: {error}"))?;
+        let line = first_line(input.take(MAX_LINE))
+            .map_err(|error| format!("no host data on standard input: {error}"))?;
+        let line = std::str::from_utf8(&line)
+            .map_err(|_| "no host data on standard input: it is not UTF-8".to_owned())?;
         if line.trim().is_empty() {
             return Err(
                 "no host data on standard input: this program is started by a wasmCloud host"
                     .into(),
             );
         }
-        Self::parse(&line)
+        Self::parse(line)
     }
 
     /// Reads a line of host data: base64, padded or not, line end or not.
@@ -127,12 +130,14 @@ impl HostData {
     /// # Errors
     /// As [`HostData::read`].
     pub fn parse(line: &str) -> Result<Self, String> {
-        let text = line.trim().trim_end_matches('=').as_bytes();
+        let around = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
+        let text = line.trim_matches(around).trim_end_matches('=').as_bytes();
         let json = BASE64_NOPAD
             .decode(text)
             .map(Zeroizing::new)
             .map_err(|_| "host data is not base64".to_owned())?;
-        let raw: Raw = serde_json::from_slice(&json).map_err(|error| {
+        let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&json);
+        let raw: Raw = serde_json::from_slice(json).map_err(|error| {
             let problem = without_values(&error.to_string());
             format!("host data is not the JSON object it should be: {problem}")
         })?;
@@ -158,9 +163,14 @@ impl HostData {
             "" => "nats://127.0.0.1:4222",
             url => url,
         };
-        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)?;
-        let access = Access::parse(url, login)
-            .map_err(|problem| format!("host data: lattice_rpc_url cannot be used: {problem}"))?;
+        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)
+            .map_err(|problem| format!("host data: {problem}"))?;
+        let unusable = |problem| format!("host data: lattice_rpc_url cannot be used: {problem}");
+        let access = Access::parse(url, login).map_err(unusable)?;
+        let access = match raw.lattice_rpc_tls.as_ref().is_some_and(is_yes) {
+            true => access.over_tls_only().map_err(unusable)?,
+            false => access,
+        };
         Ok(Self {
             host_id: raw.host_id,
             lattice: raw.lattice_rpc_prefix,
@@ -170,12 +180,8 @@ impl HostData {
             js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
             links: raw.link_definitions,
             cluster_issuers: raw.cluster_issuers,
-            cluster_seed: Some(raw.invocation_seed)
-                .filter(|seed| !seed.trim().is_empty())
-                .map(SecretString::from),
-            config_json: Some(raw.config_json)
-                .filter(|text| !text.trim().is_empty())
-                .map(SecretString::from),
+            cluster_seed: secret(&raw.invocation_seed),
+            config_json: secret(&raw.config_json),
             rpc_timeout: raw
                 .default_rpc_timeout_ms
                 .and_then(|value| value.as_u64())
@@ -202,23 +208,74 @@ impl HostData {
     }
 }
 
-fn login(jwt: &str, seed: &str) -> Result<Login, String> {
-    let (jwt, seed) = (jwt.trim(), seed.trim());
-    if seed.is_empty() {
-        return match jwt {
-            "" => Ok(Login::Anonymous),
-            _ => Err("host data: lattice_rpc_user_jwt without lattice_rpc_user_seed".into()),
+/// A text in memory of its own size: a larger one would be moved, and leave a copy.
+fn secret(text: &str) -> Option<SecretString> {
+    (!text.trim().is_empty()).then(|| SecretString::from(text))
+}
+
+/// Reads to the end of a line, past which bytes may be lost. All that holds it is
+/// wiped, also what became too small for it.
+fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // More than standard input keeps a copy of.
+    let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    loop {
+        if line.len() == line.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(line.capacity() * 2));
+            larger.extend_from_slice(&line);
+            line = larger;
+        }
+        let (end, room) = (line.len(), line.capacity());
+        line.resize(room, 0);
+        let read = match input.read(&mut line[end..]) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                line.truncate(end);
+                continue;
+            }
+            read => read?,
         };
+        let ends_at = line[end..end + read].iter().position(|byte| *byte == b'\n');
+        line.truncate(end + ends_at.unwrap_or(read));
+        if read == 0 || ends_at.is_some() {
+            return Ok(line);
+        }
     }
-    KeyPair::from_seed(seed)
-        .map_err(|_| "host data: lattice_rpc_user_seed is no seed".to_owned())?;
+}
+
+/// The members of host data that are a login.
+const MEMBERS: Members = Members {
+    jwt: "lattice_rpc_user_jwt",
+    seed: "lattice_rpc_user_seed",
+};
+
+fn login(jwt: &str, seed: &str) -> Result<Login, String> {
+    let (jwt, seed) = match (MEMBERS.jwt(jwt)?, MEMBERS.seed(seed)?) {
+        (None, None) => return Ok(Login::Anonymous),
+        (Some(_), None) => {
+            return Err("lattice_rpc_user_jwt without lattice_rpc_user_seed".into());
+        }
+        (jwt, Some(seed)) => (jwt, seed),
+    };
+    KeyPair::from_seed(seed.expose_secret())
+        .map_err(|_| "lattice_rpc_user_seed is no seed".to_owned())?;
     Ok(match jwt {
-        "" => Login::Nkey(SecretString::from(seed)),
-        jwt => Login::Jwt {
-            jwt: SecretString::from(jwt),
-            seed: SecretString::from(seed),
-        },
+        None => Login::Nkey(seed),
+        Some(jwt) => Login::Jwt { jwt, seed },
     })
+}
+
+/// Whether a host means yes. OTP hosts send a number or a boolean; whatever else
+/// is not plainly no is taken for the one that sends nothing in the clear.
+fn is_yes(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            !matches!(text.as_str(), "" | "0" | "false" | "no" | "off")
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
 }
 
 #[cfg(test)]
@@ -255,6 +312,67 @@ mod tests {
             assert!(data.config_json.is_none() && data.structured_logging);
             assert_eq!(data.js_domain.unwrap().as_str(), "hub");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_host_data() {
+        for line in [
+            format!("\u{feff}{}\r\n", encoded(OTP)),
+            encoded(&format!("\u{feff}{OTP}")),
+        ] {
+            let data = HostData::read(line.as_bytes()).unwrap();
+            assert_eq!(data.access.address(), "127.0.0.1:4299");
+        }
+    }
+
+    #[test]
+    fn a_host_that_asks_for_tls_is_reached_over_nothing_else() {
+        let read = |asks: &str, url: &str| {
+            let json = OTP.replace(
+                "\"lattice_rpc_tls\":0",
+                &format!("\"lattice_rpc_tls\":{asks}"),
+            );
+            let data = HostData::parse(&encoded(&json.replace("127.0.0.1:4299", url)))?;
+            let servers = data.access.servers().iter();
+            Ok::<_, String>(
+                servers
+                    .map(|s| s.as_url_str().to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for asks in ["1", "true", "\"true\"", "\"1\"", "2"] {
+            let servers = read(asks, "h:1,nats://i:2,tls://j").unwrap();
+            assert_eq!(servers, ["tls://h:1", "tls://i:2", "tls://j"], "{asks}");
+            assert!(
+                read(asks, "ws://h").unwrap_err().contains("wss://"),
+                "{asks}"
+            );
+        }
+        for asks in ["0", "false", "null", "\"\"", "\"false\"", "0.0"] {
+            assert_eq!(read(asks, "h:1").unwrap(), ["nats://h:1"], "{asks}");
+            assert!(read(asks, "ws://h").is_ok(), "{asks}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_taken_as_it_was_pasted() {
+        let seed = KeyPair::new_user().seed().unwrap();
+        let armoured =
+            format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------");
+        for pasted in [seed.clone(), format!("\u{feff}\"{seed}\"\r\n"), armoured] {
+            let login = login("", &pasted).unwrap();
+            assert!(matches!(login, Login::Nkey(taken) if taken.expose_secret() == seed));
+        }
+        let problem = login("-----BEGIN USER NKEY SEED-----", "").unwrap_err();
+        assert!(
+            problem.contains("belongs in lattice_rpc_user_seed"),
+            "{problem}"
+        );
+        let problem = login("a.b.c", &seed).unwrap_err();
+        assert!(
+            problem.contains("lattice_rpc_user_jwt is not a NATS user JWT"),
+            "{problem}"
+        );
     }
 
     #[test]

@@ -70,11 +70,14 @@ fn read(line: &str) {
 pub fn seeds() -> Vec<Vec<u8>> {
     let cluster = super::key(KeyPairType::Cluster);
     let user = super::key(KeyPairType::User);
+    let part = |bytes: &[u8]| data_encoding::BASE64URL_NOPAD.encode(bytes);
+    let header = part(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let jwt = format!("{header}.e30.{}", part(&[7; 64]));
     let json = serde_json::json!({
         "host_id": super::key(KeyPairType::Server).public_key(),
         "lattice_rpc_prefix": "default",
         "link_name": "default",
-        "lattice_rpc_user_jwt": "e30.e30.e30",
+        "lattice_rpc_user_jwt": jwt,
         "lattice_rpc_user_seed": user.seed().unwrap(),
         "lattice_rpc_url": "nats://127.0.0.1:4222, tls://h",
         "lattice_rpc_tls": 0,
