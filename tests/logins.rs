@@ -1,6 +1,7 @@
 //! Every way to log in to a lattice, right and wrong, when it begins and while it
 //! lasts. Those that other files are about: `secrets.rs` (JWTs, user info in
-//! URLs), `connections.rs` (passwords, tokens), `permissions.rs`.
+//! URLs), `pasted.rs` (JWTs and seeds as people paste them), `connections.rs`
+//! (passwords, tokens), `permissions.rs`.
 
 mod support;
 
@@ -199,7 +200,7 @@ async fn a_server_without_room_for_a_connection_is_said_to_be_full() {
     let other = server.client().await;
     let world = World::start().await;
     world.set_lattice("x", &server.url()).await;
-    let expected = ["no connection to", "(maximum connections exceeded)"];
+    let expected = ["no connection to", "(\"maximum connections exceeded\")"];
     refused(&world, "x", &expected).await;
     drop(other);
     eventually("room", || async { world.hosts("x").await.ok() }).await;
@@ -281,4 +282,71 @@ async fn websockets_carry_every_login() {
     assert!(world.hosts("x").await.unwrap().is_empty());
     world.set_lattice("x", &format!("ws://{address}")).await;
     refused(&world, "x", &[REJECTED]).await;
+}
+
+#[tokio::test]
+async fn a_user_whose_password_is_empty_logs_in() {
+    let server = NatsServer::with_config_without_jetstream(
+        "authorization { users: [ { user: alice, password: \"\" } ] }",
+    );
+    let world = World::start().await;
+    for scheme in ["", "nats://"] {
+        let url = format!("{scheme}alice:@{}", server.address());
+        world.set_lattice("x", &url).await;
+        assert!(world.hosts("x").await.unwrap().is_empty(), "{url}");
+    }
+    world
+        .set_lattice("x", &format!("alice@{}", server.address()))
+        .await;
+    refused(&world, "x", &[REJECTED]).await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_asked_for_under_its_path() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const WEBSOCKET: &str = "websocket { listen: \"127.0.0.1:-1\", no_tls: true }";
+    let server = NatsServer::with_config_without_jetstream(WEBSOCKET);
+    // What routes by paths, with one of them for NATS.
+    let router = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = router.local_addr().unwrap();
+    let behind = server.websocket_address();
+    let routing = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = router.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let length = client.read(&mut asked).await.unwrap();
+            if !asked.starts_with(b"GET /nats/a HTTP/1.1\r\n") {
+                let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
+                continue;
+            }
+            let mut server = tokio::net::TcpStream::connect(&behind).await.unwrap();
+            server.write_all(&asked[..length]).await.unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let world = World::start().await;
+    world
+        .set_lattice("x", &format!("ws://{address}/nats/a"))
+        .await;
+    assert!(world.hosts("x").await.unwrap().is_empty());
+    // Another path is another server.
+    world
+        .set_lattice("y", &format!("ws://{address}/nats/b"))
+        .await;
+    refused(&world, "y", &["what answers there is no NATS server"]).await;
+    assert!(world.hosts("x").await.unwrap().is_empty());
+    for (url, expected) in [
+        ("nats://h/a", "only websockets have a path"),
+        ("ws://h/a?token=sekret", "before ? and #"),
+    ] {
+        let ack = world.try_set_lattice("z", url).await.unwrap();
+        assert!(
+            !ack.accepted && ack.error.contains(expected),
+            "{}",
+            ack.error
+        );
+    }
+    routing.abort();
 }

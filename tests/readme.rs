@@ -117,6 +117,8 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ("stall_ms", limits.stall.as_millis().to_string()),
         ("tls_ca_file", "the system's".to_owned()),
         ("tls_cert_file", "none".to_owned()),
+        ("tls_client_servers", "none".to_owned()),
+        ("tls_first_servers", "none".to_owned()),
         ("tls_key_file", "none".to_owned()),
     ];
     let expected = expected.map(|(key, default)| (key.to_owned(), default));

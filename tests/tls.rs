@@ -11,6 +11,7 @@ use support::jwt::Operator;
 use support::nats::NatsServer;
 use support::provider::{Identity, Provider, health};
 use support::secrets::plant;
+use support::tls_proxy::TlsFirst;
 use support::world::World;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -162,33 +163,82 @@ async fn a_server_that_speaks_no_tls_is_not_spoken_to_where_the_url_insists() {
     assert!(!heard.contains("CONNECT") && !heard.contains(&password));
 }
 
-#[tokio::test]
-async fn a_server_that_wants_a_certificate_gets_the_one_of_the_settings() {
-    let certs = Certs::new();
-    let (pair, client) = (certs.server(), certs.issue("client", &[]));
-    let operator = Operator::new();
-    let remote = server(&format!(
-        "{}{}",
-        pair.config_for_clients_of(&certs),
-        operator.server_config()
-    ));
-    let mut settings = trusting(&certs);
-    let without = world(&settings).await;
-    let user = operator.user(0);
-    without.set_user("x", &remote.url(), &user).await;
+/// A provider with a certificate for these servers of lattices, if any.
+fn with_certificate(certs: &Certs, client: &Pair, servers: Option<Value>) -> Value {
+    let mut settings = trusting(certs);
+    settings["tls_cert_file"] = json!(client.cert);
+    settings["tls_key_file"] = json!(client.key);
+    if let Some(servers) = servers {
+        settings["tls_client_servers"] = servers;
+    }
+    settings
+}
+
+/// That a server which asks for a certificate gets none, and that the actor is told
+/// which setting decides.
+async fn gets_no_certificate(world: &World, lattice: &str) {
     // The server may hang up before its words are read.
     eventually("the server's words", || async {
-        let error = without.hosts("x").await.unwrap_err();
+        let error = world.hosts(lattice).await.unwrap_err();
         assert!(error.contains("no connection"), "{error}");
+        assert!(error.contains("tls_client_servers"), "{error}");
         (error.contains("(TLS: ") && error.contains("ertificate")).then_some(())
     })
     .await;
-    without.order_refused("x").await;
-    settings["tls_cert_file"] = json!(client.cert);
-    settings["tls_key_file"] = json!(client.key);
-    let with = world(&settings).await;
-    with.set_user("x", &remote.url(), &user).await;
-    assert!(with.hosts("x").await.unwrap().is_empty());
+    world.order_refused(lattice).await;
+}
+
+#[tokio::test]
+async fn the_providers_certificate_is_for_servers_that_the_settings_name() {
+    let certs = Certs::new();
+    let (pair, client) = (certs.server(), certs.issue("client", &[]));
+    let operator = Operator::new();
+    let asking = || {
+        let verify = pair.config_for_clients_of(&certs);
+        server(&format!(
+            "{verify}{}{}",
+            websocket(&pair),
+            operator.server_config()
+        ))
+    };
+    let (remote, other) = (asking(), asking());
+    let user = operator.user(0);
+    // Whoever may set credentials would log in with it, where a server maps
+    // certificates to users.
+    let unnamed = world(&with_certificate(&certs, &client, None)).await;
+    unnamed.set_user("x", &remote.url(), &user).await;
+    gets_no_certificate(&unnamed, "x").await;
+    let named = json!([format!("127.0.0.1:{}", remote.port())]);
+    let world = world(&with_certificate(&certs, &client, Some(named))).await;
+    for url in [remote.url(), format!("tls://{}", remote.address())] {
+        world.set_user("x", &url, &user).await;
+        assert!(world.hosts("x").await.unwrap().is_empty(), "{url}");
+    }
+    let by_name = format!("nats://localhost:{}", remote.port());
+    for url in [other.url(), by_name] {
+        world.set_user("y", &url, &user).await;
+        gets_no_certificate(&world, "y").await;
+    }
+    // Each server of a list counts by itself, whichever is tried first.
+    for lattice in ["a", "b", "c", "d"] {
+        let both = format!("{},{}", other.url(), remote.url());
+        world.set_user(lattice, &both, &user).await;
+        assert!(world.hosts(lattice).await.unwrap().is_empty());
+    }
+    assert_eq!(other.open_connections("for lattices"), 0);
+}
+
+#[tokio::test]
+async fn our_own_nats_gets_our_certificate_where_it_asks() {
+    let certs = Certs::new();
+    let client = certs.issue("client", &[]);
+    let home = server(&certs.server().config_for_clients_of(&certs));
+    let identity = Identity::new();
+    let mut data = identity.host_data(&home.url());
+    let settings = with_certificate(&certs, &client, None);
+    data["config_json"] = settings.to_string().into();
+    let provider = Provider::start(&data);
+    provider.ready().await;
 }
 
 #[tokio::test]
@@ -263,5 +313,105 @@ async fn wrong_settings_are_told_over_tls() {
         "tls_key_file: it is missing",
     ] {
         assert!(!health.healthy && problem.contains(part), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_begins_with_tls_is_reached_where_the_settings_name_it() {
+    let certs = Certs::new();
+    let pair = certs.server();
+    let token = plant("a-token-behind-tls");
+    let plain = server(&format!("authorization {{ token: \"{token}\" }}"));
+    let first = TlsFirst::to(&plain.address(), &pair).await;
+    let mut settings = trusting(&certs);
+    let without = world(&settings).await;
+    for scheme in ["nats", "tls"] {
+        let url = format!("{scheme}://{token}@{}", first.address());
+        without.set_lattice("x", &url).await;
+        eventually("the reason", || async {
+            let error = without.hosts("x").await.unwrap_err();
+            assert!(error.contains("tls_first_servers"), "{error}");
+            error
+                .contains("it closed the connection and had said nothing")
+                .then_some(())
+        })
+        .await;
+    }
+    settings["tls_first_servers"] = json!([first.address()]);
+    let with = world(&settings).await;
+    for scheme in ["nats", "tls"] {
+        let url = format!("{scheme}://{token}@{}", first.address());
+        answered(&with, &url).await;
+    }
+    // Others are spoken to as before, in one list, too.
+    for lattice in ["a", "b", "c", "d"] {
+        let dead = NatsServer::free_port();
+        let both = format!("{token}@{},127.0.0.1:{dead}", plain.address());
+        with.set_lattice(lattice, &format!("{both},{}", first.address()))
+            .await;
+        assert!(with.hosts(lattice).await.unwrap().is_empty());
+    }
+    assert!(with.hosts("x").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_is_said_to_begin_with_tls_and_does_not_is_not_logged_in_to() {
+    let certs = Certs::new();
+    let remote = server(&certs.server().config());
+    let mut settings = trusting(&certs);
+    settings["tls_first_servers"] = json!(remote.address());
+    let world = world(&settings).await;
+    refused(&world, &remote.url(), "is in tls_first_servers").await;
+}
+
+#[tokio::test]
+async fn our_own_nats_may_begin_with_tls() {
+    let certs = Certs::new();
+    let home = server("");
+    let first = TlsFirst::to(&home.address(), &certs.server()).await;
+    let identity = Identity::new();
+    let mut data = identity.host_data(&format!("nats://{}", first.address()));
+    let mut settings = trusting(&certs);
+    settings["tls_first_servers"] = json!([first.address()]);
+    // Whatever else is wrong with the settings.
+    settings["max_calls"] = json!(0);
+    data["config_json"] = settings.to_string().into();
+    let provider = Provider::start(&data);
+    provider.ready().await;
+    let nats = home.client().await;
+    let health = health(&nats, &identity).await;
+    assert!(health.message.unwrap().contains("max_calls"));
+}
+
+#[tokio::test]
+async fn a_host_that_asks_for_tls_has_no_login_sent_without() {
+    const TOKEN: &str = "a-token-of-our-own-lattice";
+    plant(TOKEN);
+    let certs = Certs::new();
+    let token = format!("authorization {{ token: \"{TOKEN}\" }}");
+    let home = server(&format!("{}{token}", certs.server().config()));
+    let identity = Identity::new();
+    // As OTP hosts say it.
+    let data = |address: &str, asks: Value| {
+        let mut data = identity.host_data(&format!("{TOKEN}@{address}"));
+        data["lattice_rpc_tls"] = asks;
+        data["config_json"] = trusting(&certs).to_string().into();
+        data
+    };
+    for asks in [json!(1), json!(true), json!(0), json!(false)] {
+        let provider = Provider::start(&data(&home.address(), asks));
+        provider.ready().await;
+    }
+    for asks in [json!(1), json!(true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let _provider = Provider::start(&data(&address, asks));
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = b"INFO {\"server_id\":\"x\",\"version\":\"2.9.10\",\"max_payload\":1000}\r\n";
+        stream.write_all(info).await.unwrap();
+        let mut heard = vec![0; 3];
+        stream.read_exact(&mut heard).await.unwrap();
+        // TLS, and a handshake.
+        assert_eq!(heard[..2], [22, 3]);
     }
 }

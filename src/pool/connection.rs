@@ -98,8 +98,7 @@ impl Connection {
             let refusals = Refusals::default();
             let sizes = Arc::new(Sizes::new(login.oversize.clone()));
             let options = access
-                .options(name.to_owned())
-                .ignore_discovered_servers()
+                .options_for(name.to_owned(), &server)
                 .connection_timeout(answers_in)
                 .ping_interval(PING_EVERY)
                 .read_buffer_capacity(READ_BUFFER)
@@ -110,7 +109,7 @@ impl Connection {
                     sizes.clone(),
                     login.clone(),
                 ));
-            match connect_once(options, server).await {
+            match connect_once(options, server.clone()).await {
                 Ok(client) => {
                     let released = CancellationToken::new();
                     let prefix = client.new_inbox();
@@ -139,7 +138,10 @@ impl Connection {
                     let rejected = matches!(why, DialFailure::Rejected(_));
                     // What one server says of the credentials counts more than
                     // that another one is away.
-                    why = if rejected { why } else { failure(&error) };
+                    why = match rejected {
+                        true => why,
+                        false => failure(&error, &server, access.tls()),
+                    };
                     if is_refused_login(error.kind()) {
                         break;
                     }

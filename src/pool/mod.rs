@@ -144,7 +144,8 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             Err(_) => Err(Error::new(
                 Kind::NotConnected,
                 format!(
-                    "lattice {:?}: no connection to {} in time; check the URL and the network",
+                    "lattice {:?}: no connection to {} in time; check the URL and the network, and \
+                     tls_first_servers where it expects TLS before anything is said",
                     lattice.as_str(),
                     slot.address()
                 ),

@@ -2,12 +2,13 @@
 //! before anything is sent, and nothing dials but what was checked.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::ServerAddr;
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, ReconnectToServer};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::timeout;
 
 use super::credentials::Credentials;
@@ -109,7 +110,7 @@ pub(super) async fn connect_once(
         .map_err(|error| ConnectError::with_source(ConnectErrorKind::ServerParse, error))?;
     let all = vec![server.clone(), nowhere.clone()];
     let is_first = AtomicBool::new(true);
-    options
+    let dialled = options
         .max_reconnects(1)
         .reconnect_to_server_callback(move |_, _| {
             let (addr, delay) = match is_first.swap(false, Ordering::Relaxed) {
@@ -119,8 +120,14 @@ pub(super) async fn connect_once(
             let delay = Some(delay);
             std::future::ready(Some(ReconnectToServer { addr, delay }))
         })
-        .connect(all)
-        .await
+        .connect(all);
+    // async-nats panics at some of what no NATS server says, as `-ERR` without a
+    // word. That is an answer like another, and not to be asked for all the time.
+    let dialled = AssertUnwindSafe(dialled).catch_unwind().await;
+    dialled.unwrap_or_else(|_| {
+        let unread = "what async-nats cannot read";
+        Err(ConnectError::with_source(ConnectErrorKind::Io, unread))
+    })
 }
 
 #[cfg(test)]

@@ -330,7 +330,8 @@ impl Slot {
             State::Failed {
                 failure, row: 1, ..
             } => {
-                warn!(address, %fingerprint, "no connection to a lattice's server: {failure}");
+                let heard = failure.heard().map(tracing::field::display);
+                warn!(address, %fingerprint, heard, "no connection to a lattice's server: {failure}");
             }
             next => debug!(address, %fingerprint, from = %state, to = %next, "connection"),
         }

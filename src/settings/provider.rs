@@ -22,7 +22,8 @@ pub struct ProviderSettings {
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
     pub pool: PoolSettings,
-    /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`.
+    /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_client_servers`,
+    /// `tls_first_servers`.
     pub tls: Tls,
 }
 
@@ -41,7 +42,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 23] = [
+    pub const KEYS: [&str; 25] = [
         "allowed_servers",
         "call_budget_ms",
         "credentials_key",
@@ -64,6 +65,8 @@ impl ProviderSettings {
         "stall_ms",
         "tls_ca_file",
         "tls_cert_file",
+        "tls_client_servers",
+        "tls_first_servers",
         "tls_key_file",
     ];
 

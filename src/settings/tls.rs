@@ -5,16 +5,35 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Mistakes;
+use super::servers::servers;
 use crate::nats::Tls;
 
 /// Every key that [`take`] knows.
-pub(super) const KEYS: [&str; 3] = ["tls_ca_file", "tls_cert_file", "tls_key_file"];
+pub(super) const KEYS: [&str; 5] = [
+    "tls_ca_file",
+    "tls_cert_file",
+    "tls_client_servers",
+    "tls_first_servers",
+    "tls_key_file",
+];
 
 /// Longest path.
 const MAX_PATH: usize = 1024;
 
-/// Takes a path that stands under `key`, one of [`KEYS`], and checks the file.
+/// Takes what stands under `key`, one of [`KEYS`]; checks files.
 pub(super) fn take(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mistakes) {
+    let list = match key {
+        "tls_client_servers" => &mut tls.client_servers,
+        "tls_first_servers" => &mut tls.first_servers,
+        _ => return take_file(tls, key, value, mistakes),
+    };
+    match servers(value) {
+        Ok(servers) => *list = servers,
+        Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
+    }
+}
+
+fn take_file(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mistakes) {
     let (file, check): (_, fn(&std::path::Path) -> _) = match key {
         "tls_ca_file" => (&mut tls.ca_file, Tls::check_ca),
         "tls_cert_file" => (&mut tls.cert_file, Tls::check_cert),
@@ -46,6 +65,11 @@ pub(super) fn contradictions(tls: &Tls, mistakes: &mut Mistakes) {
                 mistakes.add("tls_key_file", &problem);
             }
         }
+        // Nothing would be shown to them.
+        (None, None) if !tls.client_servers.is_empty() => mistakes.add(
+            "tls_cert_file",
+            "it is missing: tls_client_servers needs it, and its key",
+        ),
         _ => {}
     }
 }
@@ -123,6 +147,17 @@ mod tests {
                     "other does not hold the key of the certificate",
                 ],
             ),
+            (
+                json!({ "tls_client_servers": ["a", "http://b"], "tls_first_servers": [] }),
+                vec![
+                    "tls_client_servers: entry 2: ",
+                    "tls_first_servers: it has no entry",
+                ],
+            ),
+            (
+                json!({ "tls_client_servers": "*.example.com" }),
+                vec!["tls_cert_file: it is missing: tls_client_servers needs it"],
+            ),
         ] {
             let problem = problem(&settings);
             for part in expected {
@@ -139,8 +174,13 @@ mod tests {
 
     #[test]
     fn tls_is_read_beside_mistakes() {
-        let settings = json!({ "tls_ca_file": "/nowhere", "x": 1, "max_calls": 0 }).to_string();
-        let tls = ProviderSettings::tls_at_least(Some(&settings));
-        assert_eq!(tls.ca_file.as_deref(), Some("/nowhere".as_ref()));
+        let settings = json!({ "tls_ca_file": "/nowhere", "tls_first_servers": "h", "x": 1,
+                               "max_calls": 0 });
+        for settings in [settings.to_string(), format!("\u{feff}{settings}")] {
+            let tls = ProviderSettings::tls_at_least(Some(&settings));
+            assert_eq!(tls.ca_file.as_deref(), Some("/nowhere".as_ref()));
+            let h = crate::nats::Access::parse("h", crate::nats::Login::Anonymous).unwrap();
+            assert!(tls.is_first(&h.servers()[0]));
+        }
     }
 }

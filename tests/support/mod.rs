@@ -20,6 +20,7 @@ pub mod provider;
 pub mod proxy;
 pub mod secrets;
 pub mod table;
+pub mod tls_proxy;
 pub mod world;
 
 use std::future::Future;
