@@ -8,6 +8,8 @@ use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::KeyPair;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::backoff::Backoff;
+
 mod allowed;
 mod complaints;
 pub mod pasted;
@@ -18,7 +20,7 @@ mod url;
 
 pub use allowed::{Allowed, Forbidden};
 pub use complaints::{Bursts, Complaints};
-pub use refusal::{Refusal, without_prefix};
+pub use refusal::{Refusal, without_prefix, words};
 pub use servers::Servers;
 pub use tls::Tls;
 use url::UserInfo;
@@ -235,16 +237,17 @@ impl Access {
     }
 }
 
-/// Pause before a connection attempt: so short that a restarted server is found
+/// Pauses between attempts to connect: so short that a restarted server is found
 /// again at once, and long enough later on to leave a dead one in peace.
+const RECONNECT: Backoff =
+    Backoff::growing(Duration::from_millis(25), Duration::from_secs(2), 1.15);
+
+/// The pause before a connection attempt: none before the first.
 fn reconnect_delay(attempt: usize) -> Duration {
-    Duration::from_millis(match attempt {
-        0..=1 => 0,
-        2..=40 => 25,
-        41..=100 => 100,
-        101..=300 => 500,
-        _ => 2000,
-    })
+    match attempt {
+        0..=1 => Duration::ZERO,
+        _ => RECONNECT.pause(attempt - 2),
+    }
 }
 
 /// Formatted text, for which there is room at once.

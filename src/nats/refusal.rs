@@ -1,7 +1,9 @@
 //! What a server says in passing, beside all answers: what it does not let a user
 //! do. Source of the wording: `sendErr` in `server/client.go` of nats-server.
 
-use async_nats::Event;
+use async_nats::{Event, ServerError};
+
+use crate::error::quoted;
 
 /// Something that the server did not take, and that has no answer of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +65,15 @@ impl Refusal {
     }
 }
 
+/// A server's words for messages and logs: quoted and cut, so that they can forge
+/// no line.
+pub fn words(said: &ServerError) -> String {
+    quoted(without_prefix(&said.to_string()))
+}
+
 /// A server's words, without what async-nats puts in front of them.
 pub fn without_prefix(text: &str) -> &str {
-    text.split_once("nats: ").map_or(text, |(_, words)| words)
+    text.strip_prefix("nats: ").unwrap_or(text)
 }
 
 #[cfg(test)]

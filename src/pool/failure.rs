@@ -13,7 +13,7 @@ use async_nats::{ConnectError, ConnectErrorKind, ServerAddr, ServerError};
 
 use crate::error::{Error, Kind, quoted};
 use crate::name::LatticeId;
-use crate::nats::{Forbidden, Tls};
+use crate::nats::{Forbidden, Tls, words};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -157,13 +157,6 @@ pub(super) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> D
 
 /// What async-nats says of a connection that is closed before a byte came.
 const NOTHING_SAID: &str = "expected INFO, got nothing";
-
-/// The words of a NATS server, for messages and logs.
-pub(super) fn words(said: &ServerError) -> String {
-    let text = said.to_string();
-    // What async-nats puts in front of them.
-    quoted(text.strip_prefix("nats: ").unwrap_or(&text))
-}
 
 /// Whether a server that says this does not take the credentials.
 fn is_rejection(text: &str) -> bool {

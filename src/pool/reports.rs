@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::refusals::{Refusal, Refusals};
 use super::sizes::{Oversize, Sizes};
 use crate::error::quoted;
-use crate::nats::{Bursts, Complaints, without_prefix};
+use crate::nats::{Bursts, Complaints, without_prefix, words};
 
 /// What the connection reported last.
 #[derive(Clone, Default)]
@@ -53,11 +53,9 @@ impl Reported {
             | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) => {
-                let text = error.to_string();
-                let words = without_prefix(&text);
                 self.loss = Loss {
-                    oversize: sizes.closed_with(words),
-                    words: Some(quoted(words)),
+                    oversize: sizes.closed_with(without_prefix(&error.to_string())),
+                    words: Some(words(error)),
                 };
             }
             _ => {}
@@ -123,11 +121,7 @@ fn log(address: &str, event: &Event, login: &OfLogin) {
                 subscription, "answers were dropped: read too slowly"
             );
         }
-        Event::ServerError(error) => {
-            let text = error.to_string();
-            let said = quoted(without_prefix(&text));
-            warn!(address, %said, "server error");
-        }
+        Event::ServerError(error) => warn!(address, said = %words(error), "server error"),
         event => debug!(address, %event, "connection event"),
     }
 }

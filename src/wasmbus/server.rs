@@ -34,10 +34,10 @@ use super::links::{LinkDefinition, LinkTable};
 use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::{Listening, Lost, mend_too_many};
-use crate::error::{quoted, without_values};
+use crate::error::without_values;
 use crate::home::Home;
 use crate::limiter::Limiter;
-use crate::nats::{Complaints, Refusal, without_prefix};
+use crate::nats::{Complaints, Refusal, words};
 use crate::security::{self, Cause};
 
 /// How long it takes there and back to a server that is well.
@@ -401,9 +401,7 @@ fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints)
             error!(address, "calls were dropped: read too slowly");
         }
         Event::ServerError(error) => {
-            let text = error.to_string();
-            let said = quoted(without_prefix(&text));
-            warn!(address, %said, "our NATS server complains");
+            warn!(address, said = %words(error), "our NATS server complains");
         }
         Event::ClientError(error) if complaints.is_due() => {
             warn!(address, %error, "no connection to our lattice; trying on");
