@@ -4,12 +4,18 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessage;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::time::timeout_at;
 
+use super::metadata::Unanswered;
+use super::request::json;
 use super::wire::{self, BucketKey};
 use super::{Lattice, subject};
 use crate::name::ActorId;
+use crate::nats::is_removal;
 
 /// Longest wait for the bucket: orders can do without it.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
@@ -17,6 +23,12 @@ const TOLD_WITHIN: Duration = Duration::from_millis(500);
 #[derive(Deserialize)]
 struct Entry {
     public_key: String,
+}
+
+/// What JetStream answers that is asked for one message.
+#[derive(Deserialize)]
+struct Last {
+    message: RawMessage,
 }
 
 impl Lattice {
@@ -29,25 +41,22 @@ impl Lattice {
         }
         let most = TOLD_WITHIN.min(self.deadline.remaining() / 4);
         let by = self.deadline.within(most);
-        let question = [
-            subject::bucket_get(&self.id, self.js_domain.as_ref()),
-            subject::bucket_get(&self.id, None),
-        ];
-        let refusals = self.connection.refusals_from_now();
-        let read = async {
-            let stream = self.bucket().await.ok()??;
-            let entry = BucketKey::of_reference(image_ref);
-            let entry = subject::bucket_entry(&self.id, None, &entry);
-            let message = stream.get_last_raw_message_by_subject(entry.as_str());
-            message.await.ok()
-        };
-        let message = tokio::select! {
-            message = timeout_at(by.at(), read) => message.ok()??,
-            _ = refusals.naming(&question) => {
+        let place = timeout_at(by.at(), self.bucket()).await.ok()?.ok()??;
+        let subjects = subject::bucket_entries(&self.id, &place);
+        let entry = format!("{subjects}{}", BucketKey::of_reference(image_ref));
+        let question = subject::bucket_get(&self.id, self.js_domain.as_ref());
+        let body = json(&json!({ "last_by_subj": entry })).ok()?;
+        let message = match self.ask_jetstream::<Last>(question, body, by).await {
+            Ok(Last { message }) => StreamMessage::try_from(message).ok()?,
+            Err(Unanswered::Refused(_)) => {
                 memory.may_not_ask();
                 return None;
             }
+            Err(_) => return None,
         };
+        if is_removal(Some(&message.headers)) {
+            return None;
+        }
         let entry: Entry = wire::parse(&message.payload).ok()?;
         ActorId::parse(&entry.public_key).ok()
     }

@@ -4,6 +4,7 @@
 
 use async_nats::Subject;
 
+use super::metadata::place::{Api, Place, Token};
 use super::wire::BucketKey;
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::nats::text;
@@ -108,36 +109,50 @@ pub fn registries(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("registries.put"))
 }
 
-/// The JetStream API, in a domain where there is one.
-fn jetstream(domain: Option<&JsDomain>) -> String {
-    match domain {
-        Some(domain) => format!("$JS.{domain}.API"),
-        None => "$JS.API".to_owned(),
-    }
-}
-
 /// Name of the stream of a lattice's metadata bucket.
 pub fn bucket(lattice: &LatticeId) -> String {
     format!("KV_LATTICEDATA_{lattice}")
 }
 
+/// What a question about the bucket is published to, and what a server of the
+/// domain makes of that before it looks at permissions.
+fn about_bucket(domain: Option<&JsDomain>, question: std::fmt::Arguments<'_>) -> [Subject; 2] {
+    let plain = format!("$JS.API.{question}");
+    match domain {
+        Some(_) => [
+            Subject::from(format!("{}.{question}", Api::of(domain))),
+            plain.into(),
+        ],
+        None => [plain.clone().into(), plain.into()],
+    }
+}
+
 /// JetStream says whether there is a bucket.
-pub fn bucket_info(lattice: &LatticeId, domain: Option<&JsDomain>) -> Subject {
-    let (api, bucket) = (jetstream(domain), bucket(lattice));
-    Subject::from(format!("{api}.STREAM.INFO.{bucket}"))
+pub fn bucket_info(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
+    let bucket = bucket(lattice);
+    about_bucket(domain, format_args!("STREAM.INFO.{bucket}"))
 }
 
 /// JetStream hands one entry of the bucket over.
-pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> Subject {
-    let (api, bucket) = (jetstream(domain), bucket(lattice));
-    Subject::from(format!("{api}.STREAM.MSG.GET.{bucket}"))
+pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
+    let bucket = bucket(lattice);
+    about_bucket(domain, format_args!("STREAM.MSG.GET.{bucket}"))
 }
 
-/// What the subjects begin with on which JetStream is asked to hand the bucket
-/// over.
-pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> String {
-    let (api, bucket) = (jetstream(domain), bucket(lattice));
-    format!("{api}.CONSUMER.CREATE.{bucket}")
+/// JetStream hands the bucket over.
+pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
+    let bucket = bucket(lattice);
+    about_bucket(domain, format_args!("CONSUMER.CREATE.{bucket}"))
+}
+
+/// JetStream no longer hands the bucket over.
+pub fn bucket_read_over(
+    lattice: &LatticeId,
+    domain: Option<&JsDomain>,
+    consumer: &Token,
+) -> Subject {
+    let (api, bucket) = (Api::of(domain), bucket(lattice));
+    Subject::from(format!("{api}.CONSUMER.DELETE.{bucket}.{consumer}"))
 }
 
 /// What the subjects begin with on which JetStream hears that it may go on.
@@ -145,18 +160,32 @@ pub fn bucket_flow(lattice: &LatticeId) -> String {
     format!("$JS.FC.{}", bucket(lattice))
 }
 
-/// Entries of the bucket, as JetStream hands them over.
-pub fn bucket_entries(lattice: &LatticeId) -> String {
-    format!("$KV.LATTICEDATA_{lattice}.")
+/// What the subjects of its entries begin with, as the bucket has them.
+pub fn bucket_entries(lattice: &LatticeId, place: &Place) -> String {
+    match place {
+        Place::Origin(origin) if !origin.renames => format!("$KV.{}.", origin.bucket),
+        Place::Origin(_) | Place::Here => format!("$KV.LATTICEDATA_{lattice}."),
+    }
 }
 
-/// An entry of the bucket is written.
-pub fn bucket_entry(lattice: &LatticeId, domain: Option<&JsDomain>, key: &BucketKey) -> Subject {
-    let entries = bucket_entries(lattice);
-    Subject::from(match domain {
-        Some(_) => format!("{}.{entries}{key}", jetstream(domain)),
-        None => format!("{entries}{key}"),
-    })
+/// What an entry of the bucket is published to, and what a server that takes it
+/// makes of that before it looks at permissions.
+pub fn bucket_entry(
+    lattice: &LatticeId,
+    domain: Option<&JsDomain>,
+    place: &Place,
+    key: &BucketKey,
+) -> [Subject; 2] {
+    let (plain, api) = match place {
+        Place::Here => (format!("$KV.LATTICEDATA_{lattice}.{key}"), None),
+        Place::Origin(origin) => (format!("$KV.{}.{key}", origin.bucket), origin.api.clone()),
+    };
+    let api = api.or_else(|| domain.map(|_| Api::of(domain)));
+    let published = match api {
+        Some(api) => format!("{api}.{plain}"),
+        None => plain.clone(),
+    };
+    [published.into(), plain.into()]
 }
 
 fn of(lattice: &LatticeId, rest: std::fmt::Arguments<'_>) -> Subject {
@@ -217,5 +246,31 @@ mod tests {
         for (subject, rest) in expected {
             assert_eq!(subject.as_str(), format!("wasmbus.ctl.default.{rest}"));
         }
+    }
+
+    #[test]
+    fn entries_are_written_where_they_come_from() {
+        let lattice = LatticeId::parse("x").unwrap();
+        let hub = JsDomain::parse("hub").unwrap();
+        let key = BucketKey::of_reference("r");
+        let written = |domain, place: &Place| {
+            let subjects = bucket_entry(&lattice, domain, place, &key);
+            subjects.map(|subject| subject.replace(&key.to_string(), "k"))
+        };
+        let own = "$KV.LATTICEDATA_x.k";
+        assert_eq!(written(None, &Place::Here), [own, own]);
+        let there = format!("$JS.hub.API.{own}");
+        assert_eq!(written(Some(&hub), &Place::Here), [there.as_str(), own]);
+        let mirror = |api: Option<&str>| Place::of_mirror("OLD", api);
+        let old = "$KV.OLD.k";
+        assert_eq!(written(None, &mirror(None)), [old, old]);
+        let there = format!("$JS.hub.API.{old}");
+        assert_eq!(written(Some(&hub), &mirror(None)), [there.as_str(), old]);
+        let elsewhere = mirror(Some("$JS.far.API"));
+        for domain in [None, Some(&hub)] {
+            assert_eq!(written(domain, &elsewhere), ["$JS.far.API.$KV.OLD.k", old]);
+        }
+        assert_eq!(bucket_entries(&lattice, &elsewhere), "$KV.OLD.");
+        assert_eq!(bucket_entries(&lattice, &Place::Here), "$KV.LATTICEDATA_x.");
     }
 }

@@ -12,8 +12,10 @@ use crate::backoff::Backoff;
 
 mod allowed;
 mod complaints;
+pub mod jetstream;
 pub mod pasted;
 mod refusal;
+mod removal;
 mod servers;
 mod tls;
 mod url;
@@ -21,6 +23,7 @@ mod url;
 pub use allowed::{Allowed, Forbidden};
 pub use complaints::{Bursts, Complaints};
 pub use refusal::{Refusal, without_prefix, words};
+pub use removal::is_removal;
 pub use servers::Servers;
 pub use tls::Tls;
 use url::UserInfo;

@@ -2,13 +2,21 @@
 //! store of our lattice, bucket `{lattice}`, under the invocation's id
 //! (answers: `{id}-r`). Source: wasmbus-abi reference, B.6.
 
+use std::fmt::Display;
+use std::time::Duration;
+
 use async_nats::Client;
-use async_nats::jetstream::object_store::{Config, ObjectStore};
-use async_nats::jetstream::{self, context::Context};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use serde::de::IgnoredAny;
 use tokio::io::AsyncReadExt as _;
 
 use crate::name::JsDomain;
+use crate::nats::jetstream::JetStream;
 
+/// Longest wait for an answer of JetStream.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Largest body that goes into a message itself; the same on every host.
 pub const THRESHOLD: usize = 900 * 1024;
 /// Largest body of a call, in a message or fetched: four times what the largest
@@ -21,7 +29,7 @@ pub const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The object store of our lattice.
 #[derive(Clone)]
 pub struct Chunks {
-    jetstream: Context,
+    jetstream: JetStream,
     bucket: String,
 }
 
@@ -29,10 +37,7 @@ impl Chunks {
     /// The store of `lattice`, in a JetStream domain where the host names one.
     pub fn new(client: Client, lattice: &str, domain: Option<&JsDomain>) -> Self {
         Self {
-            jetstream: match domain {
-                Some(domain) => jetstream::with_domain(client, domain.as_str()),
-                None => jetstream::new(client),
-            },
+            jetstream: JetStream::new(client, domain, ANSWERS_WITHIN),
             bucket: lattice.to_owned(),
         }
     }
@@ -89,16 +94,41 @@ impl Chunks {
         }
     }
 
+    /// The object store, made where there is none. The library does the rest, and
+    /// keeps a place for ever for each of its questions that is not answered: it
+    /// is not used before JetStream answers.
     async fn store(&self) -> Result<ObjectStore, String> {
-        if let Ok(store) = self.jetstream.get_object_store(&self.bucket).await {
-            return Ok(store);
+        let failed = |why: &dyn Display| format!("the object store cannot be opened: {why}");
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+        if !self.bucket.bytes().all(plain) {
+            return Err(failed(&"the name of the lattice cannot be that of a store"));
         }
-        self.jetstream
-            .create_object_store(Config {
-                bucket: self.bucket.clone(),
-                ..Config::default()
-            })
-            .await
-            .map_err(|error| format!("the object store cannot be opened: {error}"))
+        let stream = format!("OBJ_{}", self.bucket);
+        let question = format!("STREAM.INFO.{stream}");
+        let found = self.jetstream.api::<IgnoredAny>(question, &());
+        let opened = match found.await {
+            Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => {
+                let question = format!("STREAM.CREATE.{stream}");
+                let config = config(&self.bucket);
+                self.jetstream.api::<IgnoredAny>(question, &config).await
+            }
+            found => found,
+        };
+        opened.map_err(|error| failed(&error))?;
+        let library = self.jetstream.context();
+        let store = library.get_object_store(&self.bucket).await;
+        store.map_err(|error| failed(&error))
+    }
+}
+
+/// An object store as hosts make it.
+fn config(bucket: &str) -> Config {
+    Config {
+        name: format!("OBJ_{bucket}"),
+        subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: true,
+        ..Config::default()
     }
 }

@@ -114,6 +114,38 @@ impl NatsServer {
         (one, two)
     }
 
+    /// A server of JetStream domain `hub`, and a leaf node of it of domain `leaf`,
+    /// with this configuration beside.
+    pub async fn hub_and_leaf(leaf: &str) -> (Self, Self) {
+        let hub = Self::with_config(
+            "server_name: hub, jetstream { domain: hub }
+            leafnodes { listen: \"127.0.0.1:-1\" }",
+        );
+        let port = &hub.monitoring("/varz")["leaf"]["port"];
+        let leaf = Self::with_config(&format!(
+            "server_name: leaf, jetstream {{ domain: leaf }}
+            leafnodes {{ remotes: [ {{ url: \"nats://127.0.0.1:{port}\" }} ] }}
+            {leaf}"
+        ));
+        eventually("the leaf node", || async {
+            (hub.monitoring("/leafz")["leafnodes"].as_u64() == Some(1)).then_some(())
+        })
+        .await;
+        (hub, leaf)
+    }
+
+    /// Subscriptions of connections whose name contains `name`.
+    pub fn subscriptions(&self, name: &str) -> Vec<String> {
+        let connections = &self.monitoring("/connz?subs=1")["connections"];
+        let connections = connections.as_array().into_iter().flatten();
+        connections
+            .filter(|c| c["name"].as_str().is_some_and(|n| n.contains(name)))
+            .flat_map(|c| c["subscriptions_list"].as_array().cloned())
+            .flatten()
+            .map(|subject| subject.as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.ports.client)

@@ -110,6 +110,14 @@ impl Operated {
         Self::built(world, hosts, true).await
     }
 
+    /// The same without a bucket that hosts make.
+    pub async fn in_world_without_bucket(
+        world: World,
+        hosts: &[(Generation, &[(&str, &str)])],
+    ) -> Self {
+        Self::built(world, hosts, false).await
+    }
+
     /// One host.
     pub async fn one(generation: Generation) -> Self {
         Self::with(&[(generation, &[])]).await

@@ -5,22 +5,29 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
-use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType};
-use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessage, StorageType};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures::{Stream, StreamExt as _};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::json;
 use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::is_removal;
+use crate::nats::jetstream::{JetStream, NoAnswer};
 
 /// Longest wait for an answer of JetStream.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Says which revision a write is to replace; 0 for none.
+const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 /// How often an entry is written again because somebody else wrote it meanwhile.
 const ATTEMPTS: usize = 8;
 
@@ -78,13 +85,21 @@ enum WriteError {
 /// The bucket.
 #[derive(Clone)]
 pub struct Bucket {
-    store: kv::Store,
+    jetstream: JetStream,
     client: async_nats::Client,
-    /// Before the lattice in every key of ours.
+    /// Name of its stream.
+    stream: String,
+    /// Before the lattice in the subject of every entry of ours.
     prefix: String,
     era: i128,
     /// Newest revision in it when it was opened.
     newest: u64,
+}
+
+/// What JetStream answers that is asked for one message.
+#[derive(Deserialize)]
+struct Last {
+    message: RawMessage,
 }
 
 /// The name of the bucket of a lattice.
@@ -113,8 +128,9 @@ impl Bucket {
                 return Ok(bucket);
             }
             let bucket = name(&home.lattice);
-            // Not `create_key_value`, which does not understand servers 2.9.
-            let made = context(home).create_stream(config(&bucket)).await;
+            let question = format!("STREAM.CREATE.KV_{bucket}");
+            let (jetstream, config) = (jetstream(home), config(&bucket));
+            let made = jetstream.api::<IgnoredAny>(question, &config).await;
             made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
             Self::find(home)
                 .await?
@@ -129,27 +145,30 @@ impl Bucket {
     /// # Errors
     /// Why JetStream does not say.
     pub async fn find(home: &Home) -> Result<Option<Self>, String> {
-        let jetstream = context(home);
+        let jetstream = jetstream(home);
         let bucket = name(&home.lattice);
-        let found = jetstream.get_stream(format!("KV_{bucket}")).await;
-        match found.map_err(|error| (is_missing(&error.kind()), error)) {
-            Ok(_) => {}
-            Err((true, _)) => return Ok(None),
-            Err((false, error)) => return Err(error.to_string()),
+        let stream = format!("KV_{bucket}");
+        let found = jetstream.api::<Info>(format!("STREAM.INFO.{stream}"), &());
+        let info = match found.await {
+            Ok(info) => info,
+            Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        // Who made it otherwise did not mean a bucket.
+        if info.config.max_messages_per_subject < 1 {
+            return Err(format!("the stream {stream} is no key-value bucket"));
         }
-        let store = jetstream.get_key_value(&bucket).await;
-        let store = store.map_err(|error| error.to_string())?;
-        let info = store.stream.cached_info();
         Ok(Some(Self {
             era: info.created.unix_timestamp_nanos(),
             newest: info.state.last_sequence,
             client: home.client.clone(),
             prefix: format!(
-                "{}.{}.",
+                "$KV.{bucket}.{}.{}.",
                 token(&home.provider_key, '='),
                 token(&home.link_name, '=')
             ),
-            store,
+            jetstream,
+            stream,
         }))
     }
 
@@ -158,12 +177,10 @@ impl Bucket {
     /// # Errors
     /// Why it cannot be read.
     pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, String> {
-        let entry = timeout(ANSWERS_WITHIN, self.store.entry(self.key(lattice))).await;
-        let entry = entry.map_err(|_| "JetStream does not answer".to_owned())?;
-        let entry = entry.map_err(|error| error.to_string())?;
-        Ok(entry.map(|entry| Stored {
-            value: (entry.operation == Operation::Put).then(|| alone(&entry.value)),
-            version: self.version(entry.revision),
+        let last = self.last(&self.subject(lattice)).await?;
+        Ok(last.map(|message| Stored {
+            value: (!is_removal(Some(&message.headers))).then(|| alone(&message.payload)),
+            version: self.version(message.sequence),
         }))
     }
 
@@ -219,20 +236,19 @@ impl Bucket {
         value: Bytes,
         last: u64,
     ) -> Result<Version, WriteError> {
-        let put = self.store.update(self.key(lattice), value, last);
-        let error = match timeout(ANSWERS_WITHIN, put).await {
-            Ok(Ok(revision)) => return Ok(self.version(revision)),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                let why = "JetStream does not answer".into();
-                return Err(WriteError::Failed(NotWritten::Unknown(why)));
-            }
-        };
-        Err(match error.kind() {
-            UpdateErrorKind::WrongLastRevision => WriteError::Changed,
-            UpdateErrorKind::TimedOut => WriteError::Failed(NotWritten::Unknown(error.to_string())),
-            _ => WriteError::Failed(NotWritten::Refused(error.to_string())),
-        })
+        let mut headers = HeaderMap::new();
+        headers.insert(LAST, last.to_string());
+        let subject = self.subject(lattice);
+        match self.jetstream.publish(&subject, headers, value).await {
+            Ok(ack) => Ok(self.version(ack.sequence)),
+            Err(error) => Err(match error.code() {
+                Some(
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                    | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
+                ) => WriteError::Changed,
+                _ => WriteError::Failed(error.into()),
+            }),
+        }
     }
 
     /// Removes an entry for good. The mark that stays says so to every instance.
@@ -240,8 +256,12 @@ impl Bucket {
     /// # Errors
     /// Why it was not removed.
     pub async fn remove(&self, lattice: &LatticeId) -> Result<(), String> {
-        let purged = self.store.purge(self.key(lattice));
-        purged.await.map_err(|error| error.to_string())
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "PURGE");
+        headers.insert("Nats-Rollup", "sub");
+        let subject = self.subject(lattice);
+        let purged = self.jetstream.publish(&subject, headers, Bytes::new());
+        purged.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Every key of ours with its newest value, then every change: how many keys
@@ -258,7 +278,7 @@ impl Bucket {
         ),
         String,
     > {
-        let subjects = format!("{}{}", self.store.prefix, self.prefix);
+        let subjects = self.prefix.clone();
         let config = OrderedConfig {
             deliver_subject: self.client.new_inbox(),
             filter_subject: format!("{subjects}>"),
@@ -266,8 +286,7 @@ impl Bucket {
             replay_policy: ReplayPolicy::Instant,
             ..OrderedConfig::default()
         };
-        let made = timeout(ANSWERS_WITHIN, self.store.stream.create_consumer(config)).await;
-        let made = made.map_err(|_| "JetStream does not answer".to_owned())?;
+        let made = self.jetstream.consumer(&self.stream, config).await;
         let consumer = made.map_err(|error| error.to_string())?;
         let pending = consumer.cached_info().num_pending;
         let messages = consumer.messages().await.map_err(|e| e.to_string())?;
@@ -276,10 +295,7 @@ impl Bucket {
             let message = message.map_err(|error| error.to_string())?;
             let info = message.info().map_err(|error| error.to_string())?;
             let key = message.subject.strip_prefix(&subjects);
-            let removed = message
-                .headers
-                .as_ref()
-                .is_some_and(|headers| headers.get("KV-Operation").is_some());
+            let removed = is_removal(message.headers.as_ref());
             Ok(Change {
                 lattice: key.and_then(|key| LatticeId::parse(key).ok()),
                 pending: info.pending,
@@ -306,19 +322,26 @@ impl Bucket {
     /// # Errors
     /// Why it cannot be read.
     pub async fn newest_of_ours(&self) -> Result<Version, String> {
-        let subject = format!("{}{}>", self.store.prefix, self.prefix);
-        let stream = &self.store.stream;
-        let last = stream.get_last_raw_message_by_subject(&subject);
-        let last = timeout(ANSWERS_WITHIN, last).await;
-        let revision = match last.map_err(|_| "JetStream does not answer".to_owned())? {
-            Ok(last) => last.sequence,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
-            Err(error) => return Err(error.to_string()),
-        };
-        Ok(self.version(revision))
+        let last = self.last(&format!("{}>", self.prefix)).await?;
+        Ok(self.version(last.map_or(0, |last| last.sequence)))
     }
 
-    fn key(&self, lattice: &LatticeId) -> String {
+    /// The newest message under a subject, as the leader has it: a replica that
+    /// lags must not say that a lattice is unknown.
+    async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, String> {
+        let question = format!("STREAM.MSG.GET.{}", self.stream);
+        let body = json!({ "last_by_subj": subject });
+        match self.jetstream.api(question, &body).await {
+            Ok(Last { message }) => match StreamMessage::try_from(message) {
+                Ok(message) => Ok(Some(message)),
+                Err(error) => Err(format!("a message cannot be read: {error}")),
+            },
+            Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn subject(&self, lattice: &LatticeId) -> String {
         format!("{}{}", self.prefix, lattice.as_str())
     }
 
@@ -335,14 +358,18 @@ fn alone(value: &[u8]) -> Bytes {
     Bytes::copy_from_slice(value)
 }
 
-fn context(home: &Home) -> Context {
-    let client = home.client.clone();
-    let mut context = match &home.js_domain {
-        Some(domain) => jetstream::with_domain(client, domain.as_str()),
-        None => jetstream::new(client),
-    };
-    context.set_timeout(ANSWERS_WITHIN);
-    context
+fn jetstream(home: &Home) -> JetStream {
+    let domain = home.js_domain.as_ref();
+    JetStream::new(home.client.clone(), domain, ANSWERS_WITHIN)
+}
+
+impl From<NoAnswer> for NotWritten {
+    fn from(error: NoAnswer) -> Self {
+        match error.is_definite() {
+            true => Self::Refused(error.to_string()),
+            false => Self::Unknown(error.to_string()),
+        }
+    }
 }
 
 /// A bucket as `nats kv add` makes it, but for `allow_direct`: a replica that
@@ -360,13 +387,6 @@ fn config(bucket: &str) -> Config {
         allow_direct: false,
         num_replicas: 1,
         ..Config::default()
-    }
-}
-
-fn is_missing(kind: &GetStreamErrorKind) -> bool {
-    match kind {
-        GetStreamErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
-        _ => false,
     }
 }
 

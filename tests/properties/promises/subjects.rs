@@ -1,6 +1,7 @@
 //! No text, whatever it is, makes another subject than its template says:
 //! with other tokens, with wildcards, or of another lattice.
 
+use lattice_controller::lattice::metadata::place::Place;
 use lattice_controller::lattice::subject::{self, Verb};
 use lattice_controller::lattice::wire::{Link, TextMap};
 use lattice_controller::name::{
@@ -119,8 +120,8 @@ fn check_subjects(lattice: &LatticeId, host: &HostId, domain: Option<&JsDomain>,
         None => "$KV.LATTICEDATA_{lattice}.{key}",
     };
     let template = template.replace("{key}", &key.to_string());
-    let made = subject::bucket_entry(lattice, domain, &key).to_string();
-    check_one(&made, &template, lattice, host, domain, "");
+    let made = subject::bucket_entry(lattice, domain, &Place::Here, &key);
+    check_one(&made[0], &template, lattice, host, domain, "");
 }
 
 const VERBS: [(Verb, &str); 7] = [
@@ -155,11 +156,11 @@ fn made(
         "remove_link" => subject::remove_link(lattice).to_string(),
         "registries" => subject::registries(lattice).to_string(),
         "bucket" => subject::bucket(lattice),
-        "bucket_get" => subject::bucket_get(lattice, domain).to_string(),
-        "bucket_info" => subject::bucket_info(lattice, domain).to_string(),
-        "bucket_read" => subject::bucket_read(lattice, domain),
+        "bucket_get" => subject::bucket_get(lattice, domain)[0].to_string(),
+        "bucket_info" => subject::bucket_info(lattice, domain)[0].to_string(),
+        "bucket_read" => subject::bucket_read(lattice, domain)[0].to_string(),
         "bucket_flow" => subject::bucket_flow(lattice),
-        "bucket_entries" => subject::bucket_entries(lattice),
+        "bucket_entries" => subject::bucket_entries(lattice, &Place::Here),
         other => panic!("{other} is not made here"),
     }
 }

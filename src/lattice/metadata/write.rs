@@ -1,0 +1,81 @@
+//! A change of the metadata bucket. What JetStream says with an error was not
+//! written, and neither was what nobody takes; where no answer comes, nobody
+//! knows.
+
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::{HeaderMap, Request};
+use bytes::Bytes;
+use tokio::time::sleep_until;
+
+use super::place::Place;
+use crate::error::{Error, Kind};
+use crate::lattice::request::json;
+use crate::lattice::wire::Link;
+use crate::lattice::{Lattice, subject};
+use crate::nats::jetstream::{NoAnswer, ask};
+
+impl Lattice {
+    /// Writes a link, and waits until JetStream has it; false where there is no
+    /// bucket.
+    pub(in crate::lattice) async fn write_link(&self, link: &Link) -> Result<bool, Error> {
+        let request = Request::new().payload(json(link)?);
+        self.write(link, request).await
+    }
+
+    /// Marks a link as removed; false where there is no bucket. The marker is
+    /// the one that hosts of every generation see.
+    pub(in crate::lattice) async fn unwrite_link(&self, link: &Link) -> Result<bool, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        let request = Request::new().headers(headers).payload(Bytes::new());
+        self.write(link, request).await
+    }
+
+    async fn write(&self, link: &Link, request: Request) -> Result<bool, Error> {
+        let Some(place) = self.bucket_for_writing().await? else {
+            return Ok(false);
+        };
+        let lost = self.connection.lost_from_now(&self.id)?;
+        let refusals = self.connection.refusals_from_now();
+        let ours = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &link.key());
+        let client = self.connection.client();
+        let written = ask::<PublishAck>(client, &ours[0], request);
+        tokio::select! {
+            biased;
+            written = written => match written {
+                Ok(_) => Ok(true),
+                Err(error) => Err(self.not_written(&place, &error)),
+            },
+            refusal = refusals.naming(&ours) => Err(self.not_permitted(&refusal)),
+            () = lost => Err(self.not_written(&place, &NoAnswer::Broke)),
+            () = sleep_until(self.deadline.at()) => {
+                Err(self.not_written(&place, &NoAnswer::Silence))
+            }
+        }
+    }
+
+    fn not_written(&self, place: &Place, error: &NoAnswer) -> Error {
+        let bucket = match place {
+            Place::Here => format!("the bucket of {}", self.called()),
+            Place::Origin(origin) => format!(
+                "the bucket of {}, which mirrors KV_{}{}",
+                self.called(),
+                origin.bucket,
+                origin
+                    .api
+                    .as_ref()
+                    .map(|api| format!(" of {api}"))
+                    .unwrap_or_default()
+            ),
+        };
+        let (kind, what) = match error {
+            NoAnswer::No(_) => (Kind::Refused, "did not take the write"),
+            NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now"),
+            NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write"),
+            NoAnswer::Silence => (Kind::Timeout, "did not confirm the write in time"),
+            NoAnswer::Broke => (Kind::ConnectionLost, "did not confirm the write"),
+            NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write"),
+        };
+        Error::new(kind, format!("{bucket} {what}: {error}"))
+    }
+}

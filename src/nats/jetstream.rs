@@ -1,0 +1,237 @@
+//! Questions to JetStream that leave nothing behind.
+//!
+//! Those of async-nats do: its requests share a table with a place for every
+//! answer, and a place stays for as long as the connection where no answer comes,
+//! as where JetStream is away, or a permission is missing. So questions are asked
+//! here with a subscription each, which ends with the question.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use async_nats::client::RequestErrorKind;
+use async_nats::jetstream::consumer::push::OrderedConfig;
+use async_nats::jetstream::consumer::{self, Consumer, IntoConsumerConfig as _};
+
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::{Client, HeaderMap, Message, Request, StatusCode};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::error::{cut, without_values};
+use crate::name::JsDomain;
+
+/// Why JetStream did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// It says that it did not, and why.
+    #[error("{}", cut(&.0.to_string()))]
+    No(jetstream::Error),
+    /// Nobody listens there, so that nothing was done.
+    #[error("nobody listens there (no responders)")]
+    Nobody,
+    /// It was not sent.
+    #[error("{0}")]
+    NotSent(String),
+    /// It was sent, and no answer came. Nobody knows.
+    #[error("JetStream does not answer")]
+    Silence,
+    /// It was sent, and the connection broke. Nobody knows.
+    #[error("the connection broke")]
+    Broke,
+    /// Something came that is no answer. Nobody knows.
+    #[error("the answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl NoAnswer {
+    /// Whether nothing was done for sure.
+    pub fn is_definite(&self) -> bool {
+        matches!(self, Self::No(_) | Self::Nobody | Self::NotSent(_))
+    }
+
+    /// The code of the error that JetStream told.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::No(error) => Some(error.error_code()),
+            _ => None,
+        }
+    }
+}
+
+/// What an answer of JetStream says.
+///
+/// # Errors
+/// `No`, `Nobody` or `Unreadable`.
+pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
+    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(NoAnswer::Nobody);
+    }
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Response::Ok(answer)) => Ok(answer),
+        Ok(Response::Err { error }) => Err(NoAnswer::No(error)),
+        Err(error) => Err(NoAnswer::Unreadable(without_values(&error.to_string()))),
+    }
+}
+
+/// Sends a request and waits for its answer until this is dropped. What waits for
+/// the answer ends then.
+///
+/// # Errors
+/// `NotSent`, `Broke`, or those of [`read`].
+pub async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    subject: &str,
+    request: Request,
+) -> Result<T, NoAnswer> {
+    let request = request.inbox(client.new_inbox()).timeout(None);
+    match client.send_request(subject.to_owned(), request).await {
+        Ok(answer) => read(&answer),
+        Err(error) => Err(match error.kind() {
+            RequestErrorKind::NoResponders => NoAnswer::Nobody,
+            RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
+                NoAnswer::NotSent(error.to_string())
+            }
+            RequestErrorKind::TimedOut => NoAnswer::Silence,
+            RequestErrorKind::Other => NoAnswer::Broke,
+        }),
+    }
+}
+
+/// What JetStream is told to have the newest value under every subject handed
+/// over, and then every change.
+pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
+    let config = config.clone().into_consumer_config();
+    json!({ "stream_name": stream, "config": config })
+}
+
+/// JetStream over one connection.
+#[derive(Clone)]
+pub struct JetStream {
+    client: Client,
+    /// Before the subjects of other than the API: none, or the domain's.
+    prefix: String,
+    within: Duration,
+    /// The library's, for what it does better: its own questions are few there.
+    context: Context,
+}
+
+impl JetStream {
+    /// JetStream, in a domain where there is one, which answers within this time.
+    pub fn new(client: Client, domain: Option<&JsDomain>, within: Duration) -> Self {
+        let mut context = match domain {
+            Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
+            None => jetstream::new(client.clone()),
+        };
+        context.set_timeout(within);
+        Self {
+            client,
+            prefix: domain.map_or_else(String::new, |domain| format!("$JS.{domain}.API.")),
+            within,
+            context,
+        }
+    }
+
+    /// That of the library.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Asks the API.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn api<T: DeserializeOwned>(
+        &self,
+        question: impl Display,
+        body: &impl Serialize,
+    ) -> Result<T, NoAnswer> {
+        let body = serde_json::to_vec(body);
+        let body = body.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
+        let subject = match self.prefix.as_str() {
+            "" => format!("$JS.API.{question}"),
+            prefix => format!("{prefix}{question}"),
+        };
+        self.send(&subject, Request::new().payload(body.into()))
+            .await
+    }
+
+    /// Publishes into a stream, and waits until it has it.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn publish(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<PublishAck, NoAnswer> {
+        let subject = format!("{}{subject}", self.prefix);
+        self.send(&subject, Request::new().headers(headers).payload(body))
+            .await
+    }
+
+    /// Has a stream handed over.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn consumer(
+        &self,
+        stream: &str,
+        config: OrderedConfig,
+    ) -> Result<Consumer<OrderedConfig>, NoAnswer> {
+        let question = format!("CONSUMER.CREATE.{stream}");
+        let info: consumer::Info = self.api(question, &consumer_of(stream, &config)).await?;
+        Ok(Consumer::new(config, info, self.context.clone()))
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        request: Request,
+    ) -> Result<T, NoAnswer> {
+        let asked = timeout(self.within, ask(&self.client, subject, request)).await;
+        asked.unwrap_or(Err(NoAnswer::Silence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(payload: &'static str, status: Option<StatusCode>) -> Message {
+        Message {
+            subject: "_INBOX.x".into(),
+            reply: None,
+            payload: payload.into(),
+            headers: None,
+            status,
+            description: None,
+            length: payload.len(),
+        }
+    }
+
+    #[test]
+    fn what_jetstream_says_with_an_error_is_definite_and_silence_is_not() {
+        let stored = r#"{"stream":"KV_x","seq":7}"#;
+        let ack: PublishAck = read(&answer(stored, None)).unwrap();
+        assert_eq!(ack.sequence, 7);
+        let full = r#"{"error":{"code":400,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"KV_x","seq":0}"#;
+        let error = read::<PublishAck>(&answer(full, None)).unwrap_err();
+        assert!(error.is_definite());
+        assert_eq!(error.code(), Some(ErrorCode::STREAM_STORE_FAILED));
+        assert!(error.to_string().contains("maximum bytes exceeded"));
+        let nobody = answer("", Some(StatusCode::NO_RESPONDERS));
+        assert!(read::<PublishAck>(&nobody).unwrap_err().is_definite());
+        for odd in ["", "{}", "[]", "\"+OK\""] {
+            let error = read::<PublishAck>(&answer(odd, None)).unwrap_err();
+            assert!(matches!(error, NoAnswer::Unreadable(_)), "{odd}");
+            assert!(!error.is_definite(), "{odd}");
+        }
+        assert!(!NoAnswer::Silence.is_definite() && !NoAnswer::Broke.is_definite());
+    }
+}
