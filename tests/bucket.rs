@@ -62,32 +62,40 @@ async fn come_to_be(lattice: &Operated, links: &[LinkDefinition]) {
 }
 
 #[tokio::test]
-async fn what_jetstream_does_not_take_was_not_accepted() {
+async fn a_link_that_jetstream_has_no_room_for_was_not_accepted() {
     let full = |config: &mut Config| config.max_bytes = 100;
     let small = |config: &mut Config| config.max_message_size = 50;
-    let new_per_subject = |config: &mut Config| {
-        config.discard_new_per_subject = true;
-    };
+    let changes: [(fn(&mut Config), &str); 2] = [(full, "10077"), (small, "10054")];
+    for (change, code) in changes {
+        let lattice = Operated::without_bucket(&[(G2b, &[])]).await;
+        let mut config = bucket("LATTICEDATA_default");
+        change(&mut config);
+        let jetstream = jetstream_of(&lattice.world.nats).await;
+        jetstream.create_stream(config).await.unwrap();
+        refused(
+            lattice.advertise_link().await,
+            &format!("error code {code}"),
+        );
+        assert!(lattice.links().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_takes_no_changes_accepts_none() {
+    let new_per_subject = |config: &mut Config| config.discard_new_per_subject = true;
     let sealed = |config: &mut Config| config.sealed = true;
-    let changes: [(&dyn Fn(&mut Config), &str, bool); 4] = [
-        (&full, "10077", true),
-        (&small, "10054", false),
-        (&new_per_subject, "10077", true),
-        (&sealed, "10109", true),
-    ];
-    for (change, code, no_removal) in changes {
+    let changes: [(fn(&mut Config), &str); 2] = [(new_per_subject, "10077"), (sealed, "10109")];
+    for (change, code) in changes {
         let lattice = Operated::one(G2b).await;
         accepted(lattice.advertise_link().await);
-        let jetstream = jetstream_of(&lattice.world.nats).await;
         let mut config = bucket("LATTICEDATA_default");
         config.allow_direct = true;
         change(&mut config);
+        let jetstream = jetstream_of(&lattice.world.nats).await;
         jetstream.update_stream(&config).await.unwrap();
         let code = format!("error code {code}");
         refused(lattice.advertise_link().await, &code);
-        if no_removal {
-            refused(lattice.remove_link().await, &code);
-        }
+        refused(lattice.remove_link().await, &code);
         assert_eq!(lattice.links().await.unwrap(), [link()]);
     }
 }
