@@ -260,3 +260,117 @@ async fn credentials_that_the_server_marks_as_removed_are_let_go() {
         );
     }
 }
+
+/// Where answers arrive, of connections whose name contains `name`: what ends in
+/// `*` for many, and for one each while it is waited for.
+fn inboxes(nats: &NatsServer, name: &str) -> (usize, usize) {
+    let all = nats.subscriptions(name).into_iter();
+    let all: Vec<_> = all.filter(|one| one.starts_with("_INBOX.")).collect();
+    let shared = all.iter().filter(|one| one.ends_with('*')).count();
+    (shared, all.len() - shared)
+}
+
+/// The place that async-nats keeps for an answer is in a table that is there once
+/// it subscribed for all answers together: where it did not, nothing is kept.
+#[tokio::test]
+async fn questions_that_jetstream_of_a_lattice_does_not_answer_leave_nothing_behind() {
+    let nats = NatsServer::without_jetstream();
+    let silent = nats.client().await;
+    let _silent = support::respond(&silent, "$JS.API.>", Vec::new()).await;
+    let world = World::start_on(nats, |_| {}).await;
+    world.set_lattice(LATTICE, &world.nats.url()).await;
+    let lattice = Operated::in_world_without_bucket(world, &[(G2b, &[])]).await;
+    for _ in 0..3 {
+        assert!(lattice.links().await.unwrap().is_empty());
+        refused(lattice.advertise_link().await, "cannot be looked up");
+    }
+    let nats = &lattice.world.nats;
+    // The one is ours, and forgets who no longer waits.
+    eventually("no inbox", || async {
+        (inboxes(nats, "for lattices") == (1, 0)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn writes_that_are_not_confirmed_leave_nothing_behind() {
+    let lattice = Operated::without_bucket(&[(G2b, &[])]).await;
+    let nats = &lattice.world.nats;
+    // A stream that confirms nothing.
+    let config = Config {
+        no_ack: true,
+        ..bucket("LATTICEDATA_default")
+    };
+    jetstream_of(nats)
+        .await
+        .create_stream(config)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let error = lattice.advertise_link().await.unwrap_err().to_string();
+        assert!(
+            error.contains("did not confirm the write in time"),
+            "{error}"
+        );
+        assert!(error.contains("it is unknown whether"), "{error}");
+    }
+    assert_eq!(lattice.links().await.unwrap(), [link()]);
+    eventually("no inbox", || async {
+        (inboxes(nats, "for lattices") == (1, 0)).then_some(())
+    })
+    .await;
+}
+
+/// A provider whose own user may do everything but publish there.
+async fn at_home_without(refused: &str) -> World {
+    let nats = NatsServer::with_config(&format!(
+        "no_auth_user: home
+        authorization {{ users = [
+            {{ user: home, password: pw }}
+            {{ user: provider, password: pw, permissions: {{ publish: {{ deny: [{refused}] }} }} }}
+        ] }}"
+    ));
+    let url = format!("nats://provider:pw@{}", nats.address());
+    let world = World::start_on(nats, |data| data["lattice_rpc_url"] = url.into()).await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    world
+}
+
+/// That nothing is left but where changes of credentials arrive.
+async fn nothing_is_left(world: &World) {
+    let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
+    let name = format!("lattice-controller {provider} {link}");
+    eventually("no inbox but that of changes", || async {
+        (inboxes(&world.nats, &name) == (0, 1)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn questions_that_our_own_jetstream_does_not_answer_leave_nothing_behind() {
+    let world = at_home_without(r#""$JS.API.STREAM.MSG.GET.>", "$KV.>""#).await;
+    for _ in 0..2 {
+        let error = world.hosts("y").await.unwrap_err();
+        assert!(
+            error.contains("store of credentials cannot be read"),
+            "{error}"
+        );
+    }
+    let unanswered = world.try_set_lattice("x", &world.nats.url()).await;
+    let error = unanswered.unwrap_err().to_string();
+    assert!(error.contains("it is unknown whether"), "{error}");
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn a_large_answer_that_cannot_be_stored_leaves_nothing_behind() {
+    let world = at_home_without(r#""$JS.API.STREAM.INFO.OBJ_home""#).await;
+    world.set_lattice(LATTICE, &world.nats.url()).await;
+    let lattice = Operated::in_world(world, &[(G2b, &[])]).await;
+    let values = json!({ "x": "y".repeat(100_000) });
+    lattice.sim.put_links(12, &values).await;
+    let error = lattice.links().await.unwrap_err().to_string();
+    assert!(error.contains("stored"), "{error}");
+    nothing_is_left(&lattice.world).await;
+}
