@@ -22,6 +22,9 @@ async fn jetstream_of(nats: &NatsServer) -> Context {
     jetstream::new(nats.client().await)
 }
 
+/// Makes a bucket another than hosts do.
+type Change = fn(&mut Config);
+
 /// A bucket as hosts make it.
 fn bucket(name: &str) -> Config {
     Config {
@@ -65,7 +68,7 @@ async fn come_to_be(lattice: &Operated, links: &[LinkDefinition]) {
 async fn a_link_that_jetstream_has_no_room_for_was_not_accepted() {
     let full = |config: &mut Config| config.max_bytes = 100;
     let small = |config: &mut Config| config.max_message_size = 50;
-    let changes: [(fn(&mut Config), &str); 2] = [(full, "10077"), (small, "10054")];
+    let changes: [(Change, &str); 2] = [(full, "10077"), (small, "10054")];
     for (change, code) in changes {
         let lattice = Operated::without_bucket(&[(G2b, &[])]).await;
         let mut config = bucket("LATTICEDATA_default");
@@ -84,7 +87,7 @@ async fn a_link_that_jetstream_has_no_room_for_was_not_accepted() {
 async fn a_bucket_that_takes_no_changes_accepts_none() {
     let new_per_subject = |config: &mut Config| config.discard_new_per_subject = true;
     let sealed = |config: &mut Config| config.sealed = true;
-    let changes: [(fn(&mut Config), &str); 2] = [(new_per_subject, "10077"), (sealed, "10109")];
+    let changes: [(Change, &str); 2] = [(new_per_subject, "10077"), (sealed, "10109")];
     for (change, code) in changes {
         let lattice = Operated::one(G2b).await;
         accepted(lattice.advertise_link().await);

@@ -268,7 +268,7 @@ impl Roster {
     }
 
     /// Whether that was so a moment ago. Questions that get no answer are better
-    /// not asked again and again: the client keeps a place for each.
+    /// not asked again and again: the server logs each that it refuses.
     pub fn is_jetstream_refused(&self) -> bool {
         let unserved = self.lock().unserved;
         unserved.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)

