@@ -102,8 +102,7 @@ pub async fn ask<T: DeserializeOwned>(
     }
 }
 
-/// What JetStream is told to have the newest value under every subject handed
-/// over, and then every change.
+/// What JetStream is asked to have a stream handed over.
 pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
     let config = config.clone().into_consumer_config();
     json!({ "stream_name": stream, "config": config })
@@ -113,10 +112,9 @@ pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
 #[derive(Clone)]
 pub struct JetStream {
     client: Client,
-    /// Before the subjects of other than the API: none, or the domain's.
+    /// Before subjects, where there is a domain.
     prefix: String,
     within: Duration,
-    /// The library's, for what it does better: its own questions are few there.
     context: Context,
 }
 
@@ -136,7 +134,7 @@ impl JetStream {
         }
     }
 
-    /// That of the library.
+    /// That of the library: only for what is done once JetStream has answered.
     pub fn context(&self) -> &Context {
         &self.context
     }

@@ -7,8 +7,8 @@
 //! asked instead. Source: control-interface reference, section 3.
 //!
 //! - [`place`]: where a bucket that is a mirror has its entries from
-//! - [`ask`]: one question to JetStream
-//! - [`read`], [`write`]: what is in it, and a change of it
+//! - `ask`: one question to JetStream
+//! - `read`, `write`: what is in it, and a change of it
 
 mod ask;
 pub mod place;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::name::JsDomain;
+use crate::name::{JsDomain, is_token};
 
 /// What the stream of a bucket says of itself, as far as it matters here.
 #[derive(Deserialize)]
@@ -58,10 +58,8 @@ pub struct Token(String);
 
 impl Token {
     /// Takes a text that is one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'.' | b'*' | b'>');
-        let valid = !text.is_empty() && text.bytes().all(plain);
-        valid.then(|| Self(text.to_owned()))
+    pub fn parse(text: &str) -> Option<Self> {
+        is_token(text).then(|| Self(text.to_owned()))
     }
 }
 
@@ -78,8 +76,9 @@ impl Api {
         })
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let valid = text.split('.').all(|token| Token::parse(token).is_some());
+    /// Takes a text that is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.split('.').all(is_token);
         valid.then(|| Self(text.to_owned()))
     }
 }

@@ -69,13 +69,13 @@ impl Lattice {
             ),
         };
         let (kind, what) = match error {
-            NoAnswer::No(_) => (Kind::Refused, "did not take the write"),
-            NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now"),
-            NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write"),
-            NoAnswer::Silence => (Kind::Timeout, "did not confirm the write in time"),
-            NoAnswer::Broke => (Kind::ConnectionLost, "did not confirm the write"),
-            NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write"),
+            NoAnswer::No(_) => (Kind::Refused, "did not take the write: "),
+            NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now: "),
+            NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write: "),
+            NoAnswer::Silence => (Kind::Timeout, "did not confirm the write in time: "),
+            NoAnswer::Broke => (Kind::ConnectionLost, "did not confirm the write: "),
+            NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write: "),
         };
-        Error::new(kind, format!("{bucket} {what}: {error}"))
+        Error::new(kind, format!("{bucket} {what}{error}"))
     }
 }

@@ -1,7 +1,7 @@
 //! No text, whatever it is, makes another subject than its template says:
 //! with other tokens, with wildcards, or of another lattice.
 
-use lattice_controller::lattice::metadata::place::Place;
+use lattice_controller::lattice::metadata::place::{Api, Origin, Place, Token};
 use lattice_controller::lattice::subject::{self, Verb};
 use lattice_controller::lattice::wire::{Link, TextMap};
 use lattice_controller::name::{
@@ -11,7 +11,7 @@ use lattice_controller::pool::store::bucket;
 use nkeys::KeyPairType;
 
 /// Every public function of `lattice::subject`, and what it makes.
-pub const TEMPLATES: [(&str, &str); 19] = [
+pub const TEMPLATES: [(&str, &str); 20] = [
     ("ping", "wasmbus.ctl.{lattice}.ping.hosts"),
     ("ping_v1", "wasmbus.ctl.v1.{lattice}.host.ping"),
     ("auction_actor", "wasmbus.ctl.{lattice}.auction.actor"),
@@ -34,6 +34,10 @@ pub const TEMPLATES: [(&str, &str); 19] = [
     (
         "bucket_read",
         "{api}.CONSUMER.CREATE.KV_LATTICEDATA_{lattice}",
+    ),
+    (
+        "bucket_read_over",
+        "{api}.CONSUMER.DELETE.KV_LATTICEDATA_{lattice}.{host}",
     ),
     ("bucket_flow", "$JS.FC.KV_LATTICEDATA_{lattice}"),
     ("bucket_entries", "$KV.LATTICEDATA_{lattice}."),
@@ -68,7 +72,27 @@ pub fn check(input: &[u8]) {
             values: TextMap::new(),
         };
         check_subjects(&lattice, &host, domain.as_ref(), &link);
+        check_mirror(&lattice, text, &other(1), &link);
     }
+}
+
+/// What a server says that a bucket mirrors is taken where it makes a subject that
+/// can be published to, which has all of it.
+fn check_mirror(lattice: &LatticeId, bucket: &str, api: &str, link: &Link) {
+    let taken = Token::parse(bucket);
+    assert_eq!(taken.is_some(), is_token(bucket));
+    let (Some(bucket), Some(api)) = (taken, Api::parse(api)) else {
+        return;
+    };
+    let made = format!("{api}.$KV.{bucket}.{}", link.key());
+    let place = Place::Origin(Origin {
+        bucket,
+        api: Some(api),
+        renames: false,
+    });
+    let [published, _] = subject::bucket_entry(lattice, None, &place, &link.key());
+    assert_eq!(published.as_str(), made);
+    assert!(made.split('.').all(is_one_token), "{made:?}");
 }
 
 /// What is taken as a name is one token, as it is, and a link name one or several
@@ -159,6 +183,10 @@ fn made(
         "bucket_get" => subject::bucket_get(lattice, domain)[0].to_string(),
         "bucket_info" => subject::bucket_info(lattice, domain)[0].to_string(),
         "bucket_read" => subject::bucket_read(lattice, domain)[0].to_string(),
+        "bucket_read_over" => {
+            let consumer = Token::parse(host.as_str()).unwrap();
+            subject::bucket_read_over(lattice, domain, &consumer).to_string()
+        }
         "bucket_flow" => subject::bucket_flow(lattice),
         "bucket_entries" => subject::bucket_entries(lattice, &Place::Here),
         other => panic!("{other} is not made here"),
