@@ -76,6 +76,26 @@ async fn gathers_at_once_need_no_subscription_each() {
 }
 
 #[tokio::test]
+async fn one_subscription_is_enough() {
+    for with_bucket in [false, true] {
+        let limited = Limited::to(json!({ "subs": 1 }), with_bucket).await;
+        let lattice = &limited.lattice;
+        for _ in 0..3 {
+            let asked = (0..4).map(|_| lattice.get_hosts());
+            for hosts in join_all(asked).await {
+                assert_eq!(hosts.unwrap().len(), 1);
+            }
+        }
+        assert_eq!(lattice.auction_actor(&[]).await.unwrap().len(), 1);
+        accepted(lattice.advertise_link().await);
+        // From hosts, where there is no subscription left for the bucket.
+        assert_eq!(lattice.links().await.unwrap().len(), 1, "{with_bucket}");
+        accepted(lattice.remove_link().await);
+        assert!(lattice.links().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn where_no_answer_can_be_heard_the_servers_words_are_the_answer() {
     let limited = Limited::to(json!({ "subs": 0 }), false).await;
     let words = "maximum subscriptions exceeded";
@@ -90,7 +110,7 @@ async fn where_no_answer_can_be_heard_the_servers_words_are_the_answer() {
 
 #[tokio::test]
 async fn a_message_that_is_too_large_for_a_user_was_not_carried_out() {
-    for with_bucket in [false] {
+    for with_bucket in [false, true] {
         let limited = Limited::to(json!({ "payload": 600 }), with_bucket).await;
         accepted(limited.link_of(10).await);
         refused(limited.link_of(1000).await, "Maximum Payload Violation");

@@ -37,12 +37,15 @@ pub enum NoAnswer {
     /// It was not sent.
     #[error("{0}")]
     NotSent(String),
+    /// It is larger than the server takes, and nothing was done.
+    #[error("{0}; nothing was carried out")]
+    TooLarge(String),
     /// It was sent, and no answer came. Nobody knows.
     #[error("JetStream does not answer")]
     Silence,
     /// It was sent, and the connection broke. Nobody knows.
-    #[error("the connection broke")]
-    Broke,
+    #[error("the connection broke{0}")]
+    Broke(String),
     /// Something came that is no answer. Nobody knows.
     #[error("the answer cannot be read: {0}")]
     Unreadable(String),
@@ -51,7 +54,10 @@ pub enum NoAnswer {
 impl NoAnswer {
     /// Whether nothing was done for sure.
     pub fn is_definite(&self) -> bool {
-        matches!(self, Self::No(_) | Self::Nobody | Self::NotSent(_))
+        matches!(
+            self,
+            Self::No(_) | Self::Nobody | Self::NotSent(_) | Self::TooLarge(_)
+        )
     }
 
     /// The code of the error that JetStream told.
@@ -97,7 +103,7 @@ pub async fn ask<T: DeserializeOwned>(
                 NoAnswer::NotSent(error.to_string())
             }
             RequestErrorKind::TimedOut => NoAnswer::Silence,
-            RequestErrorKind::Other => NoAnswer::Broke,
+            RequestErrorKind::Other => NoAnswer::Broke(String::new()),
         }),
     }
 }
@@ -230,6 +236,6 @@ mod tests {
             assert!(matches!(error, NoAnswer::Unreadable(_)), "{odd}");
             assert!(!error.is_definite(), "{odd}");
         }
-        assert!(!NoAnswer::Silence.is_definite() && !NoAnswer::Broke.is_definite());
+        assert!(!NoAnswer::Silence.is_definite() && !NoAnswer::Broke(String::new()).is_definite());
     }
 }

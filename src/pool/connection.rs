@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, Message, ServerAddr, Subject};
+use async_nats::{Client, ConnectErrorKind, HeaderMap, Message, ServerAddr, Subject};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
@@ -166,6 +166,26 @@ impl Connection {
         let expected = self.inbox.expect();
         let reply = expected.subject.clone();
         let sent = self.client.publish_with_reply(subject, reply, body);
+        sent.await.map_err(NotAsked::Failed)?;
+        Ok(Asked(expected))
+    }
+
+    /// The same with headers.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub async fn ask_with(
+        &self,
+        subject: Subject,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Asked, NotAsked> {
+        self.may_hear().await?;
+        self.sends(body.len())?;
+        let expected = self.inbox.expect();
+        let reply = expected.subject.clone();
+        let client = &self.client;
+        let sent = client.publish_with_reply_and_headers(subject, reply, headers, body);
         sent.await.map_err(NotAsked::Failed)?;
         Ok(Asked(expected))
     }

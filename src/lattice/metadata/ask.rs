@@ -1,6 +1,6 @@
 //! One question to JetStream of a lattice, one answer.
 
-use async_nats::Subject;
+use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep_until;
@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::nats::jetstream::{NoAnswer, read};
-use crate::pool::NotAsked;
+use crate::pool::{NotAsked, Refusal};
 
 /// Why a question has no answer.
 pub(in crate::lattice) enum Unanswered {
@@ -36,24 +36,52 @@ impl Lattice {
         body: Bytes,
         by: Deadline,
     ) -> Result<T, Unanswered> {
+        self.ask_jetstream_with(question, None, body, by).await
+    }
+
+    /// The same, with headers where there are any.
+    pub(super) async fn ask_jetstream_with<T: DeserializeOwned>(
+        &self,
+        question: [Subject; 2],
+        headers: Option<HeaderMap>,
+        body: Bytes,
+        by: Deadline,
+    ) -> Result<T, Unanswered> {
         let lost = self.connection.lost_from_now(&self.id);
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
-        let asked = self.connection.ask(question[0].clone(), body).await;
+        let (subject, bytes) = (question[0].clone(), body.len());
+        let asked = match headers {
+            Some(headers) => self.connection.ask_with(subject, headers, body).await,
+            None => self.connection.ask(subject, body).await,
+        };
         let mut asked = asked.map_err(|error| match error {
             NotAsked::Unheard(refusal) => Unanswered::Unheard(self.not_permitted(&refusal)),
+            NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
+                "it has {bytes} bytes, and the server lately took none of {from} bytes of these \
+                 credentials (Maximum Payload Violation)"
+            ))),
             NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
         })?;
-        let inbox = self.connection.inbox();
-        let ours = |refused: &str| question.iter().any(|ours| ours.as_str() == refused);
+        let (reply, inbox) = (asked.reply().clone(), self.connection.inbox());
+        let ours = |refusal: &Refusal| {
+            let ours = [&question[0], &question[1], &reply].map(|subject| subject.as_str());
+            ours.contains(&refusal.subject.as_str()) || refusal.subject == inbox
+        };
         tokio::select! {
             biased;
             answer = asked.answer() => match answer {
                 Some(answer) => read(&answer).map_err(Unanswered::By),
-                None => Err(Unanswered::By(NoAnswer::Broke)),
+                None => Err(Unanswered::By(NoAnswer::Broke(String::new()))),
             },
-            () = lost => Err(Unanswered::By(NoAnswer::Broke)),
-            refusal = refusals.of(|refused| ours(refused) || refused == inbox) => {
+            loss = lost => Err(Unanswered::By(match loss.refused(bytes) {
+                true => NoAnswer::TooLarge(format!(
+                    "it has {bytes} bytes, more than the server takes of these credentials{}",
+                    loss.said()
+                )),
+                false => NoAnswer::Broke(loss.said()),
+            })),
+            refusal = refusals.of(ours) => {
                 let error = self.not_permitted(&refusal);
                 Err(match refusal.subscription {
                     true => Unanswered::Unheard(error),

@@ -134,9 +134,7 @@ impl Lattice {
                 LookUp::Unanswered(refused.to_string())
             }
             Err(Unanswered::Unheard(refused)) => LookUp::Unanswered(refused.to_string()),
-            Err(Unanswered::By(NoAnswer::Broke)) => {
-                return Err(self.not_read(&"the connection broke"));
-            }
+            Err(Unanswered::By(broke @ NoAnswer::Broke(_))) => return Err(self.not_read(&broke)),
             Err(Unanswered::By(NoAnswer::Nobody)) if self.js_domain.is_none() => LookUp::Missing,
             Err(Unanswered::By(NoAnswer::Silence)) => {
                 LookUp::Unanswered("no answer; may these credentials use JetStream?".into())

@@ -15,11 +15,12 @@ use tracing::{debug, warn};
 use super::Unanswered;
 use super::place::Token;
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, quoted};
 use crate::lattice::request::json;
 use crate::lattice::{Lattice, subject, wire};
 use crate::nats::is_removal;
 use crate::nats::jetstream::{NoAnswer, consumer_of};
+use crate::pool::Refusal;
 
 /// Most bytes of a bucket that are read: an answer could not hold more.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -42,7 +43,9 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let subjects = subject::bucket_entries(&self.id, &place);
-        let Some(consumer) = self.consumer(&subjects, by).await? else {
+        let delivered = self.connection.client().new_inbox();
+        let consumer = self.consumer(&subjects, delivered.clone(), by);
+        let Some(consumer) = consumer.await? else {
             return Ok(None);
         };
         // By key: one that changes while it is read comes again.
@@ -59,14 +62,20 @@ impl Lattice {
             }
         });
         let flow = subject::bucket_flow(&self.id);
+        let concerns = |refusal: &Refusal| {
+            let subject = refusal.subject.as_str();
+            refusal.is_unnamed() || subject == delivered || is_under(subject, &flow)
+        };
         tokio::select! {
             biased;
             read = read => read?,
-            () = lost => return Err(self.not_read(&"the connection broke")),
-            // There is more than a host could say in one message.
-            refusal = refusals.of(|subject| is_under(subject, &flow)) => {
-                return Err(self.not_permitted(&refusal));
-            }
+            loss = lost => return Err(self.not_read(&NoAnswer::Broke(loss.said()))),
+            refusal = refusals.of(concerns) => return match refusal.is_unnamed() {
+                // No subscription is left for the entries; hosts need none.
+                true => self.no_bucket(&quoted(&refusal.words)).map(|()| None),
+                // There may be more than a host could say in one message.
+                false => Err(self.not_permitted(&refusal)),
+            },
             () = sleep_until(by.at()) => return Err(self.not_read_in_time()),
         }
         if unreadable > 0 {
@@ -80,10 +89,11 @@ impl Lattice {
     async fn consumer(
         &self,
         subjects: &str,
+        deliver_subject: String,
         by: Deadline,
     ) -> Result<Option<Consumer<OrderedConfig>>, Error> {
         let config = OrderedConfig {
-            deliver_subject: self.connection.client().new_inbox(),
+            deliver_subject,
             filter_subject: format!("{subjects}>"),
             deliver_policy: DeliverPolicy::LastPerSubject,
             replay_policy: ReplayPolicy::Instant,

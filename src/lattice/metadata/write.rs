@@ -2,24 +2,23 @@
 //! written, and neither was what nobody takes; where no answer comes, nobody
 //! knows.
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::publish::PublishAck;
-use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
-use tokio::time::sleep_until;
 
+use super::Unanswered;
 use super::place::Place;
 use crate::error::{Error, Kind};
 use crate::lattice::request::json;
 use crate::lattice::wire::Link;
 use crate::lattice::{Lattice, subject};
-use crate::nats::jetstream::{NoAnswer, ask};
+use crate::nats::jetstream::NoAnswer;
 
 impl Lattice {
     /// Writes a link, and waits until JetStream has it; false where there is no
     /// bucket.
     pub(in crate::lattice) async fn write_link(&self, link: &Link) -> Result<bool, Error> {
-        let request = Request::new().payload(json(link)?);
-        self.write(link, request).await
+        self.write(link, None, json(link)?).await
     }
 
     /// Marks a link as removed; false where there is no bucket. The marker is
@@ -27,30 +26,26 @@ impl Lattice {
     pub(in crate::lattice) async fn unwrite_link(&self, link: &Link) -> Result<bool, Error> {
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "DEL");
-        let request = Request::new().headers(headers).payload(Bytes::new());
-        self.write(link, request).await
+        self.write(link, Some(headers), Bytes::new()).await
     }
 
-    async fn write(&self, link: &Link, request: Request) -> Result<bool, Error> {
+    async fn write(
+        &self,
+        link: &Link,
+        headers: Option<HeaderMap>,
+        body: Bytes,
+    ) -> Result<bool, Error> {
         let Some(place) = self.bucket_for_writing().await? else {
             return Ok(false);
         };
-        let lost = self.connection.lost_from_now(&self.id)?;
-        let refusals = self.connection.refusals_from_now();
-        let ours = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &link.key());
-        let client = self.connection.client();
-        let written = ask::<PublishAck>(client, &ours[0], request);
-        tokio::select! {
-            biased;
-            written = written => match written {
-                Ok(_) => Ok(true),
-                Err(error) => Err(self.not_written(&place, &error)),
-            },
-            refusal = refusals.naming(&ours) => Err(self.not_permitted(&refusal)),
-            () = lost => Err(self.not_written(&place, &NoAnswer::Broke)),
-            () = sleep_until(self.deadline.at()) => {
-                Err(self.not_written(&place, &NoAnswer::Silence))
-            }
+        let entry = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &link.key());
+        let written = self.ask_jetstream_with::<PublishAck>(entry, headers, body, self.deadline);
+        match written.await {
+            Ok(_) => Ok(true),
+            Err(Unanswered::By(error)) => Err(self.not_written(&place, &error)),
+            Err(
+                Unanswered::Down(error) | Unanswered::Refused(error) | Unanswered::Unheard(error),
+            ) => Err(error),
         }
     }
 
@@ -72,8 +67,9 @@ impl Lattice {
             NoAnswer::No(_) => (Kind::Refused, "did not take the write: "),
             NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now: "),
             NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write: "),
+            NoAnswer::TooLarge(_) => (Kind::Invalid, "did not take the write: "),
             NoAnswer::Silence => (Kind::Timeout, "did not confirm the write in time: "),
-            NoAnswer::Broke => (Kind::ConnectionLost, "did not confirm the write: "),
+            NoAnswer::Broke(_) => (Kind::ConnectionLost, "did not confirm the write: "),
             NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write: "),
         };
         Error::new(kind, format!("{bucket} {what}{error}"))
