@@ -23,6 +23,7 @@
 //! | [`security`] | what was refused, counted and logged |
 //! | [`settings`] | what can be configured |
 //! | [`home`] | our own lattice, for what is kept there |
+//! | [`json`] | that a list is no object, in what others send |
 //! | [`limiter`] | how many calls may be under way at once |
 //! | [`name`], [`nats`], [`deadline`], [`backoff`], [`telemetry`] | what all of them share |
 
@@ -43,6 +44,7 @@ pub mod controller;
 pub mod deadline;
 pub mod error;
 pub mod home;
+pub mod json;
 pub mod lattice;
 pub mod limiter;
 pub mod name;

@@ -8,6 +8,7 @@ use serde_json::json;
 use support::actor::Actor;
 use support::eventually;
 use support::host::Generation;
+use support::nats::NatsServer;
 use support::operator::Operated;
 use support::world::{World, ctx};
 use wasmcloud_interface_lattice_control::*;
@@ -36,6 +37,48 @@ async fn only_linked_actors_may_call() {
     world.publish_link("linkdefs.del", &other, json!({})).await;
     answers(&actor, "default", "not linked").await;
     answers(&world.actor, "default", "0 hosts").await;
+}
+
+/// A link definition as a list, in the order that its members have.
+fn by_position(world: &World, actor: &str) -> serde_json::Value {
+    let (us, link_name) = (&world.identity.provider_key, &world.identity.link_name);
+    json!([actor, us, link_name, "wasmcloud:latticecontrol", {}])
+}
+
+#[tokio::test]
+async fn a_list_is_a_link_in_messagepack_and_none_in_json() {
+    let other = nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key();
+    for json in [false, true] {
+        let world = World::start_on(NatsServer::start(), |data| {
+            if json {
+                data["host_id"] = "_TEST_".into();
+            }
+        })
+        .await;
+        world.set_lattice("default", &world.nats.url()).await;
+        let list = by_position(&world, &other);
+        let body = match json {
+            true => serde_json::to_vec(&list).unwrap(),
+            false => rmp_serde::to_vec(&list).unwrap(),
+        };
+        let nats = world.nats.client().await;
+        let put = world.identity.subject("linkdefs.put");
+        nats.publish(put, body.into()).await.unwrap();
+        support::fence(&nats).await;
+        match json {
+            true => drop(
+                world
+                    .provider
+                    .logged("link definition cannot be read")
+                    .await,
+            ),
+            false => drop(world.provider.logged("link put").await),
+        }
+        let cluster = &world.identity.cluster;
+        let actor = Actor::connect_as(&world.nats.url(), &world.identity, &other, cluster).await;
+        let expected = if json { "not linked" } else { "0 hosts" };
+        answers(&actor, "default", expected).await;
+    }
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@ async fn the_bucket_tells_what_hosts_of_every_generation_wrote() {
         }
         sim.write("CLAIMS_BAD", b"not json").await;
         sim.write("LINKDEF_BAD", b"[]").await;
+        sim.write("LINKDEF_LIST", br#"["M1","V1","default","c",{}]"#)
+            .await;
+        sim.write("LINKDEF_ONE", b"[1]").await;
         assert_eq!(lattice.links().await.unwrap(), [link()], "{generation}");
         let claims = lattice.claims().await.unwrap();
         let mut keys: Vec<_> = claims.iter().map(|claims| claims["sub"].as_str()).collect();

@@ -1,5 +1,5 @@
-//! A call that changes something counts once, and only while it is fresh,
-//! whatever somebody who listens does with it.
+//! A call counts only while it is fresh, and one that changes something counts
+//! once, whatever somebody who listens does with it.
 
 mod support;
 
@@ -44,7 +44,7 @@ fn carried_out(response: &InvocationResponse) -> bool {
 }
 
 #[tokio::test]
-async fn a_recorded_order_is_not_carried_out_again_under_any_id() {
+async fn a_recorded_order_is_not_carried_out_again_whatever_is_around_it() {
     let lattice = Operated::one(Generation::G2b).await;
     let world = &lattice.world;
     let nats = world.nats.client().await;
@@ -61,12 +61,17 @@ async fn a_recorded_order_is_not_carried_out_again_under_any_id() {
     assert_eq!(response.invocation_id, invocation.id);
     let error = response.error.unwrap();
     assert!(error.contains("taken before"), "{error}");
-    // The id is not signed. What is around the call may differ as well.
-    invocation.id = "another".into();
+    // What is not signed may differ.
     invocation.host_id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
     let response = send(&nats, &world.identity, bytes(&invocation)).await;
-    assert_eq!(response.invocation_id, "another");
+    assert_eq!(response.invocation_id, invocation.id);
     assert!(response.error.unwrap().contains("taken before"));
+    // The id is signed.
+    let id = std::mem::replace(&mut invocation.id, "another".into());
+    let response = send(&nats, &world.identity, bytes(&invocation)).await;
+    assert_eq!(response.invocation_id, "another");
+    assert!(response.error.unwrap().contains("id is not the one"));
+    invocation.id = id;
     // And a signature of other bytes for the same claims does not hold.
     let (signed, signature) = invocation.encoded_claims.rsplit_once('.').unwrap();
     let last = if signature.ends_with('A') { 'Q' } else { 'A' };
@@ -93,14 +98,31 @@ async fn of_many_copies_at_once_one_is_carried_out() {
 }
 
 #[tokio::test]
-async fn what_only_reads_may_be_repeated_at_any_time() {
+async fn what_only_reads_may_be_repeated_while_it_is_fresh_and_under_its_own_id() {
     let world = World::with_lattice().await;
     let nats = world.nats.client().await;
-    let old = |claims: &mut serde_json::Value| claims["iat"] = 1.into();
-    let call = bytes(&mint(&world.identity, "GetHosts", &"default", old));
+    let call = mint(&world.identity, "GetHosts", &"default", |_| {});
     for _ in 0..3 {
-        let response = send(&nats, &world.identity, call.clone()).await;
+        let response = send(&nats, &world.identity, bytes(&call)).await;
         assert_eq!(response.error, None);
+    }
+    let mut other = call.clone();
+    other.id = "another".into();
+    let response = send(&nats, &world.identity, bytes(&other)).await;
+    let error = response.error.unwrap_or_default();
+    assert!(error.contains("id is not the one"), "{error}");
+    for (iat, why) in [
+        (Some(1), "too old"),
+        (Some(now() - 65), "too old"),
+        (Some(now() + 60), "from the future"),
+        (None, "do not say when"),
+    ] {
+        let call = mint(&world.identity, "GetHosts", &"default", |claims| {
+            claims["iat"] = iat.into();
+        });
+        let response = send(&nats, &world.identity, bytes(&call)).await;
+        let error = response.error.unwrap_or_default();
+        assert!(error.contains(why), "{iat:?}: {error}");
     }
 }
 
@@ -224,7 +246,8 @@ async fn what_is_in_the_store_stays_there_until_a_call_for_it_is_proved() {
     let mut body = &b"the body of somebody else's call"[..];
     store.put("theirs", &mut body).await.unwrap();
     // A call that proves itself, but for the body that it names.
-    let mut call = mint(&world.identity, "GetHosts", &"nowhere", |_| {});
+    let theirs = |claims: &mut serde_json::Value| claims["sub"] = "theirs".into();
+    let mut call = mint(&world.identity, "GetHosts", &"nowhere", theirs);
     call.id = "theirs".into();
     call.content_length = Some(32);
     call.msg = Vec::new();

@@ -209,6 +209,28 @@ async fn one_bad_reply_costs_that_reply_only() {
 }
 
 #[tokio::test]
+async fn a_list_where_an_object_belongs_is_not_read_by_position() {
+    let order = format!("wasmbus.ctl.default.cmd.{HOST}.stop");
+    for reply in [r#"[true,""]"#, r#"[false,"no"]"#, r#"["x"]"#, "[]"] {
+        let (lattice, _answering) = answering(&order, reply.into()).await;
+        let error = lattice.stop_host(HOST, None).await.unwrap_err().to_string();
+        assert!(error.contains("cannot be read"), "{reply}: {error}");
+    }
+    // A list inside costs the entry that it stands for.
+    let links = json!({ "links": [["M1", "V1", "default", "c", {}], [1]] }).to_string();
+    let (lattice, _answering) = answering("wasmbus.ctl.default.get.links", links).await;
+    assert!(lattice.links().await.unwrap().is_empty());
+    let inventory = json!([HOST, {}, [], []]).to_string();
+    let subject = format!("wasmbus.ctl.default.get.{HOST}.inv");
+    let (lattice, _answering) = answering(&subject, inventory).await;
+    let error = lattice.inventory(HOST).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be read"), "{error}");
+    let ping = json!([HOST, 1, null, {}, "name", "0.80.0"]).to_string();
+    let (lattice, _answering) = answering("wasmbus.ctl.default.ping.hosts", ping).await;
+    assert!(lattice.get_hosts().await.unwrap_or_default().is_empty());
+}
+
+#[tokio::test]
 async fn an_auction_that_every_host_refuses_is_an_error() {
     let refusal = json!({ "accepted": false, "error": "cannot read this" }).to_string();
     let (lattice, _answering) = answering("wasmbus.ctl.default.auction.actor", refusal).await;

@@ -77,7 +77,7 @@ impl CallLimits {
         self.lattice.unwrap_or(self.all().div_ceil(2))
     }
 
-    /// `invocation_window_ms`: how old a call may be that changes something.
+    /// `invocation_window_ms`: how old a call may be.
     pub fn window(&self) -> Duration {
         self.window.unwrap_or(Duration::from_secs(60))
     }

@@ -144,11 +144,9 @@ impl<H: Handler> Server<H> {
         let unproved = |problem| disbelieved(Cause::Unproved, problem);
         let repeated = |problem| disbelieved(Cause::Repeated, problem);
         let claims = claims.map_err(unproved)?;
-        let made = match self.handler.changes(operation) {
-            true => Some(self.repeats.check_fresh(claims.iat, now())),
-            false => None,
-        };
-        let made = made.transpose().map_err(repeated)?;
+        let fresh = self.repeats.check_fresh(claims.iat, now());
+        let made = fresh.map_err(repeated)?;
+        let changes = self.handler.changes(operation);
         let link = match self.links.settings(actor) {
             Ok(link) => Ok(link),
             Err(Unlinked::Never(problem)) => return Err(disbelieved(Cause::Unlinked, problem)),
@@ -209,15 +207,13 @@ impl<H: Handler> Server<H> {
             }
         };
         // Nobody fills the memory of calls with what he may not do.
-        if made.is_some()
-            && let Err(error) = self.handler.admit(operation, actor, &link)
-        {
+        if changes && let Err(error) = self.handler.admit(operation, actor, &link) {
             return self.refuse(id, operation, actor, error);
         }
         // Before the wait for a place: of two copies, one waits. Who finds none
         // was told so, and may send the same again.
-        let take = |made| self.repeats.take(signed_part(&invocation), made, now());
-        let taken = made.map(take).transpose().map_err(repeated)?;
+        let take = || self.repeats.take(signed_part(&invocation), made, now());
+        let taken = changes.then(take).transpose().map_err(repeated)?;
         let Some(_place) = self.actors.place(actor, deadline).await else {
             if let Some(taken) = taken {
                 self.repeats.give_back(taken);

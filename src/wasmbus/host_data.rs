@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::links::LinkDefinition;
 use super::or_default;
 use crate::error::without_values;
+use crate::json;
 use crate::name::{JsDomain, is_token};
 use crate::nats::pasted::Members;
 use crate::nats::{Access, Login};
@@ -101,7 +102,7 @@ where
     T: serde::de::DeserializeOwned,
 {
     let members: Vec<Value> = or_default(input)?;
-    let read = members.into_iter().map(serde_json::from_value);
+    let read = members.into_iter().map(json::from_value);
     Ok(read.filter_map(Result::ok).collect())
 }
 
@@ -132,12 +133,12 @@ impl HostData {
     pub fn parse(line: &str) -> Result<Self, String> {
         let around = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
         let text = line.trim_matches(around).trim_end_matches('=').as_bytes();
-        let json = BASE64_NOPAD
+        let text = BASE64_NOPAD
             .decode(text)
             .map(Zeroizing::new)
             .map_err(|_| "host data is not base64".to_owned())?;
-        let json = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&json);
-        let raw: Raw = serde_json::from_slice(json).map_err(|error| {
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+        let raw: Raw = json::from_slice(text).map_err(|error| {
             let problem = without_values(&error.to_string());
             format!("host data is not the JSON object it should be: {problem}")
         })?;
@@ -394,7 +395,7 @@ mod tests {
     fn one_odd_link_or_issuer_does_not_cost_the_others() {
         let line = encoded(
             r#"{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1",
-            "link_definitions":[7,{"actor_id":"M1","values":{"a":null,"b":"c"}}],
+            "link_definitions":[7,["M2","V1","l","c",{}],{"actor_id":"M1","values":{"a":null,"b":"c"}}],
             "cluster_issuers":[null,"C1"]}"#,
         );
         let data = HostData::parse(&line).unwrap();
@@ -411,6 +412,7 @@ mod tests {
             "\n".to_owned(),
             "%%%".to_owned(),
             encoded("[1]"),
+            encoded(r#"["N1","x","l","","","","V1"]"#),
             encoded(&format!(
                 r#"{{"env_values":{{}},"cluster_issuers":"{seed}"}}"#
             )),

@@ -1,7 +1,8 @@
 //! What a call must prove before it counts.
 //!
 //! An invocation carries claims, signed by one of the cluster's issuers, over
-//! its origin, its target, its operation and a hash of all that with the body.
+//! its id, its origin, its target, its operation and a hash of the last three
+//! with the body.
 //! Source: wasmbus-abi reference, B.2 and B.3.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +17,7 @@ use super::decode::decode;
 use super::links::CONTRACT;
 use super::signature::{Issuers, Signed};
 use crate::error::without_values;
+use crate::json;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
@@ -33,6 +35,8 @@ pub struct Verifier {
 #[derive(Deserialize)]
 pub struct Claims {
     iss: String,
+    /// Id of the invocation that they are of.
+    sub: String,
     exp: Option<u64>,
     nbf: Option<u64>,
     /// When they were made, in seconds since 1970.
@@ -102,6 +106,10 @@ impl Verifier {
         // OTP hosts send the cluster's key here: any public key will do.
         if !invocation.host_id.starts_with('N') && invocation.host_id.len() != 56 {
             return Err("the invocation names no host".into());
+        }
+        // A new id would be under a new name in the object store, and in the answer.
+        if claims.sub != invocation.id {
+            return Err("the invocation's id is not the one its claims name".into());
         }
         let subject = claims.wascap.as_ref();
         let subject = subject.ok_or("the invocation's claims name no target")?;
@@ -186,8 +194,7 @@ pub fn now() -> u64 {
 }
 
 /// What is signed of an invocation's claims: nobody can change it and keep the
-/// signature. The hash in it leaves out the id of the invocation, which can be
-/// changed.
+/// signature.
 pub fn signed_part(invocation: &Invocation) -> &str {
     let token = &invocation.encoded_claims;
     token.rsplit_once('.').map_or(token, |(signed, _)| signed)
@@ -203,10 +210,10 @@ fn is_url_of(url: &str, entity: &WasmCloudEntity) -> bool {
 }
 
 fn decoded<T: serde::de::DeserializeOwned>(what: &str, part: &str) -> Result<T, String> {
-    let json = BASE64URL_NOPAD
+    let text = BASE64URL_NOPAD
         .decode(part.as_bytes())
         .map_err(|_| format!("the {what} of the invocation's token is not base64"))?;
-    serde_json::from_slice(&json).map_err(|error| {
+    json::from_slice(&text).map_err(|error| {
         let problem = without_values(&error.to_string());
         format!("the {what} of the invocation's token cannot be read: {problem}")
     })
@@ -279,6 +286,7 @@ mod tests {
         invocation.target = entity(PROVIDER, "default", "wasmcloud:latticecontrol");
         invocation.operation = "LatticeController.GetHosts".into();
         invocation.host_id = KeyPair::new(KeyPairType::Server).public_key();
+        invocation.id = "id".into();
         let (origin, target) = (invocation.origin.url(), target_url(&invocation));
         let mut hash = Sha256::new();
         for part in [
@@ -362,7 +370,8 @@ mod tests {
     fn what_the_claims_do_not_cover_is_refused() {
         let key = KeyPair::new(KeyPairType::Cluster);
         type Change = fn(&mut Invocation);
-        let changes: [(&str, Change); 7] = [
+        let changes: [(&str, Change); 8] = [
+            ("id", |i| i.id = "another".into()),
             ("target", |i| {
                 i.operation = "LatticeController.StopHost".into()
             }),
@@ -448,11 +457,11 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_id_leaves_what_identifies_an_invocation() {
+    fn what_is_not_signed_leaves_what_identifies_an_invocation() {
         let key = KeyPair::new(KeyPairType::Cluster);
         let mut invocation = signed(&key, |_| {});
         let before = signed_part(&invocation).to_owned();
-        invocation.id = "another".into();
+        invocation.host_id = KeyPair::new(KeyPairType::Server).public_key();
         assert_eq!(verdict(&key, &invocation, BODY), Ok(()));
         assert_eq!(signed_part(&invocation), before);
         let other = signed(&key, |claims| claims["jti"] = "k".into());
@@ -466,7 +475,7 @@ mod tests {
         assert!(Head::read(&bytes).is_none());
         assert_eq!(id_of(&bytes), "");
         assert!(decode::<Invocation>(&bytes).is_err());
-        let json = format!("{{\"x\":{}", "[".repeat(1_000_000));
-        assert!(serde_json::from_str::<Claims>(&json).is_err());
+        let text = format!("{{\"x\":{}", "[".repeat(1_000_000));
+        assert!(json::from_slice::<Claims>(text.as_bytes()).is_err());
     }
 }

@@ -84,13 +84,13 @@ pub trait Handler: Send + Sync + 'static {
         self.max_calls()
     }
 
-    /// Whether a call of the operation may change something, so that it must be
-    /// fresh and counts once.
+    /// Whether a call of the operation may change something, so that it counts
+    /// once.
     fn changes(&self, _operation: &str) -> bool {
         true
     }
 
-    /// How old such a call may be.
+    /// How old a call may be.
     fn invocation_window(&self) -> Duration {
         Duration::from_secs(60)
     }

@@ -1,8 +1,9 @@
-//! Calls that change something count once, and only while they are fresh.
+//! Calls count only while they are fresh, and those that change something count
+//! once.
 //!
 //! What identifies a call is the part of its claims that is signed, which holds
 //! their number (`jti`), the id of the invocation and the time: whoever recorded
-//! a call can vary its id and its reply subject, and nothing that is signed.
+//! a call can vary its reply subject and what else is not signed, but not that.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};

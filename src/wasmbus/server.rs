@@ -36,6 +36,7 @@ use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::{Listening, Lost, mend_too_many};
 use crate::error::without_values;
 use crate::home::Home;
+use crate::json;
 use crate::limiter::Limiter;
 use crate::nats::{Complaints, Refusal, words};
 use crate::security::{self, Cause};
@@ -267,8 +268,7 @@ impl<H: Handler> Server<H> {
 
     fn link(&self, message: &Message) -> Option<LinkDefinition> {
         let read = if self.test_mode {
-            serde_json::from_slice(&message.payload)
-                .map_err(|error| without_values(&error.to_string()))
+            json::from_slice(&message.payload).map_err(|error| without_values(&error.to_string()))
         } else {
             decode(&message.payload).map_err(|error| error.to_string())
         };

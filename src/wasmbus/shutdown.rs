@@ -7,6 +7,8 @@ use serde::Deserialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::json;
+
 /// Time from the host's order for calls in flight to end. Rust hosts kill us at
 /// our answer or 300 ms after their order, whichever is first.
 const HOST_GRACE: Duration = Duration::from_millis(200);
@@ -86,8 +88,7 @@ pub(super) fn is_for(host_id: &str, payload: &[u8]) -> bool {
         host_id: String,
     }
     payload.is_empty()
-        || serde_json::from_slice::<Message>(payload)
-            .is_ok_and(|message| message.host_id == host_id)
+        || json::from_slice::<Message>(payload).is_ok_and(|message| message.host_id == host_id)
 }
 
 #[cfg(test)]
@@ -101,6 +102,7 @@ mod tests {
         for other in [
             &br#"{"host_id":"N2"}"#[..],
             b"{}",
+            br#"["N1"]"#,
             b"x",
             br#"{"host_id":null}"#,
         ] {

@@ -3,7 +3,8 @@
 //!
 //! What we send is exact. What we read is forgiving: unknown members are
 //! ignored, a missing or `null` member counts as absent, a number where text is
-//! expected is taken as text. One host's oddity must not cost the answer.
+//! expected is taken as text. One host's oddity must not cost the answer. Only a
+//! list where an object belongs is none ([`json`]).
 //! Source: control-interface reference, sections 1 and 2.
 
 mod claims;
@@ -28,6 +29,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use crate::error::{cut, without_values};
+use crate::json;
 
 /// Text with text: annotations, labels, constraints, link values.
 pub type TextMap = HashMap<String, String>;
@@ -58,7 +60,7 @@ impl Ack {
     /// # Errors
     /// A sentence that says why it is none.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        match serde_json::from_slice::<RawAck>(payload) {
+        match json::from_slice::<RawAck>(payload) {
             Ok(RawAck { accepted: true, .. }) => Ok(Self::Accepted),
             Ok(RawAck { error, .. }) => Ok(Self::Refused(cut(&error))),
             Err(error) => match unescaped_refusal(payload) {
@@ -89,7 +91,7 @@ pub fn refusal(payload: &[u8]) -> Option<String> {
 /// # Errors
 /// A sentence that says why it cannot be read, without quoting it.
 pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(payload).map_err(|error| without_values(&error.to_string()))
+    json::from_slice(payload).map_err(|error| without_values(&error.to_string()))
 }
 
 /// Text from whatever is there: `None` for null, objects and lists.
@@ -137,7 +139,7 @@ where
         return Ok(Vec::new());
     };
     let all = members.len();
-    let read = members.into_iter().map(serde_json::from_value);
+    let read = members.into_iter().map(json::from_value);
     let read: Vec<T> = read.filter_map(Result::ok).collect();
     if read.len() < all {
         let unreadable = all - read.len();
@@ -191,6 +193,8 @@ mod tests {
             b"",
             b"null",
             b"[]",
+            br#"[true,""]"#,
+            br#"[false,"no"]"#,
             br#"{"success":true,"message":""}"#,
         ] {
             assert!(Ack::parse(reply).is_err(), "{reply:?}");

@@ -1,9 +1,9 @@
 //! What comes as an invocation is decoded or not, and proves itself or not,
 //! whatever it is; and one whose proof holds is the one that was signed.
 //!
-//! Covered by the proof: the actor, the provider, the operation, the body. Not
-//! covered: the invocation's id, its host, its trace context and the length of
-//! its body; the origin's link name and contract, which an actor has not; in
+//! Covered by the proof: the invocation's id, the actor, the provider, the
+//! operation, the body. Not covered: its host, its trace context and the length
+//! of its body; the origin's link name and contract, which an actor has not; in
 //! the target's link name and contract, capital letters, blanks for `_` and `/`
 //! for `:`. None of these decides who may do what.
 
@@ -41,6 +41,7 @@ fn prove(payload: &[u8]) {
         return;
     }
     let signed = signed();
+    assert_eq!(invocation.id, signed.id);
     assert_eq!(invocation.origin.public_key, signed.origin.public_key);
     assert_eq!(invocation.target.public_key, signed.target.public_key);
     assert_eq!(invocation.operation, signed.operation);
@@ -107,7 +108,7 @@ pub fn signed() -> Invocation {
     invocation.encoded_claims = token(
         &json!({
             "iss": super::key(KeyPairType::Cluster).public_key(),
-            "sub": "id", "jti": "j", "iat": 1, "exp": Value::Null, "nbf": 5,
+            "sub": invocation.id, "jti": "j", "iat": 1, "exp": Value::Null, "nbf": 5,
             "wascap": { "target_url": target, "origin_url": origin,
                         "hash": HEXUPPER.encode(&hash.finalize()) },
         })
@@ -129,7 +130,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let signed = signed();
     assert_eq!(verdict(&signed), Ok(()));
     let claims = json!({
-        "iss": super::key(KeyPairType::Cluster).public_key(), "exp": u64::MAX, "nbf": 0,
+        "iss": super::key(KeyPairType::Cluster).public_key(), "sub": "f3f2c7d4",
+        "exp": u64::MAX, "nbf": 0,
         "wascap": { "target_url": "t", "origin_url": "o", "hash": "h" },
     });
     vec![

@@ -16,6 +16,7 @@ use lattice_controller::lattice::wire::{
 use lattice_controller::name::HostId;
 use nkeys::KeyPairType;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// Versions of hosts that differ, and what is none.
 const VERSIONS: [Option<&str>; 9] = [
@@ -49,6 +50,7 @@ pub fn check(input: &[u8]) {
         wire::refusal(input).is_some(),
         matches!(Ack::parse(input), Ok(Ack::Refused(_)))
     );
+    check_lists(input);
     if let Some(event) = HostEvent::parse(input) {
         let _ = HostId::parse(&event.host);
     }
@@ -63,6 +65,27 @@ pub fn check(input: &[u8]) {
     }
     if let Ok(inventory) = wire::parse::<Inventory>(input) {
         check_inventory(input, inventory);
+    }
+}
+
+/// A list is never one of these, whatever is in it.
+fn check_lists(input: &[u8]) {
+    let list = [b"[", input, b"]"].concat();
+    assert!(wire::parse::<HostPing>(&list).is_err());
+    assert!(wire::parse::<V1Ping>(&list).is_err());
+    assert!(wire::parse::<Bid>(&list).is_err());
+    assert!(wire::parse::<Inventory>(&list).is_err());
+    assert!(wire::parse::<Link>(&list).is_err());
+    assert!(wire::parse::<LinksReply>(&list).is_err());
+    assert!(wire::parse::<Claims>(&list).is_err());
+    assert!(wire::parse::<ClaimsReply>(&list).is_err());
+    assert!(Ack::parse(&list).is_err());
+    assert!(HostEvent::parse(&list).is_none());
+    if serde_json::from_slice::<IgnoredAny>(&list).is_ok() {
+        let reply = [br#"{"links":["#, &list[..], b"]}"].concat();
+        let links = wire::parse::<LinksReply>(&reply).map(|reply| reply.links);
+        // Where that is not too deep.
+        assert!(links.is_ok_and(|links| links.is_empty()) || list.len() > 100);
     }
 }
 
@@ -166,6 +189,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         serde_json::json!({ "success": true, "response": { "id": host } }),
         serde_json::json!({ "accepted": false, "error": "x".repeat(1500) }),
         serde_json::json!({ "host_id": host }),
+        serde_json::json!([true, ""]),
+        serde_json::json!(["M1", "V1", "default", "c", {}]),
+        serde_json::json!([host, {}, [], []]),
     ];
     let bodies = bodies.iter().map(|body| body.to_string().into_bytes());
     super::fixtures()
