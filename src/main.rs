@@ -1,12 +1,13 @@
 //! The provider process: host data in, calls served, out.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use lattice_controller::controller::Controller;
 use lattice_controller::settings::ProviderSettings;
-use lattice_controller::telemetry;
+use lattice_controller::telemetry::{self, Lines};
 use lattice_controller::wasmbus::host_data::HostData;
 use lattice_controller::wasmbus::server::Server;
 use secrecy::ExposeSecret as _;
@@ -21,34 +22,52 @@ input: one line of base64 JSON. It takes no arguments.
   --help       this text
   --version    its version";
 
+/// How long the last lines of the log are waited for, where nobody reads them:
+/// the host has its answer by then.
+const LAST_LINES: Duration = Duration::from_millis(100);
+
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         None => {}
-        Some("--help" | "-h") => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
+        Some("--help" | "-h") => return say(USAGE),
         Some("--version" | "-V") => {
-            println!("lattice-controller {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::SUCCESS;
+            return say(concat!("lattice-controller ", env!("CARGO_PKG_VERSION")));
         }
         Some(_) => {
-            eprintln!("{USAGE}");
+            // Whoever closed it did not want to know.
+            let _ = writeln!(std::io::stderr(), "{USAGE}");
             return ExitCode::from(64);
         }
     }
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
+    let log = match Lines::to_standard_error() {
+        Ok(log) => log,
         Err(error) => {
-            eprintln!("lattice-controller: {error:#}");
-            ExitCode::FAILURE
+            let _ = writeln!(std::io::stderr(), "lattice-controller: no log: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    let ended = run(&log);
+    if let Err(error) = &ended {
+        log.push(format!("lattice-controller: {error:#}\n").as_bytes());
+    }
+    log.flush(LAST_LINES);
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn run() -> anyhow::Result<()> {
+/// Says what was asked for on standard output.
+fn say(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(log: &Lines) -> anyhow::Result<()> {
     let mut host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
-    telemetry::init(host.log_level.as_deref(), host.structured_logging);
+    telemetry::init(log, host.log_level.as_deref(), host.structured_logging);
     let config = host.config_json.as_ref().map(|text| text.expose_secret());
     let settings = ProviderSettings::parse(config);
     host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));

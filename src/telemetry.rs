@@ -1,5 +1,8 @@
 //! Logging: on standard error, at the level that the host asks for.
 
+mod lines;
+
+pub use lines::Lines;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
@@ -14,11 +17,13 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 /// because at lower levels they show what passes through them. The part of
 /// async-nats that connects is silent: it logs an error for every attempt, and
 /// what it reports is logged here, with the name of the server.
-pub fn init(host_level: Option<&str>, structured: bool) {
+pub fn init(lines: &Lines, host_level: Option<&str>, structured: bool) {
     let env = std::env::var("RUST_LOG").unwrap_or_default();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter(host_level, &env))
-        .with_writer(std::io::stderr)
+        .with_writer(lines.clone())
+        // Those would go to standard error by another way, which may panic.
+        .log_internal_errors(false)
         .with_ansi(false);
     // A logger that is there already, as in tests, stays.
     let _ = if structured {

@@ -3,14 +3,18 @@
 
 mod support;
 
-use std::time::Duration;
+use std::io::{BufRead as _, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use support::actor::Actor;
 use support::eventually;
+use support::invocation::{bytes, mint};
 use support::nats::NatsServer;
-use support::provider::{Identity, Provider, health};
+use support::provider::{Identity, Provider, answers_health, health};
 use support::world::{World, ctx};
 use wasmbus_rpc::core::HealthCheckResponse;
 use wasmcloud_interface_lattice_control::*;
@@ -145,11 +149,12 @@ async fn a_wrong_configuration_leaves_it_up_unhealthy_and_refusing() {
 }
 
 #[tokio::test]
-async fn nats_that_comes_3_seconds_late_is_waited_for() {
+async fn nats_that_comes_late_is_waited_for() {
     let port = NatsServer::free_port();
     let identity = Identity::new();
     let mut provider = Provider::start(&identity.host_data(&format!("nats://127.0.0.1:{port}")));
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // It has tried in vain.
+    provider.logged("no connection to our lattice").await;
     assert!(provider.running());
     let nats = NatsServer::on_port(port);
     provider.ready().await;
@@ -213,6 +218,91 @@ async fn each_call_leaves_one_line_at_debug() {
     ] {
         assert!(lines[0].contains(part), "{part}: {}", lines[0]);
     }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_can_read_any_more_ends_nothing() {
+    let (nats, identity) = (NatsServer::start(), Identity::new());
+    let client = nats.client().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
+    answers_health(&client, &identity).await;
+    drop(reader);
+    // Each call leaves some lines.
+    for _ in 0..10 {
+        serves_calls(&nats.url(), &identity).await;
+    }
+    assert!(provider.running());
+    let order = json!({ "host_id": identity.host_id }).to_string();
+    let stopped = client.request(identity.subject("shutdown"), order.into());
+    stopped.await.unwrap();
+    assert_eq!(provider.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_keeps_no_call_waiting_and_says_what_it_lost() {
+    let (nats, identity) = (NatsServer::start(), Identity::new());
+    let client = nats.client().await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
+    answers_health(&client, &identity).await;
+    // More lines than a pipe and the provider hold; what only asks may come again.
+    let call = mint(&identity, "GetHosts", &"unknown", |_| {});
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    for _ in 0..60 {
+        for _ in 0..100 {
+            let sent =
+                client.publish_with_reply(identity.subject(""), inbox.clone(), bytes(&call).into());
+            sent.await.unwrap();
+        }
+        for _ in 0..100 {
+            let answer = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+            answer.expect("an answer").unwrap();
+        }
+    }
+    // Once it is read, it says so, and its last line is there.
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let read = lines.clone();
+    let reader = std::thread::spawn(move || {
+        let lines = std::io::BufReader::new(reader).lines();
+        lines.for_each(|line| read.lock().unwrap().push(line.unwrap()));
+    });
+    let told = |line: &&String| line.contains("the log lost lines");
+    eventually("the log to say it", || async {
+        lines.lock().unwrap().iter().find(told).cloned()
+    })
+    .await;
+    let order = json!({ "host_id": identity.host_id }).to_string();
+    let stopped = client.request(identity.subject("shutdown"), order.into());
+    stopped.await.unwrap();
+    assert_eq!(provider.ended().await.code(), Some(0));
+    reader.join().unwrap();
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.iter().filter(told).count(), 1);
+    assert!(lines.last().unwrap().contains("stopped"));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_log_that_nobody_reads() {
+    let (nats, identity) = (NatsServer::start(), Identity::new());
+    let client = nats.client().await;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // The pipe is full before it starts.
+    writer.write_all(&[b'\n'; 65536]).unwrap();
+    let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
+    answers_health(&client, &identity).await;
+    let order = json!({ "host_id": identity.host_id }).to_string();
+    let stopped = client.request(identity.subject("shutdown"), order.into());
+    stopped.await.unwrap();
+    let started = Instant::now();
+    assert_eq!(provider.ended().await.code(), Some(0));
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    drop(reader);
 }
 
 /// Lines of calls in the log, by their outcome.

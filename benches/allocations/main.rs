@@ -24,6 +24,7 @@ use async_nats::Client;
 use futures::StreamExt as _;
 use lattice_controller::controller::Controller;
 use lattice_controller::settings::ProviderSettings;
+use lattice_controller::telemetry::{self, Lines};
 use lattice_controller::wasmbus::host_data::HostData;
 use lattice_controller::wasmbus::server::Server;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -61,7 +62,8 @@ async fn main() -> ExitCode {
 /// The provider, until it is killed.
 async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
-    lattice_controller::telemetry::init(host.log_level.as_deref(), false);
+    let lines = Lines::to_standard_error().unwrap();
+    telemetry::init(&lines, host.log_level.as_deref(), false);
     let controller = Controller::new(ProviderSettings::parse(None), "counted".into(), None);
     let client = async_nats::connect(url).await.unwrap();
     let mut asked = client.subscribe(TOLD_ON).await.unwrap();

@@ -139,6 +139,25 @@ impl Provider {
         }
     }
 
+    /// Starts it with its log going to a pipe of the test's own.
+    pub fn start_into(host_data: &Value, log: std::io::PipeWriter) -> Self {
+        let mut child = Command::new(program())
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let line = BASE64.encode(host_data.to_string().as_bytes());
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(line.as_bytes()).unwrap();
+        Self {
+            child,
+            log: Arc::default(),
+            reader: None,
+        }
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -209,18 +228,22 @@ pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthChe
     rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
+/// Waits until it answers, where its log cannot be read.
+pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
+    eventually("health", || async {
+        let asked = nats.request(identity.subject("health"), "".into());
+        asked.await.ok()
+    })
+    .await;
+}
+
 /// Serves with a handler of a test, in the test's own process.
 pub async fn serve_here(handler: impl Handler) -> (NatsServer, Identity) {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let data = identity.host_data(&nats.url()).to_string();
     let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
     tokio::spawn(Server::run(host, handler));
-    let client = nats.client().await;
-    eventually("health", || async {
-        let asked = client.request(identity.subject("health"), "".into());
-        asked.await.ok()
-    })
-    .await;
+    answers_health(&nats.client().await, &identity).await;
     (nats, identity)
 }
 
