@@ -149,3 +149,45 @@ fn the_schema_is_that_of_the_settings() {
     }
     assert_eq!(bounded, 13);
 }
+
+/// Texts of the files in a folder of the repository; none where the folder is not
+/// in a package.
+fn texts(folder: &str) -> Vec<String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let texts = entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+    texts.collect()
+}
+
+#[test]
+fn what_is_fetched_to_make_it_is_named_by_its_hash() {
+    let is_hash = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let wanted = include_str!("../scripts/zig.txt");
+    let lines = wanted.lines().filter(|line| !line.starts_with('#'));
+    let (hashes, packages): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains("--hash"));
+    let names: Vec<_> = packages
+        .iter()
+        .filter_map(|p| p.split("==").next())
+        .collect();
+    assert_eq!(names, ["cargo-zigbuild", "ziglang"]);
+    assert!(hashes.len() >= 9);
+    for line in hashes {
+        let hash = line.trim().trim_end_matches([' ', '\\']);
+        let hash = hash.strip_prefix("--hash=sha256:").unwrap_or_default();
+        assert!(is_hash(hash, 64), "{line}");
+    }
+    for script in texts("scripts") {
+        for command in script.split("bin/pip\"").skip(1) {
+            let command = command.split("||").next().unwrap();
+            assert!(command.contains("--require-hashes"), "{command}");
+        }
+    }
+    for workflow in texts(".github/workflows") {
+        for line in workflow.lines().filter(|line| line.contains("uses:")) {
+            let version = line.split_once('@').unwrap().1.split(' ').next().unwrap();
+            assert!(is_hash(version, 40), "{line}");
+        }
+    }
+}

@@ -84,8 +84,8 @@ fn check_lists(input: &[u8]) {
     if serde_json::from_slice::<IgnoredAny>(&list).is_ok() {
         let reply = [br#"{"links":["#, &list[..], b"]}"].concat();
         let links = wire::parse::<LinksReply>(&reply).map(|reply| reply.links);
-        // Where that is not too deep.
-        assert!(links.is_ok_and(|links| links.is_empty()) || list.len() > 100);
+        // Or not readable at all: it may hold numbers that there are not.
+        assert!(links.map_or(true, |links| links.is_empty()));
     }
 }
 
