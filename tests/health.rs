@@ -2,8 +2,12 @@
 
 mod support;
 
+use std::time::Duration;
+
+use futures::StreamExt as _;
 use serde_json::json;
 use support::eventually;
+use support::invocation::{bytes, mint};
 use support::nats::NatsServer;
 use support::world::World;
 use wasmbus_rpc::core::HealthCheckResponse;
@@ -106,4 +110,47 @@ async fn a_subscription_that_a_server_takes_away_is_unhealthy_until_it_is_back()
     let log = world.provider.log();
     let lines = log.lines().filter(|line| line.contains("ERROR"));
     assert_eq!(lines.count(), 1, "{log}");
+}
+
+#[tokio::test]
+async fn no_call_is_lost_while_a_subscription_comes_back() {
+    let mut world = world(&denying(NONE)).await;
+    answers(&world, true, "").await;
+    world.nats.reload(&denying("wasmbus.rpc.*.*.*")).await;
+    answers(&world, false, "may not subscribe to").await;
+    world.nats.reconfigure(&denying(NONE));
+    let nats = world.nats.client().await;
+    let call = bytes(&mint(&world.identity, "GetHosts", &"unknown", |_| {}));
+    let subject = world.identity.subject("");
+    eventually("calls to be heard again", || async {
+        nats.request(subject.clone(), call.clone().into())
+            .await
+            .ok()
+    })
+    .await;
+    // More calls than it has taken at any time.
+    let inbox = nats.new_inbox();
+    let mut replies = nats.subscribe(inbox.clone()).await.unwrap();
+    let mut under_way = 0;
+    let is_back = || {
+        let log = world.provider.log();
+        log.contains("the subscription is there again")
+    };
+    while !is_back() {
+        while under_way < 900 {
+            nats.publish_with_reply(subject.clone(), inbox.clone(), call.clone().into())
+                .await
+                .unwrap();
+            under_way += 1;
+        }
+        for _ in 0..300 {
+            let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+            reply.expect("an answer to each").unwrap();
+            under_way -= 1;
+        }
+    }
+    for _ in 0..under_way {
+        let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+        reply.expect("an answer to each").unwrap();
+    }
 }

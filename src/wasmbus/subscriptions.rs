@@ -2,14 +2,16 @@
 //! those who ask for its health. A server that refuses one says so in passing
 //! only, and the subscription looks like one on which nothing comes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
+use tokio::task::coop;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -173,8 +175,8 @@ impl Lost {
 /// What is to be done next for a subscription that is lost.
 #[derive(Clone, Copy)]
 enum Next {
-    /// Make it again.
-    Make,
+    /// Make it again, unless another connection than this one has done so.
+    Make { connects: u64 },
     /// See whether it was lost again.
     Confirm { times: u64 },
 }
@@ -186,8 +188,35 @@ pub(super) struct Listening {
     changes: watch::Receiver<BTreeMap<String, (Loss, u64)>>,
     subject: String,
     queue: Option<&'static str>,
-    messages: Subscriber,
+    messages: Messages,
     next: Option<(Instant, Next)>,
+}
+
+/// What came on a subscription, and before on those in whose place it is.
+struct Messages {
+    /// Lost: the server sends nothing on them any more, and said so behind all
+    /// that it had sent. What that was may not be read yet.
+    before: VecDeque<Subscriber>,
+    now: Subscriber,
+}
+
+impl Messages {
+    /// Puts a new subscription in the place of one that is lost.
+    fn replace(&mut self, new: Subscriber) {
+        self.before.push_back(std::mem::replace(&mut self.now, new));
+    }
+
+    /// The next one, in the order in which they came.
+    async fn next(&mut self) -> Option<Message> {
+        while let Some(before) = self.before.front_mut() {
+            // All that there will be is here: there is nothing to be waited for.
+            match coop::unconstrained(before.next()).now_or_never() {
+                Some(Some(message)) => return Some(message),
+                _ => drop(self.before.pop_front()),
+            }
+        }
+        self.now.next().await
+    }
 }
 
 impl Listening {
@@ -201,7 +230,10 @@ impl Listening {
     ) -> Self {
         let subject = lost.of(name);
         let changes = lost.subjects.subscribe();
-        let messages = subscribe(client, lost, &subject, queue).await;
+        let messages = Messages {
+            before: VecDeque::new(),
+            now: subscribe(client, lost, &subject, queue).await,
+        };
         Self {
             client: client.clone(),
             lost: lost.clone(),
@@ -265,8 +297,9 @@ impl Listening {
         match next {
             // A new connection asks for all that are open.
             _ if !connected => self.make_later(),
-            // Also after a reconnect: what it asked for may be refused already.
-            Next::Make => self.make().await,
+            // One has asked already. Where it is not refused, calls come.
+            Next::Make { connects } if connects != self.connects() => self.confirm(self.times()),
+            Next::Make { .. } => self.make().await,
             Next::Confirm { times } => {
                 self.next = None;
                 if !self.lost.found(&self.subject, times) && self.times() > 0 {
@@ -283,12 +316,19 @@ impl Listening {
     async fn make(&mut self) {
         // What the server says of it from now on is about the new one.
         let times = self.times();
-        self.messages = subscribe(&self.client, &self.lost, &self.subject, self.queue).await;
+        let new = subscribe(&self.client, &self.lost, &self.subject, self.queue).await;
+        self.messages.replace(new);
         self.confirm(times);
     }
 
     fn make_later(&mut self) {
-        self.next = Some((Instant::now() + ASK_AGAIN_AFTER, Next::Make));
+        let connects = self.connects();
+        self.next = Some((Instant::now() + ASK_AGAIN_AFTER, Next::Make { connects }));
+    }
+
+    /// How often the client has connected.
+    fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     fn confirm(&mut self, times: u64) {
