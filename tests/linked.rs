@@ -2,14 +2,18 @@
 
 mod support;
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::actor::Actor;
 use support::eventually;
 use support::host::Generation;
+use support::host::lattice::{SimLattice, link_key};
 use support::nats::NatsServer;
 use support::operator::Operated;
+use support::provider::{Identity, Provider};
+use support::proxy::Proxy;
 use support::world::{World, ctx};
 use wasmcloud_interface_lattice_control::*;
 
@@ -165,4 +169,176 @@ async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
         "{}",
         ack.error
     );
+}
+
+/// The metadata bucket of the provider's own lattice.
+struct Bucket(SimLattice, Identity);
+
+impl Bucket {
+    async fn new(nats: &NatsServer, identity: &Identity) -> Self {
+        let lattice = SimLattice::with_bucket(nats.client().await, &identity.lattice).await;
+        Self(lattice, identity.clone())
+    }
+
+    /// Writes what hosts write of a link, changed by `change`.
+    async fn put(&self, actor: &str, change: impl FnOnce(&mut Value)) {
+        let mut link = self.1.link(actor, json!({}));
+        let key = link_key(&link);
+        change(&mut link);
+        self.0.write(&key, link.to_string().as_bytes()).await;
+    }
+
+    async fn remove(&self, actor: &str, marker: &str) {
+        let link = self.1.link(actor, json!({}));
+        self.0.remove_link(&link, marker, true).await;
+    }
+}
+
+/// A provider that reaches its NATS through a proxy, linked to some actors.
+struct Away {
+    world: World,
+    proxy: Proxy,
+    actors: Vec<Actor>,
+}
+
+impl Away {
+    async fn with(actors: usize) -> Self {
+        let (nats, identity) = (NatsServer::start(), Identity::new());
+        let proxy = Proxy::to(&nats.address()).await;
+        let provider = Provider::start(&identity.host_data(&proxy.url()));
+        let world = World::around(provider, identity, nats).await;
+        world.set_lattice("default", &world.nats.url()).await;
+        let mut linked = Vec::new();
+        for _ in 0..actors {
+            let key = nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key();
+            let cluster = &world.identity.cluster;
+            let actor = Actor::connect_as(&world.nats.url(), &world.identity, &key, cluster).await;
+            linked.push(actor);
+        }
+        Self {
+            world,
+            proxy,
+            actors: linked,
+        }
+    }
+
+    async fn link(&self, actor: usize) {
+        let actor = self.actors[actor].public_key();
+        self.world
+            .publish_link("linkdefs.put", actor, json!({}))
+            .await;
+    }
+
+    /// Waits until the provider knows how far the bucket has come after so many puts.
+    async fn known(&self, puts: usize) {
+        let line = |line: &str| {
+            line.contains("what the bucket has of links is known")
+                && line.contains(&format!("puts={puts} "))
+        };
+        let found = || async { self.world.provider.log().lines().any(line).then_some(()) };
+        eventually("the bucket to be known", found).await;
+    }
+
+    /// Takes the provider's NATS away for as long as this takes, and waits until it
+    /// has looked.
+    async fn while_away(&self, then: impl Future<Output = ()>) {
+        let looked = || {
+            self.world
+                .provider
+                .log()
+                .matches("what the bucket has")
+                .count()
+        };
+        self.proxy.cut();
+        self.proxy.freeze();
+        self.world
+            .provider
+            .logged("disconnected from our lattice")
+            .await;
+        let before = looked();
+        then.await;
+        self.proxy.heal();
+        eventually("a look at the bucket", || async {
+            (looked() > before).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_was_removed_while_nats_was_away_is_gone() {
+    let away = Away::with(8).await;
+    let bucket = Bucket::new(&away.world.nats, &away.world.identity).await;
+    let key = |actor: usize| away.actors[actor].public_key();
+    let (removed, purged, renewed, changed) = (0, 1, 2, 3);
+    let (elsewhere, odd, never, marked) = (4, 5, 6, 7);
+    for actor in [removed, purged, renewed, changed, elsewhere, odd] {
+        bucket.put(key(actor), |_| {}).await;
+        away.link(actor).await;
+    }
+    // Linked by hosts that keep no links in the bucket: this one has nothing of it,
+    // and of the next an older removal.
+    away.link(never).await;
+    bucket.put(key(marked), |_| {}).await;
+    bucket.remove(key(marked), "DEL").await;
+    away.link(marked).await;
+    // One link is of the host data.
+    away.known(9).await;
+    for actor in &away.actors {
+        answers(actor, "default", "0 hosts").await;
+    }
+    away.while_away(async {
+        bucket.remove(key(removed), "DEL").await;
+        bucket.remove(key(purged), "PURGE").await;
+        bucket.remove(key(renewed), "DEL").await;
+        for actor in [renewed, changed] {
+            bucket
+                .put(key(actor), |link| {
+                    link["values"] = json!({ "lattices": "other" })
+                })
+                .await;
+        }
+        bucket
+            .put(key(elsewhere), |link| link["provider_id"] = "VOTHER".into())
+            .await;
+        bucket
+            .put(key(odd), |link| *link = json!([link["actor_id"]]))
+            .await;
+    })
+    .await;
+    for (actor, text) in [
+        (removed, "not linked"),
+        (purged, "not linked"),
+        (renewed, "does not allow"),
+        (changed, "does not allow"),
+        (elsewhere, "0 hosts"),
+        (odd, "0 hosts"),
+        (never, "0 hosts"),
+        (marked, "0 hosts"),
+    ] {
+        answers(&away.actors[actor], "default", text).await;
+    }
+    answers(&away.world.actor, "default", "0 hosts").await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_gone_or_made_anew_removes_no_link() {
+    let away = Away::with(1).await;
+    let bucket = Bucket::new(&away.world.nats, &away.world.identity).await;
+    let actor = &away.actors[0];
+    bucket.put(actor.public_key(), |_| {}).await;
+    away.link(0).await;
+    away.known(2).await;
+    let jetstream = async_nats::jetstream::new(away.world.nats.client().await);
+    away.while_away(async {
+        let name = format!("KV_LATTICEDATA_{}", away.world.identity.lattice);
+        jetstream.delete_stream(name).await.unwrap();
+        // Markers of another history, further on than the one that is known.
+        let bucket = Bucket::new(&away.world.nats, &away.world.identity).await;
+        for _ in 0..5 {
+            bucket.remove(actor.public_key(), "DEL").await;
+        }
+    })
+    .await;
+    answers(actor, "default", "0 hosts").await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tracing::{debug, info};
 
 use super::or_default;
@@ -63,8 +64,22 @@ pub enum Unlinked {
     Refused(String),
 }
 
-/// A link, read: its settings, or why it was refused.
-type Link = Result<Arc<LinkSettings>, String>;
+/// A link, read.
+struct Link {
+    /// Its settings, or why it was refused.
+    read: Result<Arc<LinkSettings>, String>,
+    /// Number of the last put of it.
+    put: u64,
+}
+
+/// Where a link is in the table, under our link name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Public key of the actor.
+    pub actor: String,
+    /// Contract id.
+    pub contract: String,
+}
 
 /// The links of this provider.
 pub struct LinkTable {
@@ -73,6 +88,8 @@ pub struct LinkTable {
     /// By actor, then by contract: hosts send the same link once per host, and
     /// an actor may be linked under several contracts.
     links: DashMap<String, BTreeMap<String, Link>>,
+    /// How many links were put so far.
+    puts: watch::Sender<u64>,
     news: Bursts,
 }
 
@@ -88,6 +105,7 @@ impl LinkTable {
             provider_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
             links: DashMap::new(),
+            puts: watch::Sender::default(),
             news: Bursts::default(),
         }
     }
@@ -95,9 +113,21 @@ impl LinkTable {
     /// Takes a link, or its new values; they count from the next call on. A
     /// link whose values are no settings is kept as refused.
     pub fn put(&self, link: LinkDefinition) {
-        if !self.is_ours(&link) {
-            return;
+        if self.is_ours(&link) {
+            self.take(link, |_| true);
         }
+    }
+
+    /// Takes the values that a link has elsewhere, if its last put is not after
+    /// this one. What is of another provider there is not ours to take.
+    pub fn renew(&self, link: LinkDefinition, up_to: u64) {
+        if link.provider_id == self.provider_key && link.link_name == self.link_name {
+            self.take(link, |known| known.is_some_and(|known| known.put <= up_to));
+        }
+    }
+
+    /// Takes a link of ours in the place of one that it may replace.
+    fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
         let read = LinkSettings::parse(&link.values).map(Arc::new);
         let (actor, contract) = (&link.actor_id, &link.contract_id);
         // Puts are not signed: whoever sends them must not fill our memory.
@@ -108,11 +138,24 @@ impl LinkTable {
             return;
         }
         let mut links = self.links.entry(actor.clone()).or_default();
+        if !may_replace(links.get(contract)) {
+            drop(links);
+            self.links.remove_if(actor, |_, links| links.is_empty());
+            return;
+        }
         if links.len() >= MAX_CONTRACTS && !links.contains_key(contract) {
             security::refused(Cause::Link, actor, "it has too many links");
             return;
         }
-        if links.get(contract) == Some(&read) {
+        let mut put = 0;
+        self.puts.send_modify(|puts| {
+            *puts += 1;
+            put = *puts;
+        });
+        if let Some(known) = links.get_mut(contract)
+            && known.read == read
+        {
+            known.put = put;
             debug!(actor, contract, "link known");
             return;
         }
@@ -125,7 +168,7 @@ impl LinkTable {
                 security::refused(Cause::Link, actor, problem);
             }
         }
-        links.insert(contract.clone(), read);
+        links.insert(contract.clone(), Link { read, put });
     }
 
     /// Forgets a link.
@@ -133,8 +176,17 @@ impl LinkTable {
         if !self.is_ours(link) {
             return;
         }
-        let (actor, contract) = (&link.actor_id, &link.contract_id);
+        self.remove(&link.actor_id, &link.contract_id, |_| true);
+    }
+
+    /// Forgets a link, if its last put is not after this one.
+    pub fn forget(&self, place: &Place, up_to: u64) {
+        self.remove(&place.actor, &place.contract, |link| link.put <= up_to);
+    }
+
+    fn remove(&self, actor: &str, contract: &str, may_go: impl Fn(&Link) -> bool) {
         if let Some(mut links) = self.links.get_mut(actor)
+            && links.get(contract).is_some_and(may_go)
             && links.remove(contract).is_some()
         {
             match self.news.is_due() {
@@ -145,6 +197,25 @@ impl LinkTable {
         self.links.remove_if(actor, |_, links| links.is_empty());
     }
 
+    /// How many links were put so far.
+    pub fn puts(&self) -> watch::Receiver<u64> {
+        self.puts.subscribe()
+    }
+
+    /// All links whose last put is not after this one.
+    pub fn put_up_to(&self, up_to: u64) -> Vec<Place> {
+        let of_actor = |(actor, links): (&String, &BTreeMap<String, Link>)| {
+            let links = links.iter().filter(|(_, link)| link.put <= up_to);
+            let place = |(contract, _): (&String, &Link)| Place {
+                actor: actor.clone(),
+                contract: contract.clone(),
+            };
+            links.map(place).collect::<Vec<_>>()
+        };
+        let all = self.links.iter().flat_map(|links| of_actor(links.pair()));
+        all.collect()
+    }
+
     /// Settings of the actor's link: the one under our contract, else the first
     /// under any (hosts check the contract, see wasmbus-abi B.3).
     ///
@@ -153,7 +224,7 @@ impl LinkTable {
     pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, Unlinked> {
         let never = || Unlinked::Never(format!("actor {actor:?} is not linked to this provider"));
         let links = self.links.get(actor).ok_or_else(never)?;
-        match counts(&links).ok_or_else(never)? {
+        match &counts(&links).ok_or_else(never)?.read {
             Ok(settings) => Ok(settings.clone()),
             Err(problem) => Err(Unlinked::Refused(format!(
                 "the link of actor {actor} was refused: {problem}"
@@ -164,7 +235,7 @@ impl LinkTable {
     /// Which actors' links are refused, and why: how many, and the first few.
     pub fn refused(&self) -> Option<String> {
         let refused = self.links.iter().filter_map(|links| {
-            let problem = counts(&links)?.as_ref().err()?;
+            let problem = counts(&links)?.read.as_ref().err()?;
             let problem: String = problem.chars().take(TOLD_CHARS).collect();
             Some(format!("actor {}: {problem}", quoted(links.key())))
         });

@@ -7,6 +7,7 @@
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, health, shutdown
 //! - `subscriptions`: made again when they are lost
+//! - `missed`: links that changed while NATS was away
 //! - [`repeats`]: calls that come again
 //! - `decode`: MessagePack from outside
 //! - `arrivals`: calls that came, as many as there is room for
@@ -21,6 +22,7 @@ mod decode;
 pub mod host_data;
 pub mod invocation;
 pub mod links;
+mod missed;
 pub mod repeats;
 pub mod server;
 mod shutdown;

@@ -31,6 +31,7 @@ use super::decode::decode;
 use super::host_data::HostData;
 use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
+use super::missed::Missed;
 use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::{Listening, Lost, mend_too_many};
@@ -51,7 +52,8 @@ pub struct Server<H> {
     pub(super) handler: H,
     pub(super) client: Client,
     pub(super) chunks: Chunks,
-    pub(super) links: LinkTable,
+    pub(super) links: Arc<LinkTable>,
+    home: Home,
     pub(super) verifier: Verifier,
     /// Connections made so far.
     lost: Lost,
@@ -93,6 +95,9 @@ impl<H: Handler> Server<H> {
         let (order, mut orders) = mpsc::channel(1);
         let settled = server.clone().serve_calls().await;
         server.clone().serve_links().await;
+        if let Some(missed) = Missed::new(&server.home, server.links.clone()) {
+            tokio::spawn(missed.follow());
+        }
         server.clone().serve_health().await;
         server.clone().serve_shutdown(order).await;
         tokio::spawn(mend_too_many(server.client.clone(), server.lost.clone()));
@@ -150,19 +155,20 @@ impl<H: Handler> Server<H> {
             })
             .connect(host.access.servers().to_vec())
             .await?;
-        let links = LinkTable::new(&host.provider_key, &host.link_name);
+        let links = Arc::new(LinkTable::new(&host.provider_key, &host.link_name));
         let test_mode = host.test_mode();
         for link in host.links {
             links.put(link);
         }
-        handler.at_home(Home {
+        let home = Home {
             client: client.clone(),
             connects,
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
             link_name: host.link_name.clone(),
-        });
+        };
+        handler.at_home(home.clone());
         let allowed = budget(host.rpc_timeout);
         let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {
@@ -176,6 +182,7 @@ impl<H: Handler> Server<H> {
             chunks: Chunks::new(client.clone(), &host.lattice, host.js_domain.as_ref()),
             client,
             links,
+            home,
             verifier: Verifier::new(&host.provider_key, &host.link_name, &host.cluster_issuers),
             lost,
             test_mode,

@@ -67,6 +67,11 @@ impl Actor {
         self
     }
 
+    /// Its public key.
+    pub fn public_key(&self) -> &str {
+        &self.actor
+    }
+
     /// The published client of the contract.
     pub fn lattice(&self) -> LatticeControllerSender<Self> {
         LatticeControllerSender::via(self.clone())

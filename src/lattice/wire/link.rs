@@ -41,11 +41,7 @@ impl Link {
 
     /// Its key in the bucket. Hosts refuse a value under any other.
     pub fn key(&self) -> BucketKey {
-        let mut hash = Sha256::new();
-        for part in [&self.actor_id, &self.contract_id, &self.link_name] {
-            hash.update(part);
-        }
-        BucketKey(format!("LINKDEF_{}", HEXUPPER.encode(&hash.finalize())))
+        BucketKey::of_link(&self.actor_id, &self.contract_id, &self.link_name)
     }
 }
 
@@ -54,6 +50,15 @@ impl Link {
 pub struct BucketKey(String);
 
 impl BucketKey {
+    /// Where hosts keep the link of an actor under a contract and a link name.
+    pub fn of_link(actor: &str, contract: &str, link_name: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [actor, contract, link_name] {
+            hash.update(part);
+        }
+        Self(format!("LINKDEF_{}", HEXUPPER.encode(&hash.finalize())))
+    }
+
     /// Where OTP hosts from 0.60 on keep of which actor an image reference is.
     pub fn of_reference(image_ref: &str) -> Self {
         Self(format!(
