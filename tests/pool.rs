@@ -131,7 +131,8 @@ async fn what_nobody_needs_any_more_is_not_connected_again() {
     .await;
     world.set_lattice("x", &here.url()).await;
     assert!(world.hosts("x").await.is_ok());
-    // Whoever was trying to connect again has stopped.
+    // Whoever was trying to connect again has stopped: nobody does for longer than the
+    // longest pause between two attempts, 2 s.
     gone.restart();
     let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {

@@ -245,6 +245,7 @@ impl Course {
             }
             before = !right.is_empty();
             if before {
+                // What is right must not become wrong: nothing would show that it does not.
                 sleep(self.quiet(ground.kind(), plan)).await;
                 continue;
             }
