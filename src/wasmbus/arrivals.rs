@@ -12,7 +12,7 @@ use tracing::warn;
 use super::Handler;
 use super::calls::too_large;
 use super::chunks::MAX_BODY;
-use super::invocation::{Head, id_of};
+use super::head::{Head, id_of};
 use super::server::Server;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};

@@ -5,6 +5,7 @@
 //! with the body.
 //! Source: wasmbus-abi reference, B.2 and B.3.
 
+use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
@@ -13,7 +14,6 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
-use super::decode::decode;
 use super::links::CONTRACT;
 use super::signature::{Issuers, Signed};
 use crate::error::without_values;
@@ -32,15 +32,27 @@ pub struct Verifier {
 }
 
 /// Claims of an invocation whose signature holds.
-#[derive(Deserialize)]
 pub struct Claims {
-    iss: String,
-    /// Id of the invocation that they are of.
-    sub: String,
+    /// Whether they are of an invocation with this id.
+    is_same_id: bool,
     exp: Option<u64>,
     nbf: Option<u64>,
     /// When they were made, in seconds since 1970.
     pub iat: Option<u64>,
+    wascap: Option<Subject>,
+}
+
+/// What a token claims.
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    iss: Cow<'a, str>,
+    /// Id of the invocation.
+    #[serde(borrow)]
+    sub: Cow<'a, str>,
+    exp: Option<u64>,
+    nbf: Option<u64>,
+    iat: Option<u64>,
     wascap: Option<Subject>,
 }
 
@@ -78,7 +90,7 @@ impl Verifier {
     pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<Claims, String>> {
         let read: Vec<_> = invocations
             .iter()
-            .map(|invocation| self.read(&invocation.encoded_claims))
+            .map(|invocation| self.read(invocation))
             .collect();
         let signed: Vec<Signed<'_>> = read.iter().flatten().map(|(_, signed)| *signed).collect();
         let mut hold = self.issuers.hold(&signed).into_iter();
@@ -108,7 +120,7 @@ impl Verifier {
             return Err("the invocation names no host".into());
         }
         // A new id would be under a new name in the object store, and in the answer.
-        if claims.sub != invocation.id {
+        if !claims.is_same_id {
             return Err("the invocation's id is not the one its claims name".into());
         }
         let subject = claims.wascap.as_ref();
@@ -131,8 +143,9 @@ impl Verifier {
         Ok(())
     }
 
-    /// What a token claims, and what must hold for that to count.
-    fn read<'a>(&self, token: &'a str) -> Result<(Claims, Signed<'a>), String> {
+    /// What an invocation's token claims, and what must hold for that to count.
+    fn read<'a>(&self, invocation: &'a Invocation) -> Result<(Claims, Signed<'a>), String> {
+        let token = &invocation.encoded_claims;
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -140,13 +153,15 @@ impl Verifier {
             return Err("the invocation's claims are not a token of three parts".into());
         };
         if header != USUAL_HEADER {
-            let Header { typ, alg } = decoded("header", header)?;
+            let text = decoded("header", header)?;
+            let Header { typ, alg } = parsed("header", &text)?;
             if typ != "jwt" || alg != "Ed25519" {
                 return Err("the invocation's claims are not a JWT signed with Ed25519".into());
             }
         }
-        let claims: Claims = decoded("claims", payload)?;
-        let key = self.issuers.key(&claims.iss);
+        let text = decoded("claims", payload)?;
+        let claimed: Payload<'_> = parsed("claims", &text)?;
+        let key = self.issuers.key(&claimed.iss);
         let key = key.ok_or("the invocation's issuer is not one of this cluster")?;
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
@@ -158,6 +173,13 @@ impl Verifier {
             text,
             signature,
             key,
+        };
+        let claims = Claims {
+            is_same_id: claimed.sub == invocation.id,
+            exp: claimed.exp,
+            nbf: claimed.nbf,
+            iat: claimed.iat,
+            wascap: claimed.wascap,
         };
         Ok((claims, signed))
     }
@@ -209,57 +231,23 @@ fn is_url_of(url: &str, entity: &WasmCloudEntity) -> bool {
     }
 }
 
-fn decoded<T: serde::de::DeserializeOwned>(what: &str, part: &str) -> Result<T, String> {
-    let text = BASE64URL_NOPAD
+fn decoded(what: &str, part: &str) -> Result<Vec<u8>, String> {
+    BASE64URL_NOPAD
         .decode(part.as_bytes())
-        .map_err(|_| format!("the {what} of the invocation's token is not base64"))?;
-    json::from_slice(&text).map_err(|error| {
+        .map_err(|_| format!("the {what} of the invocation's token is not base64"))
+}
+
+fn parsed<'a, T: Deserialize<'a>>(what: &str, text: &'a [u8]) -> Result<T, String> {
+    json::from_slice(text).map_err(|error| {
         let problem = without_values(&error.to_string());
         format!("the {what} of the invocation's token cannot be read: {problem}")
     })
 }
 
-/// The id of an invocation, also of one that cannot be decoded as a whole: Rust
-/// hosts take no answer under another id. Empty where there is none.
-pub fn id_of(payload: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Id {
-        #[serde(default)]
-        id: String,
-    }
-    decode::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
-}
-
-/// What a refusal needs of an invocation: read without a copy, whatever its size.
-#[derive(Deserialize)]
-pub struct Head<'a> {
-    /// Its id.
-    #[serde(default)]
-    pub id: &'a str,
-    /// Its operation.
-    pub operation: &'a str,
-    /// Where it says that it comes from.
-    #[serde(borrow)]
-    pub origin: Origin<'a>,
-}
-
-/// The caller, as an invocation names it.
-#[derive(Deserialize)]
-pub struct Origin<'a> {
-    /// Public key of the actor.
-    pub public_key: &'a str,
-}
-
-impl<'a> Head<'a> {
-    /// Reads it; nothing where that is no invocation.
-    pub fn read(payload: &'a [u8]) -> Option<Self> {
-        decode(payload).ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wasmbus::decode::decode;
     use nkeys::{KeyPair, KeyPairType};
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
@@ -436,27 +424,6 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_found_in_what_is_no_invocation() {
-        let bytes = rmp_serde::to_vec_named(&serde_json::json!({ "id": "abc", "x": 1 })).unwrap();
-        assert_eq!(id_of(&bytes), "abc");
-        assert_eq!(id_of(b"\xc1garbage"), "");
-    }
-
-    #[test]
-    fn what_a_refusal_needs_is_read_of_a_whole_invocation() {
-        let mut invocation = signed(&KeyPair::new(KeyPairType::Cluster), |_| {});
-        invocation.id = "abc".into();
-        let bytes = rmp_serde::to_vec_named(&invocation).unwrap();
-        let head = Head::read(&bytes).unwrap();
-        assert_eq!(
-            (head.id, head.operation),
-            ("abc", "LatticeController.GetHosts")
-        );
-        assert_eq!(head.origin.public_key, ACTOR);
-        assert!(Head::read(b"\xc1garbage").is_none());
-    }
-
-    #[test]
     fn what_is_not_signed_leaves_what_identifies_an_invocation() {
         let key = KeyPair::new(KeyPairType::Cluster);
         let mut invocation = signed(&key, |_| {});
@@ -472,10 +439,8 @@ mod tests {
     fn input_that_is_nested_deeply_is_an_error_and_no_overflow() {
         let mut bytes = b"\x81\xa1x".to_vec();
         bytes.extend(std::iter::repeat_n(0x91, 1_000_000));
-        assert!(Head::read(&bytes).is_none());
-        assert_eq!(id_of(&bytes), "");
         assert!(decode::<Invocation>(&bytes).is_err());
         let text = format!("{{\"x\":{}", "[".repeat(1_000_000));
-        assert!(json::from_slice::<Claims>(text.as_bytes()).is_err());
+        assert!(json::from_slice::<Payload<'_>>(text.as_bytes()).is_err());
     }
 }

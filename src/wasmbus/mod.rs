@@ -4,6 +4,7 @@
 //! - [`host_data`]: the line on standard input
 //! - [`links`]: which actors may call
 //! - [`invocation`]: what a call must prove; `signature`: by whom it is signed
+//! - [`head`]: what is read of a call that is not served
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, health, shutdown
 //! - `subscriptions`: made again when they are lost
@@ -19,6 +20,7 @@ mod arrivals;
 mod calls;
 pub mod chunks;
 mod decode;
+pub mod head;
 pub mod host_data;
 pub mod invocation;
 pub mod links;

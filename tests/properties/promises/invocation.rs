@@ -9,7 +9,8 @@
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use lattice_controller::wasmbus::decode;
-use lattice_controller::wasmbus::invocation::{Verifier, id_of};
+use lattice_controller::wasmbus::head::id_of;
+use lattice_controller::wasmbus::invocation::Verifier;
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
