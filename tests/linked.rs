@@ -199,9 +199,22 @@ struct Away {
 
 impl Away {
     async fn with(actors: usize) -> Self {
-        let (nats, identity) = (NatsServer::start(), Identity::new());
+        // What docs/permissions.md says that it takes, and nothing else of JetStream.
+        let nats = NatsServer::with_config(
+            r#"no_auth_user: home
+            authorization { users = [
+                { user: home, password: pw }
+                { user: provider, password: pw, permissions: { subscribe: ">", publish: [
+                    "_INBOX.>"
+                    "$JS.API.STREAM.INFO.KV_LATTICEDATA_home"
+                    "$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_home"
+                ] } }
+            ] }"#,
+        );
+        let identity = Identity::new();
         let proxy = Proxy::to(&nats.address()).await;
-        let provider = Provider::start(&identity.host_data(&proxy.url()));
+        let url = proxy.url().replace("nats://", "nats://provider:pw@");
+        let provider = Provider::start(&identity.host_data(&url));
         let world = World::around(provider, identity, nats).await;
         world.set_lattice("default", &world.nats.url()).await;
         let mut linked = Vec::new();

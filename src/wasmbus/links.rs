@@ -315,6 +315,39 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_later_is_neither_renewed_nor_forgotten() {
+        let table = LinkTable::new("V1", "default");
+        let place = || Place {
+            actor: "M1".into(),
+            contract: CONTRACT.into(),
+        };
+        // Also where a put said nothing new.
+        for _ in 0..2 {
+            table.put(link(CONTRACT, &[]));
+        }
+        assert_eq!(table.put_up_to(1), []);
+        table.forget(&place(), 1);
+        table.renew(link(CONTRACT, &[("lattices", "a")]), 1);
+        assert!(allows(&table, "b"));
+        assert_eq!(table.put_up_to(2), [place()]);
+        let mut moved = link(CONTRACT, &[("lattices", "a")]);
+        moved.provider_id = "V2".into();
+        table.renew(moved, 2);
+        assert!(allows(&table, "b"));
+        table.renew(link(CONTRACT, &[("lattices", "a")]), 2);
+        assert!(!allows(&table, "b"));
+        // That was another put.
+        table.forget(&place(), 2);
+        assert!(allows(&table, "a"));
+        table.forget(&place(), 3);
+        assert!(table.settings("M1").is_err());
+        // A link that is not here is not made by a look at the bucket.
+        table.renew(link(CONTRACT, &[]), 9);
+        assert!(table.settings("M1").is_err());
+        assert!(table.links.is_empty());
+    }
+
+    #[test]
     fn links_of_other_providers_are_ignored() {
         let table = LinkTable::new("V1", "default");
         let mut other = link(CONTRACT, &[]);
