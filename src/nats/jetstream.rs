@@ -19,7 +19,7 @@ use async_nats::{Client, HeaderMap, Message, Request, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::error::{cut, without_values};
@@ -77,10 +77,14 @@ pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(NoAnswer::Nobody);
     }
-    match serde_json::from_slice(&answer.payload) {
-        Ok(Response::Ok(answer)) => Ok(answer),
-        Ok(Response::Err { error }) => Err(NoAnswer::No(error)),
-        Err(error) => Err(NoAnswer::Unreadable(without_values(&error.to_string()))),
+    let unreadable =
+        |error: serde_json::Error| NoAnswer::Unreadable(without_values(&error.to_string()));
+    // An object and nothing else: what the library derives takes lists as well.
+    let members: Map<String, Value> =
+        serde_json::from_slice(&answer.payload).map_err(unreadable)?;
+    match serde_json::from_value(Value::Object(members)).map_err(unreadable)? {
+        Response::Ok(answer) => Ok(answer),
+        Response::Err { error } => Err(NoAnswer::No(error)),
     }
 }
 
@@ -231,7 +235,7 @@ mod tests {
         assert!(error.to_string().contains("maximum bytes exceeded"));
         let nobody = answer("", Some(StatusCode::NO_RESPONDERS));
         assert!(read::<PublishAck>(&nobody).unwrap_err().is_definite());
-        for odd in ["", "{}", "[]", "\"+OK\""] {
+        for odd in ["", "{}", "[]", r#"["KV_x",7]"#, "\"+OK\""] {
             let error = read::<PublishAck>(&answer(odd, None)).unwrap_err();
             assert!(matches!(error, NoAnswer::Unreadable(_)), "{odd}");
             assert!(!error.is_definite(), "{odd}");

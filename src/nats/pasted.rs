@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::json;
+
 /// The two members that hold a login, by their names in messages.
 pub struct Members {
     /// The member with the JWT.
@@ -130,7 +132,7 @@ fn check(jwt: &str) -> Result<(), &'static str> {
     let mut parts = jwt.split('.');
     let header = parts.next().unwrap_or_default();
     let header = BASE64URL_NOPAD.decode(header.as_bytes()).ok();
-    let header = header.and_then(|json| serde_json::from_slice::<Header>(&json).ok());
+    let header = header.and_then(|text| json::from_slice::<Header>(&text).ok());
     // As servers read it: the second was written by the first version of NATS JWTs.
     let is_of_nats = |header: &Header| {
         let algorithm = header.alg.to_ascii_lowercase();

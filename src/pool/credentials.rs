@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::store::Entry;
 use crate::error::Error;
+use crate::json;
 use crate::nats::{Access, Login, Tls};
 
 /// Servers of a lattice and how to log in there. Two equal ones share a
@@ -176,7 +177,7 @@ fn user_claims(jwt: &str) -> Option<UserClaims> {
         return None;
     };
     let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
-    serde_json::from_slice(&payload).ok()
+    json::from_slice(&payload).ok()
 }
 
 fn now() -> u64 {

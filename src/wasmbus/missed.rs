@@ -16,28 +16,33 @@
 //! which needs no more than one permission and leaves nothing at the server, and
 //! costs what our own links are, not what the whole lattice is.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Info, RawMessage};
 use futures::StreamExt as _;
+use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::links::{LinkDefinition, LinkTable, Place};
+use crate::backoff::Backoff;
 use crate::home::Home;
 use crate::json;
+use crate::lattice::metadata::place::Place as Bucket;
 use crate::lattice::subject;
 use crate::lattice::wire::BucketKey;
 use crate::name::LatticeId;
 use crate::nats::is_removal;
+use crate::nats::jetstream::{JetStream, NoAnswer};
 
-/// Longest pause after a reconnect: instances of a lattice come back together, and
-/// must not all ask at once.
-const SPREAD_OVER: Duration = Duration::from_secs(2);
+/// Pause after a reconnect: instances of a lattice come back together, and must not
+/// all ask at once.
+const SPREAD_OVER: Backoff = Backoff::steady(Duration::from_secs(2));
 /// Pause after a put, which rarely comes alone.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Longest wait for JetStream to say how far the bucket has come.
@@ -46,16 +51,15 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LOOKED_WITHIN: Duration = Duration::from_secs(60);
 /// Entries that are asked for at once.
 const AT_ONCE: usize = 16;
-/// Pauses before a look that failed is tried again: the first, and the longest.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
-const AGAIN_AT_MOST: Duration = Duration::from_secs(300);
+/// Pauses before a look that failed is tried again.
+const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_secs(300));
 
 /// Looks for changes of links that were missed.
 pub(super) struct Missed {
     links: Arc<LinkTable>,
     connects: watch::Receiver<u64>,
     puts: watch::Receiver<u64>,
-    jetstream: Context,
+    jetstream: JetStream,
     lattice: LatticeId,
     link_name: String,
     known: Option<Known>,
@@ -73,6 +77,12 @@ struct Known {
     puts: u64,
     /// Number of the connection.
     connects: u64,
+}
+
+/// What JetStream answers that is asked for one message.
+#[derive(Deserialize)]
+struct Last {
+    message: RawMessage,
 }
 
 /// What came of a look.
@@ -93,10 +103,7 @@ impl Missed {
             puts: links.puts(),
             links,
             connects: home.connects.clone(),
-            jetstream: match &home.js_domain {
-                Some(domain) => jetstream::with_domain(client, domain.as_str()),
-                None => jetstream::new(client),
-            },
+            jetstream: JetStream::new(client, home.js_domain.as_ref(), ANSWERS_WITHIN),
             lattice: LatticeId::parse(&home.lattice).ok()?,
             link_name: home.link_name.clone(),
             known: None,
@@ -105,8 +112,7 @@ impl Missed {
 
     /// Looks after each reconnect and after puts, for ever.
     pub(super) async fn follow(mut self) {
-        let mut pause = AGAIN_AFTER;
-        let mut again = None;
+        let (mut failed, mut again) = (0, None);
         // Whether puts are a reason to ask: not where nobody answered.
         let mut is_answered = true;
         loop {
@@ -121,7 +127,7 @@ impl Missed {
                     if connected.is_err() {
                         return;
                     }
-                    sleep(some_of(SPREAD_OVER)).await;
+                    sleep(SPREAD_OVER.pause(0)).await;
                 }
                 put = self.puts.changed(), if is_answered && again.is_none() => {
                     if put.is_err() {
@@ -133,13 +139,13 @@ impl Missed {
             }
             let looked = self.look().await;
             is_answered = !matches!(looked, Looked::Unanswered) || self.known.is_some();
-            (again, pause) = match looked {
-                Looked::Well => (None, AGAIN_AFTER),
+            (again, failed) = match looked {
+                Looked::Well => (None, 0),
                 // It was there once, so that there is something to be found.
                 _ if self.known.is_some() => {
-                    (Some(Instant::now() + pause), AGAIN_AT_MOST.min(pause * 2))
+                    (Some(Instant::now() + AGAIN.pause(failed)), failed + 1)
                 }
-                _ => (None, AGAIN_AFTER),
+                _ => (None, 0),
             };
         }
     }
@@ -148,16 +154,15 @@ impl Missed {
         // Before the question: what comes after it may be newer than the answer.
         let connects = *self.connects.borrow_and_update();
         let puts = *self.puts.borrow_and_update();
-        let stream = self.jetstream.get_stream(subject::bucket(&self.lattice));
-        let stream = match timeout(ANSWERS_WITHIN, stream).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+        let question = format!("STREAM.INFO.{}", subject::bucket(&self.lattice));
+        let info: Info = match self.jetstream.api(question, &()).await {
+            Ok(info) => info,
+            Err(NoAnswer::Silence) => return Looked::Unanswered,
+            Err(error) => {
                 debug!(%error, "the bucket does not say what became of links");
                 return Looked::Failed;
             }
-            Err(_) => return Looked::Unanswered,
         };
-        let info = stream.cached_info();
         let now = Known {
             era: info.created.unix_timestamp_nanos(),
             sequence: info.state.last_sequence,
@@ -169,7 +174,7 @@ impl Missed {
             && known.connects != connects
             && known.sequence < now.sequence
         {
-            let compared = timeout(LOOKED_WITHIN, self.compare(&stream, known)).await;
+            let compared = timeout(LOOKED_WITHIN, self.compare(known)).await;
             if let Err(error) = compared.unwrap_or_else(|_| Err("it took too long".into())) {
                 debug!(error, "links were not compared with the bucket");
                 return Looked::Failed;
@@ -184,12 +189,12 @@ impl Missed {
     }
 
     /// Compares all links that were put by then with what came since.
-    async fn compare(&self, stream: &Stream, known: Known) -> Result<(), String> {
+    async fn compare(&self, known: Known) -> Result<(), String> {
         let links = self.links.put_up_to(known.puts);
         let count = links.len();
         let compared = links
             .into_iter()
-            .map(|place| self.compare_one(stream, known, place));
+            .map(|place| self.compare_one(known, place));
         let compared = futures::stream::iter(compared).buffer_unordered(AT_ONCE);
         let failed = compared.filter_map(|one| async { one.err() });
         let failed: Vec<String> = failed.collect().await;
@@ -202,18 +207,18 @@ impl Missed {
         failed.into_iter().next().map_or(Ok(()), Err)
     }
 
-    async fn compare_one(&self, stream: &Stream, known: Known, place: Place) -> Result<(), String> {
+    async fn compare_one(&self, known: Known, place: Place) -> Result<(), String> {
         let key = BucketKey::of_link(&place.actor, &place.contract, &self.link_name);
         // As it is in the stream, whatever the domain is.
-        let entry = subject::bucket_entry(&self.lattice, None, &key);
-        let found = stream.get_last_raw_message_by_subject(entry.as_str()).await;
-        let message = match found {
-            Ok(message) => message,
-            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => {
-                return Ok(());
-            }
+        let entries = subject::bucket_entries(&self.lattice, &Bucket::Here);
+        let question = format!("STREAM.MSG.GET.{}", subject::bucket(&self.lattice));
+        let body = json!({ "last_by_subj": format!("{entries}{key}") });
+        let message = match self.jetstream.api(question, &body).await {
+            Ok(Last { message }) => StreamMessage::try_from(message),
+            Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
+        let message = message.map_err(|error| error.to_string())?;
         if message.sequence <= known.sequence {
             return Ok(());
         }
@@ -227,10 +232,4 @@ impl Missed {
         }
         Ok(())
     }
-}
-
-/// Some part of a time, another one at each instance.
-fn some_of(time: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish();
-    time.mul_f64(f64::from(random as u32) / f64::from(u32::MAX))
 }
