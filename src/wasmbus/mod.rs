@@ -7,7 +7,7 @@
 //! - [`head`]: what is read of a call that is not served
 //! - [`chunks`]: calls and answers too large for one message
 //! - [`server`]: connection, health, shutdown
-//! - `subscriptions`: made again when they are lost
+//! - `subscriptions`: made again when they are `lost`
 //! - `missed`: links that changed while NATS was away
 //! - [`repeats`]: calls that come again
 //! - `decode`: MessagePack from outside
@@ -24,6 +24,7 @@ pub mod head;
 pub mod host_data;
 pub mod invocation;
 pub mod links;
+mod lost;
 mod missed;
 pub mod repeats;
 pub mod server;
