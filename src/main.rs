@@ -77,6 +77,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
     let name = format!("lattice-controller {} for lattices", host.provider_key);
     let cluster_seed = host.cluster_seed.take();
     let controller = Controller::new(settings, name, cluster_seed.as_ref());
+    let controller = controller.map_err(|problem| anyhow!(problem))?;
     drop(cluster_seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -309,7 +309,7 @@ fn no_public_type_shows_a_secret_in_its_debug_output() {
     let settings = json!({ "credentials_key": key, "default_lattice_url": urls }).to_string();
     let settings = ProviderSettings::parse(Some(&settings)).unwrap();
     let access = Access::parse(&urls, Login::Anonymous).unwrap();
-    let fingerprint = with_jwt.fingerprint(&FingerprintKey::random());
+    let fingerprint = with_jwt.fingerprint(&FingerprintKey::new([7; 16]));
     let shown = [
         format!(
             "{with_password:?} {with_jwt:?} {access:?} {:?}",

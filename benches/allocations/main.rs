@@ -64,7 +64,8 @@ async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     let lines = Lines::to_standard_error().unwrap();
     telemetry::init(&lines, host.log_level.as_deref(), false);
-    let controller = Controller::new(ProviderSettings::parse(None), "counted".into(), None);
+    let controller =
+        Controller::new(ProviderSettings::parse(None), "counted".into(), None).unwrap();
     let client = async_nats::connect(url).await.unwrap();
     let mut asked = client.subscribe(TOLD_ON).await.unwrap();
     tokio::spawn(async move {

@@ -10,7 +10,8 @@ use futures::StreamExt as _;
 use lattice_controller::home::Home;
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
 use lattice_controller::pool::store::bucket::{self, Bucket, Change};
-use lattice_controller::pool::store::{Entry, StoreKey, Unopened};
+use lattice_controller::pool::store::place::Places;
+use lattice_controller::pool::store::{Entry, Opened, StoreKey, Unopened};
 use lattice_controller::pool::{Credentials, FingerprintKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -96,6 +97,7 @@ pub async fn bindings(
 ) -> Result<String> {
     let key = key.key()?;
     let fingerprints = key.fingerprint_key();
+    let places = Places::new(&options.home, &options.provider, &options.link_name);
     let (count, mut changes) = find(options, domain).await?.follow().await?;
     let mut rows = Vec::new();
     let mut pending = count;
@@ -104,7 +106,7 @@ pub async fn bindings(
         let change = change.map_err(|_| "reading the bucket takes too long")?;
         let change = change.ok_or("reading the bucket ended early")??;
         pending = change.pending;
-        rows.extend(row(&change, &key, &fingerprints));
+        rows.extend(row(&change, &key, &places, &fingerprints));
     }
     rows.sort();
     let mut table = Table::new();
@@ -115,13 +117,19 @@ pub async fn bindings(
 }
 
 /// What the table says of an entry; nothing of those that were removed.
-fn row(change: &Change, key: &StoreKey, fingerprints: &FingerprintKey) -> Option<[String; 6]> {
+fn row(
+    change: &Change,
+    key: &StoreKey,
+    places: &Places,
+    fingerprints: &FingerprintKey,
+) -> Option<[String; 6]> {
     let value = change.stored.value.as_ref()?;
     let Some(lattice) = &change.lattice else {
         let what = "no entry of the provider".into();
         return Some(unknown("?".into(), what, change));
     };
-    let opened = Entry::open(key, lattice, value).and_then(|entry| {
+    let opened = Entry::open(key, places, lattice, value).and_then(|opened| {
+        let Opened { entry, .. } = opened;
         let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
         Ok((entry, credentials))
     });
@@ -138,7 +146,8 @@ fn row(change: &Change, key: &StoreKey, fingerprints: &FingerprintKey) -> Option
             let why = match why {
                 Unopened::Sealed => "sealed with another key, or changed since",
                 Unopened::Version => "of a later version",
-                Unopened::Moved => "written for another lattice",
+                Unopened::Moved => "written for another lattice, key or bucket",
+                Unopened::Unplaced => "it does not say where it belongs",
                 Unopened::Malformed => "malformed",
             };
             unknown(

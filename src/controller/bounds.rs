@@ -13,9 +13,6 @@ const MAX_LABEL_BYTES: usize = 64 * 1024;
 const MAX_VALUE_BYTES: usize = 512 * 1024;
 /// Bytes of `natsUrl`: some hundred servers.
 pub(super) const MAX_URLS: usize = 16 * 1024;
-/// Bytes of `userJwt`, and of `userSeed`, in whose place some put a whole file:
-/// servers take 4 KiB unless told otherwise.
-pub(super) const MAX_JWT: usize = 64 * 1024;
 
 /// Annotations of a request; none where there are none.
 ///

@@ -57,11 +57,14 @@ impl Controller {
     /// `name` is how its connections show up at NATS servers; credentials are
     /// sealed with a key that is derived from `cluster_seed` where the settings
     /// have none.
+    ///
+    /// # Errors
+    /// That the operating system gives no random numbers.
     pub fn new(
         settings: Result<ProviderSettings, String>,
         name: String,
         cluster_seed: Option<&SecretString>,
-    ) -> Self {
+    ) -> Result<Self, String> {
         let (pool, tls) = match &settings {
             Ok(settings) => (settings.pool.clone(), settings.tls.clone()),
             Err(_) => Default::default(),
@@ -70,17 +73,17 @@ impl Controller {
             Some(seed) => StoreKey::from_seed(seed).ok(),
             None => cluster_seed.and_then(StoreKey::of_cluster),
         };
-        let pool = Arc::new(Pool::new(name, &pool, tls, key));
+        let pool = Arc::new(Pool::new(name, &pool, tls, key)?);
         let calls = settings
             .as_ref()
             .map_or_else(|_| CallLimits::default(), |known| known.calls);
-        Self {
+        Ok(Self {
             settings,
             pool,
             lattices: Limiter::new(calls.to_lattice()),
             duties: TaskTracker::new(),
             busy: Complaints::default(),
-        }
+        })
     }
 
     /// The settings.

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
+use super::ledger::{Ledger, Room};
 use super::slot::Slot;
+use super::store::Mark;
 use super::store::bucket::Version;
+use crate::error::Error;
 use crate::name::{JsDomain, LatticeId};
-use crate::settings::Isolation;
+use crate::settings::{Isolation, PoolLimits};
 
 /// What a lattice is bound to.
 pub(super) struct Binding<K> {
@@ -21,7 +24,9 @@ pub(super) struct Binding<K> {
     /// What is kept for as long as the binding stays the same.
     pub(super) kept: Arc<K>,
     /// The actor that set it.
-    pub(super) owner: Box<str>,
+    pub(super) owner: Arc<str>,
+    /// What the entry is told from others by.
+    pub(super) mark: Mark,
     /// When it was set, in milliseconds since 1970.
     pub(super) set_at: u64,
     /// The entry of the store, as it stands there or should.
@@ -37,6 +42,7 @@ impl<K> Clone for Binding<K> {
             js_domain: self.js_domain.clone(),
             kept: self.kept.clone(),
             owner: self.owner.clone(),
+            mark: self.mark,
             set_at: self.set_at,
             sealed: self.sealed.clone(),
             version: self.version,
@@ -62,12 +68,18 @@ impl<K> Binding<K> {
     }
 }
 
+/// A binding, and the room that it takes.
+struct Roomed<K> {
+    binding: Binding<K>,
+    room: Room,
+}
+
 /// The bindings of all lattices.
 pub(super) struct Bindings<K> {
-    table: DashMap<LatticeId, Binding<K>>,
-    most: usize,
+    table: DashMap<LatticeId, Roomed<K>>,
+    ledger: Arc<Ledger>,
     isolation: Isolation,
-    /// The last removals, with what was the newest version then.
+    /// The last removals, newest first, with what was the newest version then.
     removals: Mutex<VecDeque<(LatticeId, Version)>>,
 }
 
@@ -89,11 +101,11 @@ pub(super) enum Bound {
 }
 
 impl<K> Bindings<K> {
-    /// No bindings, and at most so many.
-    pub(super) fn new(most: usize, isolation: Isolation) -> Self {
+    /// No bindings, and room for so many.
+    pub(super) fn new(limits: PoolLimits, isolation: Isolation) -> Self {
         Self {
             table: DashMap::new(),
-            most,
+            ledger: Ledger::new(limits, isolation),
             isolation,
             removals: Mutex::default(),
         }
@@ -106,28 +118,39 @@ impl<K> Bindings<K> {
 
     pub(super) fn get(&self, lattice: &LatticeId) -> Option<Binding<K>> {
         // The guard of the table ends with this statement, before any await.
-        self.table.get(lattice).map(|binding| binding.clone())
+        let roomed = self.table.get(lattice);
+        roomed.map(|roomed| roomed.binding.clone())
     }
 
-    /// Whether this lattice may be bound.
-    pub(super) fn has_room_for(&self, lattice: &LatticeId) -> bool {
-        self.table.len() < self.most || self.table.contains_key(lattice)
+    /// Room for an actor's credentials of a lattice, in so many bytes.
+    ///
+    /// # Errors
+    /// `LimitReached`.
+    pub(super) fn room(
+        &self,
+        lattice: &LatticeId,
+        owner: &Arc<str>,
+        bytes: usize,
+    ) -> Result<Room, Error> {
+        let now = self.table.get(lattice);
+        let now = now.as_ref().map(|roomed| &roomed.room);
+        self.ledger.room(lattice, owner, bytes, now)
     }
 
     /// Binds a lattice, unless it is bound by something newer. What is in the
     /// store counts whoever set it: that was decided there.
-    pub(super) fn put(&self, lattice: LatticeId, mut new: Binding<K>) -> Bound {
+    pub(super) fn put(&self, lattice: LatticeId, mut new: Binding<K>, room: Room) -> Bound {
         match self.table.entry(lattice) {
             Entry::Vacant(entry) => {
                 let version = new.version;
                 if version.is_some_and(|version| self.is_removed(entry.key(), version)) {
                     return Bound::Old;
                 }
-                entry.insert(new);
+                entry.insert(Roomed { binding: new, room });
                 Bound::Anew
             }
             Entry::Occupied(mut entry) => {
-                let old = entry.get();
+                let old = &entry.get().binding;
                 let (is_stored, foreign) =
                     (new.version.is_some(), !self.may(&new.owner, &old.owner));
                 if foreign && !is_stored {
@@ -142,7 +165,7 @@ impl<K> Bindings<K> {
                 if same {
                     new.kept = old.kept.clone();
                 }
-                entry.insert(new);
+                entry.insert(Roomed { binding: new, room });
                 match same {
                     true => Bound::Same,
                     false => Bound::Anew,
@@ -154,18 +177,26 @@ impl<K> Bindings<K> {
     /// Lets a lattice go, unless it was bound after this version; whether it was
     /// bound. What was bound before, and is heard of later, does not come back.
     pub(super) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
-        self.removals().push_back((lattice.clone(), version));
-        let older =
-            |_: &LatticeId, bound: &Binding<K>| bound.version.is_some_and(|bound| bound <= version);
+        {
+            let mut removals = self.removals();
+            removals.truncate(REMOVALS_KEPT - 1);
+            removals.push_front((lattice.clone(), version));
+        }
+        self.let_go(lattice, version)
+    }
+
+    /// The same for one that is not removed, but cannot be taken.
+    pub(super) fn let_go(&self, lattice: &LatticeId, version: Version) -> bool {
+        let older = |_: &LatticeId, bound: &Roomed<K>| {
+            let bound = bound.binding.version;
+            bound.is_some_and(|bound| bound <= version)
+        };
         self.table.remove_if(lattice, older).is_some()
     }
 
     /// Whether this version of a lattice was removed a moment ago.
     fn is_removed(&self, lattice: &LatticeId, version: Version) -> bool {
-        let mut removals = self.removals();
-        while removals.len() > REMOVALS_KEPT {
-            removals.pop_front();
-        }
+        let removals = self.removals();
         let covers = |(of, removed): &(LatticeId, Version)| of == lattice && *removed >= version;
         removals.iter().any(covers)
     }
@@ -177,13 +208,13 @@ impl<K> Bindings<K> {
 
     /// Whether this holds for anything that is bound.
     pub(super) fn any(&self, holds: impl Fn(&Binding<K>) -> bool) -> bool {
-        self.table.iter().any(|entry| holds(entry.value()))
+        self.table.iter().any(|entry| holds(&entry.binding))
     }
 
     /// Everything that is bound.
     pub(super) fn all(&self) -> Vec<(LatticeId, Binding<K>)> {
         let all = self.table.iter();
-        all.map(|entry| (entry.key().clone(), entry.value().clone()))
+        all.map(|entry| (entry.key().clone(), entry.binding.clone()))
             .collect()
     }
 }
@@ -223,7 +254,7 @@ mod tests {
             js_domain: None,
         };
         let credentials = Credentials::new(&set).unwrap();
-        let fingerprint = credentials.fingerprint(&FingerprintKey::random());
+        let fingerprint = credentials.fingerprint(&FingerprintKey::new([7; 16]));
         let shared = Arc::new(Shared::new("test".into(), PoolLimits::default()));
         Arc::new(Slot::new(credentials, fingerprint, shared))
     }
@@ -234,42 +265,63 @@ mod tests {
             js_domain: None,
             kept: Arc::default(),
             owner: "M".into(),
+            mark: Mark::default(),
             set_at,
             sealed: None,
             version: revision.map(|revision| Version { era: 7, revision }),
         }
     }
 
+    fn bindings(isolation: Isolation) -> Bindings<Number> {
+        Bindings::new(PoolLimits::default(), isolation)
+    }
+
+    impl Bindings<Number> {
+        fn put_one(&self, lattice: LatticeId, binding: Binding<Number>) -> Bound {
+            let room = self.room(&lattice, &binding.owner, 1).unwrap();
+            self.put(lattice, binding, room)
+        }
+    }
+
     #[test]
     fn what_is_kept_lasts_as_long_as_calls_go_the_same_way() {
-        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
+        let (bindings, x) = (bindings(Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
-        assert_eq!(bindings.put(x.clone(), binding(&one, 1, None)), Bound::Anew);
+        assert_eq!(
+            bindings.put_one(x.clone(), binding(&one, 1, None)),
+            Bound::Anew
+        );
         let first = bindings.get(&x).unwrap().kept.0;
-        assert_eq!(bindings.put(x.clone(), binding(&one, 2, None)), Bound::Same);
+        assert_eq!(
+            bindings.put_one(x.clone(), binding(&one, 2, None)),
+            Bound::Same
+        );
         assert_eq!(bindings.get(&x).unwrap().kept.0, first);
-        assert_eq!(bindings.put(x.clone(), binding(&two, 3, None)), Bound::Anew);
+        assert_eq!(
+            bindings.put_one(x.clone(), binding(&two, 3, None)),
+            Bound::Anew
+        );
         assert_ne!(bindings.get(&x).unwrap().kept.0, first);
         let mut elsewhere = binding(&two, 4, None);
         elsewhere.js_domain = Some(JsDomain::parse("hub").unwrap());
-        assert_eq!(bindings.put(x, elsewhere), Bound::Anew);
+        assert_eq!(bindings.put_one(x, elsewhere), Bound::Anew);
     }
 
     #[test]
     fn the_newest_in_the_store_counts_in_whatever_order_it_is_heard() {
-        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
+        let (bindings, x) = (bindings(Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
-        bindings.put(x.clone(), binding(&one, 1, Some(5)));
+        bindings.put_one(x.clone(), binding(&one, 1, Some(5)));
         assert_eq!(
-            bindings.put(x.clone(), binding(&two, 9, Some(4))),
+            bindings.put_one(x.clone(), binding(&two, 9, Some(4))),
             Bound::Old
         );
         assert_eq!(
-            bindings.put(x.clone(), binding(&two, 9, Some(5))),
+            bindings.put_one(x.clone(), binding(&two, 9, Some(5))),
             Bound::Old
         );
         assert_eq!(
-            bindings.put(x.clone(), binding(&two, 1, Some(6))),
+            bindings.put_one(x.clone(), binding(&two, 1, Some(6))),
             Bound::Anew
         );
         // A bucket that was made anew counts from 1 again.
@@ -278,52 +330,77 @@ mod tests {
             era: 8,
             revision: 1,
         });
-        assert_eq!(bindings.put(x, anew), Bound::Anew);
+        assert_eq!(bindings.put_one(x, anew), Bound::Anew);
     }
 
     #[test]
     fn what_was_set_without_a_store_stays_unless_the_store_has_newer() {
-        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
+        let (bindings, x) = (bindings(Isolation::None), lattice("x"));
         let (one, two) = (slot("h1"), slot("h2"));
-        bindings.put(x.clone(), binding(&one, 100, None));
+        bindings.put_one(x.clone(), binding(&one, 100, None));
         assert_eq!(
-            bindings.put(x.clone(), binding(&two, 50, Some(3))),
+            bindings.put_one(x.clone(), binding(&two, 50, Some(3))),
             Bound::Old
         );
-        assert_eq!(bindings.put(x, binding(&two, 150, Some(3))), Bound::Anew);
+        assert_eq!(
+            bindings.put_one(x, binding(&two, 150, Some(3))),
+            Bound::Anew
+        );
     }
 
     #[test]
     fn a_removal_is_older_than_what_was_set_after_it() {
-        let (bindings, x) = (Bindings::new(9, Isolation::None), lattice("x"));
-        bindings.put(x.clone(), binding(&slot("h"), 1, Some(5)));
+        let (bindings, x) = (bindings(Isolation::None), lattice("x"));
+        bindings.put_one(x.clone(), binding(&slot("h"), 1, Some(5)));
         let version = |revision| Version { era: 7, revision };
         assert!(!bindings.remove(&x, version(4)));
         assert!(bindings.remove(&x, version(5)));
         assert!(bindings.get(&x).is_none());
         // What is heard of late does not come back; what is set anew does.
         let late = binding(&slot("h"), 1, Some(5));
-        assert_eq!(bindings.put(x.clone(), late), Bound::Old);
+        assert_eq!(bindings.put_one(x.clone(), late), Bound::Old);
         let anew = binding(&slot("h"), 1, Some(6));
-        assert_eq!(bindings.put(x, anew), Bound::Anew);
+        assert_eq!(bindings.put_one(x, anew), Bound::Anew);
     }
 
     #[test]
     fn there_is_room_for_so_many_and_for_those_that_are_there() {
-        let bindings = Bindings::new(1, Isolation::None);
-        assert!(bindings.has_room_for(&lattice("x")));
-        bindings.put(lattice("x"), binding(&slot("h"), 1, None));
-        assert!(bindings.has_room_for(&lattice("x")));
-        assert!(!bindings.has_room_for(&lattice("y")));
+        let limits = PoolLimits {
+            lattices: 1,
+            ..PoolLimits::default()
+        };
+        let bindings = Bindings::new(limits, Isolation::None);
+        let room = |id: &str| bindings.room(&lattice(id), &"M".into(), 1);
+        bindings.put_one(lattice("x"), binding(&slot("h"), 1, Some(1)));
+        assert!(room("x").is_ok() && room("y").is_err());
+        let version = |revision| Version { era: 7, revision };
+        assert!(bindings.remove(&lattice("x"), version(1)));
+        assert!(room("y").is_ok());
+    }
+
+    #[test]
+    fn the_last_removals_are_kept_in_mind_and_no_more() {
+        let (bindings, version) = (bindings(Isolation::None), |revision| Version {
+            era: 7,
+            revision,
+        });
+        for number in 0..10 * REMOVALS_KEPT as u64 {
+            bindings.remove(&lattice(&format!("x{number}")), version(number));
+        }
+        assert_eq!(bindings.removals().len(), REMOVALS_KEPT);
+        let last = 10 * REMOVALS_KEPT as u64 - 1;
+        let x = lattice(&format!("x{last}"));
+        let late = binding(&slot("h"), 1, Some(last));
+        assert_eq!(bindings.put_one(x, late), Bound::Old);
     }
 
     #[test]
     fn under_isolation_a_binding_is_its_owners_alone() {
-        let (bindings, x) = (Bindings::new(9, Isolation::Actor), lattice("x"));
-        bindings.put(x.clone(), binding(&slot("h1"), 1, None));
+        let (bindings, x) = (bindings(Isolation::Actor), lattice("x"));
+        bindings.put_one(x.clone(), binding(&slot("h1"), 1, None));
         let mut others = binding(&slot("h2"), 2, None);
         others.owner = "N".into();
-        assert_eq!(bindings.put(x.clone(), others.clone()), Bound::Foreign);
+        assert_eq!(bindings.put_one(x.clone(), others.clone()), Bound::Foreign);
         assert!(bindings.may("M", "M") && !bindings.may("N", "M"));
         // The store says whose it is, even where that is older.
         others.set_at = 0;
@@ -331,6 +408,6 @@ mod tests {
             era: 7,
             revision: 1,
         });
-        assert_eq!(bindings.put(x, others), Bound::Anew);
+        assert_eq!(bindings.put_one(x, others), Bound::Anew);
     }
 }

@@ -1,7 +1,6 @@
 //! What a lattice is reached with, checked when it is set.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::ServerAddr;
@@ -195,15 +194,26 @@ impl FingerprintKey {
         Self(key)
     }
 
-    /// A new key, from the randomness that the standard library seeds its hash
-    /// tables with.
-    pub fn random() -> Self {
+    /// A new key, from the randomness of the operating system.
+    ///
+    /// # Errors
+    /// That it gives none.
+    pub fn random() -> Result<Self, String> {
         let mut key = [0; 16];
-        for half in key.chunks_mut(8) {
-            let random = RandomState::new().build_hasher().finish();
-            half.copy_from_slice(&random.to_be_bytes());
+        getrandom::fill(&mut key)
+            .map_err(|error| format!("the operating system gives no random numbers: {error}"))?;
+        Ok(Self(key))
+    }
+
+    /// Keyed hash of these parts, each told from the next.
+    pub(super) fn hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(self.0);
+        for part in parts {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
         }
-        Self(key)
+        hash.finalize().into()
     }
 }
 
@@ -276,7 +286,7 @@ mod tests {
 
     #[test]
     fn equal_credentials_have_equal_fingerprints_and_others_do_not() {
-        let key = FingerprintKey::random();
+        let key = FingerprintKey::random().unwrap();
         let print = |url: &str| new(url, None, None).unwrap().fingerprint(&key);
         assert_eq!(print("nats://h:4222"), print("h"));
         assert_ne!(print("nats://h"), print("nats://i"));
@@ -286,7 +296,7 @@ mod tests {
         assert_eq!(print("nats://h/"), print("h"));
         assert_eq!(print("ws://h"), print("ws://h:80/"));
         assert_ne!(print("ws://h/a"), print("ws://h/b"));
-        let other = FingerprintKey::random();
+        let other = FingerprintKey::random().unwrap();
         let credentials = new("h", None, None).unwrap();
         assert_ne!(
             credentials.fingerprint(&key),

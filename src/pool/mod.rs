@@ -7,7 +7,8 @@
 //! connection until they end.
 //!
 //! - `credentials`: what a lattice is reached with, checked
-//! - `bindings`: which lattice is bound to what; `set`: how it comes to be
+//! - `bindings`: which lattice is bound to what; `set`: how it comes to be; `turns`:
+//!   whose turn it is; `ledger`: how many there may be, and how large
 //! - `slot`: a connection through all its states; `keeper` looks after it
 //! - `connection`, `uses`, `refusals`: a connection, who uses it, and what its
 //!   server does not let it do; `sizes`: what is too large for it; `reports`: what
@@ -22,6 +23,7 @@ mod credentials;
 mod failure;
 mod inbox;
 mod keeper;
+mod ledger;
 mod limits;
 mod reach;
 mod refusals;
@@ -30,6 +32,7 @@ mod set;
 mod sizes;
 mod slot;
 pub mod store;
+mod turns;
 mod uses;
 
 use std::sync::Arc;
@@ -45,8 +48,10 @@ pub use inbox::Replies;
 use limits::Shared;
 pub use refusals::Refusal;
 pub use reports::Loss;
+use set::NotTaken;
 use slot::Slot;
 use store::{Store, StoreKey};
+use turns::Turns;
 pub use uses::Held;
 
 use crate::deadline::Deadline;
@@ -64,6 +69,7 @@ const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
 /// for as long as calls to the lattice go the same way.
 pub struct Pool<K> {
     bindings: Bindings<K>,
+    turns: Turns,
     key: FingerprintKey,
     shared: Arc<Shared>,
     store: Store,
@@ -86,23 +92,33 @@ pub struct Lease<K> {
 impl<K: Default + Send + Sync + 'static> Pool<K> {
     /// A pool whose connections show up at servers under `name`, and which keeps
     /// credentials where the settings say, sealed with `key`.
-    pub fn new(name: String, settings: &PoolSettings, tls: Tls, key: Option<StoreKey>) -> Self {
+    ///
+    /// # Errors
+    /// Without a key, that the operating system gives no random numbers.
+    pub fn new(
+        name: String,
+        settings: &PoolSettings,
+        tls: Tls,
+        key: Option<StoreKey>,
+    ) -> Result<Self, String> {
         let (limits, mode) = (settings.limits, settings.store);
-        Self {
-            bindings: Bindings::new(limits.lattices, settings.isolation),
+        Ok(Self {
+            bindings: Bindings::new(limits, settings.isolation),
+            turns: Turns::default(),
             key: match &key {
                 Some(key) => key.fingerprint_key(),
-                None => FingerprintKey::random(),
+                None => FingerprintKey::random()?,
             },
             shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
-            store: Store::new(mode, key),
+            store: Store::new(mode, settings.unplaced, key),
             tls,
             full: Complaints::default(),
-        }
+        })
     }
 
     /// Takes over what is in the store, and what others put there from now on.
     pub fn follow(self: &Arc<Self>, home: Home) {
+        self.store.at(&home);
         tokio::spawn(store::follow::follow(Arc::downgrade(self), home));
     }
 
@@ -160,12 +176,11 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         if let Some(binding) = self.bindings.get(lattice) {
             return Ok(binding);
         }
-        if let Some(Ok(())) = opened {
-            // Removed, or one too many.
-            self.check_room(lattice)?;
-        }
         let hint = match opened {
-            Some(Err(_)) => "; what the store has for it cannot be opened (credentials_key)",
+            Some(Err(NotTaken::Full(error))) => return Err(error),
+            Some(Err(NotTaken::Unopened(_))) => {
+                "; what the store has for it cannot be opened (credentials_key)"
+            }
             _ => "",
         };
         Err(Error::new(

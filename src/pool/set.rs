@@ -8,8 +8,10 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::bindings::{Binding, Bound};
+use super::ledger::Room;
 use super::store::bucket::{Stored, Version};
-use super::store::{Entry, Unopened};
+use super::store::write::{Verdict, Wanted};
+use super::store::{Entry, Mark, Opened, Unopened};
 use super::{Credentials, Pool, foreign, reach};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
@@ -19,102 +21,152 @@ use crate::name::LatticeId;
 pub(super) struct NotStored {
     pub(super) lattice: LatticeId,
     pub(super) sealed: Bytes,
-    pub(super) owner: Box<str>,
-    pub(super) set_at: u64,
+    owner: Arc<str>,
+    mark: Mark,
+    set_at: u64,
     /// Than what was there when it was set.
     pub(super) is_newer: bool,
 }
 
+/// Why what stands in the store is not used.
+pub(super) enum NotTaken {
+    /// It cannot be opened.
+    Unopened(Unopened),
+    /// There is no room for it.
+    Full(Error),
+}
+
 impl<K: Default + Send + Sync + 'static> Pool<K> {
     /// Binds a lattice to what an actor set, from the next lease on, once it is
-    /// kept. The same again changes nothing; calls that use other credentials
-    /// end on their connection.
+    /// kept. The same again changes nothing, and writes nothing that is there; calls
+    /// that use other credentials end on their connection. Of those who set one
+    /// lattice at once, each waits for the one before.
     ///
     /// # Errors
     /// `Invalid` as [`Credentials::new`], `Denied` where they are another
-    /// actor's or the provider may not connect there, `LimitReached`,
+    /// actor's or the provider may not connect there, `LimitReached`, `Busy`,
     /// `StoreUnavailable`; `Timeout` where nobody knows whether it was kept.
     pub async fn set(&self, entry: Entry, deadline: Deadline) -> Result<(), Error> {
         let credentials = Credentials::new(&entry)?;
         reach::check(&self.shared.allowed, &credentials, &entry.actor)?;
-        self.check_room(&entry.lattice)?;
-        let sealed = self.store.key().and_then(|key| entry.seal(key));
-        let sealed = sealed.map(Bytes::from);
-        let lattice = &entry.lattice;
-        let known = self.bindings.get(lattice);
-        if let Some(known) = &known
-            && !self.bindings.may(&entry.actor, &known.owner)
-        {
-            return Err(foreign(lattice, &entry.actor));
-        }
-        let known = known.and_then(|binding| binding.version);
-        // What others put there that we have not heard of yet.
-        let replaces = |stored: &Stored| self.may_replace(lattice, stored, &entry.actor);
-        let kept = self
-            .store
-            .keep(lattice, sealed.as_ref(), known, replaces, deadline);
-        let version = kept.await?;
-        info!(
-            lattice = %entry.lattice,
-            server = credentials.address(),
-            fingerprint = %credentials.fingerprint(&self.key),
-            actor = entry.actor,
-            kept = version.is_some(),
-            "credentials set"
-        );
         let (lattice, actor) = (entry.lattice.clone(), entry.actor.clone());
-        match self.bind(entry, credentials, sealed, version) {
+        let _turn = self.turns.take(&lattice, deadline).await?;
+        let bound = self.bindings.get(&lattice);
+        if let Some(bound) = &bound
+            && !self.bindings.may(&actor, &bound.owner)
+        {
+            return Err(foreign(&lattice, &actor));
+        }
+        let owner: Arc<str> = actor.as_str().into();
+        let room = self.bindings.room(&lattice, &owner, entry.bytes())?;
+        let mark = entry.mark(&self.key);
+        let version = bound.as_ref().and_then(|bound| bound.version);
+        let same = bound.filter(|bound| bound.mark == mark);
+        let sealed = self.store.sealed(&entry);
+        let wanted = sealed.clone().map(|value| Wanted {
+            lattice: &lattice,
+            value,
+            known: version,
+            is_known: version.is_some() && same.is_some(),
+        });
+        // What others put there that we have not heard of yet.
+        let judge = |stored: &Stored| match self.opened(&lattice, stored) {
+            Some(there) if !self.bindings.may(&actor, &there.entry.actor) => {
+                Verdict::Forbidden(foreign(&lattice, &actor))
+            }
+            Some(there) if there.is_placed && there.entry.mark(&self.key) == mark => Verdict::Same,
+            _ => Verdict::Replaceable,
+        };
+        let kept = self.store.keep(wanted, judge, deadline).await?;
+        match (&same, &kept) {
+            (Some(same), Some(kept)) if same.version == Some(kept.version) => {
+                debug!(%lattice, actor, "the same credentials were set again");
+                same.slot.retry();
+                return Ok(());
+            }
+            _ => info!(
+                %lattice,
+                server = credentials.address(),
+                fingerprint = %credentials.fingerprint(&self.key),
+                actor,
+                kept = kept.is_some(),
+                "credentials set"
+            ),
+        }
+        let (sealed, version) = match kept {
+            Some(kept) => (Some(kept.value), Some(kept.version)),
+            None => (sealed, None),
+        };
+        match self.bind(entry, credentials, sealed, version, room) {
             Bound::Foreign => Err(foreign(&lattice, &actor)),
             _ => Ok(()),
         }
     }
 
-    /// Whether an actor may put other credentials in the place of these. What
-    /// cannot be opened is ignored: it is nobody's.
-    fn may_replace(&self, lattice: &LatticeId, stored: &Stored, actor: &str) -> Result<(), Error> {
-        match self.opened(lattice, stored) {
-            Some(entry) if !self.bindings.may(actor, &entry.actor) => Err(foreign(lattice, actor)),
-            _ => Ok(()),
-        }
-    }
-
     /// Whether what was set while there was no store goes before what is stored.
-    pub(super) fn goes_before(&self, ours: &NotStored, stored: &Stored) -> Result<(), Error> {
-        self.may_replace(&ours.lattice, stored, &ours.owner)?;
-        match self.opened(&ours.lattice, stored) {
-            Some(entry) if entry.set_at > ours.set_at => Err(Error::new(
+    /// What cannot be opened is ignored: it is nobody's.
+    pub(super) fn goes_before(&self, ours: &NotStored, stored: &Stored) -> Verdict {
+        let Some(there) = self.opened(&ours.lattice, stored) else {
+            return Verdict::Replaceable;
+        };
+        if !self.bindings.may(&ours.owner, &there.entry.actor) {
+            return Verdict::Forbidden(foreign(&ours.lattice, &ours.owner));
+        }
+        if there.is_placed && there.entry.mark(&self.key) == ours.mark {
+            return Verdict::Same;
+        }
+        match there.entry.set_at > ours.set_at {
+            true => Verdict::Forbidden(Error::new(
                 Kind::Refused,
                 "others were set later, and are kept".to_owned(),
             )),
-            _ => Ok(()),
+            false => Verdict::Replaceable,
         }
     }
 
-    fn opened(&self, lattice: &LatticeId, stored: &Stored) -> Option<Entry> {
-        let (value, key) = (stored.value.as_ref()?, self.store.key()?);
-        Entry::open(key, lattice, value).ok()
+    fn opened(&self, lattice: &LatticeId, stored: &Stored) -> Option<Opened> {
+        let value = stored.value.as_ref()?;
+        self.store.opened(lattice, value).ok()
     }
 
-    /// Takes over what the store has for a lattice.
+    /// Takes over what the store has for a lattice; what it is to be replaced with
+    /// there, where an earlier release wrote it.
     ///
     /// # Errors
-    /// Why it cannot be opened; it is ignored.
-    pub(super) fn take_stored(&self, lattice: &LatticeId, stored: Stored) -> Result<(), Unopened> {
+    /// Why it is not used.
+    pub(super) fn take_stored(
+        &self,
+        lattice: &LatticeId,
+        stored: Stored,
+    ) -> Result<Option<Bytes>, NotTaken> {
         let Some(value) = stored.value else {
             if self.bindings.remove(lattice, stored.version) {
                 info!(%lattice, "credentials were removed from the store");
             }
-            return Ok(());
+            return Ok(None);
         };
-        let key = self.store.key().ok_or(Unopened::Sealed)?;
-        let entry = Entry::open(key, lattice, &value)?;
-        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
-        match self.check_room(lattice) {
-            Ok(()) => drop(self.bind(entry, credentials, Some(value), Some(stored.version))),
-            Err(error) if self.full.is_due() => warn!(%error, "credentials were left out"),
-            Err(_) => {}
-        }
-        Ok(())
+        let opened = self.store.opened(lattice, &value);
+        let Opened { entry, is_placed } = opened.map_err(NotTaken::Unopened)?;
+        let credentials = Credentials::kept(&entry);
+        let credentials = credentials.map_err(|_| NotTaken::Unopened(Unopened::Malformed))?;
+        let owner: Arc<str> = entry.actor.as_str().into();
+        let room = match self.bindings.room(lattice, &owner, entry.bytes()) {
+            Ok(room) => room,
+            Err(error) => {
+                // What it replaced does not count any more.
+                self.bindings.let_go(lattice, stored.version);
+                if self.full.is_due() {
+                    warn!(%error, "credentials were left out");
+                }
+                return Err(NotTaken::Full(error));
+            }
+        };
+        let placed = match is_placed {
+            true => None,
+            false => self.store.sealed(&entry),
+        };
+        self.bind(entry, credentials, Some(value), Some(stored.version), room);
+        Ok(placed)
     }
 
     /// What is bound and should be in the bucket, and is not: these lattices were
@@ -136,6 +188,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                         lattice,
                         sealed,
                         owner: binding.owner,
+                        mark: binding.mark,
                         set_at: binding.set_at,
                         is_newer: version.is_none(),
                     });
@@ -158,21 +211,24 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         credentials: Credentials,
         sealed: Option<Bytes>,
         version: Option<Version>,
+        room: Room,
     ) -> Bound {
         let credentials = credentials.with_tls(self.tls.clone());
         let fingerprint = credentials.fingerprint(&self.key);
         let slot = self.slot(fingerprint, credentials);
+        let mark = entry.mark(&self.key);
         let binding = Binding {
             slot: slot.clone(),
             js_domain: entry.js_domain,
             kept: Arc::default(),
             owner: entry.actor.as_str().into(),
+            mark,
             set_at: entry.set_at,
             sealed,
             version,
         };
         let (lattice, actor) = (entry.lattice, entry.actor);
-        let bound = self.bindings.put(lattice.clone(), binding);
+        let bound = self.bindings.put(lattice.clone(), binding, room);
         if matches!(bound, Bound::Anew | Bound::Same) {
             slot.retry();
         }
@@ -183,18 +239,9 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
         bound
     }
 
-    pub(super) fn check_room(&self, lattice: &LatticeId) -> Result<(), Error> {
-        if self.bindings.has_room_for(lattice) {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::LimitReached,
-            format!(
-                "lattice {:?}: credentials of {} lattices are known, and the provider takes no \
-                 more (max_lattices)",
-                lattice.as_str(),
-                self.shared.limits.lattices
-            ),
-        ))
+    /// Whether what a rewrite is about to replace still counts.
+    pub(super) fn is_bound_at(&self, lattice: &LatticeId, version: Version) -> bool {
+        let bound = self.bindings.get(lattice);
+        bound.is_some_and(|bound| bound.version == Some(version))
     }
 }

@@ -20,7 +20,7 @@ pub use calls::CallLimits;
 pub use limits::{Limits, STALL, TimeLimits};
 pub use link::LinkSettings;
 pub use policy::{Allowed, Decider, Policy, READ};
-pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode};
+pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use provider::ProviderSettings;
 
 /// The name of every operation of the contract.

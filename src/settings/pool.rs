@@ -17,6 +17,14 @@ use crate::pool::store::StoreKey;
 pub struct PoolLimits {
     /// `max_lattices`: lattices with credentials.
     pub lattices: usize,
+    /// `max_actor_lattices`: those of one actor, with `isolation`.
+    pub actor_lattices: Option<usize>,
+    /// `max_credentials_bytes`: bytes of all credentials together.
+    pub credentials_bytes: usize,
+    /// `max_actor_credentials_bytes`: those of one actor, with `isolation`.
+    pub actor_credentials_bytes: Option<usize>,
+    /// `max_jwt_bytes`: bytes of a user JWT, and of what stands for its seed.
+    pub jwt_bytes: usize,
     /// `max_connections`: connections to lattices, open or being dialled.
     pub connections: usize,
     /// `max_dials`: connections being dialled.
@@ -29,9 +37,45 @@ impl Default for PoolLimits {
     fn default() -> Self {
         Self {
             lattices: 10_000,
+            actor_lattices: None,
+            credentials_bytes: 64 * 1024 * 1024,
+            actor_credentials_bytes: None,
+            jwt_bytes: 16 * 1024,
             connections: 1_000,
             dials: 64,
             idle: Duration::from_secs(600),
+        }
+    }
+}
+
+impl PoolLimits {
+    /// `max_actor_lattices`: half of all unless set, so that none can take every
+    /// place.
+    pub fn of_actor(&self) -> usize {
+        self.actor_lattices.unwrap_or(self.lattices.div_ceil(2))
+    }
+
+    /// `max_actor_credentials_bytes`: the same for bytes.
+    pub fn credentials_bytes_of_actor(&self) -> usize {
+        let half = self.credentials_bytes.div_ceil(2);
+        self.actor_credentials_bytes.unwrap_or(half)
+    }
+
+    /// Adds what could never count.
+    pub(super) fn contradictions(&self, mistakes: &mut Mistakes) {
+        let lattices = (self.of_actor(), self.lattices);
+        let bytes = (self.credentials_bytes_of_actor(), self.credentials_bytes);
+        for (key, all, (part, whole)) in [
+            ("max_actor_lattices", "max_lattices", lattices),
+            (
+                "max_actor_credentials_bytes",
+                "max_credentials_bytes",
+                bytes,
+            ),
+        ] {
+            if part > whole {
+                mistakes.add(key, &format!("it must not be more than {all}"));
+            }
         }
     }
 }
@@ -46,6 +90,17 @@ pub enum StoreMode {
     Jetstream,
     /// In memory.
     Memory,
+}
+
+/// `unplaced_credentials`: what becomes of entries of the store that do not say where
+/// they belong, as earlier releases wrote them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unplaced {
+    /// They are used, and written again with their places.
+    #[default]
+    Accepted,
+    /// They are ignored: somebody may have moved them.
+    Refused,
 }
 
 /// `isolation`: who may use, and replace, the credentials of a lattice.
@@ -67,6 +122,8 @@ pub struct PoolSettings {
     pub store: StoreMode,
     /// Whose credentials are whose.
     pub isolation: Isolation,
+    /// What becomes of entries that do not say where they belong.
+    pub unplaced: Unplaced,
     /// `credentials_key`: what they are sealed with, else a key that is derived
     /// from the cluster seed. Checked to be one.
     pub key: Option<SecretString>,
@@ -76,15 +133,20 @@ pub struct PoolSettings {
 
 impl PoolSettings {
     /// Every key that [`PoolSettings::take`] knows.
-    pub(super) const KEYS: [&str; 8] = [
+    pub(super) const KEYS: [&str; 13] = [
         "allowed_servers",
         "credentials_key",
         "credentials_store",
         "idle_limit_ms",
         "isolation",
+        "max_actor_credentials_bytes",
+        "max_actor_lattices",
         "max_connections",
+        "max_credentials_bytes",
         "max_dials",
+        "max_jwt_bytes",
         "max_lattices",
+        "unplaced_credentials",
     ];
 
     /// Takes what stands under `key`, one of [`PoolSettings::KEYS`].
@@ -116,6 +178,28 @@ impl PoolSettings {
                 Some("actor") => self.isolation = Isolation::Actor,
                 _ => mistakes.add(key, "it must be none or actor"),
             },
+            "unplaced_credentials" => match value.as_str() {
+                Some("accepted") => self.unplaced = Unplaced::Accepted,
+                Some("refused") => self.unplaced = Unplaced::Refused,
+                _ => mistakes.add(key, "it must be accepted or refused"),
+            },
+            "max_actor_lattices" => {
+                limits.actor_lattices = number(mistakes, key, &value, 1, 100_000);
+            }
+            "max_actor_credentials_bytes" => {
+                limits.actor_credentials_bytes =
+                    number(mistakes, key, &value, LEAST_BYTES, MOST_BYTES);
+            }
+            "max_credentials_bytes" => {
+                if let Some(bytes) = number(mistakes, key, &value, LEAST_BYTES, MOST_BYTES) {
+                    limits.credentials_bytes = bytes;
+                }
+            }
+            "max_jwt_bytes" => {
+                if let Some(bytes) = number(mistakes, key, &value, 1024, MOST_JWT_BYTES) {
+                    limits.jwt_bytes = bytes;
+                }
+            }
             "idle_limit_ms" => {
                 if let Some(ms) = mistakes.number(key, &value, 100, 86_400_000) {
                     limits.idle = Duration::from_millis(ms);
@@ -128,12 +212,29 @@ impl PoolSettings {
                     "max_lattices" => &mut limits.lattices,
                     _ => return mistakes.unknown(key, &Self::KEYS),
                 };
-                if let Some(number) = mistakes.number(key, &value, 1, 100_000) {
-                    *limit = number as usize;
+                if let Some(number) = number(mistakes, key, &value, 1, 100_000) {
+                    *limit = number;
                 }
             }
         }
     }
+}
+
+/// Bounds of what may be set for bytes of credentials.
+const LEAST_BYTES: u64 = 1024;
+const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+/// Longest JWT that may be allowed: an entry must fit into a message of the bucket.
+const MOST_JWT_BYTES: u64 = 256 * 1024;
+
+fn number(
+    mistakes: &mut Mistakes,
+    key: &str,
+    value: &Value,
+    least: u64,
+    most: u64,
+) -> Option<usize> {
+    let number = mistakes.number(key, value, least, most)?;
+    Some(number as usize)
 }
 
 #[cfg(test)]
@@ -146,7 +247,31 @@ mod tests {
         for (key, value) in pairs {
             settings.take(key, value.clone(), &mut mistakes);
         }
+        settings.limits.contradictions(&mut mistakes);
         mistakes.none().map(|()| settings)
+    }
+
+    #[test]
+    fn no_actor_has_room_for_all_unless_it_is_said() {
+        let limits = read(&[
+            ("max_lattices", json!(5)),
+            ("max_credentials_bytes", json!(4097)),
+        ]);
+        let limits = limits.unwrap().limits;
+        let shares = (limits.of_actor(), limits.credentials_bytes_of_actor());
+        assert_eq!(shares, (3, 2049));
+        let both = [("max_lattices", json!(5)), ("max_actor_lattices", json!(5))];
+        assert_eq!(read(&both).unwrap().limits.of_actor(), 5);
+        for (key, all, part) in [
+            ("max_actor_lattices", "max_lattices", 6),
+            ("max_actor_credentials_bytes", "max_credentials_bytes", 1025),
+        ] {
+            let whole = if part == 6 { 5 } else { 1024 };
+            let problem = read(&[(all, json!(whole)), (key, json!(part))]).unwrap_err();
+            assert!(problem.contains(&format!("{key}: it must not be more than {all}")));
+        }
+        assert!(read(&[("unplaced_credentials", "Refused".into())]).is_err());
+        assert!(read(&[("max_jwt_bytes", json!(262_145))]).is_err());
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Default for ProviderSettings {
 
 impl ProviderSettings {
     /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 25] = [
+    pub const KEYS: [&str; 30] = [
         "allowed_servers",
         "call_budget_ms",
         "credentials_key",
@@ -56,9 +56,13 @@ impl ProviderSettings {
         "invocation_window_ms",
         "isolation",
         "max_actor_calls",
+        "max_actor_credentials_bytes",
+        "max_actor_lattices",
         "max_calls",
         "max_connections",
+        "max_credentials_bytes",
         "max_dials",
+        "max_jwt_bytes",
         "max_lattice_calls",
         "max_lattices",
         "request_limit_ms",
@@ -68,6 +72,7 @@ impl ProviderSettings {
         "tls_client_servers",
         "tls_first_servers",
         "tls_key_file",
+        "unplaced_credentials",
     ];
 
     /// Reads settings; no text, or a blank one, gives the defaults.
@@ -121,6 +126,7 @@ impl ProviderSettings {
         }
         settings.calls.contradictions(&mut mistakes);
         settings.limits.contradictions(&mut mistakes);
+        settings.pool.limits.contradictions(&mut mistakes);
         tls::contradictions(&settings.tls, &mut mistakes);
         let check = |access: Access| settings.pool.allowed.check(access.servers());
         if let Some(Err(problem)) = default_access.map(check) {

@@ -146,6 +146,28 @@ impl NatsServer {
             .collect()
     }
 
+    /// Three servers of a cluster with JetStream, which has a leader.
+    pub async fn jetstream_cluster() -> [Self; 3] {
+        let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let routes = ports
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+            .join(",");
+        let servers = ports.map(|port| {
+            Self::with_config(&format!(
+                "server_name: n{port}\ncluster {{ name: c, listen: \"127.0.0.1:{port}\", \
+                 routes: [{routes}] }}"
+            ))
+        });
+        eventually("a leader", || async {
+            let led =
+                |server: &Self| server.monitoring("/jsz")["meta_cluster"]["leader"].is_string();
+            servers.iter().all(led).then_some(())
+        })
+        .await;
+        servers
+    }
+
     /// Its URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.ports.client)

@@ -11,14 +11,14 @@ use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::Ordered
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessage, StorageType};
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::error::Error;
+use super::place::Places;
+pub use super::place::bucket as name;
 use crate::home::Home;
 use crate::name::LatticeId;
 use crate::nats::is_removal;
@@ -28,8 +28,6 @@ use crate::nats::jetstream::{JetStream, NoAnswer};
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Says which revision a write is to replace; 0 for none.
 const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
-/// How often an entry is written again because somebody else wrote it meanwhile.
-const ATTEMPTS: usize = 8;
 
 /// A place in the history of the bucket. A bucket that was made anew counts from
 /// 1 again, in another era.
@@ -68,18 +66,50 @@ pub enum NotWritten {
     /// Certainly: JetStream said no, or does not hear us.
     #[error("{0}")]
     Refused(String),
+    /// Certainly: no server has the bucket.
+    #[error("the bucket is gone, or JetStream is; try again")]
+    Gone,
     /// Nobody knows.
     #[error("{0}")]
     Unknown(String),
-    /// It may not replace what is there.
-    #[error("{0}")]
-    Forbidden(Error),
 }
 
-enum WriteError {
+/// Why one attempt to write something failed.
+pub(super) enum WriteError {
     /// What is there is not what it was thought to be.
     Changed,
+    /// Anything else.
     Failed(NotWritten),
+}
+
+/// What async-nats has no kind for, and says in the source of an error.
+enum Refusal {
+    /// Another write of the same key is under way: only buckets with replicas say so.
+    Conflict,
+    /// No server has the bucket.
+    Nobody,
+    Other,
+}
+
+impl Refusal {
+    fn of(error: &kv::UpdateError) -> Self {
+        let Some(published) = error
+            .source()
+            .and_then(|it| it.downcast_ref::<PublishError>())
+        else {
+            return Self::Other;
+        };
+        if published.kind() == PublishErrorKind::StreamNotFound {
+            return Self::Nobody;
+        }
+        let said = published.source();
+        match said.and_then(|it| it.downcast_ref::<jetstream::Error>()) {
+            Some(said) if said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
+                Self::Conflict
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 /// The bucket.
@@ -100,21 +130,6 @@ pub struct Bucket {
 #[derive(Deserialize)]
 struct Last {
     message: RawMessage,
-}
-
-/// The name of the bucket of a lattice.
-pub fn name(lattice: &str) -> String {
-    format!("LATTICECREDS_{}", token(lattice, '_'))
-}
-
-/// What a name is in keys and buckets, which take `A-Za-z0-9_-` and little else:
-/// itself, or `sign` and hexadecimal digits.
-fn token(name: &str, sign: char) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    match name.bytes().all(plain) && !name.starts_with(sign) {
-        true => name.to_owned(),
-        false => format!("{sign}{}", HEXLOWER.encode(name.as_bytes())),
-    }
 }
 
 impl Bucket {
@@ -162,11 +177,7 @@ impl Bucket {
             era: info.created.unix_timestamp_nanos(),
             newest: info.state.last_sequence,
             client: home.client.clone(),
-            prefix: format!(
-                "$KV.{bucket}.{}.{}.",
-                token(&home.provider_key, '='),
-                token(&home.link_name, '=')
-            ),
+            prefix: format!("$KV.{bucket}.{}", Places::at(home).prefix()),
             jetstream,
             stream,
         }))
@@ -184,53 +195,12 @@ impl Bucket {
         }))
     }
 
-    /// Writes an entry over the newest one, of which the version is `known`
-    /// perhaps, else one that it may replace; its version.
+    /// Writes an entry over the one with this revision; 0 is none. Its version.
     ///
     /// # Errors
-    /// Whether it is known that it was not written, and why.
-    pub async fn put(
-        &self,
-        lattice: &LatticeId,
-        value: Bytes,
-        known: Option<Version>,
-        may_replace: impl Fn(&Stored) -> Result<(), Error>,
-    ) -> Result<Version, NotWritten> {
-        let known = known.filter(|known| known.era == self.era);
-        let mut last = known.map_or(0, |known| known.revision);
-        for _ in 0..ATTEMPTS {
-            match self.write(lattice, value.clone(), last).await {
-                Ok(version) => return Ok(version),
-                Err(WriteError::Failed(why)) => return Err(why),
-                Err(WriteError::Changed) => {
-                    let newest = self.get(lattice).await.map_err(NotWritten::Refused)?;
-                    if newest.as_ref().map(|newest| newest.version) < known {
-                        return Err(NotWritten::Refused(
-                            "the bucket is another than it was; try again".into(),
-                        ));
-                    }
-                    if let Some(newest) = &newest {
-                        may_replace(newest).map_err(NotWritten::Forbidden)?;
-                    }
-                    last = newest.map_or(0, |newest| newest.version.revision);
-                }
-            }
-        }
-        Err(NotWritten::Refused("others write it all the time".into()))
-    }
-
-    /// Writes an entry where none ever was; others may have been quicker.
-    ///
-    /// # Errors
-    /// Why it was not written.
-    pub async fn add(&self, lattice: &LatticeId, value: Bytes) -> Result<(), NotWritten> {
-        match self.write(lattice, value, 0).await {
-            Ok(_) | Err(WriteError::Changed) => Ok(()),
-            Err(WriteError::Failed(why)) => Err(why),
-        }
-    }
-
-    async fn write(
+    /// Whether somebody else wrote meanwhile, or it is known that it was not
+    /// written, and why.
+    pub(super) async fn write(
         &self,
         lattice: &LatticeId,
         value: Bytes,
@@ -312,6 +282,11 @@ impl Bucket {
         Ok((pending, changes))
     }
 
+    /// Which one it is.
+    pub(super) fn era(&self) -> i128 {
+        self.era
+    }
+
     /// Its newest version when it was opened.
     pub fn newest(&self) -> Version {
         self.version(self.newest)
@@ -365,9 +340,10 @@ fn jetstream(home: &Home) -> JetStream {
 
 impl From<NoAnswer> for NotWritten {
     fn from(error: NoAnswer) -> Self {
-        match error.is_definite() {
-            true => Self::Refused(error.to_string()),
-            false => Self::Unknown(error.to_string()),
+        match error {
+            NoAnswer::Nobody => Self::Gone,
+            error if error.is_definite() => Self::Refused(error.to_string()),
+            error => Self::Unknown(error.to_string()),
         }
     }
 }
@@ -387,21 +363,5 @@ fn config(bucket: &str) -> Config {
         allow_direct: false,
         num_replicas: 1,
         ..Config::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_has_a_key_of_its_own() {
-        assert_eq!(name("home"), "LATTICECREDS_home");
-        assert_eq!(name("a.b"), "LATTICECREDS__612e62");
-        assert_eq!(token("default", '='), "default");
-        assert_eq!(token("a b", '='), "=612062");
-        let all = ["_612e62", "a.b", "home", "=x", "_x", ""].map(|name| token(name, '_'));
-        let different: std::collections::HashSet<_> = all.iter().collect();
-        assert_eq!(different.len(), all.len());
     }
 }

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::StoreKey;
+use super::place::Places;
 use crate::name::{JsDomain, LatticeId};
+use crate::pool::FingerprintKey;
 
 /// Version of the format.
 const VERSION: u32 = 1;
@@ -38,8 +40,11 @@ pub enum Unopened {
     Sealed,
     /// Of a version that this program does not know.
     Version,
-    /// Written for another lattice: somebody moved it.
+    /// Written for another lattice, key or bucket: somebody moved it.
     Moved,
+    /// It does not say where it belongs, and such are refused
+    /// (`unplaced_credentials`).
+    Unplaced,
     /// Nothing that this program writes.
     Malformed,
 }
@@ -61,7 +66,23 @@ struct Plain<'a> {
     seed: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
     js_domain: Option<Cow<'a, str>>,
+    /// Where it belongs ([`Places::of`]). Releases that do not know it read over it,
+    /// and write none.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    place: Option<Cow<'a, str>>,
 }
+
+/// What was found in an entry.
+pub struct Opened {
+    /// What an actor set.
+    pub entry: Entry,
+    /// Whether it says where it belongs, which is where it was found.
+    pub is_placed: bool,
+}
+
+/// Keyed hash of all that an actor set: what has the same one changes nothing.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark([u8; 32]);
 
 /// Any version says what it is.
 #[derive(Deserialize)]
@@ -70,8 +91,8 @@ struct Versioned {
 }
 
 impl Entry {
-    /// Seals it; `None` where that fails.
-    pub fn seal(&self, key: &StoreKey) -> Option<Vec<u8>> {
+    /// Seals it for its place among these; `None` where that fails.
+    pub fn seal(&self, key: &StoreKey, places: &Places) -> Option<Vec<u8>> {
         fn secret(text: &Option<SecretString>) -> Option<Cow<'_, str>> {
             text.as_ref().map(|text| text.expose_secret().into())
         }
@@ -84,30 +105,34 @@ impl Entry {
             jwt: secret(&self.jwt),
             seed: secret(&self.seed),
             js_domain: self.js_domain.as_ref().map(|domain| domain.as_str().into()),
+            place: Some(places.of(&self.lattice).into()),
         };
-        // Large enough never to move, which would leave a copy behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(64 * 1024));
-        serde_json::to_writer(&mut *bytes, &plain).ok()?;
-        key.seal(&bytes)
+        key.seal(&wiped_json(&plain)?)
     }
 
-    /// Opens an entry that was found under this lattice.
+    /// Opens an entry that was found under this lattice, among these places.
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub fn open(key: &StoreKey, lattice: &LatticeId, sealed: &[u8]) -> Result<Self, Unopened> {
+    pub fn open(
+        key: &StoreKey,
+        places: &Places,
+        lattice: &LatticeId,
+        sealed: &[u8],
+    ) -> Result<Opened, Unopened> {
         let bytes = key.open(sealed).ok_or(Unopened::Sealed)?;
         let version: Versioned = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
         if version.version != VERSION {
             return Err(Unopened::Version);
         }
         let plain: Plain = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
-        if plain.lattice != lattice.as_str() {
+        let is_elsewhere = |place: &Cow<'_, str>| *place != places.of(lattice);
+        if plain.lattice != lattice.as_str() || plain.place.as_ref().is_some_and(is_elsewhere) {
             return Err(Unopened::Moved);
         }
         let secret = |text: Option<Cow<'_, str>>| text.map(|text| text.into_owned().into());
         let js_domain = plain.js_domain.as_deref().map(JsDomain::parse).transpose();
-        Ok(Self {
+        let entry = Self {
             lattice: lattice.clone(),
             actor: plain.actor.into_owned(),
             set_at: plain.set_at,
@@ -115,13 +140,71 @@ impl Entry {
             jwt: secret(plain.jwt),
             seed: secret(plain.seed),
             js_domain: js_domain.map_err(|_| Unopened::Malformed)?,
+        };
+        Ok(Opened {
+            entry,
+            is_placed: plain.place.is_some(),
         })
+    }
+
+    /// What it is told from others by; when it was set is no part of it.
+    pub fn mark(&self, key: &FingerprintKey) -> Mark {
+        // A part that is missing is told from one that is empty.
+        let [jwt, seed] = [&self.jwt, &self.seed].map(|secret| match secret {
+            Some(secret) => ("+", secret.expose_secret()),
+            None => ("-", ""),
+        });
+        let domain = self.js_domain.as_ref().map_or("", |domain| domain.as_str());
+        let parts = [
+            self.lattice.as_str(),
+            &self.actor,
+            self.urls.expose_secret(),
+            jwt.0,
+            jwt.1,
+            seed.0,
+            seed.1,
+            domain,
+        ];
+        Mark(key.hash(parts.map(str::as_bytes)))
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        let secret = |text: &SecretString| text.expose_secret().len();
+        let secrets = [Some(&self.urls), self.jwt.as_ref(), self.seed.as_ref()];
+        let secrets: usize = secrets.into_iter().flatten().map(secret).sum();
+        let domain = self.js_domain.as_ref().map_or(0, |it| it.as_str().len());
+        secrets + self.lattice.as_str().len() + self.actor.len() + domain
     }
 
     /// Now, for [`Entry::set_at`].
     pub fn now() -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+/// JSON that is wiped when it is dropped, in a buffer that never grows: one that
+/// does leaves a copy behind.
+fn wiped_json(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, value).ok()?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *bytes, value).ok()?;
+    Some(bytes)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -143,6 +226,14 @@ mod tests {
         }
     }
 
+    fn places() -> Places {
+        Places::new("home", "V1", "default")
+    }
+
+    fn open(key: &StoreKey, lattice: &LatticeId, sealed: &[u8]) -> Result<Opened, Unopened> {
+        Entry::open(key, &places(), lattice, sealed)
+    }
+
     fn key(seed: &str) -> StoreKey {
         StoreKey::of_cluster(&seed.into()).unwrap()
     }
@@ -156,8 +247,8 @@ mod tests {
     fn what_is_sealed_is_opened_by_the_same_key_under_the_same_lattice_only() {
         let (ours, theirs) = (cluster(), cluster());
         let lattice = LatticeId::parse("x").unwrap();
-        let sealed = entry("x").seal(&key(&ours)).unwrap();
-        let opened = Entry::open(&key(&ours), &lattice, &sealed).unwrap();
+        let sealed = entry("x").seal(&key(&ours), &places()).unwrap();
+        let opened = open(&key(&ours), &lattice, &sealed).unwrap().entry;
         assert_eq!(opened.urls.expose_secret(), "nats://alice:s3cret@h:4222");
         assert_eq!(opened.seed.unwrap().expose_secret(), "SUASEED");
         assert_eq!(
@@ -166,7 +257,7 @@ mod tests {
         );
         assert_eq!(opened.js_domain.unwrap().as_str(), "hub");
         let refused = |key: &StoreKey, lattice: &str, sealed: &[u8]| {
-            Entry::open(key, &LatticeId::parse(lattice).unwrap(), sealed).err()
+            open(key, &LatticeId::parse(lattice).unwrap(), sealed).err()
         };
         assert_eq!(refused(&key(&theirs), "x", &sealed), Some(Unopened::Sealed));
         assert_eq!(refused(&key(&ours), "y", &sealed), Some(Unopened::Moved));
@@ -179,17 +270,69 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_opens_in_its_place_only() {
+        let key = key(&cluster());
+        let lattice = LatticeId::parse("x").unwrap();
+        let sealed = entry("x").seal(&key, &places()).unwrap();
+        assert!(open(&key, &lattice, &sealed).unwrap().is_placed);
+        for elsewhere in [
+            Places::new("home2", "V1", "default"),
+            Places::new("home", "V2", "default"),
+            Places::new("home", "V1", "default2"),
+        ] {
+            let opened = Entry::open(&key, &elsewhere, &lattice, &sealed);
+            assert_eq!(opened.err(), Some(Unopened::Moved));
+        }
+    }
+
+    #[test]
+    fn marks_differ_where_anything_does_but_the_time() {
+        let key = FingerprintKey::new([7; 16]);
+        let mark = |change: fn(&mut Entry)| {
+            let mut entry = entry("x");
+            change(&mut entry);
+            entry.mark(&key)
+        };
+        let same = mark(|_| {});
+        assert!(same == mark(|entry| entry.set_at = 7));
+        let changes: [fn(&mut Entry); 8] = [
+            |entry| entry.lattice = LatticeId::parse("y").unwrap(),
+            |entry| entry.actor = "MOTHER".into(),
+            |entry| entry.urls = "nats://h:4222".into(),
+            |entry| entry.jwt = None,
+            |entry| entry.jwt = Some("".into()),
+            |entry| entry.seed = Some("SUAOTHER".into()),
+            |entry| entry.js_domain = None,
+            |entry| (entry.jwt, entry.seed) = (entry.seed.take(), entry.jwt.take()),
+        ];
+        for change in changes {
+            assert!(mark(change) != same);
+        }
+        assert!(entry("x").mark(&FingerprintKey::new([8; 16])) != same);
+    }
+
+    #[test]
+    fn the_buffer_of_a_secret_never_grows() {
+        let mut large = entry("x");
+        large.jwt = Some("\"\\\u{1}é".repeat(50_000).into());
+        let plain = [large.jwt.as_ref().unwrap().expose_secret(); 2];
+        let bytes = wiped_json(&plain).unwrap();
+        assert_eq!(bytes.capacity(), bytes.len());
+        assert_eq!(
+            serde_json::from_slice::<[String; 2]>(&bytes).unwrap(),
+            plain
+        );
+    }
+
+    #[test]
     fn an_entry_of_a_later_version_is_told_from_rubbish() {
         let key = key(&cluster());
         let lattice = LatticeId::parse("x").unwrap();
         let later = key.seal(br#"{"version":2,"lattice":7}"#).unwrap();
-        assert_eq!(
-            Entry::open(&key, &lattice, &later).err(),
-            Some(Unopened::Version)
-        );
+        assert_eq!(open(&key, &lattice, &later).err(), Some(Unopened::Version));
         let rubbish = key.seal(b"[1]").unwrap();
         assert_eq!(
-            Entry::open(&key, &lattice, &rubbish).err(),
+            open(&key, &lattice, &rubbish).err(),
             Some(Unopened::Malformed)
         );
     }
@@ -199,8 +342,8 @@ mod tests {
         let seed = nkeys::XKey::new().seed().unwrap();
         let key = StoreKey::from_seed(&seed.as_str().into()).unwrap();
         let lattice = LatticeId::parse("x").unwrap();
-        let sealed = entry("x").seal(&key).unwrap();
-        assert!(Entry::open(&key, &lattice, &sealed).is_ok());
+        let sealed = entry("x").seal(&key, &places()).unwrap();
+        assert!(open(&key, &lattice, &sealed).is_ok());
         for bad in ["", "SXAAA", cluster().as_str()] {
             let problem = StoreKey::from_seed(&bad.into()).err().unwrap();
             assert!(problem.contains("xkey"), "{problem}");
@@ -211,21 +354,21 @@ mod tests {
         #[test]
         fn no_changed_byte_opens(at in 0usize..200, by in 1u8..) {
             let key = key(&cluster());
-            let mut sealed = entry("x").seal(&key).unwrap();
+            let mut sealed = entry("x").seal(&key, &places()).unwrap();
             let at = at % sealed.len();
             sealed[at] ^= by;
             let lattice = LatticeId::parse("x").unwrap();
-            prop_assert_eq!(Entry::open(&key, &lattice, &sealed).err(), Some(Unopened::Sealed));
+            prop_assert_eq!(open(&key, &lattice, &sealed).err(), Some(Unopened::Sealed));
         }
 
         #[test]
         fn any_bytes_are_refused_without_a_panic(bytes: Vec<u8>, cut in 0usize..300) {
             let key = key(&cluster());
             let lattice = LatticeId::parse("x").unwrap();
-            prop_assert!(Entry::open(&key, &lattice, &bytes).is_err());
-            let mut sealed = entry("x").seal(&key).unwrap();
+            prop_assert!(open(&key, &lattice, &bytes).is_err());
+            let mut sealed = entry("x").seal(&key, &places()).unwrap();
             sealed.truncate(cut.min(sealed.len() - 1));
-            prop_assert!(Entry::open(&key, &lattice, &sealed).is_err());
+            prop_assert!(open(&key, &lattice, &sealed).is_err());
         }
     }
 }

@@ -10,12 +10,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::bucket::{Bucket, Change, NotWritten, Stored};
+use super::bucket::{Bucket, Change, Stored, WriteError};
+use super::rewrite::{Rewrite, rewrite};
+use super::write::{self, NotKept, Wanted};
 use super::{NO_KEY, Unopened};
+use crate::deadline::Deadline;
 use crate::home::Home;
 use crate::name::LatticeId;
 use crate::nats::Complaints;
 use crate::pool::Pool;
+use crate::pool::set::NotTaken;
 use crate::settings::StoreMode;
 
 /// Pause before the bucket is looked for again.
@@ -28,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Longest silence between two entries that were there already.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for an entry that only we have to be written.
+const GIVEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Follows the bucket of our lattice for a pool, for as long as there is one.
 pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, home: Home) {
@@ -113,8 +119,8 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         }
         let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
-        let (seen, mut heard) = self.take_all(count, &mut changes).await?;
-        let reopen = {
+        let (seen, mut heard, old) = self.take_all(count, &mut changes).await?;
+        let doubtful = {
             let Some(pool) = self.pool.upgrade() else {
                 return Ok(());
             };
@@ -124,6 +130,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             pool.store().open(bucket.clone());
             pool.store().doubtful.clone()
         };
+        tokio::spawn(rewrite(self.pool.clone(), bucket.clone(), old));
         let mut look_at = Instant::now() + LOOK_EVERY;
         let mut missed = false;
         loop {
@@ -139,16 +146,19 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                             look_at = look_at.min(Instant::now() + READ_AGAIN_AFTER);
                         }
                         heard = heard.max(revision);
-                        self.take(change, None);
+                        let old = self.take(change, None);
+                        if old.is_some() {
+                            let old = Vec::from_iter(old);
+                            tokio::spawn(rewrite(self.pool.clone(), bucket.clone(), old));
+                        }
                     }
                     None => return Ok(()),
                 },
                 // What was missed meanwhile is in the bucket.
                 _ = self.connects.changed() => return Ok(()),
-                () = reopen.notified() => {
-                    // Whoever caused it may do so again and again.
-                    sleep(AGAIN_AFTER / 10).await;
-                    return Ok(());
+                // Not at once: whoever caused it may do so again and again.
+                () = doubtful.notified() => {
+                    look_at = look_at.min(Instant::now() + AGAIN_AFTER / 10);
                 }
                 () = sleep_until(look_at) => {
                     let Some(pool) = self.pool.upgrade() else {
@@ -173,13 +183,14 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         }
     }
 
-    /// Takes over what is there now; the lattices that have something, and the
-    /// newest revision.
+    /// Takes over what is there now; the lattices that have something, the newest
+    /// revision, and what earlier releases wrote.
     async fn take_all(
         &self,
         count: u64,
         changes: &mut (impl Stream<Item = Result<Change, String>> + Unpin),
-    ) -> Result<(HashSet<LatticeId>, u64), String> {
+    ) -> Result<(HashSet<LatticeId>, u64, Vec<Rewrite>), String> {
+        let mut old = Vec::new();
         let (mut seen, mut unopenable) = (HashSet::new(), Unopenable::default());
         let mut newest = 0;
         let mut pending = count;
@@ -190,21 +201,29 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             pending = change.pending;
             seen.extend(change.lattice.clone());
             newest = newest.max(change.stored.version.revision);
-            self.take(change, Some(&mut unopenable));
+            old.extend(self.take(change, Some(&mut unopenable)));
         }
         if let Some((lattice, why)) = unopenable.first {
             tell(unopenable.count, &lattice, why);
         }
-        Ok((seen, newest))
+        Ok((seen, newest, old))
     }
 
-    /// Takes over one entry; those that cannot be opened are counted, or told.
-    fn take(&self, change: Change, unopenable: Option<&mut Unopenable>) {
-        let (Some(lattice), Some(pool)) = (change.lattice, self.pool.upgrade()) else {
-            return;
-        };
-        let Err(why) = pool.take_stored(&lattice, change.stored) else {
-            return;
+    /// Takes over one entry; those that cannot be opened are counted, or told. What
+    /// is to be done where an earlier release wrote it.
+    fn take(&self, change: Change, unopenable: Option<&mut Unopenable>) -> Option<Rewrite> {
+        let (lattice, pool) = (change.lattice?, self.pool.upgrade()?);
+        let version = change.stored.version;
+        let why = match pool.take_stored(&lattice, change.stored) {
+            Ok(placed) => {
+                return placed.map(|placed| Rewrite {
+                    lattice,
+                    placed,
+                    version,
+                });
+            }
+            Err(NotTaken::Full(_)) => return None,
+            Err(NotTaken::Unopened(why)) => why,
         };
         match unopenable {
             Some(unopenable) => {
@@ -214,6 +233,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             None if self.unopened.is_due() => tell(1, lattice.as_str(), why),
             None => debug!(%lattice, ?why, "credentials in the store cannot be opened"),
         }
+        None
     }
 
     /// Writes what only we have: it was set while there was no bucket, or the
@@ -229,14 +249,26 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
             let given = match missing.is_newer {
                 true => {
                     let goes = |stored: &Stored| pool.goes_before(&missing, stored);
-                    bucket.put(lattice, sealed, None, goes).await.map(drop)
+                    let wanted = Wanted {
+                        lattice,
+                        value: sealed,
+                        known: None,
+                        is_known: false,
+                    };
+                    let deadline = Deadline::new(Instant::now(), GIVEN_WITHIN);
+                    let put = write::put(&self.home, bucket, wanted, goes, deadline);
+                    put.await.map(drop)
                 }
-                false => bucket.add(lattice, sealed).await,
+                // Where others were quicker, theirs is taken over.
+                false => match bucket.write(lattice, sealed, 0).await {
+                    Ok(_) | Err(WriteError::Changed) => Ok(()),
+                    Err(WriteError::Failed(why)) => Err(NotKept::NotWritten(why)),
+                },
             };
             match given {
                 Ok(()) => info!(%lattice, "credentials are now kept in JetStream"),
                 // Those are taken over as everything that is there.
-                Err(NotWritten::Forbidden(why)) => info!(%lattice, %why, "credentials not kept"),
+                Err(NotKept::Forbidden(why)) => info!(%lattice, %why, "credentials not kept"),
                 Err(error) => {
                     return Err(format!(
                         "credentials of lattice {lattice} are not kept: {error}"
@@ -261,6 +293,7 @@ fn tell(count: usize, lattice: &str, why: Unopened) {
         lattice,
         ?why,
         "credentials in the store cannot be opened and are ignored: they were sealed with \
-         another key (credentials_key, else one of the cluster seed), or changed since"
+         another key (credentials_key, else one of the cluster seed), changed or moved since, \
+         or do not say where they belong (unplaced_credentials)"
     );
 }

@@ -2,17 +2,21 @@
 //! lattice, from which every instance of the provider has them at once and after
 //! a restart.
 //!
-//! - [`key`], [`entry`]: what is sealed, and how
-//! - [`bucket`]: where it is kept
-//! - [`follow`]: how what others set becomes ours
+//! - [`key`], [`entry`], [`place`]: what is sealed, how, and for where
+//! - [`bucket`]: where it is kept; [`write`]: how it comes there
+//! - [`follow`]: how what others set becomes ours; [`rewrite`]: and what earlier
+//!   releases wrote, bound to its place
 
 pub mod bucket;
 pub mod entry;
 pub mod follow;
 pub mod key;
+pub mod place;
+pub mod rewrite;
+pub mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -20,11 +24,14 @@ use tokio::time::timeout_at;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::home::Home;
 use crate::name::LatticeId;
-use crate::settings::StoreMode;
-use bucket::{Bucket, NotWritten, Stored, Version};
-pub use entry::{Entry, Unopened};
+use crate::settings::{StoreMode, Unplaced};
+use bucket::{Bucket, NotWritten, Stored};
+pub use entry::{Entry, Mark, Opened, Unopened};
 pub use key::StoreKey;
+use place::Places;
+use write::{Kept, NotKept, Verdict, Wanted};
 
 /// Whether there is a bucket.
 #[derive(Clone)]
@@ -43,8 +50,11 @@ enum Stage {
 pub struct Store {
     mode: StoreMode,
     key: Option<StoreKey>,
+    unplaced: Unplaced,
+    /// Our own lattice, once it is known, and where entries belong there.
+    home: OnceLock<(Home, Places)>,
     stage: watch::Sender<Stage>,
-    /// Told when the bucket did not take something: it may be gone.
+    /// Told when the bucket seems to be gone, or another one.
     doubtful: Arc<Notify>,
     /// There was a bucket: what is acknowledged from now on is in it.
     was_open: AtomicBool,
@@ -52,7 +62,7 @@ pub struct Store {
 
 impl Store {
     /// A store that waits for [`follow::follow`] to open it, unless it is memory.
-    pub fn new(mode: StoreMode, key: Option<StoreKey>) -> Self {
+    pub fn new(mode: StoreMode, unplaced: Unplaced, key: Option<StoreKey>) -> Self {
         let stage = match mode {
             StoreMode::Memory => Stage::Memory,
             _ => Stage::Opening,
@@ -60,15 +70,45 @@ impl Store {
         Self {
             mode,
             key,
+            unplaced,
+            home: OnceLock::new(),
             stage: watch::Sender::new(stage),
             doubtful: Arc::default(),
             was_open: AtomicBool::new(false),
         }
     }
 
+    /// Takes where the bucket is: once, before anything is set.
+    pub(super) fn at(&self, home: &Home) {
+        let _ = self.home.set((home.clone(), Places::at(home)));
+    }
+
     /// The key that entries are sealed with.
     pub fn key(&self) -> Option<&StoreKey> {
         self.key.as_ref()
+    }
+
+    /// An entry as it is to stand in the bucket, where there is to be one.
+    pub(super) fn sealed(&self, entry: &Entry) -> Option<Bytes> {
+        let (key, (_, places)) = (self.key.as_ref()?, self.home.get()?);
+        let is_kept = self.mode != StoreMode::Memory;
+        let sealed = is_kept.then(|| entry.seal(key, places)).flatten();
+        sealed.map(Bytes::from)
+    }
+
+    /// Opens what stands in the bucket under a lattice.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) fn opened(&self, lattice: &LatticeId, value: &[u8]) -> Result<Opened, Unopened> {
+        let (Some(key), Some((_, places))) = (&self.key, self.home.get()) else {
+            return Err(Unopened::Sealed);
+        };
+        let opened = Entry::open(key, places, lattice, value)?;
+        match opened.is_placed || self.unplaced == Unplaced::Accepted {
+            true => Ok(opened),
+            false => Err(Unopened::Unplaced),
+        }
     }
 
     /// Whether it is as it should be.
@@ -119,51 +159,55 @@ impl Store {
         self.mode == StoreMode::Jetstream || self.was_open.load(Ordering::Relaxed)
     }
 
-    /// Keeps a sealed entry, over the one of which the version is known, or
-    /// another one that it may replace; its version, where there is a bucket.
+    /// Keeps a sealed entry over what is there, where `judge` lets it go; how it
+    /// stands in the bucket, where there is one.
     ///
     /// # Errors
-    /// Those of `may_replace`;
+    /// Those of `judge`;
     /// `StoreUnavailable` where it was certainly not kept, `Timeout` where
     /// nobody knows.
     pub(super) async fn keep(
         &self,
-        lattice: &LatticeId,
-        sealed: Option<&Bytes>,
-        known: Option<Version>,
-        may_replace: impl Fn(&Stored) -> Result<(), Error>,
+        wanted: Option<Wanted<'_>>,
+        judge: impl Fn(&Stored) -> Verdict,
         deadline: Deadline,
-    ) -> Result<Option<Version>, Error> {
+    ) -> Result<Option<Kept>, Error> {
         let bucket = match self.bucket(deadline).await {
             // It is kept as soon as there is a bucket.
             Err(_) if !self.is_required() => None,
             bucket => bucket?,
         };
-        let (Some(bucket), Some(sealed)) = (bucket, sealed) else {
+        let (Some(bucket), Some(wanted), Some((home, _))) = (bucket, wanted, self.home.get())
+        else {
             return Ok(None);
         };
-        let put = bucket.put(lattice, sealed.clone(), known, may_replace);
-        let written = timeout_at(deadline.at(), put).await;
-        let late = || Err(NotWritten::Unknown("no answer in time".into()));
-        written
-            .unwrap_or_else(|_| late())
-            .map(Some)
-            .map_err(|error| {
-                self.doubtful.notify_one();
-                let (kind, why) = match error {
-                    NotWritten::Forbidden(error) => return error,
-                    NotWritten::Refused(why) => (Kind::StoreUnavailable, why),
-                    NotWritten::Unknown(why) => (Kind::Timeout, why),
-                };
-                Error::new(
-                    kind,
-                    format!(
-                        "lattice {:?}: JetStream of the provider's lattice did not take the \
-                     credentials ({why})",
-                        lattice.as_str()
-                    ),
-                )
-            })
+        let lattice = wanted.lattice;
+        let why = match write::put(home, &bucket, wanted, judge, deadline).await {
+            Ok(kept) => {
+                if kept.is_elsewhere {
+                    self.doubtful.notify_one();
+                }
+                return Ok(Some(kept));
+            }
+            Err(NotKept::Forbidden(error)) => return Err(error),
+            Err(NotKept::NotWritten(why)) => why,
+        };
+        // Other failures say nothing about the bucket.
+        if matches!(why, NotWritten::Gone) {
+            self.doubtful.notify_one();
+        }
+        let kind = match why {
+            NotWritten::Unknown(_) => Kind::Timeout,
+            _ => Kind::StoreUnavailable,
+        };
+        Err(Error::new(
+            kind,
+            format!(
+                "lattice {:?}: JetStream of the provider's lattice did not take the \
+                 credentials ({why})",
+                lattice.as_str()
+            ),
+        ))
     }
 
     /// What is kept for a lattice.

@@ -89,7 +89,7 @@ fn check_secrets(input: &[u8]) {
 /// Calls an operation of a provider that knows no lattice.
 fn call(operation: &str, argument: &[u8]) -> Result<Vec<u8>, String> {
     let settings = ProviderSettings::parse(Some(r#"{"credentials_store":"memory"}"#));
-    let controller = Controller::new(settings, "x".into(), None);
+    let controller = Controller::new(settings, "x".into(), None).unwrap();
     let deadline = Deadline::new(Instant::now(), Duration::from_secs(2));
     let call = Call {
         id: "id".into(),

@@ -1,10 +1,11 @@
 //! Of the store's entries only those open that were sealed with the key, as they
-//! were and for the lattice; and what opens is used or refused, whatever it is.
+//! were and for the place; and what opens is used or refused, whatever it is.
 
 use std::sync::OnceLock;
 
 use lattice_controller::name::{JsDomain, LatticeId};
-use lattice_controller::pool::store::{Entry, StoreKey, Unopened};
+use lattice_controller::pool::store::place::Places;
+use lattice_controller::pool::store::{Entry, Opened, StoreKey, Unopened};
 use lattice_controller::pool::{Credentials, FingerprintKey};
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
@@ -18,12 +19,12 @@ pub fn check(input: &[u8]) {
     super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
     let key = StoreKey::from_seed(&seed()).unwrap();
-    let opened = Entry::open(&key, &lattice, input);
+    let opened = Entry::open(&key, &places(), &lattice, input);
     assert_eq!(opened.err(), Some(Unopened::Sealed));
 
     let sealed = sealed(&key);
     let changed = edited(sealed, input);
-    match Entry::open(&key, &lattice, &changed) {
+    match Entry::open(&key, &places(), &lattice, &changed) {
         Ok(_) => assert!(changed == sealed, "another entry opens"),
         Err(why) => assert_eq!(why, Unopened::Sealed),
     }
@@ -32,8 +33,8 @@ pub fn check(input: &[u8]) {
     let xkey = XKey::new_from_raw([7; 32]);
     let others = xkey.seal(input, &xkey).unwrap();
     let text = String::from_utf8_lossy(input);
-    match Entry::open(&key, &lattice, &others) {
-        Ok(entry) => {
+    match Entry::open(&key, &places(), &lattice, &others) {
+        Ok(Opened { entry, .. }) => {
             assert_eq!(entry.lattice, lattice);
             assert!(text.contains(r#""version""#));
             check_credentials(&entry);
@@ -78,6 +79,10 @@ fn seed() -> SecretString {
     XKey::new_from_raw([7; 32]).seed().unwrap().into()
 }
 
+fn places() -> Places {
+    Places::new("home", "V1", "default")
+}
+
 /// An entry that opens.
 fn sealed(key: &StoreKey) -> &'static [u8] {
     static SEALED: OnceLock<Vec<u8>> = OnceLock::new();
@@ -91,7 +96,7 @@ fn sealed(key: &StoreKey) -> &'static [u8] {
             seed: Some("SUASEED".into()),
             js_domain: Some(JsDomain::parse("hub").unwrap()),
         };
-        entry.seal(key).unwrap()
+        entry.seal(key, &places()).unwrap()
     })
 }
 
@@ -107,7 +112,13 @@ pub fn seeds() -> Vec<Vec<u8>> {
     });
     let mut moved = plain.clone();
     moved["lattice"] = "y".into();
+    let mut placed = plain.clone();
+    placed["place"] = "LATTICECREDS_home/V1.default.x".into();
+    let mut misplaced = plain.clone();
+    misplaced["place"] = "LATTICECREDS_home/V2.default.x".into();
     vec![
+        placed.to_string().into_bytes(),
+        misplaced.to_string().into_bytes(),
         plain.to_string().into_bytes(),
         moved.to_string().into_bytes(),
         br#"{"version":2}"#.to_vec(),

@@ -1,0 +1,267 @@
+//! Credentials that are set again, by many at once, or after their entry left the
+//! store: what changes nothing writes nothing, and everybody is accepted.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, kv, stream};
+use lattice_controller::pool::store::bucket;
+use support::actor::Actor;
+use support::eventually;
+use support::instances::Instances;
+use support::nats::NatsServer;
+use support::provider::Identity;
+use support::world::{self, World, hosts};
+
+const KEPT: &str = "credentials are kept in JetStream";
+
+/// The bucket of the provider's lattice.
+async fn bucket_of(nats: &NatsServer, identity: &Identity) -> kv::Store {
+    let jetstream = jetstream::new(nats.client().await);
+    let name = bucket::name(&identity.lattice);
+    jetstream.get_key_value(name).await.unwrap()
+}
+
+/// The number of the last message that anybody wrote there.
+async fn last_written(bucket: &kv::Store) -> u64 {
+    bucket.stream.get_info().await.unwrap().state.last_sequence
+}
+
+/// Changes the stream under the bucket.
+async fn edit(nats: &NatsServer, bucket: &kv::Store, change: impl FnOnce(&mut stream::Config)) {
+    let mut config = bucket.stream.get_info().await.unwrap().config;
+    change(&mut config);
+    let jetstream = jetstream::new(nats.client().await);
+    jetstream.update_stream(config).await.unwrap();
+}
+
+/// Removes an entry without a mark that says so.
+async fn purge_without_mark(bucket: &kv::Store, identity: &Identity, lattice: &str) {
+    let (provider, link) = (&identity.provider_key, &identity.link_name);
+    let subject = format!("{}{provider}.{link}.{lattice}", bucket.prefix);
+    let purged = bucket.stream.purge().filter(subject).await.unwrap();
+    assert_eq!(purged.purged, 1);
+}
+
+async fn set(actor: &Actor, lattice: &str, url: &str) {
+    let ack = world::set(actor, lattice, url).await.unwrap();
+    assert!(ack.accepted, "{}", ack.error);
+}
+
+/// So many sets at once, of which each is accepted.
+async fn set_at_once(actor: &Actor, urls: impl Iterator<Item = String>) {
+    let sets: Vec<_> = urls
+        .map(|url| {
+            let actor = actor.clone();
+            tokio::spawn(async move { set(&actor, "x", &url).await })
+        })
+        .collect();
+    for one in sets {
+        one.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_changes_nothing_writes_nothing_and_is_accepted_however_many_set_it() {
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let bucket = bucket_of(&world.nats, &world.identity).await;
+    let url = world.nats.url();
+    let before = last_written(&bucket).await;
+    set_at_once(&world.actor, std::iter::repeat_n(url.clone(), 20)).await;
+    assert_eq!(last_written(&bucket).await, before + 1);
+    for _ in 0..5 {
+        set(&world.actor, "x", &url).await;
+    }
+    assert_eq!(last_written(&bucket).await, before + 1);
+    // Other members are another matter.
+    let request = wasmcloud_interface_lattice_control::SetLatticeCredentialsRequest {
+        lattice_id: "x".into(),
+        nats_url: Some(url),
+        js_domain: Some("hub".into()),
+        ..Default::default()
+    };
+    let ack: wasmcloud_interface_lattice_control::CtlOperationAck = world
+        .actor
+        .call("LatticeController.SetLatticeCredentials", &request)
+        .await
+        .unwrap();
+    assert!(ack.accepted, "{}", ack.error);
+    assert_eq!(last_written(&bucket).await, before + 2);
+}
+
+#[tokio::test]
+async fn twenty_instances_that_set_the_same_at_once_are_all_accepted_and_write_once() {
+    let twenty = Instances::start(20, |_, data| {
+        data["default_rpc_timeout_ms"] = 10_000.into();
+    })
+    .await;
+    twenty.logged(KEPT).await;
+    let actor = twenty.actor.clone().with_timeout(Duration::from_secs(10));
+    let bucket = bucket_of(&twenty.nats, &twenty.identity).await;
+    let before = last_written(&bucket).await;
+    set_at_once(&actor, std::iter::repeat_n(twenty.nats.url(), 60)).await;
+    assert_eq!(last_written(&bucket).await, before + 1);
+}
+
+#[tokio::test]
+async fn twenty_instances_that_set_each_something_else_are_all_accepted() {
+    let twenty = Instances::start(20, |_, data| {
+        data["default_rpc_timeout_ms"] = 10_000.into();
+    })
+    .await;
+    twenty.logged(KEPT).await;
+    let actor = twenty.actor.clone().with_timeout(Duration::from_secs(10));
+    let urls = (1..=60).map(|port| format!("nats://127.0.0.1:{port}"));
+    set_at_once(&actor, urls).await;
+}
+
+#[tokio::test]
+async fn a_conflict_in_a_bucket_with_replicas_is_no_refusal() {
+    let [one, two, three] = NatsServer::jetstream_cluster().await;
+    let identity_free = jetstream::new(two.client().await);
+    let name = bucket::name("home");
+    let made = || async {
+        let config = stream::Config {
+            name: format!("KV_{name}"),
+            subjects: vec![format!("$KV.{name}.>")],
+            max_messages_per_subject: 1,
+            discard: stream::DiscardPolicy::New,
+            allow_rollup: true,
+            num_replicas: 3,
+            ..Default::default()
+        };
+        identity_free.create_stream(config).await.ok()
+    };
+    eventually("a bucket with replicas", made).await;
+    let many = Instances::start_on(one, 6, |_, data| {
+        data["default_rpc_timeout_ms"] = 10_000.into();
+    })
+    .await;
+    many.logged(KEPT).await;
+    let actor = many.actor.clone().with_timeout(Duration::from_secs(10));
+    for round in 0..5 {
+        let urls = (1..=30).map(|port| format!("nats://127.0.0.{}:{port}", round + 1));
+        set_at_once(&actor, urls).await;
+    }
+    drop((two, three));
+}
+
+#[tokio::test]
+async fn one_write_that_fails_does_not_open_the_bucket_again() {
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let url = world.nats.url();
+    world.set_lattice("x", &url).await;
+    let bucket = bucket_of(&world.nats, &world.identity).await;
+    edit(&world.nats, &bucket, |config| config.max_message_size = 10).await;
+    for lattice in ["y", "z"] {
+        let ack = world.try_set_lattice(lattice, &url).await.unwrap();
+        assert!(
+            !ack.accepted && ack.error.contains("did not take"),
+            "{}",
+            ack.error
+        );
+    }
+    edit(&world.nats, &bucket, |config| config.max_message_size = -1).await;
+    for lattice in ["y", "z"] {
+        world.set_lattice(lattice, &url).await;
+        assert!(hosts(&world.actor, lattice).await.is_ok());
+    }
+    // Longer than it takes to open it.
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        let log = world.provider.log();
+        assert_eq!(log.matches(KEPT).count(), 1, "{log}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_purged_without_a_mark_is_accepted_the_first_time_it_is_set_again() {
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let bucket = bucket_of(&world.nats, &world.identity).await;
+    let url = world.nats.url();
+    for (lattice, again) in [("same", url.as_str()), ("other", "nats://127.0.0.1:1")] {
+        world.set_lattice(lattice, &url).await;
+        purge_without_mark(&bucket, &world.identity, lattice).await;
+        world.set_lattice(lattice, again).await;
+        let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
+        let key = format!("{provider}.{link}.{lattice}");
+        assert!(bucket.get(key).await.unwrap().is_some(), "{lattice}");
+    }
+    assert!(hosts(&world.actor, "same").await.is_ok());
+    assert!(hosts(&world.actor, "other").await.is_err());
+}
+
+#[tokio::test]
+async fn what_grew_too_old_is_accepted_the_first_time_it_is_set_again() {
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let url = world.nats.url();
+    let bucket = bucket_of(&world.nats, &world.identity).await;
+    for lattice in ["same", "other"] {
+        world.set_lattice(lattice, &url).await;
+    }
+    edit(&world.nats, &bucket, |config| {
+        config.max_age = Duration::from_millis(500)
+    })
+    .await;
+    let gone = || async {
+        let state = bucket.stream.get_info().await.unwrap().state;
+        (state.messages == 0).then_some(())
+    };
+    eventually("the entries to grow too old", gone).await;
+    edit(&world.nats, &bucket, |config| {
+        config.max_age = Duration::ZERO
+    })
+    .await;
+    world.set_lattice("same", &url).await;
+    world.set_lattice("other", "nats://127.0.0.1:1").await;
+    assert_eq!(bucket.stream.get_info().await.unwrap().state.messages, 2);
+}
+
+#[tokio::test]
+async fn a_bucket_that_somebody_made_anew_takes_the_next_credentials() {
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let (url, bucket) = (
+        world.nats.url(),
+        bucket_of(&world.nats, &world.identity).await,
+    );
+    for lattice in ["before", "x"] {
+        world.set_lattice(lattice, &url).await;
+    }
+    let jetstream = jetstream::new(world.nats.client().await);
+    let config = bucket.stream.get_info().await.unwrap().config;
+    jetstream.delete_stream(&config.name).await.unwrap();
+    jetstream.create_stream(config).await.unwrap();
+    world.set_lattice("x", "nats://127.0.0.1:1").await;
+    assert!(
+        hosts(&world.actor, "x")
+            .await
+            .unwrap_err()
+            .contains("127.0.0.1:1")
+    );
+    // And has, a moment later, what was in the one before.
+    let all = || async { (last_written(&bucket).await == 2).then_some(()) };
+    eventually("both to be kept", all).await;
+}
+
+#[tokio::test]
+async fn the_same_again_forgets_that_a_login_was_rejected() {
+    let mut remote =
+        NatsServer::with_config("authorization { users: [ { user: a, password: one } ] }");
+    let world = World::start().await;
+    world.provider.logged(KEPT).await;
+    let url = format!("nats://a:another@{}", remote.address());
+    world.set_lattice("x", &url).await;
+    let error = hosts(&world.actor, "x").await.unwrap_err();
+    assert!(error.contains("rejected"), "{error}");
+    remote.reconfigure("authorization { users: [ { user: a, password: another } ] }");
+    // Without it, that would be the answer for 5 s.
+    world.set_lattice("x", &url).await;
+    hosts(&world.actor, "x").await.unwrap();
+}
