@@ -133,6 +133,69 @@ async fn an_entry_that_nobody_can_open_is_nobodys() {
 }
 
 #[tokio::test]
+async fn no_actor_takes_the_room_of_others() {
+    let settings = json!({
+        "isolation": "actor", "max_lattices": 3, "max_credentials_bytes": 1024,
+    });
+    let (mut one, owner, other) = two_actors(1, settings).await;
+    let url = one.nats.url();
+    for lattice in ["a", "b"] {
+        assert!(set(&owner, lattice, &url).await.accepted);
+    }
+    let ack = set(&owner, "c", &url).await;
+    assert!(
+        !ack.accepted && ack.error.contains("(max_actor_lattices)"),
+        "{}",
+        ack.error
+    );
+    // A name that long is no name; the bytes count all the same.
+    let long = format!("nats://{}@127.0.0.1:1", "u".repeat(400));
+    let ack = set(&owner, "b", &long).await;
+    let expected = "(max_actor_credentials_bytes)";
+    assert!(
+        !ack.accepted && ack.error.contains(expected),
+        "{}",
+        ack.error
+    );
+    // Others have room left, and those who have none keep what they have.
+    assert!(set(&other, "d", &url).await.accepted);
+    let ack = set(&other, "e", &url).await;
+    assert!(
+        !ack.accepted && ack.error.contains("(max_lattices)"),
+        "{}",
+        ack.error
+    );
+    one.restart().await;
+    for (actor, lattice) in [(&owner, "a"), (&owner, "b"), (&other, "d")] {
+        assert!(hosts(actor, lattice).await.is_ok(), "{lattice}");
+        assert!(set(actor, lattice, &url).await.accepted, "{lattice}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_has_beyond_a_share_is_left_out() {
+    let free = json!({ "isolation": "actor", "credentials_store": "jetstream" });
+    let (mut one, owner, other) = two_actors(1, free).await;
+    let url = one.nats.url();
+    for lattice in ["a", "b", "c"] {
+        assert!(set(&owner, lattice, &url).await.accepted);
+    }
+    assert!(set(&other, "d", &url).await.accepted);
+    one.configure(json!({ "isolation": "actor", "max_lattices": 4, "max_actor_lattices": 2 }));
+    one.restart().await;
+    one.logged("credentials were left out").await;
+    assert!(hosts(&other, "d").await.is_ok());
+    let mut left_out = 0;
+    for lattice in ["a", "b", "c"] {
+        if let Err(error) = hosts(&owner, lattice).await {
+            assert!(error.contains("(max_actor_lattices)"), "{error}");
+            left_out += 1;
+        }
+    }
+    assert_eq!(left_out, 1);
+}
+
+#[tokio::test]
 async fn in_memory_an_owner_is_one_too() {
     let settings = json!({ "isolation": "actor", "credentials_store": "memory" });
     let (one, owner, other) = two_actors(1, settings).await;

@@ -62,6 +62,13 @@ impl Instances {
         self.start_all().await;
     }
 
+    /// Gives them other settings, which count from the next restart on.
+    pub fn configure(&mut self, settings: Value) {
+        for data in &mut self.data {
+            data["config_json"] = settings.to_string().into();
+        }
+    }
+
     /// Waits until each of them logged this.
     pub async fn logged(&self, text: &str) {
         for provider in &self.providers {

@@ -19,6 +19,7 @@ pub mod operator;
 pub mod provider;
 pub mod proxy;
 pub mod secrets;
+pub mod store;
 pub mod table;
 pub mod tls_proxy;
 pub mod world;

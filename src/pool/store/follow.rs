@@ -169,7 +169,9 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                     }
                     // The stream of changes says neither that its bucket is gone
                     // nor that it has become deaf itself.
-                    let now = Bucket::open(&self.home).await?;
+                    let Some(now) = Bucket::find(&self.home).await? else {
+                        return Ok(());
+                    };
                     let newest = now.newest_of_ours().await?;
                     if newest.era != bucket.newest().era || newest.revision != heard {
                         return Ok(());

@@ -87,7 +87,7 @@ pub async fn put(
                     if there.as_ref().map(|there| there.version) < known {
                         // It left without a mark, or the whole bucket did.
                         known = None;
-                        if let Some(another) = another(home, bucket).await? {
+                        if let Some(another) = another(home, bucket, deadline).await? {
                             made_anew = Some(another);
                             continue;
                         }
@@ -150,8 +150,13 @@ async fn read(
 }
 
 /// The bucket that is there now, if it is another one.
-async fn another(home: &Home, bucket: &Bucket) -> Result<Option<Bucket>, NotKept> {
-    match Bucket::find(home).await {
+async fn another(
+    home: &Home,
+    bucket: &Bucket,
+    deadline: Deadline,
+) -> Result<Option<Bucket>, NotKept> {
+    let found = timeout_at(deadline.at(), Bucket::find(home)).await;
+    match found.unwrap_or_else(|_| Err("no answer in time".into())) {
         Ok(Some(now)) => Ok(Some(now).filter(|now| now.era() != bucket.era())),
         Ok(None) => Err(NotKept::NotWritten(NotWritten::Gone)),
         Err(why) => Err(refused(why)),
