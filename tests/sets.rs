@@ -6,14 +6,21 @@ mod support;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, kv, stream};
+use data_encoding::BASE64URL_NOPAD;
 use lattice_controller::pool::store::bucket;
+use nkeys::{KeyPair, KeyPairType};
+use serde_json::json;
 use support::actor::Actor;
 use support::eventually;
 use support::instances::Instances;
 use support::nats::NatsServer;
 use support::provider::{Identity, SHORTLY};
+use support::secrets::plant;
 use support::store::{KEPT, bucket_of, edit, key, last_written};
 use support::world::{self, World, hosts};
+use wasmcloud_interface_lattice_control::{
+    CtlOperationAck, LatticeController as _, SetLatticeCredentialsRequest,
+};
 
 /// Removes an entry without a mark that says so.
 async fn purge_without_mark(bucket: &kv::Store, identity: &Identity, lattice: &str) {
@@ -54,13 +61,13 @@ async fn what_changes_nothing_writes_nothing_and_is_accepted_however_many_set_it
     }
     assert_eq!(last_written(&bucket).await, before + 1);
     // Other members are another matter.
-    let request = wasmcloud_interface_lattice_control::SetLatticeCredentialsRequest {
+    let request = SetLatticeCredentialsRequest {
         lattice_id: "x".into(),
         nats_url: Some(url),
         js_domain: Some("hub".into()),
         ..Default::default()
     };
-    let ack: wasmcloud_interface_lattice_control::CtlOperationAck = world
+    let ack: CtlOperationAck = world
         .actor
         .call("LatticeController.SetLatticeCredentials", &request)
         .await
@@ -239,4 +246,62 @@ async fn the_same_again_forgets_that_a_login_was_rejected() {
     // Without it, that would be the answer for 5 s.
     world.set_lattice("x", &url).await;
     hosts(&world.actor, "x").await.unwrap();
+}
+
+/// A JWT of so many bytes for a user, and the seed of the user.
+fn user(bytes: usize) -> (String, String) {
+    let user = KeyPair::new(KeyPairType::User);
+    let jwt = |padding: usize| {
+        let claims = json!({ "sub": user.public_key(), "name": "x".repeat(padding) });
+        let claims = BASE64URL_NOPAD.encode(claims.to_string().as_bytes());
+        format!("e30.{claims}.c2ln")
+    };
+    let padding = (bytes - jwt(0).len()) * 3 / 4;
+    let padding = (padding..).find(|padding| jwt(*padding).len() >= bytes);
+    let (jwt, seed) = (jwt(padding.unwrap()), user.seed().unwrap());
+    (plant(jwt), plant(seed))
+}
+
+async fn set_user(actor: &Actor, lattice: &str, user: &(String, String)) -> CtlOperationAck {
+    let request = SetLatticeCredentialsRequest {
+        lattice_id: lattice.into(),
+        nats_url: Some("nats://127.0.0.1:1".into()),
+        user_jwt: Some(user.0.clone()),
+        user_seed: Some(user.1.clone()),
+        js_domain: None,
+    };
+    let client = actor.lattice();
+    let ack = client
+        .set_lattice_credentials(&world::ctx(), &request)
+        .await;
+    ack.unwrap()
+}
+
+#[tokio::test]
+async fn a_jwt_has_16_kib_unless_a_setting_allows_more() {
+    let mut one = Instances::start(1, |_, _| {}).await;
+    one.logged(KEPT).await;
+    let (fits, long) = (user(16 * 1024 - 3), user(16 * 1024 + 1));
+    assert!(set_user(&one.actor, "x", &fits).await.accepted);
+    let ack = set_user(&one.actor, "y", &long).await;
+    assert!(
+        !ack.accepted && ack.error.contains("(max_jwt_bytes)"),
+        "{}",
+        ack.error
+    );
+    let whole_file = (fits.0.clone(), format!("{}{}", long.0, long.1));
+    let ack = set_user(&one.actor, "y", &whole_file).await;
+    assert!(ack.error.starts_with("userSeed of"), "{}", ack.error);
+    one.configure(json!({ "max_jwt_bytes": 256 * 1024 }));
+    one.restart().await;
+    one.logged(KEPT).await;
+    let longest = user(256 * 1024 - 3);
+    assert!(set_user(&one.actor, "y", &longest).await.accepted);
+    // It is kept as well, also where less is allowed from then on.
+    one.configure(json!({}));
+    one.restart().await;
+    for lattice in ["x", "y"] {
+        let error = hosts(&one.actor, lattice).await.unwrap_err();
+        assert!(error.contains("no connection to 127.0.0.1:1"), "{error}");
+    }
 }

@@ -53,6 +53,15 @@ pub(super) fn text(name: &str, value: Option<&str>, most: usize) -> Result<(), E
     crate::name::at_most(name, value.map_or(0, str::len), most)
 }
 
+/// Checks a JWT, or its seed: in the place of one, some put a whole file with both.
+///
+/// # Errors
+/// `Invalid`: too long for `max_jwt_bytes`.
+pub(super) fn jwt(name: &str, value: Option<&str>, most: usize) -> Result<(), Error> {
+    let checked = text(name, value, most);
+    checked.map_err(|error| Error::invalid(format!("{error} (max_jwt_bytes)")))
+}
+
 fn entries(name: &str, count: usize, bytes: usize, most: usize) -> Result<(), Error> {
     if count > MAX_ENTRIES {
         return Err(Error::invalid(format!(

@@ -28,10 +28,9 @@ pub(super) async fn of_lattice(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     bounds::text("natsUrl", arg.nats_url.as_deref(), bounds::MAX_URLS)?;
     let settings = call.controller.settings()?;
-    // In the place of a seed, some put a whole file with both.
     let most = settings.pool.limits.jwt_bytes;
-    bounds::text("userJwt", arg.user_jwt.as_deref(), most)?;
-    bounds::text("userSeed", arg.user_seed.as_deref(), most)?;
+    bounds::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
+    bounds::jwt("userSeed", arg.user_seed.as_deref(), most)?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),

@@ -9,6 +9,7 @@ use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::store::Entry;
 use crate::error::Error;
@@ -98,7 +99,7 @@ impl Credentials {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
         };
-        part(&HEXLOWER.encode(&key.0));
+        part(&HEXLOWER.encode(&key.0[..]));
         for server in self.access.servers() {
             // Not its text: `h` and `nats://h:4222` are one server.
             part(server.scheme());
@@ -186,12 +187,12 @@ fn now() -> u64 {
 }
 
 /// Keeps fingerprints of those who share it from being compared with others.
-pub struct FingerprintKey([u8; 16]);
+pub struct FingerprintKey(Zeroizing<[u8; 16]>);
 
 impl FingerprintKey {
     /// A key that others have, too.
     pub fn new(key: [u8; 16]) -> Self {
-        Self(key)
+        Self(key.into())
     }
 
     /// A new key, from the randomness of the operating system.
@@ -199,8 +200,8 @@ impl FingerprintKey {
     /// # Errors
     /// That it gives none.
     pub fn random() -> Result<Self, String> {
-        let mut key = [0; 16];
-        getrandom::fill(&mut key)
+        let mut key = Zeroizing::new([0; 16]);
+        getrandom::fill(&mut key[..])
             .map_err(|error| format!("the operating system gives no random numbers: {error}"))?;
         Ok(Self(key))
     }
@@ -208,7 +209,7 @@ impl FingerprintKey {
     /// Keyed hash of these parts, each told from the next.
     pub(super) fn hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(self.0);
+        hash.update(&self.0[..]);
         for part in parts {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);

@@ -1,14 +1,13 @@
 //! An entry of the store: what an actor set for a lattice, sealed.
 
-use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use serde_json::value::RawValue;
 
-use super::StoreKey;
 use super::place::Places;
+use super::{StoreKey, json};
 use crate::name::{JsDomain, LatticeId};
 use crate::pool::FingerprintKey;
 
@@ -50,26 +49,40 @@ pub enum Unopened {
 }
 
 /// The entry as JSON, which is what is sealed.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Plain<'a> {
     version: u32,
-    #[serde(borrow)]
-    lattice: Cow<'a, str>,
-    #[serde(borrow)]
-    actor: Cow<'a, str>,
+    lattice: &'a str,
+    actor: &'a str,
     set_at: u64,
-    #[serde(borrow)]
-    urls: Cow<'a, str>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    jwt: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    seed: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    js_domain: Option<Cow<'a, str>>,
+    urls: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    js_domain: Option<&'a str>,
     /// Where it belongs ([`Places::of`]). Releases that do not know it read over it,
     /// and write none.
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    place: Option<Cow<'a, str>>,
+    place: &'a str,
+}
+
+/// The same as it is read. What may be a secret stays as it stands there.
+#[derive(Deserialize)]
+struct Read<'a> {
+    lattice: String,
+    actor: String,
+    set_at: u64,
+    #[serde(borrow)]
+    urls: &'a RawValue,
+    #[serde(borrow, default)]
+    jwt: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    seed: Option<&'a RawValue>,
+    #[serde(default)]
+    js_domain: Option<String>,
+    #[serde(default)]
+    place: Option<String>,
 }
 
 /// What was found in an entry.
@@ -93,21 +106,21 @@ struct Versioned {
 impl Entry {
     /// Seals it for its place among these; `None` where that fails.
     pub fn seal(&self, key: &StoreKey, places: &Places) -> Option<Vec<u8>> {
-        fn secret(text: &Option<SecretString>) -> Option<Cow<'_, str>> {
-            text.as_ref().map(|text| text.expose_secret().into())
+        fn secret(text: &Option<SecretString>) -> Option<&str> {
+            text.as_ref().map(|text| text.expose_secret())
         }
         let plain = Plain {
             version: VERSION,
-            lattice: self.lattice.as_str().into(),
-            actor: self.actor.as_str().into(),
+            lattice: self.lattice.as_str(),
+            actor: &self.actor,
             set_at: self.set_at,
-            urls: self.urls.expose_secret().into(),
+            urls: self.urls.expose_secret(),
             jwt: secret(&self.jwt),
             seed: secret(&self.seed),
-            js_domain: self.js_domain.as_ref().map(|domain| domain.as_str().into()),
-            place: Some(places.of(&self.lattice).into()),
+            js_domain: self.js_domain.as_ref().map(|domain| domain.as_str()),
+            place: &places.of(&self.lattice),
         };
-        key.seal(&wiped_json(&plain)?)
+        key.seal(&json::written(&plain)?)
     }
 
     /// Opens an entry that was found under this lattice, among these places.
@@ -125,25 +138,25 @@ impl Entry {
         if version.version != VERSION {
             return Err(Unopened::Version);
         }
-        let plain: Plain = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
-        let is_elsewhere = |place: &Cow<'_, str>| *place != places.of(lattice);
-        if plain.lattice != lattice.as_str() || plain.place.as_ref().is_some_and(is_elsewhere) {
+        let read: Read = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
+        let is_elsewhere = |place: &String| *place != places.of(lattice);
+        if read.lattice != lattice.as_str() || read.place.as_ref().is_some_and(is_elsewhere) {
             return Err(Unopened::Moved);
         }
-        let secret = |text: Option<Cow<'_, str>>| text.map(|text| text.into_owned().into());
-        let js_domain = plain.js_domain.as_deref().map(JsDomain::parse).transpose();
+        let secret = |raw| json::secret(raw).ok_or(Unopened::Malformed);
+        let js_domain = read.js_domain.as_deref().map(JsDomain::parse).transpose();
         let entry = Self {
             lattice: lattice.clone(),
-            actor: plain.actor.into_owned(),
-            set_at: plain.set_at,
-            urls: plain.urls.into_owned().into(),
-            jwt: secret(plain.jwt),
-            seed: secret(plain.seed),
+            actor: read.actor,
+            set_at: read.set_at,
+            urls: secret(read.urls)?,
+            jwt: read.jwt.map(secret).transpose()?,
+            seed: read.seed.map(secret).transpose()?,
             js_domain: js_domain.map_err(|_| Unopened::Malformed)?,
         };
         Ok(Opened {
             entry,
-            is_placed: plain.place.is_some(),
+            is_placed: read.place.is_some(),
         })
     }
 
@@ -181,30 +194,6 @@ impl Entry {
     pub fn now() -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         since.map_or(0, |since| since.as_millis() as u64)
-    }
-}
-
-/// JSON that is wiped when it is dropped, in a buffer that never grows: one that
-/// does leaves a copy behind.
-fn wiped_json(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
-    let mut length = Length(0);
-    serde_json::to_writer(&mut length, value).ok()?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length.0));
-    serde_json::to_writer(&mut *bytes, value).ok()?;
-    Some(bytes)
-}
-
-/// Counts what is written.
-struct Length(usize);
-
-impl std::io::Write for Length {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -309,19 +298,6 @@ mod tests {
             assert!(mark(change) != same);
         }
         assert!(entry("x").mark(&FingerprintKey::new([8; 16])) != same);
-    }
-
-    #[test]
-    fn the_buffer_of_a_secret_never_grows() {
-        let mut large = entry("x");
-        large.jwt = Some("\"\\\u{1}é".repeat(50_000).into());
-        let plain = [large.jwt.as_ref().unwrap().expose_secret(); 2];
-        let bytes = wiped_json(&plain).unwrap();
-        assert_eq!(bytes.capacity(), bytes.len());
-        assert_eq!(
-            serde_json::from_slice::<[String; 2]>(&bytes).unwrap(),
-            plain
-        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ const FINGERPRINT: &[u8] = b"lattice-controller 1 credentials fingerprint";
 /// An xkey (X25519) that seals entries for itself. Cannot be printed.
 pub struct StoreKey {
     key: XKey,
-    fingerprint: [u8; 16],
+    fingerprint: Zeroizing<[u8; 16]>,
 }
 
 impl StoreKey {
@@ -32,7 +32,7 @@ impl StoreKey {
         bytes.zeroize();
         Ok(Self {
             key: key?,
-            fingerprint: *fingerprint,
+            fingerprint,
         })
     }
 
@@ -45,7 +45,7 @@ impl StoreKey {
         bytes.zeroize();
         Some(Self {
             key: XKey::new_from_raw(*secret),
-            fingerprint: *fingerprint,
+            fingerprint,
         })
     }
 
@@ -62,7 +62,7 @@ impl StoreKey {
     /// What makes fingerprints comparable between the instances that share this
     /// key, and with nobody else's.
     pub fn fingerprint_key(&self) -> FingerprintKey {
-        FingerprintKey::new(self.fingerprint)
+        FingerprintKey::new(*self.fingerprint)
     }
 }
 

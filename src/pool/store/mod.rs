@@ -2,7 +2,7 @@
 //! lattice, from which every instance of the provider has them at once and after
 //! a restart.
 //!
-//! - [`key`], [`entry`], [`place`]: what is sealed, how, and for where
+//! - [`key`], [`entry`], `json`, [`place`]: what is sealed, how, and for where
 //! - [`bucket`]: where it is kept; [`write`]: how it comes there
 //! - [`follow`]: how what others set becomes ours; [`rewrite`]: and what earlier
 //!   releases wrote, bound to its place
@@ -10,6 +10,7 @@
 pub mod bucket;
 pub mod entry;
 pub mod follow;
+mod json;
 pub mod key;
 pub mod place;
 pub mod rewrite;
