@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use lattice_controller::settings::{
-    LinkSettings, OPERATIONS, Policy, ProviderSettings, StoreMode, TimeLimits,
+    LinkSettings, OPERATIONS, Policy, ProviderSettings, StoreMode, TimeLimits, Unplaced,
 };
 
 fn readme() -> String {
@@ -85,6 +85,7 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let pool = defaults.pool.limits;
     assert_eq!(defaults.pool.store, StoreMode::Auto);
     assert!(defaults.pool.key.is_none());
+    assert_eq!(defaults.pool.unplaced, Unplaced::Accepted);
     let expected = [
         ("allowed_servers", "all but link-local".to_owned()),
         ("call_budget_ms", "the host's".to_owned()),
@@ -108,9 +109,16 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ("isolation", "none".to_owned()),
         ("idle_limit_ms", pool.idle.as_millis().to_string()),
         ("max_actor_calls", "half of max_calls".to_owned()),
+        (
+            "max_actor_credentials_bytes",
+            "half of max_credentials_bytes".to_owned(),
+        ),
+        ("max_actor_lattices", "half of max_lattices".to_owned()),
         ("max_calls", defaults.calls.all().to_string()),
         ("max_connections", pool.connections.to_string()),
+        ("max_credentials_bytes", pool.credentials_bytes.to_string()),
         ("max_dials", pool.dials.to_string()),
+        ("max_jwt_bytes", pool.jwt_bytes.to_string()),
         ("max_lattice_calls", "half of max_calls".to_owned()),
         ("max_lattices", pool.lattices.to_string()),
         ("request_limit_ms", "the call's".to_owned()),
@@ -120,6 +128,7 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ("tls_client_servers", "none".to_owned()),
         ("tls_first_servers", "none".to_owned()),
         ("tls_key_file", "none".to_owned()),
+        ("unplaced_credentials", "accepted".to_owned()),
     ];
     let expected = expected.map(|(key, default)| (key.to_owned(), default));
     let shown = rows_of("Settings of the provider");

@@ -79,43 +79,38 @@ impl Ledger {
                 own.take(old.bytes);
             }
         }
-        let full = |what: String, setting: &str| {
-            let lattice = lattice.as_str();
-            let message = format!("lattice {lattice:?}: {what} ({setting})");
-            Error::new(Kind::LimitReached, message)
-        };
-        if all.lattices >= limits.lattices {
-            let what = format!(
-                "credentials of {} lattices are known, and the provider takes no more",
-                limits.lattices
-            );
-            return Err(full(what, "max_lattices"));
+        let (lattice, most) = (lattice.as_str(), limits.lattices);
+        let full = |message: String| Err(Error::new(Kind::LimitReached, message));
+        if all.lattices >= most {
+            return full(format!(
+                "lattice {lattice:?}: credentials of {most} lattices are known, and the provider \
+                 takes no more (max_lattices)"
+            ));
         }
-        if all.bytes + bytes > limits.credentials_bytes {
-            let what = format!(
-                "its credentials have {bytes} bytes, {} are held of others, and the provider \
-                 holds no more than {}",
-                all.bytes, limits.credentials_bytes
-            );
-            return Err(full(what, "max_credentials_bytes"));
+        let most = limits.credentials_bytes;
+        if all.bytes + bytes > most {
+            return full(format!(
+                "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
+                 lattices, and the provider holds {most} (max_credentials_bytes)",
+                all.bytes
+            ));
         }
         if self.isolation == Isolation::Actor {
-            if own.lattices >= limits.of_actor() {
-                let what = format!(
-                    "credentials of {} lattices are known of actor {owner}, and the provider \
-                     takes no more of one actor",
-                    limits.of_actor()
-                );
-                return Err(full(what, "max_actor_lattices"));
+            let most = limits.of_actor();
+            if own.lattices >= most {
+                return full(format!(
+                    "lattice {lattice:?}: credentials of {most} lattices are known of actor \
+                     {owner}, which may have no more (max_actor_lattices)"
+                ));
             }
-            if own.bytes + bytes > limits.credentials_bytes_of_actor() {
-                let what = format!(
-                    "its credentials have {bytes} bytes, {} are held of others of actor {owner}, \
-                     and the provider holds no more than {} of one actor",
-                    own.bytes,
-                    limits.credentials_bytes_of_actor()
-                );
-                return Err(full(what, "max_actor_credentials_bytes"));
+            let most = limits.credentials_bytes_of_actor();
+            if own.bytes + bytes > most {
+                return full(format!(
+                    "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
+                     lattices of actor {owner}, which may have {most} \
+                     (max_actor_credentials_bytes)",
+                    own.bytes
+                ));
             }
         }
         taken.all.add(bytes);

@@ -62,9 +62,14 @@ fn check_provider(text: &str) {
         pool.lattices,
         pool.connections,
         pool.dials,
+        pool.of_actor(),
     ] {
         assert!((1..=100_000).contains(&number));
     }
+    assert!(pool.of_actor() <= pool.lattices);
+    let (own, all) = (pool.credentials_bytes_of_actor(), pool.credentials_bytes);
+    assert!(own <= all && (1024..=1 << 30).contains(&all));
+    assert!((1024..=1 << 18).contains(&pool.jwt_bytes));
     assert_in(Some(pool.idle), 100..=86_400_000);
     let shown = format!("{settings:?}");
     assert!(!shown.contains(&super::secret()), "{shown}");
@@ -133,6 +138,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "default_lattice_url": "nats://u:p@h:1,tls://u:p@i", "gather_limit_ms": 1000,
         "grace_ms": 30, "idle_limit_ms": 600_000, "isolation": "actor", "max_calls": 7,
         "max_connections": 7, "max_dials": 7, "max_lattices": 7, "request_limit_ms": 500,
+        "max_actor_lattices": 5, "max_credentials_bytes": 9999, "max_jwt_bytes": 4096,
+        "max_actor_credentials_bytes": 1024, "unplaced_credentials": "refused",
         "stall_ms": 300, "tls_ca_file": "/nowhere/ca.pem", "unknown": { "a": [1, null] },
     });
     let mut good = provider.clone();
