@@ -237,6 +237,8 @@ async fn a_bucket_of_credentials_that_may_not_be_asked_makes_no_lattice_unknown(
     let kept = world.provider.logged("credentials are kept in JetStream");
     kept.await;
     world.set_lattice("x", &world.nats.url()).await;
+    // Set again, it is written again: nobody can say that it is there.
+    world.set_lattice("x", &world.nats.url()).await;
     let client = world.actor.lattice();
     assert!(client.get_hosts(&ctx(), "x").await.is_ok());
     let error = text(client.get_hosts(&ctx(), "y").await.unwrap_err());

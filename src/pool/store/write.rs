@@ -44,8 +44,6 @@ pub struct Kept {
     pub version: Version,
     /// As it stands there.
     pub value: Bytes,
-    /// Whether it was written just now.
-    pub is_written: bool,
     /// Whether it is in another bucket than the one that was opened.
     pub is_elsewhere: bool,
 }
@@ -113,7 +111,6 @@ pub async fn put(
                 return Ok(Kept {
                     version,
                     value: wanted.value,
-                    is_written: true,
                     is_elsewhere,
                 });
             }
@@ -167,7 +164,6 @@ fn found(there: Stored, is_elsewhere: bool) -> Option<Kept> {
     Some(Kept {
         version: there.version,
         value: there.value?,
-        is_written: false,
         is_elsewhere,
     })
 }
