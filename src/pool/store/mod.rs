@@ -3,7 +3,7 @@
 //! a restart.
 //!
 //! - [`key`], [`entry`], `json`, [`place`]: what is sealed, how, and for where
-//! - [`bucket`]: where it is kept; [`write`]: how it comes there
+//! - [`bucket`]: where it is kept; [`mod@write`]: how it comes there
 //! - [`follow`]: how what others set becomes ours; [`rewrite`]: and what earlier
 //!   releases wrote, bound to its place
 
