@@ -82,36 +82,6 @@ pub(super) enum WriteError {
     Failed(NotWritten),
 }
 
-/// What async-nats has no kind for, and says in the source of an error.
-enum Refusal {
-    /// Another write of the same key is under way: only buckets with replicas say so.
-    Conflict,
-    /// No server has the bucket.
-    Nobody,
-    Other,
-}
-
-impl Refusal {
-    fn of(error: &kv::UpdateError) -> Self {
-        let Some(published) = error
-            .source()
-            .and_then(|it| it.downcast_ref::<PublishError>())
-        else {
-            return Self::Other;
-        };
-        if published.kind() == PublishErrorKind::StreamNotFound {
-            return Self::Nobody;
-        }
-        let said = published.source();
-        match said.and_then(|it| it.downcast_ref::<jetstream::Error>()) {
-            Some(said) if said.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {
-                Self::Conflict
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
 /// The bucket.
 #[derive(Clone)]
 pub struct Bucket {

@@ -14,6 +14,7 @@ use super::bucket::{Bucket, Change, Stored, WriteError};
 use super::rewrite::{Rewrite, rewrite};
 use super::write::{self, NotKept, Wanted};
 use super::{NO_KEY, Unopened};
+use crate::backoff::Backoff;
 use crate::deadline::Deadline;
 use crate::home::Home;
 use crate::name::LatticeId;
@@ -23,10 +24,12 @@ use crate::pool::set::NotTaken;
 use crate::settings::StoreMode;
 
 /// Pause before the bucket is looked for again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_AFTER_AT_MOST: Duration = Duration::from_secs(30);
+const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
 /// How often it is looked whether the bucket is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long after a write found the bucket gone it is looked at: whoever caused it
+/// may do so again and again.
+const DOUBTED_FOR: Duration = Duration::from_millis(100);
 /// How long after a change may have been missed the bucket is read again: there
 /// may be more of them.
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
@@ -55,7 +58,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         home,
         unopened: Complaints::default(),
     };
-    let mut pause = AGAIN_AFTER;
+    let mut failed = 0;
     loop {
         // Where we are not connected there is nothing to ask.
         if follower
@@ -68,7 +71,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         }
         follower.connects.mark_unchanged();
         let Err(why) = follower.round().await else {
-            pause = AGAIN_AFTER;
+            failed = 0;
             if follower.pool.strong_count() == 0 {
                 return;
             }
@@ -76,8 +79,8 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         };
         unavailable(&follower.pool, &why);
         tokio::select! {
-            () = sleep(pause) => pause = (pause * 2).min(AGAIN_AFTER_AT_MOST),
-            _ = follower.connects.changed() => pause = AGAIN_AFTER,
+            () = sleep(AGAIN.pause(failed)) => failed += 1,
+            _ = follower.connects.changed() => failed = 0,
         }
         if follower.pool.strong_count() == 0 {
             return;
@@ -158,7 +161,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                 _ = self.connects.changed() => return Ok(()),
                 // Not at once: whoever caused it may do so again and again.
                 () = doubtful.notified() => {
-                    look_at = look_at.min(Instant::now() + AGAIN_AFTER / 10);
+                    look_at = look_at.min(Instant::now() + DOUBTED_FOR);
                 }
                 () = sleep_until(look_at) => {
                     let Some(pool) = self.pool.upgrade() else {

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout_at};
 
 use super::bucket::{Bucket, NotWritten, Stored, Version, WriteError};
+use crate::backoff::Backoff;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::home::Home;
 use crate::name::LatticeId;
 
-/// Pause before the first attempt after a conflict, and the longest.
-const PAUSE: Duration = Duration::from_millis(4);
-const PAUSE_AT_MOST: Duration = Duration::from_millis(128);
+/// Pauses before attempts after conflicts: those who met once must not meet again.
+const AGAIN: Backoff = Backoff::doubling(Duration::from_millis(4), Duration::from_millis(128));
 
 /// What is to be in the bucket.
 pub struct Wanted<'a> {
@@ -121,8 +121,8 @@ pub async fn put(
                 return Err(NotKept::NotWritten(why));
             }
         }
+        let pause = AGAIN.pause(conflicts);
         conflicts += 1;
-        let pause = pause(conflicts);
         if deadline.remaining() < pause {
             return Err(refused("others write it all the time".into()));
         }
@@ -135,7 +135,7 @@ pub async fn put(
 async fn read(
     bucket: &Bucket,
     lattice: &LatticeId,
-    conflicts: u32,
+    conflicts: usize,
     deadline: Deadline,
 ) -> Result<Option<Stored>, String> {
     let until = match conflicts {
@@ -170,27 +170,4 @@ fn found(there: Stored, is_elsewhere: bool) -> Option<Kept> {
 
 fn refused(why: String) -> NotKept {
     NotKept::NotWritten(NotWritten::Refused(why))
-}
-
-/// Up to twice as long after each conflict, and never the same for two.
-fn pause(conflicts: u32) -> Duration {
-    let most = PAUSE * 2_u32.saturating_pow(conflicts.min(10));
-    let most = most.min(PAUSE_AT_MOST);
-    // Without randomness, those who met once meet again, and one of them wins.
-    let part = getrandom::u32().unwrap_or(u32::MAX);
-    most.mul_f64(f64::from(part) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_differ() {
-        for conflicts in [1, 2, 10, u32::MAX] {
-            assert!(pause(conflicts) <= PAUSE_AT_MOST);
-        }
-        let some: std::collections::HashSet<_> = (0..20).map(|_| pause(5)).collect();
-        assert!(some.len() > 10, "{some:?}");
-    }
 }
