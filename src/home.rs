@@ -4,6 +4,7 @@ use async_nats::Client;
 use tokio::sync::watch;
 
 use crate::name::JsDomain;
+use crate::nats::Said;
 
 /// Our own lattice, and our connection to its NATS.
 #[derive(Clone)]
@@ -12,6 +13,8 @@ pub struct Home {
     pub client: Client,
     /// How often it connected: after each time, subscriptions are new.
     pub connects: watch::Receiver<u64>,
+    /// What its server says in passing.
+    pub said: Said,
     /// JetStream domain, where the host told us.
     pub js_domain: Option<JsDomain>,
     /// Name of the lattice; may have dots.

@@ -9,6 +9,7 @@ use comfy_table::presets::NOTHING;
 use futures::StreamExt as _;
 use lattice_controller::home::Home;
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
+use lattice_controller::nats::Said;
 use lattice_controller::pool::store::bucket::{self, Bucket, Change};
 use lattice_controller::pool::store::place::Places;
 use lattice_controller::pool::store::{Entry, Opened, StoreKey, Unopened};
@@ -78,6 +79,7 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     let home = Home {
         client: login::connect(options).await?,
         connects: watch::channel(1).1,
+        said: Said::default(),
         js_domain: domain.transpose().map_err(|error| error.to_string())?,
         lattice: options.home.clone(),
         provider_key: provider.to_string(),

@@ -22,8 +22,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
-use crate::error::{cut, without_values};
-use crate::name::JsDomain;
+use crate::error::{cut, quoted, without_values};
+use crate::home::Home;
+use crate::nats::said::{Said, Word};
 
 /// Why JetStream did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +38,18 @@ pub enum NoAnswer {
     /// It was not sent.
     #[error("{0}")]
     NotSent(String),
+    /// Our server did not take it, in its own words.
+    #[error("our NATS server said {0}")]
+    Refused(String),
     /// It is larger than the server takes, and nothing was done.
     #[error("{0}; nothing was carried out")]
     TooLarge(String),
     /// It was sent, and no answer came. Nobody knows.
     #[error("JetStream does not answer")]
     Silence,
+    /// The same, and our server said something meanwhile.
+    #[error("JetStream does not answer; our NATS server said {0}")]
+    Unheard(String),
     /// It was sent, and the connection broke. Nobody knows.
     #[error("the connection broke{0}")]
     Broke(String),
@@ -56,7 +63,7 @@ impl NoAnswer {
     pub fn is_definite(&self) -> bool {
         matches!(
             self,
-            Self::No(_) | Self::Nobody | Self::NotSent(_) | Self::TooLarge(_)
+            Self::No(_) | Self::Nobody | Self::NotSent(_) | Self::Refused(_) | Self::TooLarge(_)
         )
     }
 
@@ -88,17 +95,18 @@ pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
     }
 }
 
-/// Sends a request and waits for its answer until this is dropped. What waits for
-/// the answer ends then.
+/// Sends a request and waits for its answer in this inbox, until this is dropped.
+/// What waits for the answer ends then.
 ///
 /// # Errors
 /// `NotSent`, `Broke`, or those of [`read`].
-pub async fn ask<T: DeserializeOwned>(
+async fn ask<T: DeserializeOwned>(
     client: &Client,
     subject: &str,
+    inbox: &str,
     request: Request,
 ) -> Result<T, NoAnswer> {
-    let request = request.inbox(client.new_inbox()).timeout(None);
+    let request = request.inbox(inbox.to_owned()).timeout(None);
     match client.send_request(subject.to_owned(), request).await {
         Ok(answer) => read(&answer),
         Err(error) => Err(match error.kind() {
@@ -118,10 +126,11 @@ pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
     json!({ "stream_name": stream, "config": config })
 }
 
-/// JetStream over one connection.
+/// JetStream over the connection to our own NATS.
 #[derive(Clone)]
 pub struct JetStream {
     client: Client,
+    said: Said,
     /// Before subjects, where there is a domain.
     prefix: String,
     within: Duration,
@@ -130,7 +139,8 @@ pub struct JetStream {
 
 impl JetStream {
     /// JetStream, in a domain where there is one, which answers within this time.
-    pub fn new(client: Client, domain: Option<&JsDomain>, within: Duration) -> Self {
+    pub fn new(home: &Home, within: Duration) -> Self {
+        let (client, domain) = (home.client.clone(), home.js_domain.as_ref());
         let mut context = match domain {
             Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
             None => jetstream::new(client.clone()),
@@ -138,6 +148,7 @@ impl JetStream {
         context.set_timeout(within);
         Self {
             client,
+            said: home.said.clone(),
             prefix: domain.map_or_else(String::new, |domain| format!("$JS.{domain}.API.")),
             within,
             context,
@@ -160,11 +171,12 @@ impl JetStream {
     ) -> Result<T, NoAnswer> {
         let body = serde_json::to_vec(body);
         let body = body.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
+        let plain = format!("$JS.API.{question}");
         let subject = match self.prefix.as_str() {
-            "" => format!("$JS.API.{question}"),
+            "" => plain.clone(),
             prefix => format!("{prefix}{question}"),
         };
-        self.send(&subject, Request::new().payload(body.into()))
+        self.send([&subject, &plain], Request::new().payload(body.into()))
             .await
     }
 
@@ -178,8 +190,8 @@ impl JetStream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<PublishAck, NoAnswer> {
-        let subject = format!("{}{subject}", self.prefix);
-        self.send(&subject, Request::new().headers(headers).payload(body))
+        let request = Request::new().headers(headers).payload(body);
+        self.send([&format!("{}{subject}", self.prefix), subject], request)
             .await
     }
 
@@ -197,13 +209,47 @@ impl JetStream {
         Ok(Consumer::new(config, info, self.context.clone()))
     }
 
+    /// Sends to the first of two subjects; the other is what a server of the domain
+    /// makes of it before it looks at permissions.
     async fn send<T: DeserializeOwned>(
         &self,
-        subject: &str,
+        subjects: [&str; 2],
         request: Request,
     ) -> Result<T, NoAnswer> {
-        let asked = timeout(self.within, ask(&self.client, subject, request)).await;
-        asked.unwrap_or(Err(NoAnswer::Silence))
+        let (mut heard, inbox) = (self.said.heard(), self.client.new_inbox());
+        let asked = ask(&self.client, subjects[0], &inbox, request);
+        let asked = timeout(self.within, asked);
+        tokio::pin!(asked);
+        let mut said = None;
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => return match (answer, said) {
+                    (Ok(Err(NoAnswer::Broke(_))) | Err(_), Some(words)) => {
+                        Err(NoAnswer::Unheard(words))
+                    }
+                    (Ok(answer), _) => answer,
+                    (Err(_), None) => Err(NoAnswer::Silence),
+                },
+                word = heard.next() => match word {
+                    Word::Refusal(refusal) if !refusal.subscription => {
+                        let subject = refusal.subject.as_str();
+                        if subjects.contains(&subject) || subject == inbox {
+                            return Err(NoAnswer::Refused(quoted(&refusal.words)));
+                        }
+                    }
+                    Word::Refusal(refusal) if refusal.subject == inbox => {
+                        return Err(NoAnswer::Unheard(quoted(&refusal.words)));
+                    }
+                    // It may be the subscription for the answer.
+                    Word::Refusal(refusal) if refusal.is_unnamed() => {
+                        said = Some(quoted(&refusal.words));
+                    }
+                    Word::Refusal(_) => {}
+                    Word::Other(words) => said = Some(words),
+                },
+            }
+        }
     }
 }
 

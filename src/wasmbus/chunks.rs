@@ -5,14 +5,13 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use serde::de::IgnoredAny;
 use tokio::io::AsyncReadExt as _;
 
-use crate::name::JsDomain;
+use crate::home::Home;
 use crate::nats::jetstream::JetStream;
 
 /// Longest wait for an answer of JetStream.
@@ -34,11 +33,11 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// The store of `lattice`, in a JetStream domain where the host names one.
-    pub fn new(client: Client, lattice: &str, domain: Option<&JsDomain>) -> Self {
+    /// The store of our lattice, in a JetStream domain where the host names one.
+    pub fn new(home: &Home) -> Self {
         Self {
-            jetstream: JetStream::new(client, domain, ANSWERS_WITHIN),
-            bucket: lattice.to_owned(),
+            jetstream: JetStream::new(home, ANSWERS_WITHIN),
+            bucket: home.lattice.clone(),
         }
     }
 

@@ -98,12 +98,11 @@ impl Missed {
     /// Nothing is known yet. None where the lattice can have no bucket: hosts make
     /// none for names with dots.
     pub(super) fn new(home: &Home, links: Arc<LinkTable>) -> Option<Self> {
-        let client = home.client.clone();
         Some(Self {
             puts: links.puts(),
             links,
             connects: home.connects.clone(),
-            jetstream: JetStream::new(client, home.js_domain.as_ref(), ANSWERS_WITHIN),
+            jetstream: JetStream::new(home, ANSWERS_WITHIN),
             lattice: LatticeId::parse(&home.lattice).ok()?,
             link_name: home.link_name.clone(),
             known: None,
@@ -157,7 +156,9 @@ impl Missed {
         let question = format!("STREAM.INFO.{}", subject::bucket(&self.lattice));
         let info: Info = match self.jetstream.api(question, &()).await {
             Ok(info) => info,
-            Err(NoAnswer::Silence) => return Looked::Unanswered,
+            Err(NoAnswer::Silence | NoAnswer::Unheard(_) | NoAnswer::Refused(_)) => {
+                return Looked::Unanswered;
+            }
             Err(error) => {
                 debug!(%error, "the bucket does not say what became of links");
                 return Looked::Failed;

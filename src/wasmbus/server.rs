@@ -40,7 +40,7 @@ use crate::error::without_values;
 use crate::home::Home;
 use crate::json;
 use crate::limiter::Limiter;
-use crate::nats::{Complaints, Refusal, words};
+use crate::nats::{Complaints, Refusal, Said, words};
 use crate::security::{self, Cause};
 
 /// How long it takes there and back to a server that is well.
@@ -137,7 +137,8 @@ impl<H: Handler> Server<H> {
             "wasmbus.rpc.{}.{}.{}",
             host.lattice, host.provider_key, host.link_name
         ));
-        let lost_here = lost.clone();
+        let (lost_here, said) = (lost.clone(), Said::default());
+        let said_here = said.clone();
         let (complaints, slow) = (Complaints::default(), Complaints::default());
         let (connected, connects) = watch::channel(0);
         let client = host
@@ -145,6 +146,7 @@ impl<H: Handler> Server<H> {
             .options(name)
             .retry_on_initial_connect()
             .event_callback(move |event| {
+                said_here.take(&event);
                 if !Refusal::of(&event).is_some_and(|refusal| lost_here.refused(&refusal)) {
                     log(&address, &event, &complaints, &slow);
                 }
@@ -164,6 +166,7 @@ impl<H: Handler> Server<H> {
         let home = Home {
             client: client.clone(),
             connects,
+            said,
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
@@ -180,7 +183,7 @@ impl<H: Handler> Server<H> {
             repeats: Repeats::new(handler.invocation_window()),
             noise: Noise::default(),
             handler,
-            chunks: Chunks::new(client.clone(), &host.lattice, host.js_domain.as_ref()),
+            chunks: Chunks::new(&home),
             client,
             links,
             home,

@@ -64,11 +64,13 @@ impl Lattice {
             ),
         };
         let (kind, what) = match error {
-            NoAnswer::No(_) => (Kind::Refused, "did not take the write: "),
+            NoAnswer::No(_) | NoAnswer::Refused(_) => (Kind::Refused, "did not take the write: "),
             NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now: "),
             NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write: "),
             NoAnswer::TooLarge(_) => (Kind::Invalid, "did not take the write: "),
-            NoAnswer::Silence => (Kind::Timeout, "did not confirm the write in time: "),
+            NoAnswer::Silence | NoAnswer::Unheard(_) => {
+                (Kind::Timeout, "did not confirm the write in time: ")
+            }
             NoAnswer::Broke(_) => (Kind::ConnectionLost, "did not confirm the write: "),
             NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write: "),
         };

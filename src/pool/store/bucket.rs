@@ -304,8 +304,7 @@ fn alone(value: &[u8]) -> Bytes {
 }
 
 fn jetstream(home: &Home) -> JetStream {
-    let domain = home.js_domain.as_ref();
-    JetStream::new(home.client.clone(), domain, ANSWERS_WITHIN)
+    JetStream::new(home, ANSWERS_WITHIN)
 }
 
 impl From<NoAnswer> for NotWritten {
