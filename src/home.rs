@@ -1,10 +1,15 @@
 //! The lattice that the provider lives in, for what is kept there.
 
+use std::sync::Arc;
+
 use async_nats::Client;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::name::JsDomain;
 use crate::nats::Said;
+
+/// Questions to JetStream of our own lattice under way at once.
+pub const QUESTIONS: usize = 8;
 
 /// Our own lattice, and our connection to its NATS.
 #[derive(Clone)]
@@ -15,6 +20,9 @@ pub struct Home {
     pub connects: watch::Receiver<u64>,
     /// What its server says in passing.
     pub said: Said,
+    /// Places for questions to its JetStream: each has a subscription, and servers
+    /// may allow few.
+    pub questions: Arc<Semaphore>,
     /// JetStream domain, where the host told us.
     pub js_domain: Option<JsDomain>,
     /// Name of the lattice; may have dots.

@@ -352,17 +352,38 @@ async fn nothing_is_left(world: &World) {
 
 #[tokio::test]
 async fn questions_that_our_own_jetstream_does_not_answer_leave_nothing_behind() {
+    let nats = NatsServer::start();
+    // A stream that confirms nothing.
+    let config = Config {
+        no_ack: true,
+        ..bucket("LATTICECREDS_home")
+    };
+    let jetstream = jetstream_of(&nats).await;
+    jetstream.create_stream(config).await.unwrap();
+    let world = World::start_on(nats, |_| {}).await;
+    let kept = world.provider.logged("credentials are kept in JetStream");
+    kept.await;
+    for lattice in ["x", "y"] {
+        let unanswered = world.try_set_lattice(lattice, &world.nats.url()).await;
+        let error = unanswered.unwrap_err().to_string();
+        assert!(error.contains("it is unknown whether"), "{error}");
+    }
+    nothing_is_left(&world).await;
+}
+
+#[tokio::test]
+async fn what_our_own_server_refuses_is_said_at_once_and_leaves_nothing_behind() {
     let world = at_home_without(r#""$JS.API.STREAM.MSG.GET.>", "$KV.>""#).await;
+    let words = "our NATS server said";
     for _ in 0..2 {
         let error = world.hosts("y").await.unwrap_err();
         assert!(
-            error.contains("store of credentials cannot be read"),
+            error.contains("store of credentials cannot be read") && error.contains(words),
             "{error}"
         );
     }
-    let unanswered = world.try_set_lattice("x", &world.nats.url()).await;
-    let error = unanswered.unwrap_err().to_string();
-    assert!(error.contains("it is unknown whether"), "{error}");
+    let ack = world.try_set_lattice("x", &world.nats.url()).await.unwrap();
+    assert!(!ack.accepted && ack.error.contains(words), "{}", ack.error);
     nothing_is_left(&world).await;
 }
 
@@ -374,6 +395,7 @@ async fn a_large_answer_that_cannot_be_stored_leaves_nothing_behind() {
     let values = json!({ "x": "y".repeat(100_000) });
     lattice.sim.put_links(12, &values).await;
     let error = lattice.links().await.unwrap_err().to_string();
-    assert!(error.contains("stored"), "{error}");
+    let words = r#"our NATS server said "Permissions Violation for Publish"#;
+    assert!(error.contains(words), "{error}");
     nothing_is_left(&lattice.world).await;
 }

@@ -142,7 +142,7 @@ async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it
         subscriptions: Some(4),
         ..Account::default()
     };
-    let nats = NatsServer::with_config_without_jetstream(&operator.server_config_with(&few));
+    let mut nats = NatsServer::with_config_without_jetstream(&operator.server_config_with(&few));
     let (identity, user) = (Identity::new(), operator.user(0));
     let mut host_data = identity.host_data(&nats.url());
     host_data["lattice_rpc_user_jwt"] = user.jwt.into();
@@ -170,6 +170,24 @@ async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it
     operator.update(&nats, &Account::default()).await;
     eventually("it to be healthy", well(true)).await;
     provider.ready().await;
+    // Once more, and it comes to no more subscriptions than the first time.
+    let name = format!(
+        "lattice-controller {} {}",
+        identity.provider_key, identity.link_name
+    );
+    nats.restart();
+    let found = || provider.log().matches("are too many").count() > 1;
+    eventually("the limit", || async { found().then_some(()) }).await;
+    operator.update(&nats, &Account::default()).await;
+    eventually("it to be healthy", well(true)).await;
+    let ours = identity.subject("");
+    let count = || {
+        nats.subscriptions(&name)
+            .iter()
+            .filter(|one| one.starts_with(&ours))
+            .count()
+    };
+    assert!(count() <= 6, "{:?}", nats.subscriptions(&name));
     // It hears what it did not hear before.
     let shutdown = json!({ "host_id": identity.host_id }).to_string();
     let stopped = client.request(identity.subject("shutdown"), shutdown.into());

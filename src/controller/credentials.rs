@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 use super::bounds;
 use super::call::Call;
 use crate::contract::{
@@ -11,7 +13,8 @@ use crate::contract::{
 use crate::error::{Error, quoted};
 use crate::lattice::wire::RegistryEntry;
 use crate::name::{JsDomain, present, required};
-use crate::nats::pasted::Members;
+use crate::nats::pasted::{self, Members};
+use crate::pool::Credentials;
 use crate::pool::store::Entry;
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
@@ -35,8 +38,7 @@ pub(super) async fn of_lattice(
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),
     };
-    let jwt = MEMBERS.jwt(arg.user_jwt.as_deref().unwrap_or_default());
-    let seed = MEMBERS.seed(arg.user_seed.as_deref().unwrap_or_default());
+    let (jwt, seed) = login(arg)?;
     // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
@@ -46,11 +48,29 @@ pub(super) async fn of_lattice(
         actor: call.actor().to_owned(),
         set_at: Entry::now(),
         urls,
-        jwt: jwt.map_err(Error::invalid)?,
-        seed: seed.map_err(Error::invalid)?,
+        jwt,
+        seed,
         js_domain,
     };
     call.controller.pool.set(entry, call.deadline()).await
+}
+
+/// A user's JWT and seed, as they are meant. What is wrong with the seed is said
+/// first: the JWT may be checked with it.
+fn login(
+    arg: &SetLatticeCredentialsRequest,
+) -> Result<(Option<SecretString>, Option<SecretString>), Error> {
+    let seed = MEMBERS.seed(arg.user_seed.as_deref().unwrap_or_default());
+    let seed = seed.map_err(Error::invalid)?;
+    if let Some(seed) = &seed {
+        Credentials::check_seed(seed)?;
+    }
+    let jwt = arg.user_jwt.as_deref().unwrap_or_default();
+    if seed.is_none() && present(Some(jwt)).is_some() && !pasted::is_armoured(jwt) {
+        return Err(Error::invalid(Credentials::NO_SEED));
+    }
+    let jwt = MEMBERS.jwt(jwt).map_err(Error::invalid)?;
+    Ok((jwt, seed))
 }
 
 /// Gives the hosts of a lattice registry credentials.

@@ -7,14 +7,14 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
-use super::request::Who;
+use super::request::{Who, known};
 use super::roster::MOST_PATIENCE;
 use super::wire::{HostPing, V1Ping};
 use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
-use crate::pool::{Loss, Question, Refusal, Replies};
+use crate::pool::{Question, Refusal, Replies};
 use crate::settings::STALL;
 
 /// How long 1.x hosts are asked for where no other host answered.
@@ -163,12 +163,16 @@ impl Lattice {
             subject == inbox || questions.iter().any(of)
         };
         let bytes = questions.iter().map(|one| one.bytes()).max();
+        tokio::pin!(lost);
         let gathered = tokio::select! {
             biased;
             gathered = gather(&mut replies, terms, aside, heard) => {
-                gathered.ok_or_else(|| self.lost(who, &Loss::default(), 0))?
+                match gathered {
+                    Some(gathered) => gathered,
+                    None => return Err(self.lost(who, &known(lost).await, bytes.unwrap_or_default())),
+                }
             }
-            loss = lost => return Err(self.lost(who, &loss, bytes.unwrap_or_default())),
+            loss = &mut lost => return Err(self.lost(who, &loss, bytes.unwrap_or_default())),
             refusal = refusals.of(ours) => return Err(self.not_permitted(&refusal)),
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {

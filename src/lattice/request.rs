@@ -5,6 +5,8 @@
 //! `ConnectionLost`, `Unheard` and `BadReply`: it was sent, and nobody knows.
 
 use std::fmt;
+use std::future::Future;
+use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{StatusCode, Subject};
@@ -12,7 +14,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Lattice;
 use super::generation::Traits;
@@ -23,6 +25,8 @@ use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
 use crate::pool::{Loss, NotAsked, Refusal};
 
+/// How long after its answers have ended a connection is known to be broken.
+const TOLD_WITHIN: Duration = Duration::from_millis(200);
 /// Inventories of more bytes are read on a thread of their own: orders to other
 /// lattices must not wait for it. No usual one is as large.
 const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
@@ -216,7 +220,7 @@ impl Lattice {
 
     /// The credentials do not allow what was tried.
     pub(super) fn not_permitted(&self, refusal: &Refusal) -> Error {
-        let (lattice, subject) = (self.called(), &refusal.subject);
+        let (lattice, subject) = (self.called(), shown(&refusal.subject));
         match refusal.subscription {
             false => Error::new(
                 Kind::NotPermitted,
@@ -265,20 +269,25 @@ impl Lattice {
         let ours = |refusal: &Refusal| {
             [subject.as_str(), reply.as_str(), inbox].contains(&refusal.subject.as_str())
         };
+        let began = Instant::now();
+        tokio::pin!(lost);
         tokio::select! {
             biased;
             answer = asked.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(nobody(who)),
                 Some(answer) => Ok(answer.payload),
-                None => Err(self.lost(who, &Loss::default(), bytes)),
+                None => Err(self.lost(who, &known(lost).await, bytes)),
             },
-            loss = lost => Err(self.lost(who, &loss, bytes)),
+            loss = &mut lost => Err(self.lost(who, &loss, bytes)),
             refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = tokio::time::sleep_until(deadline.at()) => {
                 self.connection.doubt();
                 Err(Error::new(
                     Kind::Timeout,
-                    format!("{who} did not answer in time"),
+                    format!(
+                        "{who} did not answer in time{}",
+                        self.connection.said_since(began)
+                    ),
                 ))
             }
         }
@@ -324,6 +333,21 @@ impl Lattice {
             },
         }
     }
+}
+
+/// A subject as a server says it: ours are plain, and anything else is quoted.
+fn shown(subject: &str) -> String {
+    let plain = subject.len() <= 300 && subject.bytes().all(|byte| byte.is_ascii_graphic());
+    match plain {
+        true => subject.to_owned(),
+        false => quoted(subject),
+    }
+}
+
+/// Why a connection broke of which the answers have ended already.
+pub(super) async fn known(lost: impl Future<Output = Loss>) -> Loss {
+    let told = timeout(TOLD_WITHIN, lost).await;
+    told.unwrap_or_default()
 }
 
 fn too_large(who: Who<'_>, bytes: usize, loss: &Loss) -> Error {

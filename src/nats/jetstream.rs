@@ -6,6 +6,7 @@
 //! here with a subscription each, which ends with the question.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -20,9 +21,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::error::{cut, quoted, without_values};
+use crate::error::{quoted, without_values};
 use crate::home::Home;
 use crate::nats::said::{Said, Word};
 
@@ -30,7 +32,7 @@ use crate::nats::said::{Said, Word};
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// It says that it did not, and why.
-    #[error("{}", cut(&.0.to_string()))]
+    #[error("{}", quoted(&.0.to_string()))]
     No(jetstream::Error),
     /// Nobody listens there, so that nothing was done.
     #[error("nobody listens there (no responders)")]
@@ -131,6 +133,7 @@ pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
 pub struct JetStream {
     client: Client,
     said: Said,
+    places: Arc<Semaphore>,
     /// Before subjects, where there is a domain.
     prefix: String,
     within: Duration,
@@ -149,6 +152,7 @@ impl JetStream {
         Self {
             client,
             said: home.said.clone(),
+            places: home.questions.clone(),
             prefix: domain.map_or_else(String::new, |domain| format!("$JS.{domain}.API.")),
             within,
             context,
@@ -217,6 +221,11 @@ impl JetStream {
         request: Request,
     ) -> Result<T, NoAnswer> {
         let (mut heard, inbox) = (self.said.heard(), self.client.new_inbox());
+        let place = timeout(self.within, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            let why = "others wait for JetStream, which does not answer; try again";
+            return Err(NoAnswer::NotSent(why.into()));
+        };
         let asked = ask(&self.client, subjects[0], &inbox, request);
         let asked = timeout(self.within, asked);
         tokio::pin!(asked);

@@ -64,7 +64,7 @@ impl Members {
         };
         let of = |part| armoured(text, part);
         let found = match (of(Part::Jwt), of(Part::Seed)) {
-            (None, None) if text.contains("--BEGIN ") => {
+            (None, None) if is_armoured(text) => {
                 return Err(format!(
                     "{member} is armoured, and neither \"{JWT_LABEL}\" nor \"{SEED_LABEL}\""
                 ));
@@ -86,6 +86,11 @@ impl Members {
         let bare = in_one_line(found.trim_matches(is_around));
         Ok(Some(bare).filter(|bare| !bare.is_empty()))
     }
+}
+
+/// Whether a text has armour around some part of it, or all.
+pub fn is_armoured(text: &str) -> bool {
+    text.contains("--BEGIN ")
 }
 
 /// What is between the BEGIN and the END of a part; without an END, the rest.

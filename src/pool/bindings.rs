@@ -71,7 +71,8 @@ impl<K> Binding<K> {
 /// A binding, and the room that it takes.
 struct Roomed<K> {
     binding: Binding<K>,
-    room: Room,
+    /// Given back with it.
+    _room: Room,
 }
 
 /// The bindings of all lattices.
@@ -132,9 +133,7 @@ impl<K> Bindings<K> {
         owner: &Arc<str>,
         bytes: usize,
     ) -> Result<Room, Error> {
-        let now = self.table.get(lattice);
-        let now = now.as_ref().map(|roomed| &roomed.room);
-        self.ledger.room(lattice, owner, bytes, now)
+        self.ledger.room(lattice, owner, bytes)
     }
 
     /// Binds a lattice, unless it is bound by something newer. What is in the
@@ -146,7 +145,10 @@ impl<K> Bindings<K> {
                 if version.is_some_and(|version| self.is_removed(entry.key(), version)) {
                     return Bound::Old;
                 }
-                entry.insert(Roomed { binding: new, room });
+                entry.insert(Roomed {
+                    binding: new,
+                    _room: room,
+                });
                 Bound::Anew
             }
             Entry::Occupied(mut entry) => {
@@ -165,7 +167,10 @@ impl<K> Bindings<K> {
                 if same {
                     new.kept = old.kept.clone();
                 }
-                entry.insert(Roomed { binding: new, room });
+                entry.insert(Roomed {
+                    binding: new,
+                    _room: room,
+                });
                 match same {
                     true => Bound::Same,
                     false => Bound::Anew,

@@ -12,7 +12,7 @@ use async_nats::{Client, ConnectErrorKind, HeaderMap, Message, ServerAddr, Subje
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{DialFailure, failure};
@@ -181,7 +181,7 @@ impl Connection {
         body: Bytes,
     ) -> Result<Asked, NotAsked> {
         self.may_hear().await?;
-        self.sends(body.len())?;
+        self.sends(bytes_with(&headers, &body))?;
         let expected = self.inbox.expect();
         let reply = expected.subject.clone();
         let client = &self.client;
@@ -222,11 +222,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes that a message is about to be sent.
+    /// Takes that a message of so many bytes, headers included, is about to be sent.
     ///
     /// # Errors
     /// `Oversize` where the server took none as large lately.
-    pub fn sends(&self, bytes: usize) -> Result<(), NotAsked> {
+    fn sends(&self, bytes: usize) -> Result<(), NotAsked> {
+        if bytes > self.client.max_payload() {
+            // It goes nowhere: the client refuses it by itself.
+            return Ok(());
+        }
         let sent = self.sizes.sends(bytes);
         sent.map_err(|from| NotAsked::Oversize { bytes, from })
     }
@@ -312,6 +316,11 @@ impl Connection {
         self.state.clone()
     }
 
+    /// `; its server said "…"`, where it said anything from this moment on.
+    pub fn said_since(&self, then: Instant) -> String {
+        self.state.borrow().loss.said_since(then)
+    }
+
     /// Ends when the connection, up now, breaks; what is known of why.
     ///
     /// # Errors
@@ -333,6 +342,18 @@ impl Connection {
             state.borrow().loss.clone()
         })
     }
+}
+
+/// Bytes of a message, as servers count them: its headers are written as lines.
+pub fn bytes_with(headers: &HeaderMap, body: &Bytes) -> usize {
+    let line = |(name, value): (usize, usize)| name + value + ": \r\n".len();
+    let lines = headers.iter().flat_map(|(name, values)| {
+        let name = AsRef::<[u8]>::as_ref(name).len();
+        values
+            .iter()
+            .map(move |value| line((name, value.as_str().len())))
+    });
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>() + body.len()
 }
 
 /// A question to all who listen on a subject.
@@ -392,4 +413,19 @@ fn is_refused_login(kind: ConnectErrorKind) -> bool {
         kind,
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_count_as_the_lines_that_they_are_sent_as() {
+        let mut headers = HeaderMap::new();
+        headers.append("KV-Operation", "DEL");
+        headers.append("X", "one");
+        headers.append("X", "two");
+        let sent = "NATS/1.0\r\nKV-Operation: DEL\r\nX: one\r\nX: two\r\n\r\nbody";
+        assert_eq!(bytes_with(&headers, &"body".into()), sent.len());
+    }
 }

@@ -26,6 +26,17 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// What is said of a JWT alone.
+    pub const NO_SEED: &str = "userSeed is missing: userJwt needs its seed";
+
+    /// Checks that a seed is that of a user.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check_seed(seed: &SecretString) -> Result<(), Error> {
+        user_key(seed.expose_secret()).map(drop)
+    }
+
     /// Checks and takes what an actor set.
     ///
     /// # Errors
@@ -49,9 +60,7 @@ impl Credentials {
             (None, None) => (Login::Anonymous, 0),
             (Some(jwt), Some(seed)) => user_login(jwt.expose_secret(), seed.expose_secret())?,
             (Some(_), None) => {
-                return Err(Error::invalid(
-                    "userSeed is missing: userJwt needs its seed",
-                ));
+                return Err(Error::invalid(Self::NO_SEED));
             }
             (None, Some(_)) => {
                 return Err(Error::invalid("userJwt is missing: userSeed needs its JWT"));
@@ -140,11 +149,16 @@ fn path(server: &ServerAddr) -> &str {
     rest.find('/').map_or("", |start| &rest[start..])
 }
 
-fn user_login(jwt: &str, seed: &str) -> Result<(Login, u64), Error> {
-    let key = KeyPair::from_seed(seed)
+/// The key of a user.
+fn user_key(seed: &str) -> Result<KeyPair, Error> {
+    KeyPair::from_seed(seed)
         .ok()
         .filter(|key| key.key_pair_type() == KeyPairType::User)
-        .ok_or_else(|| Error::invalid("userSeed is not the seed of a NATS user (SU…)"))?;
+        .ok_or_else(|| Error::invalid("userSeed is not the seed of a NATS user (SU…)"))
+}
+
+fn user_login(jwt: &str, seed: &str) -> Result<(Login, u64), Error> {
+    let key = user_key(seed)?;
     let claims = user_claims(jwt)
         .ok_or_else(|| Error::invalid("userJwt is not a NATS user JWT: it cannot be decoded"))?;
     if claims.sub != key.public_key() {

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::refusals::Refusals;
 use crate::nats::text;
 
-/// Answers to a gather that wait to be looked at. It takes no more in all, and
-/// what is beyond is dropped.
-const MOST_WAITING: usize = 10_000;
+/// Answers to a gather that wait to be looked at: one more than it takes in all, so
+/// that it sees that there are too many. What is beyond is dropped.
+const MOST_WAITING: usize = 10_001;
 
 /// Who waits for answers.
 enum Waiter {

@@ -60,7 +60,8 @@ impl Keeper {
                     let now = self.reports.borrow_and_update().clone();
                     // No more reports: async-nats has given up, too.
                     if now.closed || report.is_err() {
-                        let said = now.loss.words.map(|words| format!("its server said {words}"));
+                        let words = now.loss.words();
+                        let said = words.map(|words| format!("its server said {words}"));
                         return self.mend(said).await;
                     }
                     if now.lame && !leaving {

@@ -16,21 +16,58 @@ struct Share {
 }
 
 impl Share {
-    fn add(&mut self, bytes: usize) {
-        self.lattices += 1;
-        self.bytes += bytes;
+    /// The same, where one lattice has other bytes than before, none being not there.
+    fn with(self, before: Option<usize>, after: Option<usize>) -> Self {
+        Self {
+            lattices: self.lattices + usize::from(after.is_some()) - usize::from(before.is_some()),
+            bytes: self.bytes + after.unwrap_or(0) - before.unwrap_or(0),
+        }
     }
+}
 
-    fn take(&mut self, bytes: usize) {
-        self.lattices -= 1;
-        self.bytes -= bytes;
-    }
+/// Credentials of a lattice: what is bound, and what is about to be.
+struct Held {
+    number: u64,
+    owner: Arc<str>,
+    bytes: usize,
+}
+
+/// The room of one lattice, of an actor or of all: that of the largest of its
+/// credentials, since one takes the place of the other.
+fn size(held: &[Held], owner: Option<&str>) -> Option<usize> {
+    let counts = |one: &&Held| owner.is_none_or(|owner| *one.owner == *owner);
+    held.iter().filter(counts).map(|one| one.bytes).max()
 }
 
 #[derive(Default)]
 struct Taken {
     all: Share,
     of: HashMap<Arc<str>, Share>,
+    held: HashMap<LatticeId, Vec<Held>>,
+    next: u64,
+}
+
+impl Taken {
+    fn of(&self, owner: &str) -> Share {
+        self.of.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Has the room of a lattice changed; the shares follow.
+    fn change(&mut self, lattice: &LatticeId, owner: &Arc<str>, act: impl FnOnce(&mut Vec<Held>)) {
+        let held = self.held.entry(lattice.clone()).or_default();
+        let before = (size(held, None), size(held, Some(owner)));
+        act(held);
+        let after = (size(held, None), size(held, Some(owner)));
+        if held.is_empty() {
+            self.held.remove(lattice);
+        }
+        self.all = self.all.with(before.0, after.0);
+        let own = self.of(owner).with(before.1, after.1);
+        match own.lattices {
+            0 => drop(self.of.remove(owner)),
+            _ => drop(self.of.insert(owner.clone(), own)),
+        }
+    }
 }
 
 /// What is taken, and how much there is.
@@ -40,11 +77,12 @@ pub(super) struct Ledger {
     taken: Mutex<Taken>,
 }
 
-/// The room that the credentials of one lattice take, for as long as this lives.
+/// The room that credentials of one lattice take, for as long as this lives.
 pub(super) struct Room {
     ledger: Arc<Ledger>,
+    lattice: LatticeId,
     owner: Arc<str>,
-    bytes: usize,
+    number: u64,
 }
 
 impl Ledger {
@@ -57,8 +95,8 @@ impl Ledger {
         })
     }
 
-    /// Takes room for so many bytes of an actor, in the place of what the lattice
-    /// has now, which goes when the caller drops it.
+    /// Takes room for so many bytes of an actor. What the lattice has already counts
+    /// for it: credentials that are about to replace others need no room beside them.
     ///
     /// # Errors
     /// `LimitReached`, which names the setting.
@@ -67,59 +105,77 @@ impl Ledger {
         lattice: &LatticeId,
         owner: &Arc<str>,
         bytes: usize,
-        instead_of: Option<&Room>,
     ) -> Result<Room, Error> {
         let mut taken = self.lock();
+        self.check(&taken, lattice, owner, bytes)?;
+        let number = taken.next;
+        taken.next += 1;
+        taken.change(lattice, owner, |held| {
+            held.push(Held {
+                number,
+                owner: owner.clone(),
+                bytes,
+            });
+        });
+        Ok(Room {
+            ledger: self.clone(),
+            lattice: lattice.clone(),
+            owner: owner.clone(),
+            number,
+        })
+    }
+
+    fn check(
+        &self,
+        taken: &Taken,
+        lattice: &LatticeId,
+        owner: &Arc<str>,
+        bytes: usize,
+    ) -> Result<(), Error> {
         let limits = &self.limits;
-        let mut all = taken.all;
-        let mut own = taken.of.get(owner).copied().unwrap_or_default();
-        if let Some(old) = instead_of {
-            all.take(old.bytes);
-            if old.owner == *owner {
-                own.take(old.bytes);
-            }
-        }
-        let (lattice, most) = (lattice.as_str(), limits.lattices);
+        let held = taken.held.get(lattice).map_or(&[][..], Vec::as_slice);
+        let lattice = lattice.as_str();
         let full = |message: String| Err(Error::new(Kind::LimitReached, message));
-        if all.lattices >= most {
+        let grown = |share: Share, before: Option<usize>| {
+            let others = share.with(before, None);
+            (others, share.with(before, before.max(Some(bytes))))
+        };
+        let (others, all) = grown(taken.all, size(held, None));
+        let most = limits.lattices;
+        if all.lattices > most {
             return full(format!(
                 "lattice {lattice:?}: credentials of {most} lattices are known, and the provider \
                  takes no more (max_lattices)"
             ));
         }
         let most = limits.credentials_bytes;
-        if all.bytes + bytes > most {
+        if all.bytes > most {
             return full(format!(
                 "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
                  lattices, and the provider holds {most} (max_credentials_bytes)",
-                all.bytes
+                others.bytes
             ));
         }
         if self.isolation == Isolation::Actor {
+            let (others, own) = grown(taken.of(owner), size(held, Some(owner)));
             let most = limits.of_actor();
-            if own.lattices >= most {
+            if own.lattices > most {
                 return full(format!(
                     "lattice {lattice:?}: credentials of {most} lattices are known of actor \
                      {owner}, which may have no more (max_actor_lattices)"
                 ));
             }
             let most = limits.credentials_bytes_of_actor();
-            if own.bytes + bytes > most {
+            if own.bytes > most {
                 return full(format!(
                     "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
                      lattices of actor {owner}, which may have {most} \
                      (max_actor_credentials_bytes)",
-                    own.bytes
+                    others.bytes
                 ));
             }
         }
-        taken.all.add(bytes);
-        taken.of.entry(owner.clone()).or_default().add(bytes);
-        Ok(Room {
-            ledger: self.clone(),
-            owner: owner.clone(),
-            bytes,
-        })
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -129,14 +185,11 @@ impl Ledger {
 
 impl Drop for Room {
     fn drop(&mut self) {
+        let number = self.number;
         let mut taken = self.ledger.lock();
-        taken.all.take(self.bytes);
-        if let Some(own) = taken.of.get_mut(&self.owner) {
-            own.take(self.bytes);
-            if own.lattices == 0 {
-                taken.of.remove(&self.owner);
-            }
-        }
+        taken.change(&self.lattice, &self.owner, |held| {
+            held.retain(|one| one.number != number);
+        });
     }
 }
 
@@ -153,66 +206,60 @@ mod tests {
         Ledger::new(limits, isolation)
     }
 
-    fn take(ledger: &Arc<Ledger>, owner: &str, bytes: usize) -> Result<Room, String> {
-        let x = LatticeId::parse("x").unwrap();
-        let room = ledger.room(&x, &owner.into(), bytes, None);
+    fn take(ledger: &Arc<Ledger>, id: &str, owner: &str, bytes: usize) -> Result<Room, String> {
+        let lattice = LatticeId::parse(id).unwrap();
+        let room = ledger.room(&lattice, &owner.into(), bytes);
         room.map_err(|error| error.to_string())
+    }
+
+    /// That there is no room, and which setting says so.
+    fn full(room: Result<Room, String>, setting: &str) {
+        let problem = room.err().unwrap();
+        assert!(problem.contains(&format!("({setting})")), "{problem}");
     }
 
     #[test]
     fn there_is_room_for_so_many_lattices_and_bytes() {
         let ledger = ledger(Isolation::None);
-        let four: Vec<_> = (0..4).map(|_| take(&ledger, "M", 10).unwrap()).collect();
-        assert!(
-            take(&ledger, "M", 1)
-                .err()
-                .unwrap()
-                .contains("(max_lattices)")
-        );
+        let four: Vec<_> = ["a", "b", "c", "d"]
+            .map(|id| take(&ledger, id, "M", 10).unwrap())
+            .into();
+        full(take(&ledger, "e", "M", 1), "max_lattices");
         drop(four);
-        let most = take(&ledger, "M", 100).unwrap();
-        let full = take(&ledger, "N", 1).err().unwrap();
-        assert!(full.contains("(max_credentials_bytes)"), "{full}");
+        let most = take(&ledger, "a", "M", 100).unwrap();
+        full(take(&ledger, "b", "N", 1), "max_credentials_bytes");
         drop(most);
-        assert!(take(&ledger, "N", 100).is_ok());
+        assert!(take(&ledger, "b", "N", 100).is_ok());
         let taken = ledger.lock();
-        assert!(taken.of.is_empty() && taken.all == Share::default());
+        assert!(taken.of.is_empty() && taken.held.is_empty() && taken.all == Share::default());
     }
 
     #[test]
     fn under_isolation_nobody_has_more_than_a_share() {
         let ledger = ledger(Isolation::Actor);
-        let two = [
-            take(&ledger, "M", 10).unwrap(),
-            take(&ledger, "M", 10).unwrap(),
-        ];
-        let full = take(&ledger, "M", 1).err().unwrap();
-        assert!(full.contains("(max_actor_lattices)"), "{full}");
-        let full = take(&ledger, "N", 51).err().unwrap();
-        assert!(full.contains("(max_actor_credentials_bytes)"), "{full}");
-        assert!(take(&ledger, "N", 50).is_ok());
+        let two = ["a", "b"].map(|id| take(&ledger, id, "M", 10).unwrap());
+        full(take(&ledger, "c", "M", 1), "max_actor_lattices");
+        full(take(&ledger, "c", "N", 51), "max_actor_credentials_bytes");
+        assert!(take(&ledger, "c", "N", 50).is_ok());
         drop(two);
-        assert!(take(&ledger, "M", 50).is_ok());
+        assert!(take(&ledger, "a", "M", 50).is_ok());
     }
 
     #[test]
-    fn what_is_replaced_makes_room_for_what_replaces_it() {
+    fn what_replaces_something_needs_no_room_beside_it() {
         let ledger = ledger(Isolation::Actor);
-        let x = LatticeId::parse("x").unwrap();
-        let old = take(&ledger, "M", 50).unwrap();
-        let _one = take(&ledger, "N", 1).unwrap();
-        let _two = take(&ledger, "N", 1).unwrap();
-        let new = ledger.room(&x, &"M".into(), 48, Some(&old)).unwrap();
-        drop(old);
-        assert_eq!(ledger.lock().all.bytes, 50);
+        let _b = take(&ledger, "b", "M", 10).unwrap();
+        let old = take(&ledger, "a", "M", 40).unwrap();
+        // Everybody is at a limit, and replaces all the same: what is heard of the
+        // store meanwhile as well.
+        let new = take(&ledger, "a", "M", 39).unwrap();
+        let heard = take(&ledger, "a", "M", 40).unwrap();
+        full(take(&ledger, "a", "M", 41), "max_actor_credentials_bytes");
+        drop((old, heard));
+        assert_eq!(ledger.lock().all.bytes, 49);
         // Another's room makes none in the own share.
-        let others = ledger.room(&x, &"N".into(), 1, Some(&new));
-        assert!(
-            others
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("max_actor_lattices")
-        );
+        let _two = ["c", "d"].map(|id| take(&ledger, id, "N", 1).unwrap());
+        full(take(&ledger, "a", "N", 1), "max_actor_lattices");
+        drop(new);
     }
 }

@@ -42,7 +42,7 @@ use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
 use bindings::{Binding, Bindings};
-pub use connection::{Asked, Connection, NotAsked, Question};
+pub use connection::{Asked, Connection, NotAsked, Question, bytes_with};
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
 pub use inbox::Replies;
 use limits::Shared;

@@ -2,15 +2,20 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::{ClientError, Event};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::refusals::{Refusal, Refusals};
 use super::sizes::{Oversize, Sizes};
 use crate::error::quoted;
 use crate::nats::{Bursts, Complaints, without_prefix, words};
+
+/// How long before a connection broke its server said why.
+const IS_WHY_FOR: Duration = Duration::from_secs(5);
 
 /// What the connection reported last.
 #[derive(Clone, Default)]
@@ -26,8 +31,8 @@ pub(super) struct Reported {
 /// That a connection broke, and what is known of why.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
-    /// What the server said before, quoted.
-    pub words: Option<String>,
+    /// What the server said last, quoted, and when.
+    words: Option<(String, Instant)>,
     /// It took no message of so many bytes or more.
     oversize: Option<usize>,
 }
@@ -41,7 +46,22 @@ impl Loss {
     /// `; its server said "…"`, for the end of a message, where it said anything.
     pub fn said(&self) -> String {
         let words = self.words.as_ref();
-        words.map_or_else(String::new, |words| format!("; its server said {words}"))
+        words.map_or_else(String::new, |(words, _)| {
+            format!("; its server said {words}")
+        })
+    }
+
+    /// The same of what it said from this moment on.
+    pub fn said_since(&self, then: Instant) -> String {
+        match &self.words {
+            Some((_, at)) if *at >= then => self.said(),
+            _ => String::new(),
+        }
+    }
+
+    /// What it said, if that is why the connection broke just now.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.words.as_ref().map(|(words, _)| words.as_str())
     }
 }
 
@@ -50,12 +70,20 @@ impl Reported {
         match event {
             Event::Disconnected
             | Event::Closed
-            | Event::ClientError(ClientError::MaxReconnects) => self.closed = true,
+            | Event::ClientError(ClientError::MaxReconnects) => {
+                self.closed = true;
+                // What was said long before is not why.
+                if let Some((_, at)) = &self.loss.words
+                    && at.elapsed() > IS_WHY_FOR
+                {
+                    self.loss.words = None;
+                }
+            }
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) => {
                 self.loss = Loss {
                     oversize: sizes.closed_with(without_prefix(&error.to_string())),
-                    words: Some(words(error)),
+                    words: Some((words(error), Instant::now())),
                 };
             }
             _ => {}

@@ -18,8 +18,8 @@ use crate::nats::Refusal;
 /// Subjects of the provider.
 const SUBJECTS: [&str; 5] = ["", "linkdefs.put", "linkdefs.del", "health", "shutdown"];
 /// Subscriptions that a provider does well with: its subjects, twice while they are
-/// made again, and what JetStream needs.
-const ENOUGH: usize = 16;
+/// made again, its questions to JetStream, what it follows there, and large bodies.
+const ENOUGH: usize = 64;
 
 /// Why there is no subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Lost {
         let too_many = too_many.words.iter().map(|words| {
             format!(
                 "the provider's NATS server takes no more subscriptions of it, so that some of \
-                 its subjects are not heard: the server said {words}; allow its user and account \
+                 its subjects may not be heard: the server said {words}; allow its user and account \
                  {ENOUGH}"
             )
         });

@@ -37,7 +37,7 @@ use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::Listening;
 use crate::error::without_values;
-use crate::home::Home;
+use crate::home::{Home, QUESTIONS};
 use crate::json;
 use crate::limiter::Limiter;
 use crate::nats::{Complaints, Refusal, Said, words};
@@ -56,7 +56,7 @@ pub struct Server<H> {
     pub(super) links: Arc<LinkTable>,
     home: Home,
     pub(super) verifier: Verifier,
-    /// Connections made so far.
+    /// Subjects that are not heard.
     lost: Lost,
     host_id: String,
     test_mode: bool,
@@ -94,13 +94,16 @@ impl<H: Handler> Server<H> {
         let mut signals = Signals::install()?;
         let server = Arc::new(Self::new(host, handler).await?);
         let (order, mut orders) = mpsc::channel(1);
+        // Before all else, so that a server that takes few subscriptions does not
+        // keep the reason from those who ask.
+        server.clone().serve_health().await;
         let settled = server.clone().serve_calls().await;
         server.clone().serve_links().await;
+        server.clone().serve_shutdown(order).await;
+        server.handler.at_home(server.home.clone());
         if let Some(missed) = Missed::new(&server.home, server.links.clone()) {
             tokio::spawn(missed.follow());
         }
-        server.clone().serve_health().await;
-        server.clone().serve_shutdown(order).await;
         tokio::spawn(mend_too_many(server.client.clone(), server.lost.clone()));
         let subscribed = server.clone();
         tokio::spawn(async move {
@@ -167,12 +170,12 @@ impl<H: Handler> Server<H> {
             client: client.clone(),
             connects,
             said,
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
             link_name: host.link_name.clone(),
         };
-        handler.at_home(home.clone());
         let allowed = budget(host.rpc_timeout);
         let limit = handler.call_budget().unwrap_or(allowed);
         Ok(Self {

@@ -177,6 +177,11 @@ impl Listening {
             Next::Make { .. } => self.make().await,
             Next::Confirm { times } => {
                 self.next = None;
+                // What came since is on the new one, too; but each call is on one of
+                // them alone, and would be lost with it.
+                if self.queue.is_none() {
+                    self.messages.beside.clear();
+                }
                 if !self.lost.found(&self.subject, times) && self.times() > 0 {
                     self.make_later();
                 }
@@ -193,10 +198,16 @@ impl Listening {
         self.messages.replace(new);
     }
 
-    /// Makes another one, where nobody knows whether the one that was is lost.
+    /// Makes another one, where nobody knows whether the one that was is lost. Of two
+    /// that there are already, one is.
     async fn make_beside(&mut self) {
-        let new = self.subscribe().await;
-        self.messages.add(new);
+        match self.messages.beside.is_empty() {
+            true => {
+                let new = self.subscribe().await;
+                self.messages.add(new);
+            }
+            false => self.confirm(self.times()),
+        }
     }
 
     async fn subscribe(&mut self) -> Subscriber {

@@ -8,8 +8,9 @@ use tokio::time::sleep_until;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::lattice::Lattice;
+use crate::lattice::request::known;
 use crate::nats::jetstream::{NoAnswer, read};
-use crate::pool::{NotAsked, Refusal};
+use crate::pool::{Loss, NotAsked, Refusal, bytes_with};
 
 /// Why a question has no answer.
 pub(in crate::lattice) enum Unanswered {
@@ -50,19 +51,35 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id);
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
-        let (subject, bytes) = (question[0].clone(), body.len());
+        let subject = question[0].clone();
+        let bytes = match &headers {
+            Some(headers) => bytes_with(headers, &body),
+            None => body.len(),
+        };
         let asked = match headers {
             Some(headers) => self.connection.ask_with(subject, headers, body).await,
             None => self.connection.ask(subject, body).await,
         };
         let mut asked = asked.map_err(|error| match error {
-            NotAsked::Unheard(refusal) => Unanswered::Unheard(self.not_permitted(&refusal)),
+            NotAsked::Unheard(refusal) => {
+                Unanswered::Unheard(self.not_permitted(&refusal).before_order())
+            }
             NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
                 "it has {bytes} bytes, and the server lately took none of {from} bytes of these \
                  credentials (Maximum Payload Violation)"
             ))),
             NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
         })?;
+        let broke = |loss: &Loss| {
+            Unanswered::By(match loss.refused(bytes) {
+                true => NoAnswer::TooLarge(format!(
+                    "it has {bytes} bytes, more than the server takes of these credentials{}",
+                    loss.said()
+                )),
+                false => NoAnswer::Broke(loss.said()),
+            })
+        };
+        tokio::pin!(lost);
         let (reply, inbox) = (asked.reply().clone(), self.connection.inbox());
         let ours = |refusal: &Refusal| {
             let ours = [&question[0], &question[1], &reply].map(|subject| subject.as_str());
@@ -72,15 +89,9 @@ impl Lattice {
             biased;
             answer = asked.answer() => match answer {
                 Some(answer) => read(&answer).map_err(Unanswered::By),
-                None => Err(Unanswered::By(NoAnswer::Broke(String::new()))),
+                None => Err(broke(&known(lost).await)),
             },
-            loss = lost => Err(Unanswered::By(match loss.refused(bytes) {
-                true => NoAnswer::TooLarge(format!(
-                    "it has {bytes} bytes, more than the server takes of these credentials{}",
-                    loss.said()
-                )),
-                false => NoAnswer::Broke(loss.said()),
-            })),
+            loss = &mut lost => Err(broke(&loss)),
             refusal = refusals.of(ours) => {
                 let error = self.not_permitted(&refusal);
                 Err(match refusal.subscription {

@@ -108,7 +108,7 @@ impl Lattice {
             Err(Unanswered::By(NoAnswer::Silence)) => return Err(self.not_read_in_time()),
             // There is JetStream, and it lets nobody read the bucket now, as where
             // there may be no more consumers. Hosts need none.
-            Err(Unanswered::By(NoAnswer::No(why))) => {
+            Err(Unanswered::By(why @ NoAnswer::No(_))) => {
                 debug!(lattice = %self.id, %why, "the bucket cannot be read, hosts are asked");
                 return Ok(None);
             }
