@@ -8,6 +8,7 @@ use support::eventually;
 use support::host::lattice::SimLattice;
 use support::host::{Generation, SimHost};
 use support::nats::NatsServer;
+use support::proxy::Proxy;
 use support::world::{World, ctx};
 use wasmcloud_interface_lattice_control::*;
 
@@ -316,4 +317,41 @@ async fn a_restart_of_our_own_server_costs_calls_in_flight_only() {
         assert_eq!(found.await.len(), 1);
     }
     assert_eq!(remote.open_connections(OURS), 1);
+}
+
+#[tokio::test]
+async fn a_lattice_that_is_out_of_reach_is_never_said_to_be_empty() {
+    let remote = NatsServer::start();
+    let world = World::start().await;
+    let proxy = Proxy::to(&remote.address()).await;
+    let _host = host_on(&remote, "x").await;
+    for lattice in ["x", "nobody-is-here"] {
+        world.set_lattice(lattice, &proxy.url()).await;
+    }
+    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
+    assert!(world.hosts("nobody-is-here").await.unwrap().is_empty());
+    // Nothing comes through any more, and nobody says so.
+    proxy.lose();
+    let auction = ActorAuctionRequest {
+        lattice_id: "x".into(),
+        actor_ref: "a/b:1".into(),
+        ..ActorAuctionRequest::default()
+    };
+    let (client, context) = (world.actor.lattice(), ctx());
+    let (one, other, bids) = futures::join!(
+        world.hosts("x"),
+        world.hosts("nobody-is-here"),
+        client.auction_actor(&context, &auction),
+    );
+    let told = [one.err(), other.err(), bids.err().map(|e| e.to_string())];
+    for error in told {
+        let error = error.unwrap();
+        assert!(error.contains("does not answer"), "{error}");
+    }
+    proxy.heal();
+    eventually("the host", || async {
+        let hosts = world.hosts("x").await.ok()?;
+        (hosts.len() == 1).then_some(())
+    })
+    .await;
 }

@@ -136,6 +136,85 @@ async fn a_message_that_is_far_too_large_is_told_from_a_broken_connection() {
 }
 
 #[tokio::test]
+async fn an_order_that_a_host_has_is_never_said_to_be_too_large() {
+    let operator = Operator::new();
+    let config = operator.server_config();
+    let server = NatsServer::with_config_without_jetstream(&config);
+    let client = operator.client(&server).await;
+    let sim = Arc::new(SimLattice::without_bucket(client, LATTICE));
+    let hosts = vec![SimHost::start(&sim, Generation::G1b, &[]).await];
+    let world = World::start().await;
+    let user = operator.user(0);
+    world.set_user(LATTICE, &server.url(), &user).await;
+    let lattice = Operated { hosts, sim, world };
+    let host = &lattice.hosts[0];
+    host.fall_silent_on(".la");
+    let none = Annotations::new();
+    let first = lattice.start_actor(&host.id, 1, &none);
+    let second = async {
+        eventually("the first order", || async {
+            (!host.received_on(".la").is_empty()).then_some(())
+        })
+        .await;
+        // While an answer is waited for, less is allowed than was.
+        let low = Account {
+            payload: Some(20),
+            ..Account::default()
+        };
+        operator.update(&server, &low).await;
+        lattice.start_from(&host.id, NEW_ACTOR_REF, 1, &none).await
+    };
+    let (first, second) = futures::join!(first, second);
+    let error = first.unwrap_err().to_string();
+    assert!(error.contains("it is unknown whether"), "{error}");
+    assert!(error.contains("Maximum Payload Violation"), "{error}");
+    // Whether or not it is known to be the last one.
+    assert!(second.map_or(true, |ack| !ack.accepted));
+}
+
+#[tokio::test]
+async fn links_are_read_where_the_question_for_the_bucket_is_too_large() {
+    let limited = Limited::to(json!({ "payload": 300 }), true).await;
+    let links = || async { limited.lattice.links().await.ok() };
+    assert!(eventually("links", links).await.is_empty());
+    // From hosts from then on, and nobody loses the connection for it.
+    let dials = limited.server.dials();
+    assert!(limited.lattice.links().await.is_ok() && limited.lattice.claims().await.is_ok());
+    assert_eq!(limited.server.dials(), dials);
+}
+
+#[tokio::test]
+async fn what_was_too_large_is_tried_again_when_credentials_are_set_again() {
+    let operator = Operator::new();
+    let low = Account {
+        payload: Some(600),
+        ..Account::default()
+    };
+    let server = NatsServer::with_config_without_jetstream(&operator.server_config_with(&low));
+    let sim = Arc::new(SimLattice::without_bucket(
+        operator.client(&server).await,
+        LATTICE,
+    ));
+    let hosts = vec![SimHost::start(&sim, Generation::G2b, &[]).await];
+    let world = World::start().await;
+    let user = operator.user(0);
+    world.set_user(LATTICE, &server.url(), &user).await;
+    let lattice = Operated { hosts, sim, world };
+    let limited = Limited { lattice, server };
+    refused(limited.link_of(1000).await, "Maximum Payload Violation");
+    operator.update(&limited.server, &Account::default()).await;
+    let world = &limited.lattice.world;
+    world.set_user(LATTICE, &limited.server.url(), &user).await;
+    eventually("the link", || async {
+        let ack = limited.link_of(1000).await.unwrap();
+        // Until the connection is there again.
+        assert!(!ack.error.contains("lately took none"), "{}", ack.error);
+        ack.accepted.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it_may() {
     let operator = Operator::new();
     let few = Account {

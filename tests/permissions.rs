@@ -93,6 +93,28 @@ async fn hosts_that_may_not_be_asked_are_not_no_hosts() {
 }
 
 #[tokio::test]
+async fn however_many_lattices_may_not_be_asked_at_once_none_is_empty() {
+    let operator = support::jwt::Operator::new();
+    let remote = NatsServer::with_config_without_jetstream(&operator.server_config());
+    let world = World::start().await;
+    let denied = serde_json::json!({ "pub": { "deny": ["wasmbus.ctl.>"] } });
+    let user = operator.user_with(&denied);
+    for number in 0..200 {
+        let lattice = format!("x{number}");
+        world.set_user(&lattice, &remote.url(), &user).await;
+    }
+    let world = &world;
+    let asked = (0..200).map(|number| async move { world.hosts(&format!("x{number}")).await });
+    for hosts in futures::future::join_all(asked).await {
+        let error = hosts.unwrap_err();
+        assert!(
+            error.contains("may not publish") || error.contains("refused something"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_auction_that_may_not_be_held_is_not_without_bids() {
     let lattice = permitted(r#"publish: { deny: "wasmbus.ctl.*.auction.>" }"#).await;
     let error = text(lattice.auction_actor(&[]).await.unwrap_err());

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subject};
 use bytes::Bytes;
+use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
 use super::gather::{Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather};
@@ -14,11 +15,18 @@ use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
-use crate::pool::{Question, Refusal, Replies};
+use crate::pool::{Heard, Question, Refusal, Replies};
 use crate::settings::STALL;
 
 /// How long 1.x hosts are asked for where no other host answered.
 const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+
+/// Whether silence must be shown to be that of hosts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    Needed,
+    Unneeded,
+}
 
 impl Lattice {
     /// Every host that answers, in the order of their answers. The roster
@@ -72,7 +80,8 @@ impl Lattice {
             .question(subject::ping_v1(&self.id), Bytes::new());
         let terms = self.terms_for(Enough::First, deadline);
         let questions = [&question];
-        let asked = self.ask_all::<V1Ping>(&questions, terms, |_, _| false, |_| ());
+        let asked =
+            self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, |_, _| false, |_| ());
         match asked.await {
             Ok((gathered, _)) => {
                 let first = gathered.harvest.answers.into_iter().next();
@@ -105,7 +114,9 @@ impl Lattice {
         let heard = |answer: &Answer<HostPing>| {
             self.roster.heard(&answer.host, &answer.said, answer.after);
         };
-        let asked = self.ask_all(questions, terms, aside, heard).await;
+        let asked = self
+            .ask_all(questions, terms, Proof::Needed, aside, heard)
+            .await;
         let (pings, replies) = asked?;
         // Not cut off, and nobody in a hurry: who is there has answered.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
@@ -148,11 +159,13 @@ impl Lattice {
         &self,
         questions: &[&Question],
         terms: Terms,
+        proof: Proof,
         aside: impl FnMut(&Message, Duration) -> bool,
         heard: impl FnMut(&Answer<T>),
     ) -> Result<(Gathered<T>, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
+        let meanwhile = self.connection.refusals_from_now();
         let asked = self.connection.ask_all(questions).await;
         let who = Who::Hosts(self);
         let mut replies = asked.map_err(|error| self.not_asked(who, &error))?;
@@ -162,26 +175,78 @@ impl Lattice {
             let of = |one: &&Question| *one.subject == *subject || *one.reply == *subject;
             subject == inbox || questions.iter().any(of)
         };
-        let bytes = questions.iter().map(|one| one.bytes()).max();
-        tokio::pin!(lost);
-        let gathered = tokio::select! {
-            biased;
-            gathered = gather(&mut replies, terms, aside, heard) => {
-                match gathered {
-                    Some(gathered) => gathered,
-                    None => return Err(self.lost(who, &known(lost).await, bytes.unwrap_or_default())),
+        // While there is time for its answer, a question to nobody tells silent hosts
+        // from a server that nothing comes from any more.
+        let half = terms.deadline.half().at();
+        let probe = async {
+            sleep_until(half).await;
+            self.connection.answers().await
+        };
+        let refused = refusals.of(ours);
+        let mut answers = false;
+        tokio::pin!(lost, probe, refused);
+        let gathered = {
+            let gathering = gather(&mut replies, terms, aside, heard);
+            tokio::pin!(gathering);
+            let mut is_probed = false;
+            loop {
+                tokio::select! {
+                    biased;
+                    gathered = &mut gathering => match gathered {
+                        Some(gathered) => break gathered,
+                        None => return Err(self.lost(who, &known(lost).await, None)),
+                    },
+                    loss = &mut lost => return Err(self.lost(who, &loss, None)),
+                    refusal = &mut refused => return Err(self.not_permitted(&refusal)),
+                    answered = &mut probe, if !is_probed => (is_probed, answers) = (true, answered),
                 }
             }
-            loss = &mut lost => return Err(self.lost(who, &loss, bytes.unwrap_or_default())),
-            refusal = refusals.of(ours) => return Err(self.not_permitted(&refusal)),
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
             self.connection.doubt();
+            if proof == Proof::Needed {
+                self.silence_is_theirs(answers, meanwhile)?;
+            }
         }
         if let Some(question) = questions.last() {
             self.log(&question.subject, &gathered);
         }
         Ok((gathered, replies))
+    }
+
+    /// That nobody answered because no host is there or answers: the server
+    /// `answers`, and refused nothing to these credentials meanwhile. What it refuses
+    /// may be lost on its way to us, where it refuses much at once.
+    ///
+    /// # Errors
+    /// That it does not, or did: nothing is known of hosts then.
+    fn silence_is_theirs(&self, answers: bool, meanwhile: Heard) -> Result<(), Error> {
+        if !answers {
+            return Err(Error::new(
+                Kind::Timeout,
+                format!(
+                    "the NATS server of {} does not answer; where the connection is dead it is \
+                     made again: try again",
+                    self.called()
+                ),
+            ));
+        }
+        let of_hosts = |refusal: &Refusal| {
+            let subject = refusal.subject.as_str();
+            subject.starts_with("wasmbus.ctl.") && !subject.starts_with("wasmbus.ctl.v1.")
+        };
+        match meanwhile.now(of_hosts) {
+            None => Ok(()),
+            Some(refusal) => Err(Error::new(
+                Kind::NotPermitted,
+                format!(
+                    "no host of {} answered, and meanwhile its server refused something to these \
+                     credentials ({}): perhaps this as well, try again",
+                    self.called(),
+                    quoted(&refusal.words)
+                ),
+            )),
+        }
     }
 
     fn log<T>(&self, subject: &Subject, gathered: &Gathered<T>) {

@@ -23,7 +23,7 @@ use super::wire::{self, Ack};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
-use crate::pool::{Loss, NotAsked, Refusal};
+use crate::pool::{Loss, NotAsked, Refusal, Sent};
 
 /// How long after its answers have ended a connection is known to be broken.
 const TOLD_WITHIN: Duration = Duration::from_millis(200);
@@ -262,7 +262,6 @@ impl Lattice {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
-        let bytes = body.len();
         let asked = self.connection.ask(subject.clone(), body).await;
         let mut asked = asked.map_err(|error| self.not_asked(who, &error))?;
         let (reply, inbox) = (asked.reply().clone(), self.connection.inbox());
@@ -276,9 +275,9 @@ impl Lattice {
             answer = asked.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(nobody(who)),
                 Some(answer) => Ok(answer.payload),
-                None => Err(self.lost(who, &known(lost).await, bytes)),
+                None => Err(self.lost(who, &known(lost).await, Some(asked.sent()))),
             },
-            loss = &mut lost => Err(self.lost(who, &loss, bytes)),
+            loss = &mut lost => Err(self.lost(who, &loss, Some(asked.sent()))),
             refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = tokio::time::sleep_until(deadline.at()) => {
                 self.connection.doubt();
@@ -293,11 +292,10 @@ impl Lattice {
         }
     }
 
-    /// The connection broke while the answer to a message of so many bytes was
-    /// waited for.
-    pub(super) fn lost(&self, who: Who<'_>, loss: &Loss, bytes: usize) -> Error {
-        match loss.refused(bytes) {
-            true => too_large(who, bytes, loss),
+    /// The connection broke while the answer to a message was waited for.
+    pub(super) fn lost(&self, who: Who<'_>, loss: &Loss, sent: Option<Sent>) -> Error {
+        match sent.is_some_and(|sent| loss.refused(sent)) {
+            true => too_large(who, loss),
             false => Error::new(
                 Kind::ConnectionLost,
                 format!(
@@ -350,10 +348,10 @@ pub(super) async fn known(lost: impl Future<Output = Loss>) -> Loss {
     told.unwrap_or_default()
 }
 
-fn too_large(who: Who<'_>, bytes: usize, loss: &Loss) -> Error {
+fn too_large(who: Who<'_>, loss: &Loss) -> Error {
     Error::invalid(format!(
-        "the request to {who} has {bytes} bytes, more than its server takes of these \
-         credentials, and nothing was carried out{}",
+        "the request to {who} was not taken, because it or another one before is larger than \
+         its server takes of these credentials; nothing was carried out{}",
         loss.said()
     ))
 }

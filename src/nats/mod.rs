@@ -16,7 +16,7 @@ pub mod jetstream;
 pub mod pasted;
 mod refusal;
 mod removal;
-mod said;
+pub mod said;
 mod servers;
 mod tls;
 mod url;

@@ -20,7 +20,7 @@ use super::inbox::{Expected, Inbox, Replies};
 use super::reach::connect_once;
 use super::refusals::{Heard, Minded, Refusal, Refusals};
 use super::reports::{Loss, OfLogin, Reported, on_event};
-use super::sizes::Sizes;
+use super::sizes::{Sending, Sizes};
 use super::uses::Uses;
 use crate::error::Error;
 use crate::name::LatticeId;
@@ -162,12 +162,15 @@ impl Connection {
     /// Why it was not sent.
     pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
         self.may_hear().await?;
-        self.sends(body.len())?;
+        let sending = self.sends(body.len())?;
         let expected = self.inbox.expect();
         let reply = expected.subject.clone();
         let sent = self.client.publish_with_reply(subject, reply, body);
         sent.await.map_err(NotAsked::Failed)?;
-        Ok(Asked(expected))
+        Ok(Asked {
+            expected,
+            sent: Sent(sending.number()),
+        })
     }
 
     /// The same with headers.
@@ -181,13 +184,16 @@ impl Connection {
         body: Bytes,
     ) -> Result<Asked, NotAsked> {
         self.may_hear().await?;
-        self.sends(bytes_with(&headers, &body))?;
+        let sending = self.sends(bytes_with(&headers, &body))?;
         let expected = self.inbox.expect();
         let reply = expected.subject.clone();
         let client = &self.client;
         let sent = client.publish_with_reply_and_headers(subject, reply, headers, body);
         sent.await.map_err(NotAsked::Failed)?;
-        Ok(Asked(expected))
+        Ok(Asked {
+            expected,
+            sent: Sent(sending.number()),
+        })
     }
 
     /// Sends questions, in this order. Their answers come in the order in which
@@ -197,11 +203,9 @@ impl Connection {
     /// Why they were not sent.
     pub async fn ask_all(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
         self.may_hear().await?;
-        for question in questions {
-            self.sends(question.body.len())?;
-        }
         let replies = self.inbox.gather(questions.iter().map(|one| &one.reply));
         for question in questions {
+            let _sending = self.sends(question.body.len())?;
             let (to, body) = (question.subject.clone(), question.body.clone());
             let sent = self
                 .client
@@ -226,12 +230,9 @@ impl Connection {
     ///
     /// # Errors
     /// `Oversize` where the server took none as large lately.
-    fn sends(&self, bytes: usize) -> Result<(), NotAsked> {
-        if bytes > self.client.max_payload() {
-            // It goes nowhere: the client refuses it by itself.
-            return Ok(());
-        }
-        let sent = self.sizes.sends(bytes);
+    fn sends(&self, bytes: usize) -> Result<Sending<'_>, NotAsked> {
+        // What is larger goes nowhere: the client refuses it by itself.
+        let sent = self.sizes.sends(bytes.min(self.client.max_payload()));
         sent.map_err(|from| NotAsked::Oversize { bytes, from })
     }
 
@@ -269,7 +270,7 @@ impl Connection {
 
     /// Whether its server answers. A refusal is an answer, too, so that
     /// credentials need no permission for this.
-    pub(super) async fn answers(&self) -> bool {
+    pub async fn answers(&self) -> bool {
         let refused = self.refusals_from_now();
         let nobody = self.client.new_inbox().into();
         // Who may not hear was told so by the server.
@@ -345,7 +346,7 @@ impl Connection {
 }
 
 /// Bytes of a message, as servers count them: its headers are written as lines.
-pub fn bytes_with(headers: &HeaderMap, body: &Bytes) -> usize {
+fn bytes_with(headers: &HeaderMap, body: &Bytes) -> usize {
     let line = |(name, value): (usize, usize)| name + value + ": \r\n".len();
     let lines = headers.iter().flat_map(|(name, values)| {
         let name = AsRef::<[u8]>::as_ref(name).len();
@@ -370,25 +371,32 @@ impl Question {
     pub fn is_answered_by(&self, reply: &Message) -> bool {
         reply.subject == self.reply
     }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> usize {
-        self.body.len()
-    }
 }
 
+/// What tells a message that was sent from others over the same connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent(pub(super) Option<u64>);
+
 /// A request that was sent.
-pub struct Asked(Expected);
+pub struct Asked {
+    expected: Expected,
+    sent: Sent,
+}
 
 impl Asked {
     /// Where its answer goes.
     pub fn reply(&self) -> &Subject {
-        &self.0.subject
+        &self.expected.subject
+    }
+
+    /// What tells it from others.
+    pub fn sent(&self) -> Sent {
+        self.sent
     }
 
     /// Its answer; `None` where the connection is closed.
     pub async fn answer(&mut self) -> Option<Message> {
-        self.0.answer().await
+        self.expected.answer().await
     }
 }
 

@@ -42,11 +42,11 @@ use dashmap::mapref::entry;
 use tokio::time::timeout_at;
 
 use bindings::{Binding, Bindings};
-pub use connection::{Asked, Connection, NotAsked, Question, bytes_with};
+pub use connection::{Asked, Connection, NotAsked, Question, Sent};
 pub use credentials::{Credentials, Fingerprint, FingerprintKey};
 pub use inbox::Replies;
 use limits::Shared;
-pub use refusals::Refusal;
+pub use refusals::{Heard, Refusal};
 pub use reports::Loss;
 use set::NotTaken;
 use slot::Slot;
@@ -140,7 +140,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     ) -> Result<Lease<K>, Error> {
         let binding = match self.bindings.get(lattice) {
             Some(binding) => binding,
-            None => Box::pin(self.look_up(lattice, deadline)).await?,
+            None => Box::pin(self.look_up(lattice, actor, deadline)).await?,
         };
         if !self.bindings.may(actor, &binding.owner) {
             return Err(foreign(lattice, actor));
@@ -170,14 +170,23 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     }
 
     /// Another instance may have set it a moment ago: the store knows.
-    async fn look_up(&self, lattice: &LatticeId, deadline: Deadline) -> Result<Binding<K>, Error> {
+    async fn look_up(
+        &self,
+        lattice: &LatticeId,
+        actor: &str,
+        deadline: Deadline,
+    ) -> Result<Binding<K>, Error> {
         let stored = self.store.get(lattice, deadline).await?;
         let opened = stored.map(|stored| self.take_stored(lattice, stored));
         if let Some(binding) = self.bindings.get(lattice) {
             return Ok(binding);
         }
         let hint = match opened {
-            Some(Err(NotTaken::Full(error))) => return Err(error),
+            // Whose it is, and how much that actor has, is not for others.
+            Some(Err(NotTaken::Full(_, owner))) if !self.bindings.may(actor, &owner) => {
+                return Err(foreign(lattice, actor));
+            }
+            Some(Err(NotTaken::Full(error, _))) => return Err(error),
             Some(Err(NotTaken::Unopened(_))) => {
                 "; what the store has for it cannot be opened (credentials_key)"
             }

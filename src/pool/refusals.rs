@@ -6,14 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
-
 pub use crate::nats::Refusal;
-
-/// Refusals kept for those who are slow to hear of them. Every connection has
-/// room for so many.
-const KEPT: usize = 64;
+use crate::nats::said::{self, Said, Word};
 
 /// How long a refused subscription is not tried again.
 const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(5);
@@ -43,20 +37,11 @@ impl InMind {
 }
 
 /// Where refusals are told.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Refusals {
-    told: broadcast::Sender<Refusal>,
+    told: Said,
     /// A subject that is told once and counts on, and when it was.
     minded: Arc<InMind>,
-}
-
-impl Default for Refusals {
-    fn default() -> Self {
-        Self {
-            told: broadcast::Sender::new(KEPT),
-            minded: Arc::default(),
-        }
-    }
 }
 
 impl Refusals {
@@ -70,8 +55,7 @@ impl Refusals {
         if minded == Some(&refusal.subject) {
             *self.minded.refused() = Some((refusal.clone(), Instant::now()));
         }
-        // Nobody waits: nobody is harmed.
-        let _ = self.told.send(refusal);
+        self.told.tell(Word::Refusal(refusal));
     }
 
     /// Keeps in mind whether this subject is refused, from now on.
@@ -104,12 +88,12 @@ impl Refusals {
 
     /// Those told from now on.
     pub(super) fn heard(&self) -> Heard {
-        Heard(self.told.subscribe())
+        Heard(self.told.heard())
     }
 }
 
 /// Refusals from some moment on.
-pub struct Heard(broadcast::Receiver<Refusal>);
+pub struct Heard(said::Heard);
 
 impl Heard {
     /// Waits for one that names one of these subjects.
@@ -124,13 +108,19 @@ impl Heard {
 
     /// Waits for one that is `ours`.
     pub async fn of(mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
-        loop {
-            match self.0.recv().await {
-                Ok(refusal) if ours(&refusal) => return refusal,
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
-        }
+        self.0.find(|word| one(word, &ours)).await
+    }
+
+    /// One that is `ours`, of those told already.
+    pub fn now(mut self, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+        self.0.find_now(|word| one(word, &ours))
+    }
+}
+
+fn one(word: &Word, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+    match word {
+        Word::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
+        _ => None,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::connection::Sent;
 use super::refusals::{Refusal, Refusals};
 use super::sizes::{Oversize, Sizes};
 use crate::error::quoted;
@@ -33,14 +34,14 @@ pub(super) struct Reported {
 pub struct Loss {
     /// What the server said last, quoted, and when.
     words: Option<(String, Instant)>,
-    /// It took no message of so many bytes or more.
-    oversize: Option<usize>,
+    /// The last message, where one was too large: it took none as late as that.
+    too_late: Option<u64>,
 }
 
 impl Loss {
-    /// Whether a message of so many bytes was certainly not taken.
-    pub fn refused(&self, bytes: usize) -> bool {
-        self.oversize.is_some_and(|from| bytes >= from)
+    /// Whether a message was certainly not taken.
+    pub fn refused(&self, sent: Sent) -> bool {
+        self.too_late.is_some() && self.too_late == sent.0
     }
 
     /// `; its server said "…"`, for the end of a message, where it said anything.
@@ -82,7 +83,7 @@ impl Reported {
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) => {
                 self.loss = Loss {
-                    oversize: sizes.closed_with(without_prefix(&error.to_string())),
+                    too_late: sizes.closed_with(without_prefix(&error.to_string())),
                     words: Some((words(error), Instant::now())),
                 };
             }

@@ -32,8 +32,8 @@ pub(super) struct NotStored {
 pub(super) enum NotTaken {
     /// It cannot be opened.
     Unopened(Unopened),
-    /// There is no room for it.
-    Full(Error),
+    /// There is no room for what this actor set.
+    Full(Error, Arc<str>),
 }
 
 impl<K: Default + Send + Sync + 'static> Pool<K> {
@@ -158,7 +158,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
                 if self.full.is_due() {
                     warn!(%error, "credentials were left out");
                 }
-                return Err(NotTaken::Full(error));
+                return Err(NotTaken::Full(error, owner));
             }
         };
         let placed = match is_placed {

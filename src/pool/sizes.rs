@@ -2,15 +2,15 @@
 //! users a server says at once, and async-nats heeds it. What it takes of one user,
 //! or of an account, it says by closing the connection of whoever sends more.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The server's words when it closes the connection.
 const VIOLATION: &str = "maximum payload violation";
-/// How long nothing as large is sent again: limits are raised, and every attempt
-/// costs all users of the connection.
-const COUNTS_FOR: Duration = Duration::from_secs(60);
+/// How long nothing as large is sent again, unless credentials are set again: limits
+/// are raised, and every attempt costs all users of the connection.
+const COUNTS_FOR: Duration = Duration::from_secs(600);
 
 /// What is known of a login, whichever connection it has.
 #[derive(Default)]
@@ -28,22 +28,49 @@ impl Oversize {
         Some(from)
     }
 
+    /// Forgets it: credentials were set again.
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The sizes of what is sent over one connection.
+/// What is sent over one connection.
 pub(super) struct Sizes {
     /// The largest so far, in bytes.
     largest: AtomicUsize,
+    /// Messages that were begun to be sent, and that were.
+    begun: AtomicU64,
+    done: AtomicU64,
     refused: Arc<Oversize>,
+}
+
+/// A message that is being sent, until this is dropped. `None` where others are
+/// being sent at the same time, so that nobody knows which comes first.
+pub(super) struct Sending<'a>(&'a Sizes, Option<u64>);
+
+impl Sending<'_> {
+    /// Its number, where it comes behind all with a smaller one.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.1
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.done.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Sizes {
     pub(super) fn new(refused: Arc<Oversize>) -> Self {
         Self {
             largest: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            done: AtomicU64::new(0),
             refused,
         }
     }
@@ -52,32 +79,35 @@ impl Sizes {
     ///
     /// # Errors
     /// From how many bytes on the server took none lately, where it is as large.
-    pub(super) fn sends(&self, bytes: usize) -> Result<(), usize> {
+    pub(super) fn sends(&self, bytes: usize) -> Result<Sending<'_>, usize> {
         // As large went out over this very connection: it is there still.
-        if self.largest.load(Ordering::Acquire) >= bytes {
-            return Ok(());
+        if self.largest.load(Ordering::Acquire) < bytes {
+            if let Some(from) = self.refused.from()
+                && bytes >= from
+            {
+                return Err(from);
+            }
+            self.largest.fetch_max(bytes, Ordering::AcqRel);
         }
-        if let Some(from) = self.refused.from()
-            && bytes >= from
-        {
-            return Err(from);
-        }
-        self.largest.fetch_max(bytes, Ordering::AcqRel);
-        Ok(())
+        let done = self.done.load(Ordering::Acquire);
+        let before = self.begun.fetch_add(1, Ordering::AcqRel);
+        Ok(Sending(self, (done == before).then_some(before)))
     }
 
-    /// Takes the words with which a server closed the connection; from how many
-    /// bytes on it certainly took no message, if that was why.
+    /// Takes the words with which a server closed the connection; the number of the
+    /// last message, if that was for the size of one.
     ///
-    /// It takes messages in order until one is too large. Of all that were sent
-    /// the largest is too large as well, or came behind that one.
-    pub(super) fn closed_with(&self, words: &str) -> Option<usize> {
+    /// It takes messages in order until one is too large, and none behind that. So
+    /// the last one was certainly not taken: it is that one, or behind it. Limits may
+    /// change while a connection lasts, so that nothing is certain of the others. Of
+    /// sizes, what is as large as the largest is too large from now on.
+    pub(super) fn closed_with(&self, words: &str) -> Option<u64> {
         if !words.eq_ignore_ascii_case(VIOLATION) {
             return None;
         }
         let largest = self.largest.load(Ordering::Acquire);
         *self.refused.lock() = Some((largest, Instant::now()));
-        Some(largest)
+        self.begun.load(Ordering::Acquire).checked_sub(1)
     }
 }
 
@@ -85,18 +115,39 @@ impl Sizes {
 mod tests {
     use super::*;
 
+    fn violation(sizes: &Sizes) -> Option<u64> {
+        sizes.closed_with("Maximum Payload Violation")
+    }
+
     #[test]
-    fn what_a_server_refused_for_its_size_is_not_sent_again() {
+    fn what_a_server_refused_for_its_size_is_not_sent_again_unless_it_may_be() {
         let login = Arc::new(Oversize::default());
         let first = Sizes::new(login.clone());
         for bytes in [10, 1000, 300] {
-            assert_eq!(first.sends(bytes), Ok(()));
+            assert!(first.sends(bytes).is_ok());
         }
         assert_eq!(first.closed_with("Stale Connection"), None);
-        assert_eq!(first.closed_with("Maximum Payload Violation"), Some(1000));
-        let next = Sizes::new(login);
-        for (bytes, sent) in [(999, Ok(())), (1000, Err(1000)), (5000, Err(1000))] {
-            assert_eq!(next.sends(bytes), sent, "{bytes}");
+        assert_eq!(violation(&first), Some(2));
+        let next = Sizes::new(login.clone());
+        for (bytes, refused) in [(999, None), (1000, Some(1000)), (5000, Some(1000))] {
+            assert_eq!(next.sends(bytes).err(), refused, "{bytes}");
         }
+        login.forget();
+        assert!(next.sends(5000).is_ok());
+    }
+
+    #[test]
+    fn the_last_message_alone_was_certainly_not_taken() {
+        let sizes = Sizes::new(Arc::default());
+        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sent| sent.number());
+        let (one, two) = (number(&sizes), number(&sizes));
+        assert!(one.is_some() && two.is_some());
+        assert!(violation(&sizes) == two && violation(&sizes) != one);
+        // Two at once: whichever comes last, nobody knows.
+        let first = sizes.sends(9).ok().unwrap();
+        let second = sizes.sends(9).ok().unwrap();
+        assert!(second.number().is_none());
+        drop((first, second));
+        assert_eq!(violation(&sizes), Some(3));
     }
 }

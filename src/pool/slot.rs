@@ -149,8 +149,9 @@ impl Slot {
         self.made.elapsed().saturating_sub(asked) >= self.idle_limit()
     }
 
-    /// Forgets a failure: the credentials were set again.
+    /// Forgets a failure, and what was too large: the credentials were set again.
     pub(super) fn retry(&self) {
+        self.login.oversize.forget();
         let mut state = self.lock();
         if matches!(*state, State::Failed { .. }) {
             self.enter(&mut state, State::Idle);

@@ -35,6 +35,8 @@ pub struct Account<'a> {
     pub revoked: &'a [&'a str],
     /// Most subscriptions of a connection.
     pub subscriptions: Option<u32>,
+    /// Most bytes of a message.
+    pub payload: Option<u32>,
     /// It may use JetStream.
     pub jetstream: bool,
 }
@@ -76,7 +78,7 @@ impl Operator {
         let revoked = account.revoked.iter().map(|key| (*key, json!(now())));
         let mut claims = json!({
             "type": "account", "version": 2,
-            "limits": { "subs": subscriptions, "data": -1, "payload": -1, "imports": -1, "exports": -1,
+            "limits": { "subs": subscriptions, "data": -1, "payload": account.payload.map_or(-1, i64::from), "imports": -1, "exports": -1,
                         "wildcards": true, "conn": connections, "leaf": -1 },
             "revocations": revoked.collect::<HashMap<_, _>>(),
         });

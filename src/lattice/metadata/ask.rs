@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::request::known;
 use crate::nats::jetstream::{NoAnswer, read};
-use crate::pool::{Loss, NotAsked, Refusal, bytes_with};
+use crate::pool::{Loss, NotAsked, Refusal};
 
 /// Why a question has no answer.
 pub(in crate::lattice) enum Unanswered {
@@ -52,10 +52,6 @@ impl Lattice {
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
         let subject = question[0].clone();
-        let bytes = match &headers {
-            Some(headers) => bytes_with(headers, &body),
-            None => body.len(),
-        };
         let asked = match headers {
             Some(headers) => self.connection.ask_with(subject, headers, body).await,
             None => self.connection.ask(subject, body).await,
@@ -65,15 +61,17 @@ impl Lattice {
                 Unanswered::Unheard(self.not_permitted(&refusal).before_order())
             }
             NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
-                "it has {bytes} bytes, and the server lately took none of {from} bytes of these \
-                 credentials (Maximum Payload Violation)"
+                "a message of {bytes} bytes is needed, and the server lately took none of {from} \
+                 bytes of these credentials (Maximum Payload Violation)"
             ))),
             NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
         })?;
+        let sent = asked.sent();
         let broke = |loss: &Loss| {
-            Unanswered::By(match loss.refused(bytes) {
+            Unanswered::By(match loss.refused(sent) {
                 true => NoAnswer::TooLarge(format!(
-                    "it has {bytes} bytes, more than the server takes of these credentials{}",
+                    "it, or another message before, is larger than the server takes of these \
+                     credentials{}",
                     loss.said()
                 )),
                 false => NoAnswer::Broke(loss.said()),

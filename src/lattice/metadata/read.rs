@@ -107,8 +107,9 @@ impl Lattice {
             Err(Unanswered::Down(error) | Unanswered::Unheard(error)) => return Err(error),
             Err(Unanswered::By(NoAnswer::Silence)) => return Err(self.not_read_in_time()),
             // There is JetStream, and it lets nobody read the bucket now, as where
-            // there may be no more consumers. Hosts need none.
-            Err(Unanswered::By(why @ NoAnswer::No(_))) => {
+            // there may be no more consumers, or the question is too large for these
+            // credentials. Hosts are asked with less.
+            Err(Unanswered::By(why @ (NoAnswer::No(_) | NoAnswer::TooLarge(_)))) => {
                 debug!(lattice = %self.id, %why, "the bucket cannot be read, hosts are asked");
                 return Ok(None);
             }

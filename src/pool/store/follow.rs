@@ -227,7 +227,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
                     version,
                 });
             }
-            Err(NotTaken::Full(_)) => return None,
+            Err(NotTaken::Full(..)) => return None,
             Err(NotTaken::Unopened(why)) => why,
         };
         match unopenable {
