@@ -1,6 +1,7 @@
 //! The lattice that the provider lives in, for what is kept there.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use async_nats::Client;
 use tokio::sync::{Semaphore, watch};
@@ -9,7 +10,24 @@ use crate::name::JsDomain;
 use crate::nats::Said;
 
 /// Questions to JetStream of our own lattice under way at once.
-pub const QUESTIONS: usize = 8;
+const AT_ONCE: usize = 8;
+
+/// Questions to JetStream of our own lattice.
+pub struct Questions {
+    /// Places for them: each has a subscription, and servers may allow few.
+    pub places: Semaphore,
+    /// Bytes of the largest, without headers.
+    pub largest: AtomicUsize,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        Self {
+            places: Semaphore::new(AT_ONCE),
+            largest: AtomicUsize::new(0),
+        }
+    }
+}
 
 /// Our own lattice, and our connection to its NATS.
 #[derive(Clone)]
@@ -20,9 +38,8 @@ pub struct Home {
     pub connects: watch::Receiver<u64>,
     /// What its server says in passing.
     pub said: Said,
-    /// Places for questions to its JetStream: each has a subscription, and servers
-    /// may allow few.
-    pub questions: Arc<Semaphore>,
+    /// Questions to its JetStream.
+    pub questions: Arc<Questions>,
     /// JetStream domain, where the host told us.
     pub js_domain: Option<JsDomain>,
     /// Name of the lattice; may have dots.

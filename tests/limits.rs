@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use support::actor::Actor;
 use support::host::lattice::SimLattice;
 use support::host::{Generation, SimHost};
 use support::jwt::{Account, Operator};
@@ -212,6 +213,47 @@ async fn what_was_too_large_is_tried_again_when_credentials_are_set_again() {
         ack.accepted.then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_for_the_providers_own_user_is_said_to_be() {
+    let operator = Operator::new();
+    let nats = NatsServer::with_config_without_jetstream(&operator.server_config());
+    let (identity, user) = (
+        Identity::new(),
+        operator.user_with(&json!({ "payload": 4000 })),
+    );
+    let mut host_data = identity.host_data(&nats.url());
+    host_data["lattice_rpc_user_jwt"] = user.jwt.into();
+    host_data["lattice_rpc_user_seed"] = user.seed.into();
+    let provider = Provider::start(&host_data);
+    provider.ready().await;
+    let remote = NatsServer::without_jetstream();
+    let sim = Arc::new(SimLattice::without_bucket(remote.client().await, "x"));
+    let mut hosts = Vec::new();
+    for _ in 0..16 {
+        hosts.push(SimHost::start(&sim, Generation::G2b, &[]).await);
+    }
+    let caller = operator.user(0);
+    let key = Arc::new(nkeys::KeyPair::from_seed(&caller.seed).unwrap());
+    let options = wasmbus_rpc::async_nats::ConnectOptions::with_jwt(caller.jwt, move |nonce| {
+        let key = key.clone();
+        async move {
+            let signed = key.sign(&nonce);
+            signed.map_err(wasmbus_rpc::async_nats::AuthError::new)
+        }
+    });
+    let client = options.connect(nats.url()).await.unwrap();
+    let actor = Actor::over(client, &identity, &identity.actor, &identity.cluster);
+    let ack = support::world::set(&actor, "x", &remote.url()).await;
+    assert!(ack.unwrap().accepted);
+    // The first one costs the connection, and no other does.
+    for _ in 0..2 {
+        let error = support::world::hosts(&actor, "x").await.unwrap_err();
+        assert!(error.contains("Maximum Payload Violation"), "{error}");
+    }
+    let connects = provider.log().matches("connected to our lattice").count();
+    assert_eq!(connects, 2);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use futures::StreamExt as _;
-use lattice_controller::home::{Home, QUESTIONS};
+use lattice_controller::home::Home;
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
 use lattice_controller::nats::Said;
 use lattice_controller::pool::store::bucket::{self, Bucket, Change};
@@ -16,7 +16,7 @@ use lattice_controller::pool::store::place::Places;
 use lattice_controller::pool::store::{Entry, Opened, StoreKey, Unopened};
 use lattice_controller::pool::{Credentials, FingerprintKey};
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::{DomainOption, ProviderOptions, Result, login};
@@ -81,7 +81,7 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
         client: login::connect(options).await?,
         connects: watch::channel(1).1,
         said: Said::default(),
-        questions: Arc::new(Semaphore::new(QUESTIONS)),
+        questions: Arc::default(),
         js_domain: domain.transpose().map_err(|error| error.to_string())?,
         lattice: options.home.clone(),
         provider_key: provider.to_string(),

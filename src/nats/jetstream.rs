@@ -7,6 +7,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -21,11 +22,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::error::{quoted, without_values};
-use crate::home::Home;
+use crate::home::{Home, Questions};
 use crate::nats::said::{Said, Word};
 
 /// Why JetStream did not do something.
@@ -133,7 +133,7 @@ pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
 pub struct JetStream {
     client: Client,
     said: Said,
-    places: Arc<Semaphore>,
+    questions: Arc<Questions>,
     /// Before subjects, where there is a domain.
     prefix: String,
     within: Duration,
@@ -152,7 +152,7 @@ impl JetStream {
         Self {
             client,
             said: home.said.clone(),
-            places: home.questions.clone(),
+            questions: home.questions.clone(),
             prefix: domain.map_or_else(String::new, |domain| format!("$JS.{domain}.API.")),
             within,
             context,
@@ -180,6 +180,7 @@ impl JetStream {
             "" => plain.clone(),
             prefix => format!("{prefix}{question}"),
         };
+        self.sends(body.len());
         self.send([&subject, &plain], Request::new().payload(body.into()))
             .await
     }
@@ -194,6 +195,7 @@ impl JetStream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<PublishAck, NoAnswer> {
+        self.sends(body.len());
         let request = Request::new().headers(headers).payload(body);
         self.send([&format!("{}{subject}", self.prefix), subject], request)
             .await
@@ -213,6 +215,10 @@ impl JetStream {
         Ok(Consumer::new(config, info, self.context.clone()))
     }
 
+    fn sends(&self, bytes: usize) {
+        self.questions.largest.fetch_max(bytes, Ordering::AcqRel);
+    }
+
     /// Sends to the first of two subjects; the other is what a server of the domain
     /// makes of it before it looks at permissions.
     async fn send<T: DeserializeOwned>(
@@ -221,7 +227,7 @@ impl JetStream {
         request: Request,
     ) -> Result<T, NoAnswer> {
         let (mut heard, inbox) = (self.said.heard(), self.client.new_inbox());
-        let place = timeout(self.within, self.places.acquire()).await;
+        let place = timeout(self.within, self.questions.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             let why = "others wait for JetStream, which does not answer; try again";
             return Err(NoAnswer::NotSent(why.into()));

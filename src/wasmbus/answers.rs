@@ -7,7 +7,8 @@ use wasmbus_rpc::core::InvocationResponse;
 use wasmbus_rpc::error::RpcResult;
 
 use super::Handler;
-use super::chunks::{MAX_ANSWER, THRESHOLD};
+use super::chunks::{CHUNK, MAX_ANSWER, THRESHOLD};
+use super::oversize::too_large;
 use super::server::Server;
 use crate::deadline::Deadline;
 
@@ -59,7 +60,18 @@ impl<H: Handler> Server<H> {
         // Hosts look for what is under the threshold in the message itself.
         let limit = self.client.max_payload();
         match encoded(&response) {
-            Ok(bytes) if bytes.len() <= limit => self.publish(reply, bytes).await,
+            Ok(bytes) if bytes.len() <= limit => {
+                let sent = self
+                    .largest
+                    .sends(bytes.len(), &reply, &response.invocation_id);
+                match sent {
+                    Ok(()) => self.publish(reply, bytes).await,
+                    Err(from) => {
+                        let problem = too_large(bytes.len(), from);
+                        self.answer_instead(reply, response, problem).await;
+                    }
+                }
+            }
             Ok(bytes) => {
                 if self.noise.large.is_due() {
                     let bytes = bytes.len();
@@ -68,23 +80,35 @@ impl<H: Handler> Server<H> {
                         limit, "an answer is larger than our NATS server takes"
                     );
                 }
-                response.error = Some(format!(
+                let problem = format!(
                     "the answer has {} bytes, and the NATS server of the provider's lattice takes \
                      {limit}",
                     bytes.len()
-                ));
-                response.msg = Vec::new();
-                response.content_length = Some(0);
-                match encoded(&response) {
-                    Ok(bytes) => self.publish(reply, bytes).await,
-                    Err(error) => error!(%error, "an answer cannot be encoded"),
-                }
+                );
+                self.answer_instead(reply, response, problem).await;
             }
             Err(error) => error!(%error, "an answer cannot be encoded"),
         }
     }
 
+    /// Sends, in the place of an answer, that it cannot be sent.
+    async fn answer_instead(
+        &self,
+        reply: Subject,
+        mut response: InvocationResponse,
+        problem: String,
+    ) {
+        response.error = Some(problem);
+        response.msg = Vec::new();
+        response.content_length = Some(0);
+        match encoded(&response) {
+            Ok(bytes) => self.publish(reply, bytes).await,
+            Err(error) => error!(%error, "an answer cannot be encoded"),
+        }
+    }
+
     async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
+        self.largest.sends_other(CHUNK);
         let (chunks, id) = (self.chunks.clone(), id.to_owned());
         let key = id.clone();
         // Goes on where it is late: only what is stored whole can be removed.

@@ -18,6 +18,8 @@ use crate::nats::jetstream::JetStream;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Largest body that goes into a message itself; the same on every host.
 pub const THRESHOLD: usize = 900 * 1024;
+/// Bytes of a message into which the object store's client cuts a body.
+pub const CHUNK: usize = 128 * 1024;
 /// Largest body of a call, in a message or fetched: four times what the largest
 /// member of the contract may have.
 pub const MAX_BODY: u64 = 2 * 1024 * 1024;

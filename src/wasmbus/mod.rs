@@ -13,7 +13,7 @@
 //! - `decode`: MessagePack from outside
 //! - `arrivals`: calls that came, as many as there is room for
 //! - `calls`: from there to their results
-//! - `answers`: from there to its answer
+//! - `answers`: from there to its answer; `oversize`: too large for our server
 
 mod answers;
 mod arrivals;
@@ -26,6 +26,7 @@ pub mod invocation;
 pub mod links;
 mod lost;
 mod missed;
+mod oversize;
 pub mod repeats;
 pub mod server;
 mod shutdown;

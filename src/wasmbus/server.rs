@@ -33,11 +33,12 @@ use super::invocation::Verifier;
 use super::links::{LinkDefinition, LinkTable};
 use super::lost::{Lost, mend_too_many};
 use super::missed::Missed;
+use super::oversize::Largest;
 use super::repeats::Repeats;
 use super::shutdown::{Order, Signals, is_for};
 use super::subscriptions::Listening;
 use crate::error::without_values;
-use crate::home::{Home, QUESTIONS};
+use crate::home::Home;
 use crate::json;
 use crate::limiter::Limiter;
 use crate::nats::{Complaints, Refusal, Said, words};
@@ -54,7 +55,7 @@ pub struct Server<H> {
     pub(super) client: Client,
     pub(super) chunks: Chunks,
     pub(super) links: Arc<LinkTable>,
-    home: Home,
+    pub(super) home: Home,
     pub(super) verifier: Verifier,
     /// Subjects that are not heard.
     lost: Lost,
@@ -72,6 +73,8 @@ pub struct Server<H> {
     pub(super) actors: Arc<Limiter>,
     pub(super) large: Arc<Limiter>,
     pub(super) repeats: Repeats,
+    /// What may be too large for our NATS server.
+    pub(super) largest: Largest,
     /// What is told now and then.
     pub(super) noise: Noise,
     /// New calls are refused from now on.
@@ -104,6 +107,8 @@ impl<H: Handler> Server<H> {
         if let Some(missed) = Missed::new(&server.home, server.links.clone()) {
             tokio::spawn(missed.follow());
         }
+        let heard = server.home.said.heard();
+        tokio::spawn(server.clone().answer_too_large(heard));
         tokio::spawn(mend_too_many(server.client.clone(), server.lost.clone()));
         let subscribed = server.clone();
         tokio::spawn(async move {
@@ -170,7 +175,7 @@ impl<H: Handler> Server<H> {
             client: client.clone(),
             connects,
             said,
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            questions: Arc::default(),
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
@@ -184,6 +189,7 @@ impl<H: Handler> Server<H> {
             actors: Limiter::new(handler.max_actor_calls()),
             large: Limiter::new(MAX_LARGE),
             repeats: Repeats::new(handler.invocation_window()),
+            largest: Largest::default(),
             noise: Noise::default(),
             handler,
             chunks: Chunks::new(&home),
