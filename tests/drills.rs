@@ -109,7 +109,7 @@ async fn a_server_killed_in_mid_gather_costs_what_was_under_way() {
     answering.abort();
     for answer in answers {
         let error = answer.unwrap_err();
-        assert!(error.contains("the connection broke"), "{error}");
+        assert!(error.contains("is lost"), "{error}");
     }
     remote.restart();
     let _host = host_on(&remote, "x").await;
@@ -149,7 +149,8 @@ async fn a_flood_of_answers_ends_its_call_and_nothing_else() {
         answer.unwrap();
     }
     let log = drill.provider.providers[0].log();
-    assert!(log.contains("ended=Limit"), "{log}");
+    // Over its limit, or complete before all of it had come.
+    assert!(log.contains("answers were left out of a gather"), "{log}");
     let client = drill.provider.actor.lattice();
     let request = GetHostInventoryRequest {
         lattice_id: "x".into(),
@@ -233,8 +234,12 @@ async fn a_frozen_peer_costs_the_calls_to_it() {
         let ack = order.unwrap();
         assert!(ack.error.contains("nothing was sent"), "{}", ack.error);
     }
-    assert!(auctions.into_iter().all(|bids| bids.unwrap().is_empty()));
-    assert!(questions.into_iter().all(|hosts| hosts.unwrap().is_empty()));
+    // Nobody knows which hosts there are: it is not said that there are none.
+    assert!(auctions.into_iter().all(|bids| bids.is_err()));
+    for hosts in questions {
+        let error = hosts.unwrap_err();
+        assert!(error.contains("does not answer"), "{error}");
+    }
     // From then on it is known that the server does not answer.
     let told = || async {
         let error = drill.hosts("x").await.err()?;
@@ -282,7 +287,8 @@ async fn a_partition_that_heals_costs_the_calls_meanwhile() {
     let elsewhere = drill.watch_elsewhere();
     proxy.lose();
     for answer in drill.at_once("x", 16).await {
-        assert!(answer.is_ok_and(|hosts| hosts.is_empty()));
+        let error = answer.unwrap_err();
+        assert!(error.contains("does not answer"), "{error}");
     }
     let order = drill.start_actor("x", &host.id).await;
     assert!(!order.unwrap().accepted);

@@ -90,7 +90,7 @@ async fn what_can_never_log_in_is_refused_when_it_is_set() {
         (
             &armoured_seed(&user),
             &armoured_jwt(&user),
-            "belongs in userSeed",
+            "holds what belongs in",
         ),
         (&jwt[..jwt.len() - 7], seed, "it is cut short"),
         (signed, seed, "it is cut short"),

@@ -338,7 +338,7 @@ async fn a_question_too_large_for_the_server_is_said_to_be_that() {
     let error = client.auction_actor(&support::world::ctx(), &request).await;
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("larger than its NATS server takes"),
+        error.contains("larger than their NATS server takes"),
         "{error}"
     );
 }

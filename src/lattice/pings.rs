@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::client::PublishErrorKind;
 use async_nats::{Message, Subject};
 use bytes::Bytes;
 use tokio::time::sleep_until;
@@ -15,7 +16,7 @@ use super::{Lattice, subject, watch};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::name::HostId;
-use crate::pool::{Heard, Question, Refusal, Replies};
+use crate::pool::{Heard, Loss, NotAsked, Question, Refusal, Replies};
 use crate::settings::STALL;
 
 /// How long 1.x hosts are asked for where no other host answered.
@@ -167,8 +168,15 @@ impl Lattice {
         let refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
         let asked = self.connection.ask_all(questions).await;
-        let who = Who::Hosts(self);
-        let mut replies = asked.map_err(|error| self.not_asked(who, &error))?;
+        let mut replies = asked.map_err(|error| match &error {
+            NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                Error::invalid(format!(
+                    "the question to the hosts of {} is larger than their NATS server takes",
+                    self.called()
+                ))
+            }
+            _ => self.not_asked(Who::Hosts(self), &error),
+        })?;
         let inbox = self.connection.inbox();
         let ours = |refusal: &Refusal| {
             let subject = refusal.subject.as_str();
@@ -194,9 +202,9 @@ impl Lattice {
                     biased;
                     gathered = &mut gathering => match gathered {
                         Some(gathered) => break gathered,
-                        None => return Err(self.lost(who, &known(lost).await, None)),
+                        None => return Err(self.gather_lost(&known(lost).await)),
                     },
-                    loss = &mut lost => return Err(self.lost(who, &loss, None)),
+                    loss = &mut lost => return Err(self.gather_lost(&loss)),
                     refusal = &mut refused => return Err(self.not_permitted(&refusal)),
                     answered = &mut probe, if !is_probed => (is_probed, answers) = (true, answered),
                 }
@@ -212,6 +220,17 @@ impl Lattice {
             self.log(&question.subject, &gathered);
         }
         Ok((gathered, replies))
+    }
+
+    fn gather_lost(&self, loss: &Loss) -> Error {
+        Error::new(
+            Kind::ConnectionLost,
+            format!(
+                "the connection to {} is lost: it broke while hosts were answering{}",
+                self.called(),
+                loss.said()
+            ),
+        )
     }
 
     /// That nobody answered because no host is there or answers: the server

@@ -275,9 +275,9 @@ impl Lattice {
             answer = asked.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => Err(nobody(who)),
                 Some(answer) => Ok(answer.payload),
-                None => Err(self.lost(who, &known(lost).await, Some(asked.sent()))),
+                None => Err(self.lost(who, &known(lost).await, asked.sent())),
             },
-            loss = &mut lost => Err(self.lost(who, &loss, Some(asked.sent()))),
+            loss = &mut lost => Err(self.lost(who, &loss, asked.sent())),
             refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = tokio::time::sleep_until(deadline.at()) => {
                 self.connection.doubt();
@@ -293,8 +293,8 @@ impl Lattice {
     }
 
     /// The connection broke while the answer to a message was waited for.
-    pub(super) fn lost(&self, who: Who<'_>, loss: &Loss, sent: Option<Sent>) -> Error {
-        match sent.is_some_and(|sent| loss.refused(sent)) {
+    pub(super) fn lost(&self, who: Who<'_>, loss: &Loss, sent: Sent) -> Error {
+        match loss.refused(sent) {
             true => too_large(who, loss),
             false => Error::new(
                 Kind::ConnectionLost,

@@ -33,7 +33,10 @@ const DOUBTED_FOR: Duration = Duration::from_millis(100);
 /// How long after a change may have been missed the bucket is read again: there
 /// may be more of them.
 const READ_AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Longest silence between two entries that were there already.
+/// Silence between two entries that were there already after which it is looked
+/// whether there are more.
+const STALLED_AFTER: Duration = Duration::from_millis(200);
+/// Longest silence between two of them.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 /// Longest wait for an entry that only we have to be written.
 const GIVEN_WITHIN: Duration = Duration::from_secs(5);
@@ -122,7 +125,7 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
         }
         let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
-        let (seen, mut heard, old) = self.take_all(count, &mut changes).await?;
+        let (seen, mut heard, old) = self.take_all(&bucket, count, &mut changes).await?;
         let doubtful = {
             let Some(pool) = self.pool.upgrade() else {
                 return Ok(());
@@ -192,16 +195,25 @@ impl<K: Default + Send + Sync + 'static> Follower<K> {
     /// revision, and what earlier releases wrote.
     async fn take_all(
         &self,
+        bucket: &Bucket,
         count: u64,
         changes: &mut (impl Stream<Item = Result<Change, String>> + Unpin),
     ) -> Result<(HashSet<LatticeId>, u64, Vec<Rewrite>), String> {
         let mut old = Vec::new();
         let (mut seen, mut unopenable) = (HashSet::new(), Unopenable::default());
-        let mut newest = 0;
-        let mut pending = count;
+        let (mut newest, mut pending, mut last) = (0, count, Instant::now());
         while pending > 0 {
-            let change = timeout(NEXT_ENTRY_WITHIN, changes.next()).await;
-            let change = change.map_err(|_| "reading the bucket takes too long".to_owned())?;
+            let Ok(change) = timeout(STALLED_AFTER, changes.next()).await else {
+                // An entry that went away meanwhile does not come.
+                if bucket.newest_of_ours().await?.revision <= newest {
+                    break;
+                }
+                if last.elapsed() > NEXT_ENTRY_WITHIN {
+                    return Err("reading the bucket takes too long".into());
+                }
+                continue;
+            };
+            last = Instant::now();
             let change = change.ok_or("reading the bucket ended early")??;
             pending = change.pending;
             seen.extend(change.lattice.clone());
