@@ -221,7 +221,10 @@ impl Connection {
             Minded::Allowed => {}
             Minded::Refused(refusal) => return Err(NotAsked::Unheard(refusal)),
             // Before the request, and in the order in which the server hears.
-            Minded::TryAgain => self.inbox.open_again(&self.client).await,
+            Minded::TryAgain(since) => {
+                self.inbox.open_again(&self.client).await;
+                self.refusals.tried_again(since);
+            }
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ pub(super) enum Minded {
     Allowed,
     /// It was refused a moment ago.
     Refused(Refusal),
-    /// It was refused, and is to be subscribed to again.
-    TryAgain,
+    /// It was refused at this moment, and is to be subscribed to again.
+    TryAgain(Instant),
 }
 
 #[derive(Default)]
@@ -75,14 +75,21 @@ impl Refusals {
     /// Whether the subject that is kept in mind was refused. After a while it
     /// is worth another attempt: permissions are mended.
     pub(super) fn minded(&self) -> Minded {
-        let mut minded = self.minded.refused();
-        match minded.take() {
+        match &*self.minded.refused() {
             None => Minded::Allowed,
             Some((refusal, at)) if at.elapsed() < REFUSAL_COUNTS_FOR => {
-                *minded = Some((refusal.clone(), at));
-                Minded::Refused(refusal)
+                Minded::Refused(refusal.clone())
             }
-            Some(_) => Minded::TryAgain,
+            Some((_, at)) => Minded::TryAgain(*at),
+        }
+    }
+
+    /// Takes that it was subscribed to again, after the refusal of this moment. Until
+    /// then, nobody takes it for allowed.
+    pub(super) fn tried_again(&self, since: Instant) {
+        let mut minded = self.minded.refused();
+        if minded.as_ref().is_some_and(|(_, at)| *at == since) {
+            *minded = None;
         }
     }
 

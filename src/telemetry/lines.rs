@@ -174,7 +174,7 @@ mod tests {
     fn where_nobody_reads_lines_are_lost_and_nobody_waits() {
         let (reader, writer) = io::pipe().unwrap();
         let lines = Lines::to(writer).unwrap();
-        const COUNT: usize = 30_000;
+        const COUNT: usize = 60_000;
         let started = Instant::now();
         for number in 0..COUNT {
             lines.push(line(number).as_bytes());
