@@ -168,3 +168,43 @@ async fn a_real_server_is_still_heard() {
     })
     .await;
 }
+
+/// A NATS server that takes everybody in, and says this to whoever publishes.
+async fn saying_when_asked(words: &'static str) -> Listener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let accepting = tokio::spawn(async move {
+        let mut talks = tokio::task::JoinSet::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            talks.spawn(async move {
+                let _ = stream.write_all(format!("{INFO}\r\n").as_bytes()).await;
+                let mut heard = vec![0; 64 * 1024];
+                while let Ok(count @ 1..) = stream.read(&mut heard).await {
+                    let heard = String::from_utf8_lossy(&heard[..count]);
+                    let words = match (heard.contains("PUB "), heard.contains("PING")) {
+                        (true, _) => words,
+                        (false, true) => "PONG\r\n",
+                        _ => continue,
+                    };
+                    let _ = stream.write_all(words.as_bytes()).await;
+                }
+            });
+        }
+    });
+    Listener { address, accepting }
+}
+
+#[tokio::test]
+async fn a_call_ends_at_once_when_the_task_of_its_connection_dies() {
+    let world = World::start().await;
+    // async-nats panics on an error without words.
+    for words in ["-ERR\r\n", "MSG nonsense\r\n"] {
+        let server = saying_when_asked(words).await;
+        let url = format!("nats://{}", server.address);
+        world.set_lattice("x", &url).await;
+        let started = std::time::Instant::now();
+        let error = world.hosts("x").await.unwrap_err();
+        assert!(error.contains("it broke"), "{error}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    }
+}
