@@ -157,13 +157,15 @@ async fn an_order_that_a_host_has_is_never_said_to_be_too_large() {
             (!host.received_on(".la").is_empty()).then_some(())
         })
         .await;
-        // While an answer is waited for, less is allowed than was.
+        // While an answer is waited for, less is allowed than was: enough for what
+        // hosts answer.
         let low = Account {
-            payload: Some(20),
+            payload: Some(1000),
             ..Account::default()
         };
         operator.update(&server, &low).await;
-        lattice.start_from(&host.id, NEW_ACTOR_REF, 1, &none).await
+        let large = map(&[("text", &"x".repeat(2000))]);
+        lattice.start_from(&host.id, NEW_ACTOR_REF, 1, &large).await
     };
     let (first, second) = futures::join!(first, second);
     let error = first.unwrap_err().to_string();
