@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::RawMessage;
 use serde::Deserialize;
-use serde_json::json;
 use tokio::time::timeout_at;
 
 use super::metadata::Unanswered;
@@ -16,6 +13,7 @@ use super::wire::{self, BucketKey};
 use super::{Lattice, subject};
 use crate::name::ActorId;
 use crate::nats::is_removal;
+use crate::nats::jetstream::Last;
 
 /// Longest wait for the bucket: orders can do without it.
 const TOLD_WITHIN: Duration = Duration::from_millis(500);
@@ -23,12 +21,6 @@ const TOLD_WITHIN: Duration = Duration::from_millis(500);
 #[derive(Deserialize)]
 struct Entry {
     public_key: String,
-}
-
-/// What JetStream answers that is asked for one message.
-#[derive(Deserialize)]
-struct Last {
-    message: RawMessage,
 }
 
 impl Lattice {
@@ -45,9 +37,9 @@ impl Lattice {
         let subjects = subject::bucket_entries(&self.id, &place);
         let entry = format!("{subjects}{}", BucketKey::of_reference(image_ref));
         let question = subject::bucket_get(&self.id, self.js_domain.as_ref());
-        let body = json(&json!({ "last_by_subj": entry })).ok()?;
+        let body = json(&Last::under(&entry)).ok()?;
         let message = match self.ask_jetstream::<Last>(question, body, by).await {
-            Ok(Last { message }) => StreamMessage::try_from(message).ok()?,
+            Ok(last) => last.message().ok()?,
             Err(Unanswered::Refused(_)) => {
                 memory.may_not_ask();
                 return None;

@@ -2,8 +2,8 @@
 //!
 //! Those of async-nats do: its requests share a table with a place for every
 //! answer, and a place (316 bytes) stays for as long as the connection where no
-//! answer comes, as where JetStream is away, or a permission is missing. So questions are asked
-//! here with a subscription each, which ends with the question.
+//! answer comes, as where JetStream is away, or a permission is missing. So
+//! questions are asked here with a subscription each, which ends with the question.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,19 +13,21 @@ use std::time::Duration;
 use async_nats::client::RequestErrorKind;
 use async_nats::jetstream::consumer::push::OrderedConfig;
 use async_nats::jetstream::consumer::{self, Consumer, IntoConsumerConfig as _};
-
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, HeaderMap, Message, Request, StatusCode};
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::error::{quoted, without_values};
 use crate::home::{Home, Questions};
+use crate::name::JsDomain;
 use crate::nats::said::{Said, Word};
 
 /// Why JetStream did not do something.
@@ -128,6 +130,44 @@ pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
     json!({ "stream_name": stream, "config": config })
 }
 
+/// What the subjects of the API begin with, in a domain where there is one.
+pub fn api(domain: Option<&JsDomain>) -> String {
+    match domain {
+        Some(domain) => format!("$JS.{domain}.API"),
+        None => "$JS.API".to_owned(),
+    }
+}
+
+/// That of the library: only for what is done once JetStream has answered.
+pub fn context(client: Client, domain: Option<&JsDomain>) -> Context {
+    match domain {
+        Some(domain) => jetstream::with_domain(client, domain.as_str()),
+        None => jetstream::new(client),
+    }
+}
+
+/// What JetStream answers that is asked for one message of a stream.
+#[derive(Deserialize)]
+pub struct Last {
+    message: RawMessage,
+}
+
+impl Last {
+    /// What it is asked to have the newest message under a subject.
+    pub fn under(subject: &str) -> Value {
+        json!({ "last_by_subj": subject })
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn message(self) -> Result<StreamMessage, NoAnswer> {
+        let message = StreamMessage::try_from(self.message);
+        message.map_err(|error| NoAnswer::Unreadable(error.to_string()))
+    }
+}
+
 /// JetStream over the connection to our own NATS.
 #[derive(Clone)]
 pub struct JetStream {
@@ -144,16 +184,13 @@ impl JetStream {
     /// JetStream, in a domain where there is one, which answers within this time.
     pub fn new(home: &Home, within: Duration) -> Self {
         let (client, domain) = (home.client.clone(), home.js_domain.as_ref());
-        let mut context = match domain {
-            Some(domain) => jetstream::with_domain(client.clone(), domain.as_str()),
-            None => jetstream::new(client.clone()),
-        };
+        let mut context = context(client.clone(), domain);
         context.set_timeout(within);
         Self {
             client,
             said: home.said.clone(),
             questions: home.questions.clone(),
-            prefix: domain.map_or_else(String::new, |domain| format!("$JS.{domain}.API.")),
+            prefix: domain.map_or_else(String::new, |_| api(domain) + "."),
             within,
             context,
         }
@@ -183,6 +220,24 @@ impl JetStream {
         self.sends(body.len());
         self.send([&subject, &plain], Request::new().payload(body.into()))
             .await
+    }
+
+    /// The newest message of a stream under a subject, as the leader has it: a
+    /// replica that lags must not say that there is none.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn last(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StreamMessage>, NoAnswer> {
+        let question = format!("STREAM.MSG.GET.{stream}");
+        match self.api::<Last>(question, &Last::under(subject)).await {
+            Ok(last) => last.message().map(Some),
+            Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Publishes into a stream, and waits until it has it.

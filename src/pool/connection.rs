@@ -161,35 +161,31 @@ impl Connection {
     /// # Errors
     /// Why it was not sent.
     pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
-        self.may_hear().await?;
-        let sending = self.sends(body.len())?;
-        let expected = self.inbox.expect();
-        let reply = expected.subject.clone();
-        let sent = self.client.publish_with_reply(subject, reply, body);
-        sent.await.map_err(NotAsked::Failed)?;
-        Ok(Asked {
-            expected,
-            sent: Sent(sending.number()),
-        })
+        self.ask_with(subject, None, body).await
     }
 
-    /// The same with headers.
+    /// The same, with headers where there are any.
     ///
     /// # Errors
     /// As [`Connection::ask`].
     pub async fn ask_with(
         &self,
         subject: Subject,
-        headers: HeaderMap,
+        headers: Option<HeaderMap>,
         body: Bytes,
     ) -> Result<Asked, NotAsked> {
         self.may_hear().await?;
-        let sending = self.sends(bytes_with(&headers, &body))?;
+        let sending = self.sends(bytes_with(headers.as_ref(), &body))?;
         let expected = self.inbox.expect();
-        let reply = expected.subject.clone();
-        let client = &self.client;
-        let sent = client.publish_with_reply_and_headers(subject, reply, headers, body);
-        sent.await.map_err(NotAsked::Failed)?;
+        let (client, reply) = (&self.client, expected.subject.clone());
+        let sent = match headers {
+            None => client.publish_with_reply(subject, reply, body).await,
+            Some(headers) => {
+                let sent = client.publish_with_reply_and_headers(subject, reply, headers, body);
+                sent.await
+            }
+        };
+        sent.map_err(NotAsked::Failed)?;
         Ok(Asked {
             expected,
             sent: Sent(sending.number()),
@@ -349,7 +345,10 @@ impl Connection {
 }
 
 /// Bytes of a message, as servers count them: its headers are written as lines.
-fn bytes_with(headers: &HeaderMap, body: &Bytes) -> usize {
+fn bytes_with(headers: Option<&HeaderMap>, body: &Bytes) -> usize {
+    let Some(headers) = headers else {
+        return body.len();
+    };
     let line = |(name, value): (usize, usize)| name + value + ": \r\n".len();
     let lines = headers.iter().flat_map(|(name, values)| {
         let name = AsRef::<[u8]>::as_ref(name).len();
@@ -437,6 +436,6 @@ mod tests {
         headers.append("X", "one");
         headers.append("X", "two");
         let sent = "NATS/1.0\r\nKV-Operation: DEL\r\nX: one\r\nX: two\r\n\r\nbody";
-        assert_eq!(bytes_with(&headers, &"body".into()), sent.len());
+        assert_eq!(bytes_with(Some(&headers), &"body".into()), sent.len());
     }
 }

@@ -19,12 +19,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{Info, RawMessage};
+use async_nats::jetstream::stream::Info;
 use futures::StreamExt as _;
-use serde::Deserialize;
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
@@ -77,12 +73,6 @@ struct Known {
     puts: u64,
     /// Number of the connection.
     connects: u64,
-}
-
-/// What JetStream answers that is asked for one message.
-#[derive(Deserialize)]
-struct Last {
-    message: RawMessage,
 }
 
 /// What came of a look.
@@ -212,17 +202,12 @@ impl Missed {
         let key = BucketKey::of_link(&place.actor, &place.contract, &self.link_name);
         // As it is in the stream, whatever the domain is.
         let entries = subject::bucket_entries(&self.lattice, &Bucket::Here);
-        let question = format!("STREAM.MSG.GET.{}", subject::bucket(&self.lattice));
-        let body = json!({ "last_by_subj": format!("{entries}{key}") });
-        let message = match self.jetstream.api(question, &body).await {
-            Ok(Last { message }) => StreamMessage::try_from(message),
-            Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
+        let (stream, entry) = (subject::bucket(&self.lattice), format!("{entries}{key}"));
+        let message = self.jetstream.last(&stream, &entry).await;
         let message = message.map_err(|error| error.to_string())?;
-        if message.sequence <= known.sequence {
+        let Some(message) = message.filter(|message| message.sequence > known.sequence) else {
             return Ok(());
-        }
+        };
         if is_removal(Some(&message.headers)) {
             self.links.forget(&place, known.puts);
         } else if let Ok(link) = json::from_slice::<LinkDefinition>(&message.payload)

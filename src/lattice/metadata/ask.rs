@@ -52,10 +52,7 @@ impl Lattice {
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
         let subject = question[0].clone();
-        let asked = match headers {
-            Some(headers) => self.connection.ask_with(subject, headers, body).await,
-            None => self.connection.ask(subject, body).await,
-        };
+        let asked = self.connection.ask_with(subject, headers, body).await;
         let mut asked = asked.map_err(|error| match error {
             NotAsked::Unheard(refusal) => {
                 Unanswered::Unheard(self.not_permitted(&refusal).before_order())

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::name::{JsDomain, is_token};
+use crate::nats::jetstream;
 
 /// What the stream of a bucket says of itself, as far as it matters here.
 #[derive(Deserialize)]
@@ -70,10 +71,7 @@ pub struct Api(String);
 impl Api {
     /// That of a domain, or of JetStream here.
     pub fn of(domain: Option<&JsDomain>) -> Self {
-        Self(match domain {
-            Some(domain) => format!("$JS.{domain}.API"),
-            None => "$JS.API".to_owned(),
-        })
+        Self(jetstream::api(domain))
     }
 
     /// Takes a text that is one.

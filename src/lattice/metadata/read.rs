@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{self, Consumer, DeliverPolicy, ReplayPolicy};
 use bytes::Bytes;
@@ -19,7 +18,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::request::json;
 use crate::lattice::{Lattice, subject, wire};
 use crate::nats::is_removal;
-use crate::nats::jetstream::{NoAnswer, consumer_of};
+use crate::nats::jetstream::{NoAnswer, consumer_of, context};
 use crate::pool::Refusal;
 
 /// Most bytes of a bucket that are read: an answer could not hold more.
@@ -103,7 +102,12 @@ impl Lattice {
         let body = json(&consumer_of(&subject::bucket(&self.id), &config))?;
         let made = self.ask_jetstream::<consumer::Info>(question, body, by);
         let why = match made.await {
-            Ok(info) => return Ok(Some(Consumer::new(config, info, self.jetstream()))),
+            Ok(info) => {
+                // It asks nothing by itself unless messages are lost on their way.
+                let client = self.connection.client().clone();
+                let library = context(client, self.js_domain.as_ref());
+                return Ok(Some(Consumer::new(config, info, library)));
+            }
             Err(Unanswered::Down(error) | Unanswered::Unheard(error)) => return Err(error),
             Err(Unanswered::By(NoAnswer::Silence)) => return Err(self.not_read_in_time()),
             // There is JetStream, and it lets nobody read the bucket now, as where
@@ -118,16 +122,6 @@ impl Lattice {
             Err(Unanswered::By(error)) => return Err(self.not_read(&error)),
         };
         self.no_bucket(&why).map(|()| None)
-    }
-
-    /// That of the library, which asks nothing by itself unless messages are lost
-    /// on their way.
-    fn jetstream(&self) -> jetstream::Context {
-        let client = self.connection.client().clone();
-        match &self.js_domain {
-            Some(domain) => jetstream::with_domain(client, domain.as_str()),
-            None => jetstream::new(client),
-        }
     }
 
     /// Hands the newest value under every key to `each`, none for a key that was

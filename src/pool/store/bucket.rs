@@ -9,12 +9,10 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RawMessage, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::place::Places;
@@ -94,12 +92,6 @@ pub struct Bucket {
     era: i128,
     /// Newest revision in it when it was opened.
     newest: u64,
-}
-
-/// What JetStream answers that is asked for one message.
-#[derive(Deserialize)]
-struct Last {
-    message: RawMessage,
 }
 
 impl Bucket {
@@ -271,19 +263,10 @@ impl Bucket {
         Ok(self.version(last.map_or(0, |last| last.sequence)))
     }
 
-    /// The newest message under a subject, as the leader has it: a replica that
-    /// lags must not say that a lattice is unknown.
+    /// The newest message under a subject.
     async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, String> {
-        let question = format!("STREAM.MSG.GET.{}", self.stream);
-        let body = json!({ "last_by_subj": subject });
-        match self.jetstream.api(question, &body).await {
-            Ok(Last { message }) => match StreamMessage::try_from(message) {
-                Ok(message) => Ok(Some(message)),
-                Err(error) => Err(format!("a message cannot be read: {error}")),
-            },
-            Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => Ok(None),
-            Err(error) => Err(error.to_string()),
-        }
+        let last = self.jetstream.last(&self.stream, subject).await;
+        last.map_err(|error| error.to_string())
     }
 
     fn subject(&self, lattice: &LatticeId) -> String {
