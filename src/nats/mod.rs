@@ -13,6 +13,7 @@ use crate::backoff::Backoff;
 mod allowed;
 mod complaints;
 pub mod jetstream;
+pub mod oversize;
 pub mod pasted;
 mod refusal;
 mod removal;

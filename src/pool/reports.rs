@@ -11,8 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::connection::Sent;
 use super::refusals::{Refusal, Refusals};
-use super::sizes::{Oversize, Sizes};
+use super::sizes::Sizes;
 use crate::error::quoted;
+use crate::nats::oversize::Oversize;
 use crate::nats::{Bursts, Complaints, without_prefix, words};
 
 /// How long before a connection broke its server said why.

@@ -1,42 +1,10 @@
-//! Messages that are larger than a server takes of a user. What it takes of all
-//! users a server says at once, and async-nats heeds it. What it takes of one user,
-//! or of an account, it says by closing the connection of whoever sends more.
+//! How large what is sent over a connection is, and which message was the last: what
+//! a server takes of a user shows only where it takes no more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-/// The server's words when it closes the connection.
-const VIOLATION: &str = "maximum payload violation";
-/// How long nothing as large is sent again, unless credentials are set again: limits
-/// are raised, and every attempt costs all users of the connection.
-const COUNTS_FOR: Duration = Duration::from_secs(600);
-
-/// What is known of a login, whichever connection it has.
-#[derive(Default)]
-pub(super) struct Oversize(Mutex<Option<(usize, Instant)>>);
-
-impl Oversize {
-    /// Bytes from which on messages were not taken lately.
-    fn from(&self) -> Option<usize> {
-        let mut known = self.lock();
-        let (from, at) = (*known)?;
-        if at.elapsed() >= COUNTS_FOR {
-            *known = None;
-            return None;
-        }
-        Some(from)
-    }
-
-    /// Forgets it: credentials were set again.
-    pub(super) fn forget(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::nats::oversize::{Oversize, is_violation};
 
 /// What is sent over one connection.
 pub(super) struct Sizes {
@@ -45,6 +13,7 @@ pub(super) struct Sizes {
     /// Messages that were begun to be sent, and that were.
     begun: AtomicU64,
     done: AtomicU64,
+    /// What is known of the login, whichever connection it has.
     refused: Arc<Oversize>,
 }
 
@@ -82,11 +51,7 @@ impl Sizes {
     pub(super) fn sends(&self, bytes: usize) -> Result<Sending<'_>, usize> {
         // As large went out over this very connection: it is there still.
         if self.largest.load(Ordering::Acquire) < bytes {
-            if let Some(from) = self.refused.from()
-                && bytes >= from
-            {
-                return Err(from);
-            }
+            self.refused.check(bytes)?;
             self.largest.fetch_max(bytes, Ordering::AcqRel);
         }
         let done = self.done.load(Ordering::Acquire);
@@ -102,11 +67,10 @@ impl Sizes {
     /// change while a connection lasts, so that nothing is certain of the others. Of
     /// sizes, what is as large as the largest is too large from now on.
     pub(super) fn closed_with(&self, words: &str) -> Option<u64> {
-        if !words.eq_ignore_ascii_case(VIOLATION) {
+        if !is_violation(words) {
             return None;
         }
-        let largest = self.largest.load(Ordering::Acquire);
-        *self.refused.lock() = Some((largest, Instant::now()));
+        self.refused.refuse(self.largest.load(Ordering::Acquire));
         self.begun.load(Ordering::Acquire).checked_sub(1)
     }
 }

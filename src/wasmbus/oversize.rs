@@ -4,22 +4,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_nats::Subject;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 use wasmbus_rpc::error::RpcError;
 
 use super::Handler;
 use super::server::Server;
 use crate::deadline::Deadline;
+use crate::nats::oversize::{Oversize, is_violation};
 use crate::nats::said::{Heard, Word};
-
-/// The server's words when it closes the connection, quoted.
-const VIOLATION: &str = "\"Maximum Payload Violation\"";
-/// How long no answer as large is sent again: limits are raised.
-const COUNTS_FOR: Duration = Duration::from_secs(600);
 
 /// An answer that was sent.
 struct Large {
@@ -27,19 +22,13 @@ struct Large {
     id: String,
 }
 
-#[derive(Default)]
-struct State {
-    /// What the largest message was, if it was an answer.
-    largest: Option<Large>,
-    /// Bytes from which on none were taken, and when.
-    refused: Option<(usize, Instant)>,
-}
-
 /// The largest message that was sent over the connection to our NATS.
 #[derive(Default)]
 pub(super) struct Largest {
     bytes: AtomicUsize,
-    state: Mutex<State>,
+    /// What it was, if it was an answer.
+    answer: Mutex<Option<Large>>,
+    refused: Oversize,
 }
 
 impl Largest {
@@ -51,16 +40,10 @@ impl Largest {
         if bytes <= self.bytes.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut state = self.lock();
-        if let Some((from, at)) = state.refused {
-            match at.elapsed() < COUNTS_FOR {
-                true if bytes >= from => return Err(from),
-                true => {}
-                false => state.refused = None,
-            }
-        }
+        let mut answer = self.lock();
+        self.refused.check(bytes)?;
         self.bytes.store(bytes, Ordering::Release);
-        state.largest = Some(Large {
+        *answer = Some(Large {
             reply: reply.clone(),
             id: id.to_owned(),
         });
@@ -70,24 +53,24 @@ impl Largest {
     /// The same of what is no answer.
     pub(super) fn sends_other(&self, bytes: usize) {
         if bytes > self.bytes.load(Ordering::Acquire) {
-            let mut state = self.lock();
+            let mut answer = self.lock();
             self.bytes.store(bytes, Ordering::Release);
-            state.largest = None;
+            *answer = None;
         }
     }
 
     /// Takes that a message was too large: the largest is, or came behind it. `others`
     /// is that of those that are not answers.
     fn too_large(&self, others: usize) -> Option<(usize, Large)> {
-        let mut state = self.lock();
+        let mut answer = self.lock();
         let bytes = self.bytes.swap(0, Ordering::AcqRel);
-        let large = state.largest.take().filter(|_| bytes > others)?;
-        state.refused = Some((bytes, Instant::now()));
+        let large = answer.take().filter(|_| bytes > others)?;
+        self.refused.refuse(bytes);
         Some((bytes, large))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Large>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +78,8 @@ impl<H: Handler> Server<H> {
     /// Answers, for ever, calls whose answers were too large: with that.
     pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
         let violation = |word: &Word| match word {
-            Word::Other(words) => words.eq_ignore_ascii_case(VIOLATION).then_some(()),
+            // Those are quoted.
+            Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
             Word::Refusal(_) => None,
         };
         loop {
@@ -107,7 +91,7 @@ impl<H: Handler> Server<H> {
             };
             warn!(bytes, "our NATS server takes no answers as large as this");
             let error = RpcError::Nats(too_large(bytes, bytes));
-            let deadline = Deadline::new(tokio::time::Instant::now(), self.budget);
+            let deadline = Deadline::new(Instant::now(), self.budget);
             // What is written before goes the way of the answer.
             let mut connects = self.home.connects.clone();
             let broken = *connects.borrow_and_update();
