@@ -5,11 +5,12 @@ mod support;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, External, Source};
+use async_nats::jetstream::stream::{Config, External, Source};
 use async_nats::jetstream::{self, Context};
 use serde_json::json;
 use support::eventually;
 use support::host::Generation::G2b;
+use support::host::lattice::bucket;
 use support::nats::NatsServer;
 use support::operator::*;
 use support::world::{World, ctx};
@@ -24,19 +25,6 @@ async fn jetstream_of(nats: &NatsServer) -> Context {
 
 /// Makes a bucket another than hosts do.
 type Change = fn(&mut Config);
-
-/// A bucket as hosts make it.
-fn bucket(name: &str) -> Config {
-    Config {
-        name: format!("KV_{name}"),
-        subjects: vec![format!("$KV.{name}.>")],
-        max_messages_per_subject: 1,
-        discard: DiscardPolicy::New,
-        allow_rollup: true,
-        deny_delete: true,
-        ..Config::default()
-    }
-}
 
 /// A bucket of this name that is a mirror of another one, in a domain perhaps.
 fn mirror(of: &str, domain: Option<&str>) -> Config {

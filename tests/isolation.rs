@@ -9,7 +9,7 @@ use support::actor::Actor;
 use support::eventually;
 use support::instances::Instances;
 use support::nats::NatsServer;
-use support::world::{self, ctx, hosts};
+use support::world::{ctx, hosts, set_acknowledged as set};
 use wasmcloud_interface_lattice_control::*;
 
 /// Instances, and two linked actors.
@@ -26,10 +26,6 @@ async fn two_actors(count: usize, settings: Value) -> (Instances, Actor, Actor) 
     let other = Actor::connect_as(&instances.nats.url(), identity, &other, &identity.cluster).await;
     let owner = instances.actor.clone();
     (instances, owner, other)
-}
-
-async fn set(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
-    world::set(actor, lattice, url).await.unwrap()
 }
 
 const FOREIGN: &str = "belong to another actor (isolation)";

@@ -76,14 +76,20 @@ async fn what_changes_nothing_writes_nothing_and_is_accepted_however_many_set_it
     assert_eq!(last_written(&bucket).await, before + 2);
 }
 
-#[tokio::test]
-async fn twenty_instances_that_set_the_same_at_once_are_all_accepted_and_write_once() {
+/// Instances that keep credentials together, and an actor; both have time.
+async fn twenty_instances() -> (Instances, Actor) {
     let twenty = Instances::start(20, |_, data| {
         data["default_rpc_timeout_ms"] = 10_000.into();
     })
     .await;
     twenty.logged(KEPT).await;
     let actor = twenty.actor.clone().with_timeout(Duration::from_secs(10));
+    (twenty, actor)
+}
+
+#[tokio::test]
+async fn twenty_instances_that_set_the_same_at_once_are_all_accepted_and_write_once() {
+    let (twenty, actor) = twenty_instances().await;
     let bucket = bucket_of(&twenty.nats, &twenty.identity.lattice).await;
     let before = last_written(&bucket).await;
     set_at_once(&actor, std::iter::repeat_n(twenty.nats.url(), 60)).await;
@@ -92,12 +98,7 @@ async fn twenty_instances_that_set_the_same_at_once_are_all_accepted_and_write_o
 
 #[tokio::test]
 async fn twenty_instances_that_set_each_something_else_are_all_accepted() {
-    let twenty = Instances::start(20, |_, data| {
-        data["default_rpc_timeout_ms"] = 10_000.into();
-    })
-    .await;
-    twenty.logged(KEPT).await;
-    let actor = twenty.actor.clone().with_timeout(Duration::from_secs(10));
+    let (_twenty, actor) = twenty_instances().await;
     let urls = (1..=60).map(|port| format!("nats://127.0.0.1:{port}"));
     set_at_once(&actor, urls).await;
 }

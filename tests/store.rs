@@ -17,25 +17,8 @@ use support::instances::Instances;
 use support::nats::NatsServer;
 use support::secrets::plant;
 use support::store::{KEPT, UNOPENED, bucket_of, key};
-use support::world::{self, World, ctx, hosts};
+use support::world::{World, ctx, hosts, none_fails, set_acknowledged as set};
 use wasmcloud_interface_lattice_control::*;
-
-async fn set(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
-    world::set(actor, lattice, url).await.unwrap()
-}
-
-/// So many calls at once, of which none fails.
-async fn none_fails(actor: &Actor, lattice: &str, calls: usize) {
-    let calls: Vec<_> = (0..calls)
-        .map(|_| {
-            let (actor, lattice) = (actor.clone(), lattice.to_owned());
-            tokio::spawn(async move { hosts(&actor, &lattice).await })
-        })
-        .collect();
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
-}
 
 #[tokio::test]
 async fn credentials_that_are_set_once_are_known_to_every_instance_and_after_a_restart() {

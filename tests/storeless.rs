@@ -6,31 +6,12 @@ mod support;
 use async_nats::jetstream;
 use lattice_controller::pool::store::bucket;
 use serde_json::json;
-use support::actor::Actor;
 use support::eventually;
 use support::instances::Instances;
 use support::nats::NatsServer;
 use support::provider::health;
 use support::store::{IN_MEMORY, KEPT, bucket_of, key};
-use support::world::{self, World, hosts};
-use wasmcloud_interface_lattice_control::CtlOperationAck;
-
-async fn set(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
-    world::set(actor, lattice, url).await.unwrap()
-}
-
-/// So many calls at once, of which none fails.
-async fn none_fails(actor: &Actor, lattice: &str, calls: usize) {
-    let calls: Vec<_> = (0..calls)
-        .map(|_| {
-            let (actor, lattice) = (actor.clone(), lattice.to_owned());
-            tokio::spawn(async move { hosts(&actor, &lattice).await })
-        })
-        .collect();
-    for call in calls {
-        call.await.unwrap().unwrap();
-    }
-}
+use support::world::{World, hosts, none_fails, set_acknowledged as set};
 
 #[tokio::test]
 async fn without_jetstream_credentials_are_in_memory_with_one_warning_until_there_is_one() {

@@ -139,3 +139,21 @@ pub async fn hosts(actor: &Actor, lattice: &str) -> Result<Vec<Host>, String> {
     let hosts = actor.lattice().get_hosts(&ctx(), lattice).await;
     hosts.map_err(|error| error.to_string())
 }
+
+/// The acknowledgement of new credentials.
+pub async fn set_acknowledged(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
+    set(actor, lattice, url).await.unwrap()
+}
+
+/// So many calls at once, of which none fails.
+pub async fn none_fails(actor: &Actor, lattice: &str, calls: usize) {
+    let calls: Vec<_> = (0..calls)
+        .map(|_| {
+            let (actor, lattice) = (actor.clone(), lattice.to_owned());
+            tokio::spawn(async move { hosts(&actor, &lattice).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}

@@ -58,6 +58,19 @@ pub struct SimLattice {
     pub(super) new_claims: bool,
 }
 
+/// A bucket as hosts make it, but for `allow_direct`.
+pub fn bucket(name: &str) -> Config {
+    Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        ..Config::default()
+    }
+}
+
 impl SimLattice {
     /// A lattice whose hosts keep links and claims in memory.
     pub fn without_bucket(client: Client, id: &str) -> Self {
@@ -81,14 +94,8 @@ impl SimLattice {
         let name = format!("LATTICEDATA_{id}");
         jetstream::new(client.clone())
             .create_stream(Config {
-                name: format!("KV_{name}"),
-                subjects: vec![format!("$KV.{name}.>")],
-                max_messages_per_subject: 1,
-                discard: DiscardPolicy::New,
-                allow_rollup: true,
-                deny_delete: true,
                 allow_direct: true,
-                ..Default::default()
+                ..bucket(&name)
             })
             .await
             .unwrap();
