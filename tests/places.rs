@@ -16,7 +16,7 @@ use support::actor::Actor;
 use support::eventually;
 use support::instances::Instances;
 use support::nats::NatsServer;
-use support::provider::{Identity, Provider, SHORTLY};
+use support::provider::{Identity, Provider};
 use support::secrets::plant;
 use support::store::{KEPT, UNOPENED, bucket_of, key, last_written};
 use support::world::{self, hosts};
@@ -220,7 +220,11 @@ async fn entries_without_a_place_can_be_refused_and_are_set_anew() {
     let sealed = unplaced(&xkey, "x", &one.identity.actor, "nats://127.0.0.1:1");
     let name = key(&one.identity, "x");
     bucket.put(name, sealed).await.unwrap();
-    tokio::time::sleep(SHORTLY).await;
+    eventually("the second one", || async {
+        let log = one.providers[0].log();
+        (log.matches("why=Unplaced").count() == 2).then_some(())
+    })
+    .await;
     assert!(hosts(&one.actor, "x").await.is_ok());
 }
 
