@@ -1,6 +1,6 @@
-//! What the fuzz targets share with `tests/properties/`.
+//! What the fuzz targets share with `tests/promises/`.
 
-#[path = "../../tests/properties/promises/mod.rs"]
+#[path = "../../tests/promises/mod.rs"]
 pub mod promises;
 
 use promises::{ALL, root};

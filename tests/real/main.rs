@@ -9,7 +9,7 @@
 
 mod host;
 mod modules;
-#[path = "../orders/common/mod.rs"]
+#[path = "../orders/mod.rs"]
 mod orders;
 mod report;
 mod site;

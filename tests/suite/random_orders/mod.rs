@@ -1,0 +1,64 @@
+//! Orders do what they say and nothing else: random orders, one right behind the
+//! other and two at once, to each generation of simulated host.
+//!
+//! A failing run prints its seed; `ORDERS_SEED=7 cargo test --locked --test
+//! orders` gives the same orders again, to every generation.
+
+mod model;
+mod simulated;
+use std::time::Duration;
+
+use crate::orders::run::{Plan, run};
+use crate::support::host::Generation;
+use simulated::Simulated;
+
+/// Orders of one run.
+const ORDERS: usize = 40;
+
+fn seeds() -> Vec<u64> {
+    match std::env::var("ORDERS_SEED") {
+        Ok(seed) => vec![seed.parse().expect("ORDERS_SEED is a number")],
+        Err(_) => vec![1, 2, 3],
+    }
+}
+
+/// The story of the order that went wrong, if any did.
+async fn wrong(generation: Generation, seed: u64) -> Option<String> {
+    let plan = Plan {
+        seed,
+        orders: ORDERS,
+        go_on: false,
+        quiet: Duration::from_millis(20),
+    };
+    let mut host = Simulated::start(generation).await;
+    let tally = run(&mut host, &plan).await;
+    let harm = host
+        .harm()
+        .map(|harm| format!("  the host was harmed: {harm}"));
+    let wrong = tally.wrong.first().map(|wrong| wrong.story.clone());
+    if harm.is_none() && wrong.is_none() {
+        return None;
+    }
+    let story: Vec<String> = wrong.into_iter().chain(harm).collect();
+    let story = story.join("\n");
+    Some(format!(
+        "{generation:?}, ORDERS_SEED={seed}, {tally}:\n{story}"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_do_what_they_say_and_nothing_else() {
+    // 0.51 is refused every order.
+    let generations = Generation::EVERY.into_iter();
+    let generations = generations.filter(|generation| *generation != Generation::Otp51);
+    let runs = generations.flat_map(|generation| {
+        let run = move |seed| tokio::spawn(wrong(generation, seed));
+        seeds().into_iter().map(run)
+    });
+    let runs: Vec<_> = runs.collect();
+    let mut stories = Vec::new();
+    for run in runs {
+        stories.extend(run.await.unwrap());
+    }
+    assert!(stories.is_empty(), "{}", stories.join("\n\n"));
+}

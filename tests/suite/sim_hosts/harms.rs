@@ -1,0 +1,344 @@
+//! What harms real hosts harms simulated ones, and what does not does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ask, ask_for};
+use crate::support::host::lattice::SimLattice;
+use crate::support::host::{Generation, SimHost};
+use crate::support::nats::NatsServer;
+use crate::support::{eventually, operator::PROVIDER};
+
+use Generation::{G1a, G1b, G2a, G2b, G3a, G3b, Otp51, Otp59, Otp60};
+
+const OTP: &[Generation] = &[G1a, Otp59, Otp60, G1b];
+const RUST: &[Generation] = &[G2a, G2b, G3a, G3b];
+const MAXIMUM: &[Generation] = &[G2b, G3a, G3b];
+
+/// Orders to a host, after each of which it is let finish unless the verb ends
+/// with `!`.
+type Orders = &'static [(&'static str, &'static str)];
+
+/// Carries out orders on a host that can start `R1` and `R2`, two revisions of
+/// `KEY`, `OTHER`, and the provider `file:///p`; what harm they did.
+async fn harm(generation: Generation, orders: Orders) -> Option<&'static str> {
+    let nats = NatsServer::start();
+    let client = nats.client().await;
+    let sim = SimLattice::without_bucket(client.clone(), "default");
+    sim.publish_actor_as("R1", "MKEY", "probe", 1).await;
+    sim.publish_actor_as("R2", "MKEY", "probe", 2).await;
+    sim.publish_actor_as("OTHER", "MOTHER", "other", 1).await;
+    sim.publish_provider_as("file:///p", PROVIDER, "provider", "a:b")
+        .await;
+    let host = SimHost::start(&Arc::new(sim), generation, &[]).await;
+    for (verb, body) in orders {
+        let subject = match verb.trim_end_matches('!') {
+            "registries" => "wasmbus.ctl.default.registries.put".into(),
+            verb => format!("wasmbus.ctl.default.cmd.{}.{verb}", host.id),
+        };
+        // The latest answers come after half a second.
+        ask_for(&client, &subject, body, Duration::from_secs(1)).await;
+        if !verb.ends_with('!') {
+            let done = || async { host.caught_up().then_some(()) };
+            eventually("what was acknowledged", done).await;
+        }
+    }
+    // What came right behind an acknowledgement is done now.
+    host.runs("MKEY");
+    host.meant_harm()
+}
+
+/// Two groups, `{}` with two and `{"a":"1"}` with two.
+const TWO: [(&str, &str); 2] = [
+    ("scale", r#"{"actor_id":"MKEY","actor_ref":"R1","count":2}"#),
+    (
+        "scale",
+        r#"{"actor_id":"MKEY","actor_ref":"R1","count":2,"annotations":{"a":"1"}}"#,
+    ),
+];
+const LA_TWO: [(&str, &str); 2] = [
+    ("la", r#"{"actor_ref":"R1","count":2}"#),
+    (
+        "la",
+        r#"{"actor_ref":"R1","count":2,"annotations":{"a":"1"}}"#,
+    ),
+];
+const UPD: (&str, &str) = ("upd", r#"{"actor_id":"MKEY","new_actor_ref":"R2"}"#);
+const STOP_ALL: (&str, &str) = ("sa", r#"{"actor_ref":"MKEY","count":0}"#);
+const START_OLD: (&str, &str) = ("la", r#"{"actor_ref":"R1","count":1}"#);
+const SCALE_NEW: (&str, &str) = ("scale", r#"{"actor_id":"MKEY","actor_ref":"R2","count":5}"#);
+
+const HARMFUL: &[(&str, &[Generation], Orders)] = &[
+    (
+        "T1",
+        &[Otp59, Otp60, G1b],
+        &[(
+            "registries",
+            r#"{"r":{"registryType":"","username":"a","password":"b"}}"#,
+        )],
+    ),
+    (
+        "T3",
+        &[G2a],
+        &[LA_TWO[0], ("sa", r#"{"actor_ref":"MKEY","count":3}"#)],
+    ),
+    (
+        "T3",
+        &[G2a],
+        &[
+            LA_TWO[0],
+            LA_TWO[1],
+            ("scale", r#"{"actor_id":"MKEY","actor_ref":"R1","count":1}"#),
+        ],
+    ),
+    (
+        "T29",
+        MAXIMUM,
+        &[
+            TWO[0],
+            ("sa", r#"{"actor_ref":"MKEY","annotations":{"zz":"1"}}"#),
+        ],
+    ),
+    (
+        "T37",
+        MAXIMUM,
+        &[
+            TWO[0],
+            TWO[1],
+            ("sa", r#"{"actor_ref":"MKEY","annotations":{"a":"1"}}"#),
+        ],
+    ),
+    (
+        "T38",
+        &[Otp59, Otp60, G1b],
+        &[
+            LA_TWO[0],
+            LA_TWO[1],
+            (
+                "sa",
+                r#"{"actor_ref":"MKEY","count":0,"annotations":{"a":"1"}}"#,
+            ),
+        ],
+    ),
+    // One that matches nothing counts as none left.
+    (
+        "T38",
+        &[Otp59],
+        &[
+            LA_TWO[0],
+            (
+                "sa",
+                r#"{"actor_ref":"MKEY","count":1,"annotations":{"zz":"1"}}"#,
+            ),
+        ],
+    ),
+    // It reaches the end, and the first two do not match.
+    (
+        "T38",
+        &[Otp60, G1b],
+        &[
+            LA_TWO[0],
+            LA_TWO[1],
+            (
+                "sa",
+                r#"{"actor_ref":"MKEY","count":4,"annotations":{"a":"1"}}"#,
+            ),
+        ],
+    ),
+    (
+        "T39",
+        &[Otp59, Otp60, G1b],
+        &[
+            LA_TWO[0],
+            ("scale", r#"{"actor_id":"MKEY","actor_ref":"R1","count":0}"#),
+            START_OLD,
+        ],
+    ),
+    // Healed is harmed, too.
+    (
+        "T39",
+        &[G1b],
+        &[
+            LA_TWO[0],
+            (
+                "scale!",
+                r#"{"actor_id":"MKEY","actor_ref":"R1","count":0}"#,
+            ),
+            ("la!", r#"{"actor_ref":"R1","count":1}"#),
+            START_OLD,
+        ],
+    ),
+    ("T40", MAXIMUM, &[TWO[0], UPD, SCALE_NEW]),
+    // A new group after an update of the only one.
+    (
+        "T40",
+        MAXIMUM,
+        &[
+            TWO[0],
+            UPD,
+            (
+                "scale",
+                r#"{"actor_ref":"R2","count":1,"annotations":{"b":"1"}}"#,
+            ),
+        ],
+    ),
+    // A new group of a new reference, without any update.
+    (
+        "T40",
+        MAXIMUM,
+        &[
+            TWO[0],
+            (
+                "scale",
+                r#"{"actor_ref":"R2","count":1,"annotations":{"b":"1"}}"#,
+            ),
+        ],
+    ),
+    ("T40", &[G2a], &[TWO[0], UPD, START_OLD]),
+    ("T41", &[Otp59, Otp60, G1b], &[LA_TWO[0], UPD, START_OLD]),
+    (
+        "T42",
+        MAXIMUM,
+        &[TWO[0], ("scale!", r#"{"actor_ref":"R1","count":5}"#), UPD],
+    ),
+    (
+        "T44",
+        &[Otp59, Otp60, G1b],
+        &[("la", r#"{"actor_ref":"R1","count":1,"annotations":"x"}"#)],
+    ),
+    ("T45", OTP, &[("la", r#"{"actor_ref":"R1","count":-1}"#)]),
+    (
+        "T45",
+        OTP,
+        &[
+            LA_TWO[0],
+            (
+                "scale",
+                r#"{"actor_id":"MKEY","actor_ref":"R1","count":-1}"#,
+            ),
+        ],
+    ),
+    (
+        "T46",
+        OTP,
+        &[
+            LA_TWO[0],
+            (
+                "scale",
+                r#"{"actor_id":"MKEY","actor_ref":"OTHER","count":3}"#,
+            ),
+        ],
+    ),
+    (
+        "T47",
+        &[Otp51],
+        &[("la", r#"{"actor_ref":"R1","count":3}"#)],
+    ),
+    (
+        "T49",
+        &[Otp59, Otp60, G1b],
+        &[(
+            "registries",
+            r#"{"r":{"registryType":"oci","username":null,"password":null}}"#,
+        )],
+    ),
+    (
+        "T52",
+        OTP,
+        &[(
+            "lp",
+            r#"{"provider_ref":"file:///p","link_name":"default","configuration":"{}"}"#,
+        )],
+    ),
+];
+
+const HARMLESS: &[(&str, &[Generation], Orders)] = &[
+    ("a stop of everything", RUST, &[TWO[0], TWO[1], STOP_ALL]),
+    (
+        "a stop of everything",
+        OTP,
+        &[LA_TWO[0], LA_TWO[1], STOP_ALL],
+    ),
+    (
+        "a scale to 0 of one group",
+        MAXIMUM,
+        &[
+            TWO[0],
+            TWO[1],
+            (
+                "scale",
+                r#"{"actor_ref":"R1","count":0,"annotations":{"a":"1"}}"#,
+            ),
+        ],
+    ),
+    (
+        "an update, a stop of the whole actor, and its start anew",
+        RUST,
+        &[TWO[0], TWO[1], UPD, ("sa!", STOP_ALL.1), SCALE_NEW],
+    ),
+    (
+        "a start after the stop was acknowledged late",
+        &[Otp59, Otp60, G1b],
+        &[LA_TWO[0], ("sa!", STOP_ALL.1), START_OLD],
+    ),
+    (
+        "a scale to a smaller number",
+        OTP,
+        &[
+            LA_TWO[0],
+            LA_TWO[1],
+            ("scale", r#"{"actor_id":"MKEY","actor_ref":"R1","count":1}"#),
+        ],
+    ),
+    (
+        "a refused start of another reference",
+        OTP,
+        &[LA_TWO[0], ("la", r#"{"actor_ref":"R2","count":1}"#)],
+    ),
+    (
+        "credentials with a token only",
+        OTP,
+        &[("registries", r#"{"r":{"registryType":"oci","token":"t"}}"#)],
+    ),
+];
+
+#[tokio::test]
+async fn what_harms_real_hosts_harms_simulated_ones() {
+    for (trap, generations, orders) in HARMFUL {
+        for generation in *generations {
+            let harm = harm(*generation, orders).await;
+            assert!(harm.is_some(), "{trap} {generation:?} {orders:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_right_harms_no_simulated_host() {
+    for (what, generations, orders) in HARMLESS {
+        for generation in *generations {
+            let harm = harm(*generation, orders).await;
+            assert_eq!(harm, None, "{what} {generation:?} {orders:?}");
+        }
+    }
+}
+
+#[tokio::test]
+#[should_panic = "nobody hears their calls"]
+async fn harm_that_was_not_meant_fails_the_test() {
+    let nats = NatsServer::start();
+    let client = nats.client().await;
+    let sim = SimLattice::without_bucket(client.clone(), "default");
+    sim.publish_actor_as("R1", "MKEY", "probe", 1).await;
+    let host = SimHost::start(&Arc::new(sim), G1b, &[]).await;
+    for (verb, body) in [
+        ("la", r#"{"actor_ref":"R1","count":2}"#),
+        (
+            "sa",
+            r#"{"actor_ref":"MKEY","count":0,"annotations":{"zz":"1"}}"#,
+        ),
+    ] {
+        let subject = format!("wasmbus.ctl.default.cmd.{}.{verb}", host.id);
+        ask(&client, &subject, body).await;
+        host.runs("MKEY");
+    }
+}
