@@ -39,21 +39,21 @@
 )]
 
 pub mod backoff;
+pub mod connections;
 pub mod contract;
 pub mod controller;
+pub mod credentials;
 pub mod deadline;
 pub mod error;
+pub mod front;
 pub mod home;
 pub mod json;
 pub mod lattice;
-pub mod limiter;
 pub mod name;
 pub mod nats;
-pub mod pool;
-pub mod security;
+pub mod serve;
 pub mod settings;
 pub mod telemetry;
-pub mod wasmbus;
 
 /// The README's examples compile.
 #[cfg(doctest)]

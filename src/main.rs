@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus::host_data::HostData;
+use lattice_controller::front::wasmbus::server::Server;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::server::Server;
 use secrecy::ExposeSecret as _;
 use tracing::error;
 

@@ -23,10 +23,10 @@ use std::process::ExitCode;
 use async_nats::Client;
 use futures::StreamExt as _;
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus::host_data::HostData;
+use lattice_controller::front::wasmbus::server::Server;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::server::Server;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use host::Host;

@@ -1,8 +1,8 @@
 //! StartActor, ScaleActor, StopActor, UpdateActor.
 
-use super::bounds::annotations;
-use super::call::Call;
 use crate::contract::{ScaleActorCommand, StartActorCommand, StopActorCommand, UpdateActorCommand};
+use crate::controller::bounds::annotations;
+use crate::controller::call::Call;
 use crate::error::Error;
 use crate::name::{ActorId, HostId, required};
 

@@ -1,13 +1,13 @@
 //! AuctionActor, AuctionProvider.
 
-use super::bounds;
-use super::call::Call;
 use crate::contract::{
     ActorAuctionAck, ActorAuctionAcks, ActorAuctionRequest, ProviderAuctionAck,
     ProviderAuctionAcks, ProviderAuctionRequest,
 };
+use crate::controller::bounds;
+use crate::controller::call::Call;
 use crate::error::Error;
-use crate::lattice::wire;
+use crate::lattice::dialect::v0::wire;
 use crate::name::{LinkName, required};
 
 /// The hosts that would run an actor.

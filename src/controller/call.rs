@@ -8,16 +8,16 @@ use serde::de::IgnoredAny;
 use tracing::{debug, warn};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
-use super::Controller;
+use crate::controller::Controller;
+use crate::credentials::Fingerprint;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::front::wasmbus;
 use crate::lattice::Lattice;
-use crate::limiter::Place;
 use crate::name::LatticeId;
-use crate::pool::Fingerprint;
-use crate::security::{self, Cause};
+use crate::serve::admission::Place;
 use crate::settings::Decider;
-use crate::wasmbus;
+use crate::telemetry::security::{self, Cause};
 
 /// A call that is being carried out.
 pub(super) struct Call<'a> {

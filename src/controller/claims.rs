@@ -1,7 +1,7 @@
 //! GetClaims.
 
-use super::call::Call;
 use crate::contract::GetClaimsResponse;
+use crate::controller::call::Call;
 use crate::error::Error;
 
 /// Every set of claims of a lattice.

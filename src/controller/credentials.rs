@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
-use super::bounds;
-use super::call::Call;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
 };
+use crate::controller::bounds;
+use crate::controller::call::Call;
+use crate::credentials::Credentials;
+use crate::credentials::vault::Entry;
 use crate::error::{Error, quoted};
-use crate::lattice::wire::RegistryEntry;
+use crate::lattice::dialect::v0::wire::RegistryEntry;
 use crate::name::{JsDomain, present, required};
 use crate::nats::pasted::{self, Members};
-use crate::pool::Credentials;
-use crate::pool::store::Entry;
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
 const MEMBERS: Members = Members {

@@ -1,13 +1,13 @@
 //! GetHosts, GetHostInventory, StopHost.
 
-use super::call::Call;
 use crate::contract::{
     ActorDescription, ActorInstance, GetHostInventoryRequest, Host, HostInventory, Hosts,
     ProviderDescription, StopHostCommand,
 };
+use crate::controller::call::Call;
 use crate::error::Error;
-use crate::lattice::generation::Traits;
-use crate::lattice::wire::{self, HostPing, Inventory};
+use crate::lattice::dialect::quirks::Traits;
+use crate::lattice::dialect::v0::wire::{self, HostPing, Inventory};
 use crate::name::HostId;
 
 /// Most instances of one set of annotations that an inventory lists.

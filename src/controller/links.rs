@@ -2,11 +2,11 @@
 
 use wasmbus_rpc::core::LinkDefinition;
 
-use super::bounds;
-use super::call::Call;
 use crate::contract::{AdvertiseLinkRequest, LinkDefinitionList, RemoveLinkDefinitionRequest};
+use crate::controller::bounds;
+use crate::controller::call::Call;
 use crate::error::Error;
-use crate::lattice::wire::{Link, LinkKey, TextMap};
+use crate::lattice::dialect::v0::wire::{Link, LinkKey, TextMap};
 use crate::name::{ActorId, LinkName, ProviderId, required};
 
 /// Every link of a lattice.

@@ -24,19 +24,19 @@ use tracing::info;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
+use crate::controller::call::{Call, denied};
+#[doc(hidden)]
+pub use crate::controller::hosts::described;
+use crate::credentials::Pool;
+use crate::credentials::vault::StoreKey;
 use crate::error::{Error, Kind};
+use crate::front::wasmbus::{self, Handler};
 use crate::home::Home;
 use crate::lattice::roster::Roster;
-use crate::limiter::Limiter;
-use crate::nats::Complaints;
-use crate::pool::Pool;
-use crate::pool::store::StoreKey;
-use crate::security::Cause;
+use crate::serve::admission::Limiter;
 use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
-use crate::wasmbus::{self, Handler};
-use call::{Call, denied};
-#[doc(hidden)]
-pub use hosts::described;
+use crate::telemetry::Complaints;
+use crate::telemetry::security::Cause;
 
 /// Carries out the operations of the contract.
 pub struct Controller {

@@ -1,10 +1,10 @@
 //! StartProvider, StopProvider.
 
-use super::bounds;
-use super::call::Call;
 use crate::contract::{StartProviderCommand, StopProviderCommand};
+use crate::controller::bounds;
+use crate::controller::call::Call;
 use crate::error::Error;
-use crate::lattice::wire;
+use crate::lattice::dialect::v0::wire;
 use crate::name::{HostId, LinkName, ProviderId, optional, required};
 
 /// Longest configuration, in bytes (the contract's own limit).

@@ -5,9 +5,6 @@ use async_trait::async_trait;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
-use super::call::Call;
-use super::wiped::Wiped;
-use super::{actors, auctions, claims, credentials, hosts, links, providers};
 use crate::contract::{
     ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, CtlOperationAck,
     GetClaimsResponse, GetHostInventoryRequest, HostInventory, Hosts, LatticeController,
@@ -16,6 +13,9 @@ use crate::contract::{
     SetRegistryCredentialsRequest, StartActorCommand, StartProviderCommand, StopActorCommand,
     StopHostCommand, StopProviderCommand, UpdateActorCommand,
 };
+use crate::controller::call::Call;
+use crate::controller::wiped::Wiped;
+use crate::controller::{actors, auctions, claims, credentials, hosts, links, providers};
 use crate::error::{Error, without_values};
 
 #[async_trait]

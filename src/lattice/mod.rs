@@ -17,24 +17,11 @@
 //! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
 //!   is asked for
 
-pub mod actors;
-pub mod auctions;
-pub mod gather;
-pub mod generation;
-pub mod hosts;
-pub mod links;
-pub mod metadata;
-pub mod orders;
-pub mod pings;
-pub mod plan;
-pub mod providers;
-pub mod refmap;
-pub mod request;
+pub mod bucket;
+pub mod dialect;
+pub mod exchange;
+pub mod ops;
 pub mod roster;
-pub mod solo;
-pub mod subject;
-pub mod watch;
-pub mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +29,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::connections::{Connection, Held};
+use crate::credentials::Lease;
 use crate::deadline::Deadline;
+use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
-use crate::pool::{Connection, Held, Lease};
 use crate::settings::Limits;
-use roster::Roster;
 
 /// A lattice, reached over a leased connection, for the length of one call.
 pub struct Lattice {
@@ -88,7 +76,7 @@ impl Lattice {
             duties,
         };
         if lattice.roster.used() {
-            watch::begin(&lattice);
+            roster::watch::begin(&lattice);
         }
         lattice
     }

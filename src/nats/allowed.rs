@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_nats::ServerAddr;
 
-use super::servers::{Hosts, Servers, address, is_within, name};
 use crate::name::fits;
+use crate::nats::servers::{Hosts, Servers, address, is_within, name};
 
 /// `allowed_servers`: without it, all but link-local addresses, where clouds
 /// hand out what a machine may do.

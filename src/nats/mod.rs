@@ -11,7 +11,6 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::backoff::Backoff;
 
 mod allowed;
-mod complaints;
 pub mod jetstream;
 pub mod oversize;
 pub mod pasted;
@@ -22,14 +21,14 @@ mod servers;
 mod tls;
 mod url;
 
-pub use allowed::{Allowed, Forbidden};
-pub use complaints::{Bursts, Complaints};
-pub use refusal::{Refusal, without_prefix, words};
-pub use removal::is_removal;
-pub use said::Said;
-pub use servers::Servers;
-pub use tls::Tls;
-use url::UserInfo;
+pub use crate::nats::allowed::{Allowed, Forbidden};
+pub use crate::nats::refusal::{Refusal, without_prefix, words};
+pub use crate::nats::removal::is_removal;
+pub use crate::nats::said::Said;
+pub use crate::nats::servers::Servers;
+pub use crate::nats::tls::Tls;
+use crate::nats::url::UserInfo;
+pub use crate::telemetry::limit::{Bursts, Complaints};
 
 /// How to prove to a NATS server who we are.
 #[derive(Clone, Default)]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::Event;
 use tokio::sync::watch;
 
-use super::{Refusal, words};
+use crate::nats::{Refusal, words};
 
 /// How long words are kept, and how many at most.
 const KEPT_FOR: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{ClientConfig, RootCertStore};
 use async_nats::{ConnectOptions, ServerAddr};
 
-use super::servers::Servers;
+use crate::nats::servers::Servers;
 
 /// Settings of TLS. Files are read anew for every connection, so that renewed
 /// ones count from the next on.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Mistakes;
+use crate::settings::Mistakes;
 
 /// Limits of calls, in the provider's settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

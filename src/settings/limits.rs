@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Mistakes;
+use crate::settings::Mistakes;
 
 /// How long a gather waits for one more answer.
 pub const STALL: Duration = Duration::from_millis(300);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Mistakes, Policy, TimeLimits};
+use crate::settings::{Mistakes, Policy, TimeLimits};
 
 /// Settings of a link: its values. Without any, the provider's defaults count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -16,12 +16,12 @@ mod tls;
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
-pub use calls::CallLimits;
-pub use limits::{Limits, STALL, TimeLimits};
-pub use link::LinkSettings;
-pub use policy::{Allowed, Decider, Policy, READ};
-pub use pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
-pub use provider::ProviderSettings;
+pub use crate::settings::calls::CallLimits;
+pub use crate::settings::limits::{Limits, STALL, TimeLimits};
+pub use crate::settings::link::LinkSettings;
+pub use crate::settings::policy::{Allowed, Decider, Policy, READ};
+pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
+pub use crate::settings::provider::ProviderSettings;
 
 /// The name of every operation of the contract.
 pub const OPERATIONS: [&str; 17] = [

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use super::patterns::Lattices;
-use super::{Mistakes, OPERATIONS};
+use crate::settings::patterns::Lattices;
+use crate::settings::{Mistakes, OPERATIONS};
 
 /// Operations that only look.
 pub const READ: [&str; 6] = [

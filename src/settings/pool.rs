@@ -6,10 +6,10 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::Mistakes;
-use super::servers::servers;
+use crate::credentials::vault::StoreKey;
 use crate::nats::Allowed;
-use crate::pool::store::StoreKey;
+use crate::settings::Mistakes;
+use crate::settings::servers::servers;
 
 /// How many lattices, connections and dials there may be, and how long an unused
 /// connection stays open.

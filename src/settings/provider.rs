@@ -3,9 +3,9 @@
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-use super::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls, wipe};
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
+use crate::settings::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls, wipe};
 
 /// Settings of the provider: a JSON object in `config_json`.
 #[derive(Clone, Debug)]

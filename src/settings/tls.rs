@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::Mistakes;
-use super::servers::servers;
 use crate::nats::Tls;
+use crate::settings::Mistakes;
+use crate::settings::servers::servers;
 
 /// Every key that [`take`] knows.
 pub(super) const KEYS: [&str; 5] = [
@@ -79,7 +79,7 @@ mod tests {
     use rcgen::{CertifiedKey, generate_simple_self_signed};
     use serde_json::json;
 
-    use super::super::ProviderSettings;
+    use crate::settings::ProviderSettings;
 
     fn problem(settings: &serde_json::Value) -> String {
         ProviderSettings::parse(Some(&settings.to_string())).unwrap_err()

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use data_encoding::BASE64;
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus::host_data::HostData;
+use lattice_controller::front::wasmbus::invocation::Verifier;
+use lattice_controller::serve::links::LinkTable;
 use lattice_controller::settings::ProviderSettings;
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::invocation::Verifier;
-use lattice_controller::wasmbus::links::LinkTable;
 use nkeys::KeyPairType;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;

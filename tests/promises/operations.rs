@@ -9,8 +9,9 @@ use lattice_controller::contract::{
 };
 use lattice_controller::controller::Controller;
 use lattice_controller::deadline::Deadline;
+use lattice_controller::front::wasmbus::Handler as _;
+use lattice_controller::front::wasmbus::{Call, decode};
 use lattice_controller::settings::{OPERATIONS, ProviderSettings};
-use lattice_controller::wasmbus::{Call, Handler as _, decode};
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lattice_controller::controller::described;
-use lattice_controller::lattice::gather::{FromHost, Harvest};
-use lattice_controller::lattice::generation::Traits;
-use lattice_controller::lattice::plan::{self, Order, Running};
-use lattice_controller::lattice::roster::Roster;
-use lattice_controller::lattice::wire::{
+use lattice_controller::lattice::dialect::quirks::Traits;
+use lattice_controller::lattice::dialect::v0::plan::{self, Order, Running};
+use lattice_controller::lattice::dialect::v0::wire::{
     self, Ack, ActorInstance, Bid, Claims, ClaimsReply, HostEvent, HostPing, Inventory, Link,
     LinksReply, TextMap, V1Ping,
 };
+use lattice_controller::lattice::exchange::gather::{FromHost, Harvest};
+use lattice_controller::lattice::roster::Roster;
 use lattice_controller::name::HostId;
 use nkeys::KeyPairType;
 use serde::Deserialize;

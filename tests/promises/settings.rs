@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lattice_controller::front::wasmbus::decode;
+use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
-use lattice_controller::wasmbus::decode;
-use lattice_controller::wasmbus::links::{LinkDefinition, LinkTable};
 use serde_json::{Value, json};
 
 /// Longest message: of fifty mistakes, each with every key.

@@ -3,10 +3,10 @@
 
 use std::sync::OnceLock;
 
+use lattice_controller::credentials::vault::place::Places;
+use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
+use lattice_controller::credentials::{Credentials, FingerprintKey};
 use lattice_controller::name::{JsDomain, LatticeId};
-use lattice_controller::pool::store::place::Places;
-use lattice_controller::pool::store::{Entry, Opened, StoreKey, Unopened};
-use lattice_controller::pool::{Credentials, FingerprintKey};
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
 use serde_json::json;

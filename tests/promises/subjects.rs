@@ -1,13 +1,13 @@
 //! No text, whatever it is, makes another subject than its template says:
 //! with other tokens, with wildcards, or of another lattice.
 
-use lattice_controller::lattice::metadata::place::{Api, Origin, Place, Token};
-use lattice_controller::lattice::subject::{self, Verb};
-use lattice_controller::lattice::wire::{Link, TextMap};
+use lattice_controller::credentials::vault::bucket;
+use lattice_controller::lattice::bucket::place::{Api, Origin, Place, Token};
+use lattice_controller::lattice::dialect::v0::subject::{self, Verb};
+use lattice_controller::lattice::dialect::v0::wire::{Link, TextMap};
 use lattice_controller::name::{
     ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
-use lattice_controller::pool::store::bucket;
 use nkeys::KeyPairType;
 
 /// Every public function of `lattice::subject`, and what it makes.

@@ -1,13 +1,12 @@
 //! A metadata bucket that says no, that is a mirror of another one, and from which
 //! the server removes by itself; and JetStream that does not answer.
 
-use crate::support;
-use crate::support::eventually;
 use crate::support::host::Generation::G2b;
 use crate::support::host::lattice::bucket;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
+use crate::support::{self, eventually};
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, External, Source};
@@ -234,7 +233,7 @@ async fn credentials_that_the_server_marks_as_removed_are_let_go() {
         kept.await;
         world.set_lattice("x", &world.nats.url()).await;
         assert!(world.hosts("x").await.is_ok());
-        let bucket = lattice_controller::pool::store::bucket::name(&world.identity.lattice);
+        let bucket = lattice_controller::credentials::vault::bucket::name(&world.identity.lattice);
         let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
         let subject = format!("$KV.{bucket}.{provider}.{link}.x");
         mark(&world.nats, subject, reason).await;

@@ -28,7 +28,7 @@ use crate::support::proxy::Proxy;
 use crate::support::world::ctx;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
-use lattice_controller::pool::store::bucket;
+use lattice_controller::credentials::vault::bucket;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use wasmcloud_interface_lattice_control::*;

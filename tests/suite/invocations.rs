@@ -11,7 +11,7 @@ use crate::support::provider::{serve_here, signing_key};
 use crate::support::world::{World, ctx};
 use async_trait::async_trait;
 use lattice_controller::error::Error;
-use lattice_controller::wasmbus::{Call, Handler};
+use lattice_controller::front::wasmbus::{Call, Handler};
 use serde_json::json;
 use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
 use wasmbus_rpc::error::{RpcError, RpcResult};

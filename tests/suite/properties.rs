@@ -6,9 +6,9 @@ use crate::promises;
 use std::collections::BTreeSet;
 
 use crate::promises::{ALL, Promise, files, root};
-use lattice_controller::lattice::generation::Traits;
-use lattice_controller::lattice::plan;
-use lattice_controller::lattice::wire::{self, Inventory};
+use lattice_controller::lattice::dialect::quirks::Traits;
+use lattice_controller::lattice::dialect::v0::plan;
+use lattice_controller::lattice::dialect::v0::wire::{self, Inventory};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -13,7 +13,7 @@ use crate::support::store::{KEPT, bucket_of, edit, key, last_written};
 use crate::support::world::{self, World, hosts};
 use async_nats::jetstream::{self, kv, stream};
 use data_encoding::BASE64URL_NOPAD;
-use lattice_controller::pool::store::bucket;
+use lattice_controller::credentials::vault::bucket;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use wasmcloud_interface_lattice_control::{

@@ -11,7 +11,7 @@ use crate::support::provider::{Identity, Provider, serve_here, signing_key};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lattice_controller::error::Error;
-use lattice_controller::wasmbus::{Call, Handler};
+use lattice_controller::front::wasmbus::{Call, Handler};
 use serde_json::{Value, json};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmbus_rpc::error::{RpcError, RpcResult};

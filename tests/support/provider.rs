@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::wasmbus::Handler;
-use lattice_controller::wasmbus::host_data::HostData;
-use lattice_controller::wasmbus::server::Server;
+use lattice_controller::front::wasmbus::Handler;
+use lattice_controller::front::wasmbus::host_data::HostData;
+use lattice_controller::front::wasmbus::server::Server;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};

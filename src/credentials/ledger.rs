@@ -1,0 +1,265 @@
+//! How much of the credentials that the provider may hold is taken: in all, and by
+//! each actor.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Kind};
+use crate::name::LatticeId;
+use crate::settings::{Isolation, PoolLimits};
+
+/// Lattices, and the bytes of their credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    lattices: usize,
+    bytes: usize,
+}
+
+impl Share {
+    /// The same, where one lattice has other bytes than before, none being not there.
+    fn with(self, before: Option<usize>, after: Option<usize>) -> Self {
+        Self {
+            lattices: self.lattices + usize::from(after.is_some()) - usize::from(before.is_some()),
+            bytes: self.bytes + after.unwrap_or(0) - before.unwrap_or(0),
+        }
+    }
+}
+
+/// Credentials of a lattice: what is bound, and what is about to be.
+struct Held {
+    number: u64,
+    owner: Arc<str>,
+    bytes: usize,
+}
+
+/// The room of one lattice, of an actor or of all: that of the largest of its
+/// credentials, since one takes the place of the other.
+fn size(held: &[Held], owner: Option<&str>) -> Option<usize> {
+    let counts = |one: &&Held| owner.is_none_or(|owner| *one.owner == *owner);
+    held.iter().filter(counts).map(|one| one.bytes).max()
+}
+
+#[derive(Default)]
+struct Taken {
+    all: Share,
+    of: HashMap<Arc<str>, Share>,
+    held: HashMap<LatticeId, Vec<Held>>,
+    next: u64,
+}
+
+impl Taken {
+    fn of(&self, owner: &str) -> Share {
+        self.of.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Has the room of a lattice changed; the shares follow.
+    fn change(&mut self, lattice: &LatticeId, owner: &Arc<str>, act: impl FnOnce(&mut Vec<Held>)) {
+        let held = self.held.entry(lattice.clone()).or_default();
+        let before = (size(held, None), size(held, Some(owner)));
+        act(held);
+        let after = (size(held, None), size(held, Some(owner)));
+        if held.is_empty() {
+            self.held.remove(lattice);
+        }
+        self.all = self.all.with(before.0, after.0);
+        let own = self.of(owner).with(before.1, after.1);
+        match own.lattices {
+            0 => drop(self.of.remove(owner)),
+            _ => drop(self.of.insert(owner.clone(), own)),
+        }
+    }
+}
+
+/// What is taken, and how much there is.
+pub(crate) struct Ledger {
+    limits: PoolLimits,
+    isolation: Isolation,
+    taken: Mutex<Taken>,
+}
+
+/// The room that credentials of one lattice take, for as long as this lives.
+pub(crate) struct Room {
+    ledger: Arc<Ledger>,
+    lattice: LatticeId,
+    owner: Arc<str>,
+    number: u64,
+}
+
+impl Ledger {
+    /// Nothing is taken.
+    pub(crate) fn new(limits: PoolLimits, isolation: Isolation) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            isolation,
+            taken: Mutex::default(),
+        })
+    }
+
+    /// Takes room for so many bytes of an actor. What the lattice has already counts
+    /// for it: credentials that are about to replace others need no room beside them.
+    ///
+    /// # Errors
+    /// `LimitReached`, which names the setting.
+    pub(crate) fn room(
+        self: &Arc<Self>,
+        lattice: &LatticeId,
+        owner: &Arc<str>,
+        bytes: usize,
+    ) -> Result<Room, Error> {
+        let mut taken = self.lock();
+        self.check(&taken, lattice, owner, bytes)?;
+        let number = taken.next;
+        taken.next += 1;
+        taken.change(lattice, owner, |held| {
+            held.push(Held {
+                number,
+                owner: owner.clone(),
+                bytes,
+            });
+        });
+        Ok(Room {
+            ledger: self.clone(),
+            lattice: lattice.clone(),
+            owner: owner.clone(),
+            number,
+        })
+    }
+
+    fn check(
+        &self,
+        taken: &Taken,
+        lattice: &LatticeId,
+        owner: &Arc<str>,
+        bytes: usize,
+    ) -> Result<(), Error> {
+        let limits = &self.limits;
+        let held = taken.held.get(lattice).map_or(&[][..], Vec::as_slice);
+        let lattice = lattice.as_str();
+        let full = |message: String| Err(Error::new(Kind::LimitReached, message));
+        let grown = |share: Share, before: Option<usize>| {
+            let others = share.with(before, None);
+            (others, share.with(before, before.max(Some(bytes))))
+        };
+        let (others, all) = grown(taken.all, size(held, None));
+        let most = limits.lattices;
+        if all.lattices > most {
+            return full(format!(
+                "lattice {lattice:?}: credentials of {most} lattices are known, and the provider \
+                 takes no more (max_lattices)"
+            ));
+        }
+        let most = limits.credentials_bytes;
+        if all.bytes > most {
+            return full(format!(
+                "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
+                 lattices, and the provider holds {most} (max_credentials_bytes)",
+                others.bytes
+            ));
+        }
+        if self.isolation == Isolation::Actor {
+            let (others, own) = grown(taken.of(owner), size(held, Some(owner)));
+            let most = limits.of_actor();
+            if own.lattices > most {
+                return full(format!(
+                    "lattice {lattice:?}: credentials of {most} lattices are known of actor \
+                     {owner}, which may have no more (max_actor_lattices)"
+                ));
+            }
+            let most = limits.credentials_bytes_of_actor();
+            if own.bytes > most {
+                return full(format!(
+                    "lattice {lattice:?}: its credentials have {bytes} bytes beside {} of other \
+                     lattices of actor {owner}, which may have {most} \
+                     (max_actor_credentials_bytes)",
+                    others.bytes
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let number = self.number;
+        let mut taken = self.ledger.lock();
+        taken.change(&self.lattice, &self.owner, |held| {
+            held.retain(|one| one.number != number);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(isolation: Isolation) -> Arc<Ledger> {
+        let limits = PoolLimits {
+            lattices: 4,
+            credentials_bytes: 100,
+            ..PoolLimits::default()
+        };
+        Ledger::new(limits, isolation)
+    }
+
+    fn take(ledger: &Arc<Ledger>, id: &str, owner: &str, bytes: usize) -> Result<Room, String> {
+        let lattice = LatticeId::parse(id).unwrap();
+        let room = ledger.room(&lattice, &owner.into(), bytes);
+        room.map_err(|error| error.to_string())
+    }
+
+    /// That there is no room, and which setting says so.
+    fn full(room: Result<Room, String>, setting: &str) {
+        let problem = room.err().unwrap();
+        assert!(problem.contains(&format!("({setting})")), "{problem}");
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_lattices_and_bytes() {
+        let ledger = ledger(Isolation::None);
+        let four: Vec<_> = ["a", "b", "c", "d"]
+            .map(|id| take(&ledger, id, "M", 10).unwrap())
+            .into();
+        full(take(&ledger, "e", "M", 1), "max_lattices");
+        drop(four);
+        let most = take(&ledger, "a", "M", 100).unwrap();
+        full(take(&ledger, "b", "N", 1), "max_credentials_bytes");
+        drop(most);
+        assert!(take(&ledger, "b", "N", 100).is_ok());
+        let taken = ledger.lock();
+        assert!(taken.of.is_empty() && taken.held.is_empty() && taken.all == Share::default());
+    }
+
+    #[test]
+    fn under_isolation_nobody_has_more_than_a_share() {
+        let ledger = ledger(Isolation::Actor);
+        let two = ["a", "b"].map(|id| take(&ledger, id, "M", 10).unwrap());
+        full(take(&ledger, "c", "M", 1), "max_actor_lattices");
+        full(take(&ledger, "c", "N", 51), "max_actor_credentials_bytes");
+        assert!(take(&ledger, "c", "N", 50).is_ok());
+        drop(two);
+        assert!(take(&ledger, "a", "M", 50).is_ok());
+    }
+
+    #[test]
+    fn what_replaces_something_needs_no_room_beside_it() {
+        let ledger = ledger(Isolation::Actor);
+        let _b = take(&ledger, "b", "M", 10).unwrap();
+        let old = take(&ledger, "a", "M", 40).unwrap();
+        // Everybody is at a limit, and replaces all the same: what is heard of the
+        // store meanwhile as well.
+        let new = take(&ledger, "a", "M", 39).unwrap();
+        let heard = take(&ledger, "a", "M", 40).unwrap();
+        full(take(&ledger, "a", "M", 41), "max_actor_credentials_bytes");
+        drop((old, heard));
+        assert_eq!(ledger.lock().all.bytes, 49);
+        // Another's room makes none in the own share.
+        let _two = ["c", "d"].map(|id| take(&ledger, id, "N", 1).unwrap());
+        full(take(&ledger, "a", "N", 1), "max_actor_lattices");
+        drop(new);
+    }
+}

@@ -1,0 +1,319 @@
+//! The bucket in which entries are kept: a JetStream key-value bucket of our own
+//! lattice, `LATTICECREDS_{lattice}`, with a key `{provider}.{link name}.{lattice}`
+//! for every lattice that the instances of one provider have credentials for.
+//! Only the newest value of a key is kept.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use serde::de::IgnoredAny;
+use tokio::time::timeout;
+
+use crate::credentials::vault::place::Places;
+pub use crate::credentials::vault::place::bucket as name;
+use crate::home::Home;
+use crate::name::LatticeId;
+use crate::nats::is_removal;
+use crate::nats::jetstream::{JetStream, NoAnswer};
+
+/// Longest wait for an answer of JetStream.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Says which revision a write is to replace; 0 for none.
+const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// A place in the history of the bucket. A bucket that was made anew counts from
+/// 1 again, in another era.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// Which bucket: when it was made, in nanoseconds since 1970.
+    pub era: i128,
+    /// Sequence of the entry in it.
+    pub revision: u64,
+}
+
+/// A value in the bucket, or the mark that it was removed.
+#[derive(Clone)]
+pub struct Stored {
+    /// The value; none where it was removed.
+    pub value: Option<Bytes>,
+    /// Where it stands.
+    pub version: Version,
+}
+
+/// A key that changed.
+pub struct Change {
+    /// The lattice that it is for; none where the key is not one of ours.
+    pub lattice: Option<LatticeId>,
+    /// What stands there now.
+    pub stored: Stored,
+    /// How many more there are for now.
+    pub pending: u64,
+    /// When it was written, in milliseconds since 1970.
+    pub written_at: u64,
+}
+
+/// Why something was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum NotWritten {
+    /// Certainly: JetStream said no, or does not hear us.
+    #[error("{0}")]
+    Refused(String),
+    /// Certainly: no server has the bucket.
+    #[error("the bucket is gone, or JetStream is; try again")]
+    Gone,
+    /// Nobody knows.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Why one attempt to write something failed.
+pub(super) enum WriteError {
+    /// What is there is not what it was thought to be.
+    Changed,
+    /// Anything else.
+    Failed(NotWritten),
+}
+
+/// The bucket.
+#[derive(Clone)]
+pub struct Bucket {
+    jetstream: JetStream,
+    client: async_nats::Client,
+    /// Name of its stream.
+    stream: String,
+    /// Before the lattice in the subject of every entry of ours.
+    prefix: String,
+    era: i128,
+    /// Newest revision in it when it was opened.
+    newest: u64,
+}
+
+impl Bucket {
+    /// Opens the bucket, and makes it where there is none.
+    ///
+    /// # Errors
+    /// Why JetStream does not have it.
+    pub async fn open(home: &Home) -> Result<Self, String> {
+        let opened = async {
+            if let Some(bucket) = Self::find(home).await? {
+                return Ok(bucket);
+            }
+            let bucket = name(&home.lattice);
+            let question = format!("STREAM.CREATE.KV_{bucket}");
+            let (jetstream, config) = (jetstream(home), config(&bucket));
+            let made = jetstream.api::<IgnoredAny>(question, &config).await;
+            made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
+            Self::find(home)
+                .await?
+                .ok_or_else(|| "it was made and is gone".into())
+        };
+        let opened = timeout(ANSWERS_WITHIN * 2, opened).await;
+        opened.unwrap_or_else(|_| Err("JetStream does not answer".into()))
+    }
+
+    /// Opens the bucket where there is one.
+    ///
+    /// # Errors
+    /// Why JetStream does not say.
+    pub async fn find(home: &Home) -> Result<Option<Self>, String> {
+        let jetstream = jetstream(home);
+        let bucket = name(&home.lattice);
+        let stream = format!("KV_{bucket}");
+        let found = jetstream.api::<Info>(format!("STREAM.INFO.{stream}"), &());
+        let info = match found.await {
+            Ok(info) => info,
+            Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        // Who made it otherwise did not mean a bucket.
+        if info.config.max_messages_per_subject < 1 {
+            return Err(format!("the stream {stream} is no key-value bucket"));
+        }
+        Ok(Some(Self {
+            era: info.created.unix_timestamp_nanos(),
+            newest: info.state.last_sequence,
+            client: home.client.clone(),
+            prefix: format!("$KV.{bucket}.{}", Places::at(home).prefix()),
+            jetstream,
+            stream,
+        }))
+    }
+
+    /// What stands there for a lattice, where anything ever did.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, String> {
+        let last = self.last(&self.subject(lattice)).await?;
+        Ok(last.map(|message| Stored {
+            value: (!is_removal(Some(&message.headers))).then(|| alone(&message.payload)),
+            version: self.version(message.sequence),
+        }))
+    }
+
+    /// Writes an entry over the one with this revision; 0 is none. Its version.
+    ///
+    /// # Errors
+    /// Whether somebody else wrote meanwhile, or it is known that it was not
+    /// written, and why.
+    pub(super) async fn write(
+        &self,
+        lattice: &LatticeId,
+        value: Bytes,
+        last: u64,
+    ) -> Result<Version, WriteError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(LAST, last.to_string());
+        let subject = self.subject(lattice);
+        match self.jetstream.publish(&subject, headers, value).await {
+            Ok(ack) => Ok(self.version(ack.sequence)),
+            Err(error) => Err(match error.code() {
+                Some(
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                    | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT,
+                ) => WriteError::Changed,
+                _ => WriteError::Failed(error.into()),
+            }),
+        }
+    }
+
+    /// Removes an entry for good. The mark that stays says so to every instance.
+    ///
+    /// # Errors
+    /// Why it was not removed.
+    pub async fn remove(&self, lattice: &LatticeId) -> Result<(), String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "PURGE");
+        headers.insert("Nats-Rollup", "sub");
+        let subject = self.subject(lattice);
+        let purged = self.jetstream.publish(&subject, headers, Bytes::new());
+        purged.await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Every key of ours with its newest value, then every change: how many keys
+    /// there are for now, and the stream.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn follow(
+        &self,
+    ) -> Result<
+        (
+            u64,
+            impl Stream<Item = Result<Change, String>> + Unpin + use<>,
+        ),
+        String,
+    > {
+        let subjects = self.prefix.clone();
+        let config = OrderedConfig {
+            deliver_subject: self.client.new_inbox(),
+            filter_subject: format!("{subjects}>"),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            replay_policy: ReplayPolicy::Instant,
+            ..OrderedConfig::default()
+        };
+        let made = self.jetstream.consumer(&self.stream, config).await;
+        let consumer = made.map_err(|error| error.to_string())?;
+        let pending = consumer.cached_info().num_pending;
+        let messages = consumer.messages().await.map_err(|e| e.to_string())?;
+        let era = self.era;
+        let changes = messages.map(move |message| {
+            let message = message.map_err(|error| error.to_string())?;
+            let info = message.info().map_err(|error| error.to_string())?;
+            let key = message.subject.strip_prefix(&subjects);
+            let removed = is_removal(message.headers.as_ref());
+            Ok(Change {
+                lattice: key.and_then(|key| LatticeId::parse(key).ok()),
+                pending: info.pending,
+                written_at: info.published.unix_timestamp().max(0) as u64 * 1000,
+                stored: Stored {
+                    version: Version {
+                        era,
+                        revision: info.stream_sequence,
+                    },
+                    value: (!removed).then(|| alone(&message.payload)),
+                },
+            })
+        });
+        Ok((pending, changes))
+    }
+
+    /// Which one it is.
+    pub(super) fn era(&self) -> i128 {
+        self.era
+    }
+
+    /// Its newest version when it was opened.
+    pub fn newest(&self) -> Version {
+        self.version(self.newest)
+    }
+
+    /// The version of the newest entry of ours.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn newest_of_ours(&self) -> Result<Version, String> {
+        let last = self.last(&format!("{}>", self.prefix)).await?;
+        Ok(self.version(last.map_or(0, |last| last.sequence)))
+    }
+
+    /// The newest message under a subject.
+    async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, String> {
+        let last = self.jetstream.last(&self.stream, subject).await;
+        last.map_err(|error| error.to_string())
+    }
+
+    fn subject(&self, lattice: &LatticeId) -> String {
+        format!("{}{}", self.prefix, lattice.as_str())
+    }
+
+    fn version(&self, revision: u64) -> Version {
+        Version {
+            era: self.era,
+            revision,
+        }
+    }
+}
+
+/// A copy: what comes in a message keeps the buffer of all that came with it.
+fn alone(value: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
+fn jetstream(home: &Home) -> JetStream {
+    JetStream::new(home, ANSWERS_WITHIN)
+}
+
+impl From<NoAnswer> for NotWritten {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Nobody => Self::Gone,
+            error if error.is_definite() => Self::Refused(error.to_string()),
+            error => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// A bucket as `nats kv add` makes it, but for `allow_direct`: a replica that
+/// lags must not say that a lattice is unknown.
+fn config(bucket: &str) -> Config {
+    Config {
+        name: format!("KV_{bucket}"),
+        description: Some("credentials of lattices, sealed by the lattice controller".into()),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        storage: StorageType::File,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: false,
+        num_replicas: 1,
+        ..Config::default()
+    }
+}

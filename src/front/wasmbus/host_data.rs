@@ -1,0 +1,432 @@
+//! Host data: one line of base64 JSON that the host writes to our standard
+//! input. Reads what hosts from 0.50 to 0.82 send, and the test harness.
+
+use std::time::Duration;
+
+use data_encoding::BASE64_NOPAD;
+use nkeys::KeyPair;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::error::without_values;
+use crate::front::wasmbus::or_default;
+use crate::json;
+use crate::name::{JsDomain, is_token};
+use crate::nats::pasted::Members;
+use crate::nats::{Access, Login};
+use crate::serve::links::LinkDefinition;
+
+/// Longest line that is read.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+/// Time that hosts give a call where they do not say.
+const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
+/// What some editors and shells put in front of a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// Host id that turns on test mode (wasmcloud-test-util).
+const TEST_HOST: &str = "_TEST_";
+
+/// What the host tells us at the start. Seeds are kept in types that cannot be
+/// printed; the cluster seed, which could sign as any actor, is for whoever takes
+/// it out to derive other keys, and is not kept.
+pub struct HostData {
+    /// Public key of the host, or `_TEST_`.
+    pub host_id: String,
+    /// Our lattice.
+    pub lattice: String,
+    /// Our public key.
+    pub provider_key: String,
+    /// Our link name.
+    pub link_name: String,
+    /// NATS of our lattice; over TLS only, where the host asks for that.
+    pub access: Access,
+    /// JetStream domain of our lattice; only OTP hosts say it.
+    pub js_domain: Option<JsDomain>,
+    /// Links that exist already.
+    pub links: Vec<LinkDefinition>,
+    /// Public keys that sign invocations.
+    pub cluster_issuers: Vec<String>,
+    /// Signs invocations; other keys are derived from it.
+    pub cluster_seed: Option<SecretString>,
+    /// Our settings, unread.
+    pub config_json: Option<SecretString>,
+    /// Time that hosts give a call.
+    pub rpc_timeout: Duration,
+    /// Log as JSON.
+    pub structured_logging: bool,
+    /// Level to log at.
+    pub log_level: Option<String>,
+}
+
+/// Every member may be missing or null.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    #[serde(deserialize_with = "or_default")]
+    host_id: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_prefix: String,
+    #[serde(deserialize_with = "or_default")]
+    link_name: String,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_user_jwt: Zeroizing<String>,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_user_seed: Zeroizing<String>,
+    #[serde(deserialize_with = "or_default")]
+    lattice_rpc_url: Zeroizing<String>,
+    /// Whether the connection must have TLS; only OTP hosts say it.
+    lattice_rpc_tls: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    provider_key: String,
+    #[serde(deserialize_with = "readable")]
+    link_definitions: Vec<LinkDefinition>,
+    #[serde(deserialize_with = "readable")]
+    cluster_issuers: Vec<String>,
+    #[serde(deserialize_with = "or_default")]
+    config_json: Zeroizing<String>,
+    #[serde(deserialize_with = "or_default")]
+    invocation_seed: Zeroizing<String>,
+    default_rpc_timeout_ms: Option<Value>,
+    structured_logging: Option<Value>,
+    log_level: Option<Value>,
+    #[serde(deserialize_with = "or_default")]
+    js_domain: String,
+}
+
+/// Members of a list, without those that cannot be read: one odd link must not
+/// keep the provider from starting.
+fn readable<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let members: Vec<Value> = or_default(input)?;
+    let read = members.into_iter().map(json::from_value);
+    Ok(read.filter_map(Result::ok).collect())
+}
+
+impl HostData {
+    /// Reads the first line of `input`. What follows, and its end, mean
+    /// nothing: Rust hosts close it at once, OTP hosts never.
+    ///
+    /// # Errors
+    /// A sentence that quotes nothing of it: it holds seeds.
+    pub fn read(input: impl std::io::Read) -> Result<Self, String> {
+        let line = first_line(input.take(MAX_LINE))
+            .map_err(|error| format!("no host data on standard input: {error}"))?;
+        let line = std::str::from_utf8(&line)
+            .map_err(|_| "no host data on standard input: it is not UTF-8".to_owned())?;
+        if line.trim().is_empty() {
+            return Err(
+                "no host data on standard input: this program is started by a wasmCloud host"
+                    .into(),
+            );
+        }
+        Self::parse(line)
+    }
+
+    /// Reads a line of host data: base64, padded or not, line end or not.
+    ///
+    /// # Errors
+    /// As [`HostData::read`].
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let around = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
+        let text = line.trim_matches(around).trim_end_matches('=').as_bytes();
+        let text = BASE64_NOPAD
+            .decode(text)
+            .map(Zeroizing::new)
+            .map_err(|_| "host data is not base64".to_owned())?;
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
+        let raw: Raw = json::from_slice(text).map_err(|error| {
+            let problem = without_values(&error.to_string());
+            format!("host data is not the JSON object it should be: {problem}")
+        })?;
+        Self::checked(raw)
+    }
+
+    fn checked(raw: Raw) -> Result<Self, String> {
+        for (name, value) in [
+            ("provider_key", &raw.provider_key),
+            ("link_name", &raw.link_name),
+        ] {
+            if !is_token(value) {
+                return Err(format!(
+                    "host data: {name} is missing or no token of a NATS subject"
+                ));
+            }
+        }
+        // A prefix with dots works on hosts up to 0.82 for RPC.
+        if !raw.lattice_rpc_prefix.split('.').all(is_token) {
+            return Err("host data: lattice_rpc_prefix is missing or no NATS subject".into());
+        }
+        let url = match raw.lattice_rpc_url.trim() {
+            "" => "nats://127.0.0.1:4222",
+            url => url,
+        };
+        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)
+            .map_err(|problem| format!("host data: {problem}"))?;
+        let unusable = |problem| format!("host data: lattice_rpc_url cannot be used: {problem}");
+        let access = Access::parse(url, login).map_err(unusable)?;
+        let access = match raw.lattice_rpc_tls.as_ref().is_some_and(is_yes) {
+            true => access.over_tls_only().map_err(unusable)?,
+            false => access,
+        };
+        Ok(Self {
+            host_id: raw.host_id,
+            lattice: raw.lattice_rpc_prefix,
+            provider_key: raw.provider_key,
+            link_name: raw.link_name,
+            access,
+            js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
+            links: raw.link_definitions,
+            cluster_issuers: raw.cluster_issuers,
+            cluster_seed: secret(&raw.invocation_seed),
+            config_json: secret(&raw.config_json),
+            rpc_timeout: raw
+                .default_rpc_timeout_ms
+                .and_then(|value| value.as_u64())
+                .filter(|ms| *ms > 0)
+                .map_or(DEFAULT_RPC_TIMEOUT, |ms| {
+                    Duration::from_millis(ms.min(3_600_000))
+                }),
+            structured_logging: raw.structured_logging.is_some_and(|value| match value {
+                Value::Bool(flag) => flag,
+                Value::Number(number) => number.as_u64() == Some(1),
+                Value::String(text) => text == "true",
+                _ => false,
+            }),
+            log_level: raw
+                .log_level
+                .and_then(|value| value.as_str().map(str::to_owned)),
+        })
+    }
+
+    /// Whether the test harness started us, which speaks JSON where hosts speak
+    /// MessagePack.
+    pub fn test_mode(&self) -> bool {
+        self.host_id == TEST_HOST
+    }
+}
+
+/// A text in memory of its own size: a larger one would be moved, and leave a copy.
+fn secret(text: &str) -> Option<SecretString> {
+    (!text.trim().is_empty()).then(|| SecretString::from(text))
+}
+
+/// Reads to the end of a line, past which bytes may be lost. All that holds it is
+/// wiped, also what became too small for it.
+fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    // More than standard input keeps a copy of.
+    let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
+    loop {
+        if line.len() == line.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(line.capacity() * 2));
+            larger.extend_from_slice(&line);
+            line = larger;
+        }
+        let (end, room) = (line.len(), line.capacity());
+        line.resize(room, 0);
+        let read = match input.read(&mut line[end..]) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                line.truncate(end);
+                continue;
+            }
+            read => read?,
+        };
+        let ends_at = line[end..end + read].iter().position(|byte| *byte == b'\n');
+        line.truncate(end + ends_at.unwrap_or(read));
+        if read == 0 || ends_at.is_some() {
+            return Ok(line);
+        }
+    }
+}
+
+/// The members of host data that are a login.
+const MEMBERS: Members = Members {
+    jwt: "lattice_rpc_user_jwt",
+    seed: "lattice_rpc_user_seed",
+};
+
+fn login(jwt: &str, seed: &str) -> Result<Login, String> {
+    let (jwt, seed) = match (MEMBERS.jwt(jwt)?, MEMBERS.seed(seed)?) {
+        (None, None) => return Ok(Login::Anonymous),
+        (Some(_), None) => {
+            return Err("lattice_rpc_user_jwt without lattice_rpc_user_seed".into());
+        }
+        (jwt, Some(seed)) => (jwt, seed),
+    };
+    KeyPair::from_seed(seed.expose_secret())
+        .map_err(|_| "lattice_rpc_user_seed is no seed".to_owned())?;
+    Ok(match jwt {
+        None => Login::Nkey(seed),
+        Some(jwt) => Login::Jwt { jwt, seed },
+    })
+}
+
+/// Whether a host means yes. OTP hosts send a number or a boolean; whatever else
+/// is not plainly no is taken for the one that sends nothing in the clear.
+fn is_yes(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => {
+            let text = text.trim().to_ascii_lowercase();
+            !matches!(text.as_str(), "" | "0" | "false" | "no" | "off")
+        }
+        Value::Array(_) | Value::Object(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::BASE64;
+
+    const OTP: &str = r#"{"host_id":"N1","lattice_rpc_prefix":"default","link_name":"default",
+        "lattice_rpc_user_jwt":"","lattice_rpc_user_seed":"","lattice_rpc_url":"127.0.0.1:4299",
+        "lattice_rpc_tls":0,"provider_key":"V1","invocation_seed":"SCXXX","env_values":{},
+        "instance_id":"i","link_definitions":[{"actor_id":"M1","provider_id":"V1",
+        "link_name":"default","contract_id":"c","values":{"a":"b"},"id":"x"}],
+        "cluster_issuers":["C1"],"config_json":"","default_rpc_timeout_ms":3000,
+        "structured_logging":true,"log_level":"notice","js_domain":"hub"}"#;
+
+    fn encoded(json: &str) -> String {
+        BASE64.encode(json.as_bytes())
+    }
+
+    #[test]
+    fn host_data_of_every_kind_of_host_is_read() {
+        let padded = encoded(OTP);
+        let bare = padded.trim_end_matches('=');
+        for line in [
+            format!("{padded}\n"),
+            format!("{padded}\r\n"),
+            format!("{bare}\r\n"),
+            bare.to_owned(),
+        ] {
+            let data = HostData::read(line.as_bytes()).unwrap();
+            assert_eq!(data.access.address(), "127.0.0.1:4299");
+            assert_eq!(data.rpc_timeout, Duration::from_secs(3));
+            assert_eq!(data.links.len(), 1);
+            assert!(data.config_json.is_none() && data.structured_logging);
+            assert_eq!(data.js_domain.unwrap().as_str(), "hub");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_host_data() {
+        for line in [
+            format!("\u{feff}{}\r\n", encoded(OTP)),
+            encoded(&format!("\u{feff}{OTP}")),
+        ] {
+            let data = HostData::read(line.as_bytes()).unwrap();
+            assert_eq!(data.access.address(), "127.0.0.1:4299");
+        }
+    }
+
+    #[test]
+    fn a_host_that_asks_for_tls_is_reached_over_nothing_else() {
+        let read = |asks: &str, url: &str| {
+            let json = OTP.replace(
+                "\"lattice_rpc_tls\":0",
+                &format!("\"lattice_rpc_tls\":{asks}"),
+            );
+            let data = HostData::parse(&encoded(&json.replace("127.0.0.1:4299", url)))?;
+            let servers = data.access.servers().iter();
+            Ok::<_, String>(
+                servers
+                    .map(|s| s.as_url_str().to_owned())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        for asks in ["1", "true", "\"true\"", "\"1\"", "2"] {
+            let servers = read(asks, "h:1,nats://i:2,tls://j").unwrap();
+            assert_eq!(servers, ["tls://h:1", "tls://i:2", "tls://j"], "{asks}");
+            assert!(
+                read(asks, "ws://h").unwrap_err().contains("wss://"),
+                "{asks}"
+            );
+        }
+        for asks in ["0", "false", "null", "\"\"", "\"false\"", "0.0"] {
+            assert_eq!(read(asks, "h:1").unwrap(), ["nats://h:1"], "{asks}");
+            assert!(read(asks, "ws://h").is_ok(), "{asks}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_taken_as_it_was_pasted() {
+        let seed = KeyPair::new_user().seed().unwrap();
+        let armoured =
+            format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------");
+        for pasted in [seed.clone(), format!("\u{feff}\"{seed}\"\r\n"), armoured] {
+            let login = login("", &pasted).unwrap();
+            assert!(matches!(login, Login::Nkey(taken) if taken.expose_secret() == seed));
+        }
+        let problem = login("-----BEGIN USER NKEY SEED-----", "").unwrap_err();
+        assert!(
+            problem.contains("belongs in lattice_rpc_user_seed"),
+            "{problem}"
+        );
+        let problem = login("a.b.c", &seed).unwrap_err();
+        assert!(
+            problem.contains("lattice_rpc_user_jwt is not a NATS user JWT"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn null_missing_and_unknown_members_are_fine() {
+        let line = encoded(
+            r#"{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1","future":[1],
+            "host_id":null,"lattice_rpc_user_jwt":null,"lattice_rpc_user_seed":null,
+            "lattice_rpc_url":null,"env_values":null,"link_definitions":null,
+            "cluster_issuers":null,"config_json":null,"structured_logging":null,
+            "log_level":null,"js_domain":null,"default_rpc_timeout_ms":null}"#,
+        );
+        let data = HostData::parse(&line).unwrap();
+        assert_eq!(data.access.address(), "127.0.0.1:4222");
+        assert_eq!(data.rpc_timeout, Duration::from_secs(2));
+        assert!(!data.test_mode());
+    }
+
+    #[test]
+    fn one_odd_link_or_issuer_does_not_cost_the_others() {
+        let line = encoded(
+            r#"{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1",
+            "link_definitions":[7,["M2","V1","l","c",{}],{"actor_id":"M1","values":{"a":null,"b":"c"}}],
+            "cluster_issuers":[null,"C1"]}"#,
+        );
+        let data = HostData::parse(&line).unwrap();
+        assert_eq!(data.cluster_issuers, ["C1"]);
+        assert_eq!(data.links.len(), 1);
+        assert_eq!(data.links[0].values.len(), 1);
+    }
+
+    #[test]
+    fn unreadable_host_data_is_refused_without_quoting_it() {
+        let seed = "SUAKEKSRSQXWPVQTJ44OVUHIXZBA6SEKRET";
+        let cases = [
+            "".to_owned(),
+            "\n".to_owned(),
+            "%%%".to_owned(),
+            encoded("[1]"),
+            encoded(r#"["N1","x","l","","","","V1"]"#),
+            encoded(&format!(
+                r#"{{"env_values":{{}},"cluster_issuers":"{seed}"}}"#
+            )),
+            encoded(&format!(
+                r#"{{"lattice_rpc_prefix":"x","link_name":"l","provider_key":"V1",
+                "lattice_rpc_user_seed":"{seed}"}}"#
+            )),
+            encoded(r#"{"lattice_rpc_prefix":"a b","link_name":"l","provider_key":"V1"}"#),
+            encoded(r#"{"lattice_rpc_prefix":"x","link_name":"*","provider_key":"V1"}"#),
+            encoded(r#"{"lattice_rpc_prefix":"x","link_name":"l"}"#),
+        ];
+        for line in cases {
+            let problem = HostData::read(line.as_bytes()).err().unwrap();
+            assert!(!problem.contains(seed), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! One question to JetStream of a lattice, one answer.
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep_until;
+
+use crate::connections::{Loss, NotAsked, Refusal};
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::lattice::Lattice;
+use crate::lattice::exchange::request::known;
+use crate::nats::jetstream::{NoAnswer, read};
+
+/// Why a question has no answer.
+pub(crate) enum Unanswered {
+    /// The lattice is not connected.
+    Down(Error),
+    /// The credentials do not allow to ask it.
+    Refused(Error),
+    /// The credentials do not allow to hear the answer.
+    Unheard(Error),
+    /// The answer is none.
+    By(NoAnswer),
+}
+
+impl Lattice {
+    /// Asks JetStream, and waits for the answer until `by`. The question has the
+    /// subject that is published to, and the one that a server of the domain makes
+    /// of it before it looks at permissions.
+    ///
+    /// Answers arrive at the connection's inbox, where nothing stays of a question
+    /// without one.
+    pub(crate) async fn ask_jetstream<T: DeserializeOwned>(
+        &self,
+        question: [Subject; 2],
+        body: Bytes,
+        by: Deadline,
+    ) -> Result<T, Unanswered> {
+        self.ask_jetstream_with(question, None, body, by).await
+    }
+
+    /// The same, with headers where there are any.
+    pub(crate) async fn ask_jetstream_with<T: DeserializeOwned>(
+        &self,
+        question: [Subject; 2],
+        headers: Option<HeaderMap>,
+        body: Bytes,
+        by: Deadline,
+    ) -> Result<T, Unanswered> {
+        let lost = self.connection.lost_from_now(&self.id);
+        let lost = lost.map_err(Unanswered::Down)?;
+        let refusals = self.connection.refusals_from_now();
+        let subject = question[0].clone();
+        let asked = self.connection.ask_with(subject, headers, body).await;
+        let mut asked = asked.map_err(|error| match error {
+            NotAsked::Unheard(refusal) => {
+                Unanswered::Unheard(self.not_permitted(&refusal).before_order())
+            }
+            NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
+                "a message of {bytes} bytes is needed, and the server lately took none of {from} \
+                 bytes of these credentials (Maximum Payload Violation)"
+            ))),
+            NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
+        })?;
+        let sent = asked.sent();
+        let broke = |loss: &Loss| {
+            Unanswered::By(match loss.refused(sent) {
+                true => NoAnswer::TooLarge(format!(
+                    "it, or another message before, is larger than the server takes of these \
+                     credentials{}",
+                    loss.said()
+                )),
+                false => NoAnswer::Broke(loss.said()),
+            })
+        };
+        tokio::pin!(lost);
+        let (reply, inbox) = (asked.reply().clone(), self.connection.inbox());
+        let ours = |refusal: &Refusal| {
+            let ours = [&question[0], &question[1], &reply].map(|subject| subject.as_str());
+            ours.contains(&refusal.subject.as_str()) || refusal.subject == inbox
+        };
+        tokio::select! {
+            biased;
+            answer = asked.answer() => match answer {
+                Some(answer) => read(&answer).map_err(Unanswered::By),
+                None => Err(broke(&known(lost).await)),
+            },
+            loss = &mut lost => Err(broke(&loss)),
+            refusal = refusals.of(ours) => {
+                let error = self.not_permitted(&refusal);
+                Err(match refusal.subscription {
+                    true => Unanswered::Unheard(error),
+                    false => Unanswered::Refused(error),
+                })
+            }
+            () = sleep_until(by.at()) => Err(Unanswered::By(NoAnswer::Silence)),
+        }
+    }
+}

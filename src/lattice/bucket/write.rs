@@ -1,0 +1,80 @@
+//! A change of the metadata bucket. What JetStream says with an error was not
+//! written, and neither was what nobody takes; where no answer comes, nobody
+//! knows.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::publish::PublishAck;
+use bytes::Bytes;
+
+use crate::error::{Error, Kind};
+use crate::lattice::Lattice;
+use crate::lattice::bucket::Unanswered;
+use crate::lattice::bucket::place::Place;
+use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect::v0::wire::Link;
+use crate::lattice::exchange::request::json;
+use crate::nats::jetstream::NoAnswer;
+
+impl Lattice {
+    /// Writes a link, and waits until JetStream has it; false where there is no
+    /// bucket.
+    pub(crate) async fn write_link(&self, link: &Link) -> Result<bool, Error> {
+        self.write(link, None, json(link)?).await
+    }
+
+    /// Marks a link as removed; false where there is no bucket. The marker is
+    /// the one that hosts of every generation see.
+    pub(crate) async fn unwrite_link(&self, link: &Link) -> Result<bool, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        self.write(link, Some(headers), Bytes::new()).await
+    }
+
+    async fn write(
+        &self,
+        link: &Link,
+        headers: Option<HeaderMap>,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        let Some(place) = self.bucket_for_writing().await? else {
+            return Ok(false);
+        };
+        let entry = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &link.key());
+        let written = self.ask_jetstream_with::<PublishAck>(entry, headers, body, self.deadline);
+        match written.await {
+            Ok(_) => Ok(true),
+            Err(Unanswered::By(error)) => Err(self.not_written(&place, &error)),
+            Err(
+                Unanswered::Down(error) | Unanswered::Refused(error) | Unanswered::Unheard(error),
+            ) => Err(error),
+        }
+    }
+
+    fn not_written(&self, place: &Place, error: &NoAnswer) -> Error {
+        let bucket = match place {
+            Place::Here => format!("the bucket of {}", self.called()),
+            Place::Origin(origin) => format!(
+                "the bucket of {}, which mirrors KV_{}{}",
+                self.called(),
+                origin.bucket,
+                origin
+                    .api
+                    .as_ref()
+                    .map(|api| format!(" of {api}"))
+                    .unwrap_or_default()
+            ),
+        };
+        let (kind, what) = match error {
+            NoAnswer::No(_) | NoAnswer::Refused(_) => (Kind::Refused, "did not take the write: "),
+            NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now: "),
+            NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write: "),
+            NoAnswer::TooLarge(_) => (Kind::Invalid, "did not take the write: "),
+            NoAnswer::Silence | NoAnswer::Unheard(_) => {
+                (Kind::Timeout, "did not confirm the write in time: ")
+            }
+            NoAnswer::Broke(_) => (Kind::ConnectionLost, "did not confirm the write: "),
+            NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write: "),
+        };
+        Error::new(kind, format!("{bucket} {what}{error}"))
+    }
+}

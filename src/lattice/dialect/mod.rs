@@ -1,0 +1,4 @@
+//! How hosts are spoken to, by generation.
+
+pub mod quirks;
+pub mod v0;

@@ -1,0 +1,236 @@
+use super::*;
+use crate::lattice::exchange::gather::{Answer, Harvest};
+use nkeys::{KeyPair, KeyPairType};
+use tokio::time::advance;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn host() -> HostId {
+    HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
+}
+
+fn ping(version: &str) -> HostPing {
+    HostPing {
+        version: Some(version.into()),
+        ..HostPing::default()
+    }
+}
+
+/// A ping to all hosts that ends now, and these answered `after`.
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<HostPing> {
+    let mut harvest = Harvest::default();
+    for host in hosts {
+        let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
+        assert!(harvest.take(body.to_string().as_bytes(), after));
+    }
+    let answers: &Vec<Answer<HostPing>> = &harvest.answers;
+    assert_eq!(answers.len(), hosts.len());
+    Gathered {
+        harvest,
+        ended,
+        silent: Vec::new(),
+        asked: Instant::now() - took,
+        took,
+    }
+}
+
+/// The same, where the hosts answered at once and were waited for.
+fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
+    round(hosts, 20 * MS, Ended::Stall, 320 * MS)
+}
+
+fn known(roster: &Roster) -> usize {
+    roster.expected(0).hosts.len()
+}
+
+/// Takes a ping whose answers came, too.
+fn take(roster: &Roster, gathered: Gathered<HostPing>, epoch: u64) {
+    for answer in &gathered.harvest.answers {
+        roster.heard(&answer.host, &answer.said, answer.after);
+    }
+    let thorough = matches!(gathered.ended, Ended::Stall);
+    roster.pinged(&gathered, thorough, epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_misses_two_pings_is_forgotten() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    take(&roster, answered(&[&one, &two]), 0);
+    assert_eq!(known(&roster), 2);
+    advance(400 * MS).await;
+    take(&roster, answered(&[&one]), 0);
+    assert_eq!(known(&roster), 2);
+    roster.missed.notified().await;
+    advance(400 * MS).await;
+    take(&roster, answered(&[&one]), 0);
+    assert_eq!(known(&roster), 1);
+    assert_eq!(roster.traits(&two), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_that_were_under_way_together_are_missed_once() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    take(&roster, answered(&[&one, &two]), 0);
+    advance(400 * MS).await;
+    for _ in 0..64 {
+        take(&roster, answered(&[&one]), 0);
+    }
+    assert_eq!(known(&roster), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_that_was_not_waited_for_is_not_missed() {
+    let (roster, fast, slow) = (Roster::default(), host(), host());
+    take(
+        &roster,
+        round(&[&slow], 1200 * MS, Ended::Deadline, 2000 * MS),
+        0,
+    );
+    take(&roster, answered(&[&fast]), 0);
+    for ended in [Ended::Stall, Ended::Deadline, Ended::Found, Ended::Limit] {
+        advance(1000 * MS).await;
+        // Less than a stall; more, and less than the slow host takes.
+        take(&roster, round(&[&fast], MS, ended, 100 * MS), 0);
+        take(&roster, round(&[&fast], MS, ended, 1400 * MS), 0);
+    }
+    assert_eq!(known(&roster), 2);
+    let slow = roster.expected(0).hosts[&slow];
+    assert_eq!(slow.within, MOST_PATIENCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_answer_takes_a_missed_ping_back() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    take(&roster, answered(&[&one, &two]), 0);
+    for _ in 0..5 {
+        advance(400 * MS).await;
+        take(&roster, answered(&[&one]), 0);
+        roster.answered(&two);
+    }
+    assert_eq!(known(&roster), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_do_not_make_up_for_missed_pings() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    take(&roster, answered(&[&one, &two]), 0);
+    for _ in 0..2 {
+        advance(400 * MS).await;
+        take(&roster, answered(&[&one]), 0);
+        roster.beat(&two, Traits::of(Some("0.80.0")));
+    }
+    assert_eq!(known(&roster), 1);
+    assert!(roster.beat(&two, Traits::of(Some("0.80.0"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_did_not_answer_the_last_ping_does_not_count() {
+    let (roster, one, two) = (Roster::default(), host(), host());
+    take(&roster, answered(&[&one, &two]), 0);
+    assert_eq!(roster.all(0).map(|all| all.len()), Some(2));
+    advance(400 * MS).await;
+    take(&roster, answered(&[&one]), 0);
+    assert_eq!(roster.all(0).map(|all| all.len()), Some(1));
+    take(&roster, round(&[], MS, Ended::NoResponders, MS), 0);
+    assert_eq!((roster.all(0), known(&roster)), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_slowest_host_can_be_forgotten_too() {
+    let (roster, slow) = (Roster::default(), host());
+    take(
+        &roster,
+        round(&[&slow], 1900 * MS, Ended::Deadline, 2000 * MS),
+        0,
+    );
+    for _ in 0..2 {
+        advance(3000 * MS).await;
+        take(&roster, round(&[], MS, Ended::Deadline, 1999 * MS), 0);
+    }
+    assert_eq!(known(&roster), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_make_doubt_and_pings_decide() {
+    let (roster, one) = (Roster::default(), host());
+    take(&roster, answered(&[&one]), 0);
+    roster.doubt(&one);
+    assert!(!roster.knows(&one) && roster.traits(&one).is_none());
+    assert!(roster.expected(0).hosts[&one].doubtful);
+    // It is there after all.
+    advance(400 * MS).await;
+    take(&roster, answered(&[&one]), 0);
+    assert!(roster.knows(&one));
+    // And now it is not: one ping is enough.
+    roster.doubt(&one);
+    advance(400 * MS).await;
+    take(&roster, answered(&[]), 0);
+    assert_eq!(known(&roster), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
+    let (roster, one) = (Roster::default(), host());
+    // One that was heard is not all that are there.
+    roster.heard(&one, &ping("0.80.0"), MS);
+    assert_eq!((roster.all(0), roster.expected(0).are_all), (None, false));
+    // It is waited for all the same.
+    assert_eq!(known(&roster), 1);
+    take(&roster, answered(&[&one]), 3);
+    assert!(roster.expected(3).are_all);
+    assert!(!roster.expected(4).are_all);
+    advance(COMPLETE_FOR).await;
+    assert!(!roster.expected(3).are_all);
+    assert!(roster.traits(&one).is_some());
+    advance(BELIEVED_FOR).await;
+    assert_eq!(roster.traits(&one), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
+    let (roster, one) = (Roster::default(), host());
+    assert!(roster.beat(&one, Traits::of(None)));
+    take(&roster, answered(&[&one]), 0);
+    assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
+    assert_eq!(roster.traits(&one), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_watches_while_the_lattice_is_in_use() {
+    let roster = Roster::default();
+    // Nobody is there to watch, as far as is known.
+    assert!(!roster.used());
+    roster.heard(&host(), &HostPing::default(), MS);
+    assert!(roster.used());
+    assert!(!roster.used());
+    assert!(!roster.inhabited());
+    advance(IN_USE_FOR - MS).await;
+    assert!(!roster.is_unused());
+    assert!(!roster.used());
+    advance(IN_USE_FOR).await;
+    assert!(roster.is_unused());
+    assert!(roster.used());
+    assert!(!roster.used());
+    // The one who watched failed.
+    roster.unwatched();
+    assert!(roster.used());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_that_listen_and_do_not_answer_are_watched_for() {
+    let roster = Roster::default();
+    assert!(!roster.used());
+    assert!(roster.inhabited());
+    assert!(!roster.inhabited() && !roster.used());
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_hosts_are_kept_and_no_more() {
+    let roster = Roster::default();
+    let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
+    for host in &hosts {
+        roster.heard(host, &HostPing::default(), MS);
+    }
+    assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
+    assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
+}
