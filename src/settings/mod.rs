@@ -24,25 +24,7 @@ pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, 
 pub use crate::settings::provider::ProviderSettings;
 
 /// The name of every operation of the contract.
-pub const OPERATIONS: [&str; 17] = [
-    "AdvertiseLink",
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-    "RemoveLink",
-    "ScaleActor",
-    "SetLatticeCredentials",
-    "SetRegistryCredentials",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];
+pub const OPERATIONS: [&str; 17] = crate::contract::Operation::NAMES;
 
 /// Overwrites what may be secrets.
 fn wipe(value: &mut Value) {

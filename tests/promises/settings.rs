@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use lattice_controller::front::wasmbus::decode;
+use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
 use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
@@ -32,11 +33,11 @@ pub fn check(input: &[u8]) {
     };
     check_link(&pairs(""));
     check_link(&pairs(&super::secret()));
-    if let Ok(link) = decode(input) {
-        check_definition(link);
+    if let Ok(link) = decode::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
-    if let Ok(link) = serde_json::from_slice(input) {
-        check_definition(link);
+    if let Ok(link) = serde_json::from_slice::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
 }
 

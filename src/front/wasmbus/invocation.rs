@@ -14,10 +14,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
+use crate::contract::CONTRACT_ID;
 use crate::error::without_values;
 use crate::front::wasmbus::signature::{Issuers, Signed};
 use crate::json;
-use crate::serve::links::CONTRACT;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
@@ -75,7 +75,7 @@ impl Verifier {
         let us = WasmCloudEntity {
             public_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
-            contract_id: CONTRACT.to_owned(),
+            contract_id: CONTRACT_ID.to_owned(),
         };
         Self {
             our_url: us.url(),

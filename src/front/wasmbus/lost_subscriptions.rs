@@ -1,6 +1,6 @@
-//! Subjects of the provider that nothing is heard on, told to those who ask for its
-//! health. A server that refuses a subscription says so in passing only, and it
-//! looks like one on which nothing comes.
+//! Which subscriptions of the provider are lost. Health says so: a server that refuses a
+//! subscription reports that in a `-ERR` only, and the client sees a subscription on which
+//! nothing comes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,44 +17,45 @@ use crate::nats::Refusal;
 
 /// Subjects of the provider.
 const SUBJECTS: [&str; 5] = ["", "linkdefs.put", "linkdefs.del", "health", "shutdown"];
-/// Subscriptions that a provider does well with: its subjects, twice while they are
-/// made again, its questions to JetStream, what it follows there, and large bodies.
+/// As many subscriptions are enough for a provider: its subjects, twice while they are made
+/// again, its questions to JetStream, what it follows there, and large bodies.
 const ENOUGH: usize = 64;
 
-/// Why there is no subscription.
+/// Why a subscription is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
     /// The server does not allow it.
     Refused,
     /// The client gave it up.
     Ended,
-    /// It may be one of those that were too many.
+    /// The server takes no more subscriptions, and this may be one that it left out.
     TooMany,
 }
 
-/// Lost subjects: why, and how often that was said.
-pub(super) type Subjects = BTreeMap<String, (Loss, u64)>;
+/// The lost subjects: why each is lost, and how often it was.
+pub(super) type LostSubjects = BTreeMap<String, (Loss, u64)>;
 
-/// Subjects of the provider that nothing is heard on.
+/// The subscriptions of the provider that are lost.
 #[derive(Clone)]
-pub(super) struct Lost {
+pub(super) struct LostSubscriptions {
     /// The subject of calls; all others start with it.
     subject: Arc<str>,
-    subjects: Arc<watch::Sender<Subjects>>,
+    subjects: Arc<watch::Sender<LostSubjects>>,
     too_many: Arc<watch::Sender<TooMany>>,
 }
 
-/// That the server takes no more subscriptions. It does not say which it left out.
+/// Whether the server takes no more subscriptions. It does not say which it left out.
 #[derive(Default)]
 struct TooMany {
     /// How often it said so.
     times: u64,
-    /// Its words, where some of ours may be left out.
+    /// Its words, while some subscriptions may be left out.
     words: Option<String>,
 }
 
-impl Lost {
-    /// None is lost yet of this subject and those below it.
+impl LostSubscriptions {
+    /// Makes the value for the subject of calls, below which all others are. Nothing is lost
+    /// yet.
     pub(super) fn new(subject: &str) -> Self {
         Self {
             subject: subject.into(),
@@ -63,7 +64,8 @@ impl Lost {
         }
     }
 
-    /// Takes what a server does not allow, if it concerns us; whether it does.
+    /// Notes a permission error of the server, if it is about one of these subscriptions.
+    /// Returns whether it is.
     pub(super) fn refused(&self, refusal: &Refusal) -> bool {
         if refusal.is_unnamed() {
             self.too_many.send_modify(|state| {
@@ -83,7 +85,7 @@ impl Lost {
         ours
     }
 
-    /// The provider's subject that ends like this.
+    /// Returns the provider's subject that ends like this.
     pub(super) fn of(&self, name: &str) -> String {
         match name {
             "" => self.subject.to_string(),
@@ -91,6 +93,7 @@ impl Lost {
         }
     }
 
+    /// Notes that a subscription is lost, once more.
     pub(super) fn lose(&self, subject: &str, why: Loss) {
         let mut times = 0;
         self.subjects.send_modify(|subjects| {
@@ -99,7 +102,7 @@ impl Lost {
             times = entry.1;
         });
         match times {
-            // Said already.
+            // `refused` logged it already.
             _ if why == Loss::TooMany => debug!(subject, "made again"),
             1 => error!(
                 subject,
@@ -110,13 +113,14 @@ impl Lost {
         }
     }
 
+    /// Returns how often a subscription was lost since it was there.
     pub(super) fn times(&self, subject: &str) -> u64 {
         let subjects = self.subjects.borrow();
         subjects.get(subject).map_or(0, |(_, times)| *times)
     }
 
-    /// Takes that a subscription is there, unless it was lost once more since it
-    /// had been so many times; whether it is.
+    /// Notes that a subscription is there again, unless it was lost more often than `times`
+    /// by now. Returns whether it is there.
     pub(super) fn found(&self, subject: &str, times: u64) -> bool {
         let found = self.subjects.send_if_modified(|subjects| {
             let same = subjects.get(subject).is_some_and(|(_, now)| *now == times);
@@ -128,21 +132,21 @@ impl Lost {
         found
     }
 
-    /// Which are lost, from now on.
-    pub(super) fn changes(&self) -> watch::Receiver<Subjects> {
+    /// Follows which subscriptions are lost.
+    pub(super) fn changes(&self) -> watch::Receiver<LostSubjects> {
         self.subjects.subscribe()
     }
 
-    /// Takes that there is another connection, over which all are asked for anew.
+    /// Notes that there is a new connection, over which all subscriptions are made anew.
     pub(super) fn connected(&self) {
         self.too_many.send_modify(|state| state.words = None);
     }
 
-    /// That none is lost.
+    /// Checks that no subscription is lost.
     ///
     /// # Errors
     /// Which are, and why.
-    pub(super) fn none(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         let subjects = self.subjects.borrow();
         let problems = subjects.iter().map(|(subject, (why, _))| match why {
             Loss::Refused => {
@@ -168,9 +172,9 @@ impl Lost {
     }
 }
 
-/// Has every subscription made again, where there were too many, once there is room
-/// for as many more: what is heard must not be lost for what is not.
-pub(super) async fn mend_too_many(client: Client, lost: Lost) {
+/// Has every subscription made again after the server took no more of them, once it takes
+/// as many more: a subscription that is alive must not be lost for one that is not.
+pub(super) async fn mend_too_many(client: Client, lost: LostSubscriptions) {
     let mut told = lost.too_many.subscribe();
     while told.wait_for(|state| state.words.is_some()).await.is_ok() {
         sleep(ASK_AGAIN.pause(0)).await;

@@ -1,20 +1,20 @@
-//! Links that changed while our NATS was away. Hosts tell of a change once, and
-//! whoever is not connected does not hear it: an actor whose link was removed
-//! would go on to call.
+//! Links that changed while the provider's NATS was away. Hosts tell of a change once, and a
+//! provider that is not connected does not hear it: an actor whose link was removed could go
+//! on to call.
 //!
-//! Hosts keep links in the metadata bucket of our own lattice, and a removal leaves
-//! a marker there. After each reconnect, the newest message under the key of each
-//! link that we have is looked at. It counts where it is newer than what we know:
-//! a marker removes the link, a value of exactly this link takes its place. All
-//! else changes nothing: no bucket, no permission, no answer, no message, a value
-//! that is of another provider.
+//! Hosts keep links in the metadata bucket of their lattice, and a removal leaves a marker
+//! there. After each reconnect, the provider reads the newest message under the key of each
+//! link in its table. A message counts if it is newer than what the table knows: a marker
+//! removes the link, and a value of exactly this link replaces it. In every other case the
+//! link stays as it is: no bucket, no permission, no answer, no message, or a value of
+//! another provider.
 //!
-//! What is newer is not a matter of clocks. While we are connected, the bucket is
-//! asked how far it has come whenever links were put to us. A message beyond that
-//! was written later than those puts. It is also what makes looking cheap: mostly,
-//! a bucket has not moved while we were away. Else one entry is asked for at a time,
-//! which needs no more than one permission and leaves nothing at the server, and
-//! costs what our own links are, not what the whole lattice is.
+//! Clocks do not decide which is newer. While the provider is connected, it asks for the last
+//! sequence number of the bucket whenever links were put. A message with a higher number was
+//! written later than these puts. That also makes a look cheap: mostly the bucket did not
+//! change meanwhile. Else one entry is asked for at a time, which needs only one permission,
+//! leaves nothing at the server, and costs as much as the provider has links, not as much as
+//! the whole lattice has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,32 +26,33 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use crate::backoff::Backoff;
+use crate::front::wasmbus::link_definition::WireLinkDefinition;
 use crate::home::Home;
 use crate::json;
-use crate::lattice::bucket::place::Place as Bucket;
+use crate::lattice::bucket::place::Place;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v0::wire::BucketKey;
 use crate::name::LatticeId;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
-use crate::serve::links::{LinkDefinition, LinkTable, Place};
+use crate::serve::links::{LinkDefinition, LinkKey, LinkTable};
 
-/// Pause after a reconnect: instances of a lattice come back together, and must not
-/// all ask at once.
+/// Pause after a reconnect. The instances of a provider reconnect together, and must not all
+/// ask at once.
 const SPREAD_OVER: Backoff = Backoff::steady(Duration::from_secs(2));
-/// Pause after a put, which rarely comes alone.
+/// Pause after a put. Puts mostly come together.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
-/// Longest wait for JetStream to say how far the bucket has come.
+/// Longest wait for the last sequence number of the bucket.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// Longest time for all links.
+/// Longest time for a look at all links.
 const LOOKED_WITHIN: Duration = Duration::from_secs(60);
-/// Entries that are asked for at once.
+/// How many entries are asked for at once.
 const AT_ONCE: usize = 16;
 /// Pauses before a look that failed is tried again.
 const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_secs(300));
 
 /// Looks for changes of links that were missed.
-pub(super) struct Missed {
+pub(super) struct MissedLinks {
     links: Arc<LinkTable>,
     connects: watch::Receiver<u64>,
     puts: watch::Receiver<u64>,
@@ -61,32 +62,32 @@ pub(super) struct Missed {
     known: Option<Known>,
 }
 
-/// How far the bucket had come when nothing was missed.
+/// The state of the bucket up to which no change was missed.
 #[derive(Clone, Copy)]
 struct Known {
-    /// When the bucket was made, in nanoseconds since 1970: another one counts
-    /// anew.
+    /// When the bucket was made, in nanoseconds since 1970: another bucket has other
+    /// sequence numbers.
     era: i128,
     /// Sequence of the newest message.
     sequence: u64,
-    /// Number of the last put that had come by then.
+    /// Number of the last put before that state.
     puts: u64,
     /// Number of the connection.
     connects: u64,
 }
 
-/// What came of a look.
+/// How a look ended.
 enum Looked {
     Well,
-    /// It may go better later.
+    /// It failed, and may not fail later.
     Failed,
-    /// Nobody answers: without permission, nobody ever will.
+    /// There was no answer. Without permission there never is one.
     Unanswered,
 }
 
-impl Missed {
-    /// Nothing is known yet. None where the lattice can have no bucket: hosts make
-    /// none for names with dots.
+impl MissedLinks {
+    /// Makes a value that knows nothing yet; `None` where the lattice can have no bucket:
+    /// hosts make none for names with dots.
     pub(super) fn new(home: &Home, links: Arc<LinkTable>) -> Option<Self> {
         Some(Self {
             puts: links.puts(),
@@ -99,10 +100,10 @@ impl Missed {
         })
     }
 
-    /// Looks after each reconnect and after puts, for ever.
+    /// Looks after each reconnect and after puts, until the process ends.
     pub(super) async fn follow(mut self) {
         let (mut failed, mut again) = (0, None);
-        // Whether puts are a reason to ask: not where nobody answered.
+        // Whether to look after puts: not where there was no answer.
         let mut is_answered = true;
         loop {
             let due = async {
@@ -130,7 +131,7 @@ impl Missed {
             is_answered = !matches!(looked, Looked::Unanswered) || self.known.is_some();
             (again, failed) = match looked {
                 Looked::Well => (None, 0),
-                // It was there once, so that there is something to be found.
+                // The bucket answered once, so it will again.
                 _ if self.known.is_some() => {
                     (Some(Instant::now() + AGAIN.pause(failed)), failed + 1)
                 }
@@ -139,8 +140,10 @@ impl Missed {
         }
     }
 
+    /// Compares the links with the bucket, if it changed while the provider was away, and
+    /// notes the state of the bucket.
     async fn look(&mut self) -> Looked {
-        // Before the question: what comes after it may be newer than the answer.
+        // Read before the question: a put after it may be newer than the answer.
         let connects = *self.connects.borrow_and_update();
         let puts = *self.puts.borrow_and_update();
         let question = format!("STREAM.INFO.{}", subject::bucket(&self.lattice));
@@ -150,7 +153,7 @@ impl Missed {
                 return Looked::Unanswered;
             }
             Err(error) => {
-                debug!(%error, "the bucket does not say what became of links");
+                debug!(%error, "the state of the bucket with links is not known");
                 return Looked::Failed;
             }
         };
@@ -174,18 +177,16 @@ impl Missed {
         self.known = Some(now);
         debug!(
             sequence = now.sequence,
-            puts, connects, "what the bucket has of links is known"
+            puts, connects, "the state of the bucket with links is known"
         );
         Looked::Well
     }
 
-    /// Compares all links that were put by then with what came since.
+    /// Compares all links that were put before a state of the bucket with its changes since.
     async fn compare(&self, known: Known) -> Result<(), String> {
         let links = self.links.put_up_to(known.puts);
         let count = links.len();
-        let compared = links
-            .into_iter()
-            .map(|place| self.compare_one(known, place));
+        let compared = links.into_iter().map(|link| self.compare_one(known, link));
         let compared = futures::stream::iter(compared).buffer_unordered(AT_ONCE);
         let failed = compared.filter_map(|one| async { one.err() });
         let failed: Vec<String> = failed.collect().await;
@@ -194,14 +195,15 @@ impl Missed {
             failed = failed.len(),
             "links were compared with the bucket"
         );
-        // Those that succeeded come to the same again.
+        // A look that is repeated changes nothing where this one succeeded.
         failed.into_iter().next().map_or(Ok(()), Err)
     }
 
-    async fn compare_one(&self, known: Known, place: Place) -> Result<(), String> {
-        let key = BucketKey::of_link(&place.actor, &place.contract, &self.link_name);
-        // As it is in the stream, whatever the domain is.
-        let entries = subject::bucket_entries(&self.lattice, &Bucket::Here);
+    /// Compares one link with its entry, if that changed since.
+    async fn compare_one(&self, known: Known, link: LinkKey) -> Result<(), String> {
+        let key = BucketKey::of_link(&link.actor, &link.contract, &self.link_name);
+        // Entries have this name in the stream, whatever the domain is.
+        let entries = subject::bucket_entries(&self.lattice, &Place::Here);
         let (stream, entry) = (subject::bucket(&self.lattice), format!("{entries}{key}"));
         let message = self.jetstream.last(&stream, &entry).await;
         let message = message.map_err(|error| error.to_string())?;
@@ -209,12 +211,12 @@ impl Missed {
             return Ok(());
         };
         if is_removal(Some(&message.headers)) {
-            self.links.forget(&place, known.puts);
-        } else if let Ok(link) = json::from_slice::<LinkDefinition>(&message.payload)
-            && link.actor_id == place.actor
-            && link.contract_id == place.contract
-        {
-            self.links.renew(link, known.puts);
+            self.links.forget(&link, known.puts);
+        } else if let Ok(found) = json::from_slice::<WireLinkDefinition>(&message.payload) {
+            let found = LinkDefinition::from(found);
+            if found.actor_id == link.actor && found.contract_id == link.contract {
+                self.links.renew(found, known.puts);
+            }
         }
         Ok(())
     }

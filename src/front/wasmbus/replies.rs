@@ -1,4 +1,4 @@
-//! The answer to a call, from its result to the message.
+//! Sends the answer to a call.
 
 use async_nats::Subject;
 use tokio::time::sleep_until;
@@ -7,12 +7,12 @@ use wasmbus_rpc::core::InvocationResponse;
 use wasmbus_rpc::error::RpcResult;
 
 use crate::deadline::Deadline;
-use crate::front::wasmbus::Handler;
-use crate::front::wasmbus::chunks::{CHUNK, MAX_ANSWER, THRESHOLD};
-use crate::front::wasmbus::oversize::too_large;
+use crate::front::wasmbus::large_bodies::{CHUNK, MAX_ANSWER, THRESHOLD};
+use crate::front::wasmbus::oversized_replies::too_large;
 use crate::front::wasmbus::server::Server;
+use crate::serve::Operations;
 
-impl<H: Handler> Server<H> {
+impl<O: Operations> Server<O> {
     /// Sends the answer to a call, through the object store where it is large.
     /// Hosts take no answer without `content_length` or under another id.
     pub(super) async fn answer(
@@ -30,7 +30,7 @@ impl<H: Handler> Server<H> {
                 response.msg = body;
             }
             Ok(body) if body.len() > MAX_ANSWER => {
-                if self.noise.large.is_due() {
+                if self.logs.large_answers.is_due() {
                     let bytes = body.len();
                     warn!(id, bytes, "an answer is too large for any actor");
                 }
@@ -44,7 +44,7 @@ impl<H: Handler> Server<H> {
                 match Box::pin(self.store(&id, body, deadline)).await {
                     Ok(()) => response.content_length = Some(bytes as u64),
                     Err(problem) => {
-                        if self.noise.large.is_due() {
+                        if self.logs.large_answers.is_due() {
                             warn!(id, problem, bytes, "a large answer was not sent");
                         }
                         response.error = Some(format!(
@@ -57,12 +57,12 @@ impl<H: Handler> Server<H> {
             Err(error) => response.error = Some(error.to_string()),
         }
         response.invocation_id = id;
-        // Hosts look for what is under the threshold in the message itself.
-        let limit = self.client.max_payload();
+        // A body under the threshold must be in the message itself, where hosts look for it.
+        let limit = self.home.client.max_payload();
         match encoded(&response) {
             Ok(bytes) if bytes.len() <= limit => {
                 let sent = self
-                    .largest
+                    .largest_answer
                     .sends(bytes.len(), &reply, &response.invocation_id);
                 match sent {
                     Ok(()) => self.publish(reply, bytes).await,
@@ -73,7 +73,7 @@ impl<H: Handler> Server<H> {
                 }
             }
             Ok(bytes) => {
-                if self.noise.large.is_due() {
+                if self.logs.large_answers.is_due() {
                     let bytes = bytes.len();
                     warn!(
                         bytes,
@@ -91,7 +91,7 @@ impl<H: Handler> Server<H> {
         }
     }
 
-    /// Sends, in the place of an answer, that it cannot be sent.
+    /// Sends in the place of an answer why it cannot be sent.
     async fn answer_instead(
         &self,
         reply: Subject,
@@ -107,29 +107,33 @@ impl<H: Handler> Server<H> {
         }
     }
 
+    /// Stores the body of a large answer.
+    ///
+    /// # Errors
+    /// Why it is not stored.
     async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
-        self.largest.sends_other(CHUNK);
-        let (chunks, id) = (self.chunks.clone(), id.to_owned());
+        self.largest_answer.sends_other(CHUNK);
+        let (store, id) = (self.large_bodies.clone(), id.to_owned());
         let key = id.clone();
-        // Goes on where it is late: only what is stored whole can be removed.
-        let mut stored = tokio::spawn(async move { chunks.leave(&key, &body).await });
+        // It goes on when it is late: only a body that is stored as a whole can be removed.
+        let mut stored = tokio::spawn(async move { store.store_answer(&key, &body).await });
         tokio::select! {
             stored = &mut stored => stored.unwrap_or_else(|_| Err("it was not stored".into())),
-            () = sleep_until(deadline.at() + self.rest / 2) => {
-                let chunks = self.chunks.clone();
+            () = sleep_until(deadline.at() + self.reply_margin / 2) => {
+                let store = self.large_bodies.clone();
                 tokio::spawn(async move {
                     if matches!(stored.await, Ok(Ok(()))) {
-                        chunks.withdraw(&id).await;
+                        store.remove_answer(&id).await;
                     }
                 });
                 Err("it was not stored in time".into())
             }
-            () = self.cut_off.cancelled() => Err("the provider stopped".into()),
+            () = self.service.drain.is_cut_off() => Err("the provider stopped".into()),
         }
     }
 }
 
-/// A response as it is on the wire, written into room for all of it.
+/// Encodes a response. The memory for it is taken once, in its size.
 fn encoded(response: &InvocationResponse) -> Result<Vec<u8>, rmp_serde::encode::Error> {
     let error = response.error.as_ref().map_or(0, String::len);
     let bytes = response.msg.len() + response.invocation_id.len() + error + 128;

@@ -1,47 +1,20 @@
-//! Arguments that hold secrets, wiped when they are dropped: the generated code
-//! would leave them in memory.
+//! How arguments that hold secrets are overwritten: the generated types would leave
+//! them in memory.
 
-use wasmbus_rpc::common::Message;
-use wasmbus_rpc::error::{RpcError, RpcResult};
-use zeroize::Zeroize as _;
+use zeroize::Zeroize;
 
 use crate::contract::{SetLatticeCredentialsRequest, SetRegistryCredentialsRequest};
 
-/// Arguments with secrets.
-pub(super) trait Wipe {
-    /// Overwrites them.
-    fn wipe(&mut self);
-}
-
-/// Arguments that are wiped when they are dropped, wherever the call ends.
-pub(super) struct Wiped<T: Wipe>(pub(super) T);
-
-impl<T: Wipe + serde::de::DeserializeOwned> Wiped<T> {
-    /// Decodes the arguments of a call.
-    pub(super) fn decode(message: &Message<'_>) -> RpcResult<Self> {
-        let decoded = wasmbus_rpc::common::deserialize(&message.arg);
-        decoded
-            .map(Self)
-            .map_err(|error| RpcError::Deser(format!("'{}': {error}", message.method)))
-    }
-}
-
-impl<T: Wipe> Drop for Wiped<T> {
-    fn drop(&mut self) {
-        self.0.wipe();
-    }
-}
-
-impl Wipe for SetLatticeCredentialsRequest {
-    fn wipe(&mut self) {
+impl Zeroize for SetLatticeCredentialsRequest {
+    fn zeroize(&mut self) {
         self.nats_url.zeroize();
         self.user_jwt.zeroize();
         self.user_seed.zeroize();
     }
 }
 
-impl Wipe for SetRegistryCredentialsRequest {
-    fn wipe(&mut self) {
+impl Zeroize for SetRegistryCredentialsRequest {
+    fn zeroize(&mut self) {
         for credential in self.credentials.iter_mut().flat_map(|all| all.values_mut()) {
             credential.password.zeroize();
             credential.token.zeroize();
@@ -56,7 +29,7 @@ mod tests {
     use crate::contract::RegistryCredential;
 
     #[test]
-    fn what_is_wiped_has_no_secret_left() {
+    fn what_is_overwritten_has_no_secret_left() {
         let mut request = SetLatticeCredentialsRequest {
             lattice_id: "x".into(),
             nats_url: Some("nats://u:secret@h".into()),
@@ -64,7 +37,7 @@ mod tests {
             user_seed: Some("secret".into()),
             js_domain: None,
         };
-        request.wipe();
+        request.zeroize();
         assert!(request.nats_url.is_none() && request.user_jwt.is_none());
         assert!(request.user_seed.is_none());
         let credential = RegistryCredential {
@@ -77,7 +50,7 @@ mod tests {
             lattice_id: "x".into(),
             credentials: Some([("ghcr.io".to_owned(), credential)].into()),
         };
-        request.wipe();
+        request.zeroize();
         let left = &request.credentials.unwrap()["ghcr.io"];
         assert!(left.password.is_none() && left.token.is_none() && left.username.is_none());
     }

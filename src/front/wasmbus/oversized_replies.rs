@@ -1,5 +1,5 @@
-//! Answers that are larger than our own NATS server takes of our user or account. It
-//! says so by closing the connection, and the actor would wait for an answer that
+//! Answers that are larger than the provider's own NATS server takes of its user or account.
+//! The server says so by closing the connection, and the actor would wait for an answer that
 //! never comes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,31 +11,31 @@ use tracing::warn;
 use wasmbus_rpc::error::RpcError;
 
 use crate::deadline::Deadline;
-use crate::front::wasmbus::Handler;
 use crate::front::wasmbus::server::Server;
 use crate::nats::oversize::{Oversize, is_violation};
 use crate::nats::said::{Heard, Word};
+use crate::serve::Operations;
 
 /// An answer that was sent.
-struct Large {
+struct Sent {
     reply: Subject,
     id: String,
 }
 
-/// The largest message that was sent over the connection to our NATS.
+/// The largest message that was sent over the connection to the provider's NATS server.
 #[derive(Default)]
-pub(super) struct Largest {
+pub(super) struct LargestAnswer {
     bytes: AtomicUsize,
-    /// What it was, if it was an answer.
-    answer: Mutex<Option<Large>>,
+    /// The message, if it was an answer.
+    answer: Mutex<Option<Sent>>,
     refused: Oversize,
 }
 
-impl Largest {
-    /// Takes that an answer is about to be sent.
+impl LargestAnswer {
+    /// Notes that an answer is about to be sent.
     ///
     /// # Errors
-    /// From how many bytes on the server took none lately, where it is as large.
+    /// The size from which on the server took no answers lately, if this one is as large.
     pub(super) fn sends(&self, bytes: usize, reply: &Subject, id: &str) -> Result<(), usize> {
         if bytes <= self.bytes.load(Ordering::Acquire) {
             return Ok(());
@@ -43,14 +43,14 @@ impl Largest {
         let mut answer = self.lock();
         self.refused.check(bytes)?;
         self.bytes.store(bytes, Ordering::Release);
-        *answer = Some(Large {
+        *answer = Some(Sent {
             reply: reply.clone(),
             id: id.to_owned(),
         });
         Ok(())
     }
 
-    /// The same of what is no answer.
+    /// Notes that a message is about to be sent that is no answer.
     pub(super) fn sends_other(&self, bytes: usize) {
         if bytes > self.bytes.load(Ordering::Acquire) {
             let mut answer = self.lock();
@@ -59,9 +59,10 @@ impl Largest {
         }
     }
 
-    /// Takes that a message was too large: the largest is, or came behind it. `others`
-    /// is that of those that are not answers.
-    fn too_large(&self, others: usize) -> Option<(usize, Large)> {
+    /// Notes that the server did not take a message for its size, which must be the largest
+    /// one, or came behind it. Returns the answer if it was one: if it is larger than
+    /// `others`, the size of the largest message that is no answer.
+    fn too_large(&self, others: usize) -> Option<(usize, Sent)> {
         let mut answer = self.lock();
         let bytes = self.bytes.swap(0, Ordering::AcqRel);
         let large = answer.take().filter(|_| bytes > others)?;
@@ -69,30 +70,33 @@ impl Largest {
         Some((bytes, large))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Large>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Sent>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<H: Handler> Server<H> {
-    /// Answers, for ever, calls whose answers were too large: with that.
+impl<O: Operations> Server<O> {
+    /// Answers every call whose answer the server did not take for its size: it says so.
     pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
         let violation = |word: &Word| match word {
-            // Those are quoted.
+            // The server quotes these words.
             Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
             Word::Refusal(_) => None,
         };
         loop {
             heard.find(violation).await;
-            // Their headers are shorter than that.
+            // The headers of these messages have less than 1024 bytes.
             let others = self.home.questions.largest.load(Ordering::Acquire) + 1024;
-            let Some((bytes, large)) = self.largest.too_large(others) else {
+            let Some((bytes, large)) = self.largest_answer.too_large(others) else {
                 continue;
             };
-            warn!(bytes, "our NATS server takes no answers as large as this");
+            warn!(
+                bytes,
+                "the provider's NATS server takes no answers as large as this"
+            );
             let error = RpcError::Nats(too_large(bytes, bytes));
             let deadline = Deadline::new(Instant::now(), self.budget);
-            // What is written before goes the way of the answer.
+            // Anything that is written before the reconnect is lost like the answer.
             let mut connects = self.home.connects.clone();
             let broken = *connects.borrow_and_update();
             let again = connects.wait_for(|connects| *connects > broken);
@@ -105,8 +109,8 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// What an actor is told whose answer has so many bytes, and the server takes none of
-/// `from`.
+/// Says that an answer has so many bytes, and that the server takes no answers of `from`
+/// bytes.
 pub(super) fn too_large(bytes: usize, from: usize) -> String {
     format!(
         "the answer has {bytes} bytes, and the NATS server of the provider's lattice takes none of \
@@ -119,8 +123,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_answer_is_told_and_none_as_large_is_sent_again() {
-        let largest = Largest::default();
+    fn the_largest_answer_is_found_and_none_as_large_is_sent_again() {
+        let largest = LargestAnswer::default();
         let sends = |bytes: usize| largest.sends(bytes, &"reply".into(), &bytes.to_string());
         for bytes in [10, 1000, 300] {
             assert_eq!(sends(bytes), Ok(()));
@@ -130,7 +134,7 @@ mod tests {
         for (bytes, sent) in [(999, Ok(())), (1000, Err(1000)), (5000, Err(1000))] {
             assert_eq!(sends(bytes), sent, "{bytes}");
         }
-        // Something else was larger: of answers, nothing is known.
+        // A larger message was no answer, so that nothing is known of answers.
         largest.sends_other(100_000);
         assert!(largest.too_large(0).is_none());
         assert!(sends(700).is_ok() && largest.too_large(800).is_none());

@@ -1,11 +1,11 @@
-//! MessagePack from outside. The decoder calls itself for each level, and a
-//! thousand levels, where it stops by itself, are too many for a thread's stack.
+//! MessagePack from outside. The decoder calls itself for each level of nesting. Its own
+//! limit is a thousand levels, which are too many for the stack of a thread.
 
 use rmp_serde::decode::Error;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Levels of maps and lists; nothing in the contract has more than four.
+/// Most levels of maps and lists. Nothing in the contract has more than four.
 const MAX_DEPTH: usize = 32;
 
 /// Decodes what is not nested too deeply.
@@ -18,8 +18,8 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     T::deserialize(&mut input)
 }
 
-/// Whether somebody else may decode it. What else is wrong with it, they find.
-pub fn is_shallow(bytes: &[u8]) -> bool {
+/// Whether bytes are not nested too deeply. They may be wrong in any other way.
+pub(super) fn is_shallow(bytes: &[u8]) -> bool {
     !matches!(decode::<IgnoredAny>(bytes), Err(Error::DepthLimitExceeded))
 }
 
@@ -37,7 +37,7 @@ mod tests {
                 assert_eq!(decode::<IgnoredAny>(&bytes).is_ok(), shallow, "{levels}");
             }
         }
-        // Not even decodable is not deep.
+        // What is no MessagePack is not deep.
         assert!(is_shallow(b"\xc1") && is_shallow(b""));
     }
 }
