@@ -247,7 +247,7 @@ fn parsed<'a, T: Deserialize<'a>>(what: &str, text: &'a [u8]) -> Result<T, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::wasmbus::decode::decode;
+    use crate::front::wasmbus::msgpack::decode;
     use nkeys::{KeyPair, KeyPairType};
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";
