@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
 use lattice_controller::serve::Rules;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
@@ -86,7 +86,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("no runtime")?;
-    let result = runtime.block_on(Server::run(host, rules, controller));
+    let result = runtime.block_on(wasmbus::serve(host, rules, controller));
     runtime.shutdown_timeout(Duration::from_millis(50));
     result
 }

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use async_nats::Client;
 use futures::StreamExt as _;
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
 use lattice_controller::serve::Rules;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
@@ -78,7 +78,7 @@ async fn provide(url: &str) -> ExitCode {
             told.await.unwrap();
         }
     });
-    match Server::run(host, rules, controller).await {
+    match wasmbus::serve(host, rules, controller).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -91,7 +91,7 @@ impl Operations for Controller {
         if !self.duties.is_empty() {
             info!(
                 duties = self.duties.len(),
-                "commands that go on after their calls are carried out to their end"
+                "commands are carried out to their end"
             );
         }
         self.duties.wait().await;

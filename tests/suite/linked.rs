@@ -240,7 +240,7 @@ impl Away {
     /// Waits until the provider knows how far the bucket has come after so many puts.
     async fn known(&self, puts: usize) {
         let line = |line: &str| {
-            line.contains("what the bucket has of links is known")
+            line.contains("the state of the bucket with links is known")
                 && line.contains(&format!("puts={puts} "))
         };
         let found = || async { self.world.provider.log().lines().any(line).then_some(()) };

@@ -70,7 +70,7 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
                 let other = order(&world.identity, &host.id, |_| {}).encoded_claims;
                 let (_, signature) = other.rsplit_once('.').unwrap();
                 forged.encoded_claims = format!("{text}.{signature}");
-                (forged, "signature does not hold")
+                (forged, "invalid signature")
             }
             1 => (order(&stranger, &host.id, |_| {}), "issuer"),
             2 => {

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
 use lattice_controller::serve::{Operations, Rules};
 use lattice_controller::settings::ProviderSettings;
 use nix::sys::signal::{Signal, kill};
@@ -244,7 +244,7 @@ pub async fn serve_here(operations: impl Operations, settings: &str) -> (NatsSer
     let data = identity.host_data(&nats.url()).to_string();
     let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
     let rules = Rules::of(&ProviderSettings::parse(Some(settings)));
-    tokio::spawn(Server::run(host, rules, operations));
+    tokio::spawn(wasmbus::serve(host, rules, operations));
     answers_health(&nats.client().await, &identity).await;
     (nats, identity)
 }

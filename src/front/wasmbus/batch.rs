@@ -15,14 +15,14 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 use crate::contract::Operation;
 use crate::error::without_values;
 use crate::front::wasmbus::call::{Received, panicked};
+use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::head::id_of;
 use crate::front::wasmbus::intake::Admitted;
 use crate::front::wasmbus::msgpack::decode;
-use crate::front::wasmbus::server::Server;
 use crate::serve::Operations;
 use crate::telemetry::security::{self, Cause};
 
-impl<O: Operations> Server<O> {
+impl<O: Operations> Door<O> {
     /// Serves calls that came together, and answers each as soon as it has ended.
     ///
     /// One task serves all commands: what they send goes out in one piece, and so do their

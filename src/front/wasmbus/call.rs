@@ -14,10 +14,10 @@ use crate::contract::Operation;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
+use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{Failure, rpc_error_of_command};
 use crate::front::wasmbus::invocation::{Claims, now, signed_part};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, MAX_FETCHED, too_large};
-use crate::front::wasmbus::server::Server;
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
 use crate::serve::{Call, Operations};
@@ -55,7 +55,7 @@ impl Received {
     }
 }
 
-impl<O: Operations> Server<O> {
+impl<O: Operations> Door<O> {
     /// Carries out a call. Whatever happens below, it ends at the deadline, and a panic ends
     /// in an answer like any other failure.
     pub(super) async fn result(

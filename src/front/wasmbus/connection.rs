@@ -71,21 +71,18 @@ pub(super) async fn connect(host: &HostData, lost: LostSubscriptions) -> anyhow:
 impl EventLog {
     fn log(&self, address: &str, event: &Event) {
         match event {
-            Event::Connected => info!(address, "connected to the provider's lattice"),
+            Event::Connected => info!(address, "connected to our lattice"),
             Event::Disconnected => {
-                warn!(
-                    address,
-                    "disconnected from the provider's lattice; retrying"
-                );
+                warn!(address, "disconnected from our lattice; reconnecting");
             }
             Event::SlowConsumer(_) if self.slow.is_due() => {
                 error!(address, "calls were dropped: they were read too slowly");
             }
             Event::ServerError(error) => {
-                warn!(address, said = %words(error), "error from the provider's NATS server");
+                warn!(address, said = %words(error), "our NATS server reported an error");
             }
             Event::ClientError(error) if self.unreachable.is_due() => {
-                warn!(address, %error, "no connection to the provider's lattice; retrying");
+                warn!(address, %error, "no connection to our lattice; retrying");
             }
             event => debug!(address, %event, "connection event"),
         }

@@ -10,10 +10,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{Failure, rpc_error};
 use crate::front::wasmbus::head::{Head, id_of};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, too_large};
-use crate::front::wasmbus::server::Server;
 use crate::serve::Operations;
 use crate::serve::places::{Place, Wanted};
 use crate::telemetry::security::{self, Cause};
@@ -55,7 +55,7 @@ impl Intake {
     }
 }
 
-impl<O: Operations> Server<O> {
+impl<O: Operations> Door<O> {
     /// Takes calls until the process ends. Calls that come while the provider stops are
     /// refused.
     pub(super) async fn take_calls(self: Arc<Self>) -> Intake {

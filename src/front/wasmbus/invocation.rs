@@ -99,7 +99,10 @@ impl Verifier {
             .map(|(read, invocation)| {
                 let (claims, _) = read?;
                 if hold.next() != Some(true) {
-                    return Err("the invocation's signature does not hold".into());
+                    return Err(
+                        "invalid signature: the issuer did not sign these claims of the invocation"
+                            .into(),
+                    );
                 }
                 self.check_claims(&claims, invocation)?;
                 Ok(claims)
@@ -166,8 +169,9 @@ impl Verifier {
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| "the invocation's signature is not base64")?;
-        let signature = Signature::from_slice(&signature)
-            .map_err(|_| "the invocation's signature does not hold")?;
+        let signature = Signature::from_slice(&signature).map_err(
+            |_| "invalid signature: the issuer did not sign these claims of the invocation",
+        )?;
         let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,

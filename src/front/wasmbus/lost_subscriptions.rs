@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
@@ -11,9 +12,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, error, info};
 
+use crate::backoff::Backoff;
 use crate::error::quoted;
-use crate::front::wasmbus::subscriptions::{ASK_AGAIN, SETTLED_AFTER};
 use crate::nats::Refusal;
+
+/// Pauses before a subscription is made again that the server refused. Its permissions may
+/// have been changed since.
+pub(super) const ASK_AGAIN: Backoff = Backoff::steady(Duration::from_secs(5));
+/// How long a server takes to say that it refuses a subscription.
+pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Subjects of the provider.
 const SUBJECTS: [&str; 5] = ["", "linkdefs.put", "linkdefs.del", "health", "shutdown"];

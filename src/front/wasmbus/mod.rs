@@ -2,7 +2,8 @@
 //! calls of actors. It knows what [`crate::serve`] does with a call, and nothing of lattices.
 //!
 //! - [`host_data`]: the line on standard input
-//! - [`server`]: from the start to the end; [`connection`]: to the NATS of the host
+//! - [`serve`]: from the start to the end
+//! - `door`: the state; `connection`: to the NATS of the host
 //! - `subscriptions`: the subjects of the provider; `lost_subscriptions`: which are lost
 //! - `subjects`: links, health and the order to stop
 //! - `intake`: takes calls; `batch`: reads those that came together
@@ -12,29 +13,31 @@
 //! - `msgpack`, [`body`], [`link_definition`]: what comes and goes in MessagePack
 //! - [`large_bodies`]: arguments and results that are too large for one message
 //! - `failure`: how an answer says what went wrong
-//! - `replies`: sends answers; `oversized_replies`: those that the server does not take
+//! - `replies`: sends answers; `largest_answer`: which the server does not take
 //! - `missed_links`: links that changed while NATS was away
 
 mod batch;
 pub mod body;
 mod call;
 mod connection;
+mod door;
 mod failure;
 pub mod head;
 pub mod host_data;
 mod intake;
 pub mod invocation;
 pub mod large_bodies;
+mod largest_answer;
 pub mod link_definition;
 mod lost_subscriptions;
 mod missed_links;
 mod msgpack;
-mod oversized_replies;
 mod replies;
-pub mod server;
+mod server;
 mod signature;
 mod subjects;
 mod subscriptions;
 
 #[doc(hidden)]
 pub use crate::front::wasmbus::msgpack::decode;
+pub use crate::front::wasmbus::server::serve;

@@ -1,18 +1,23 @@
 //! Sends the answer to a call.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use async_nats::Subject;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{error, warn};
 use wasmbus_rpc::core::InvocationResponse;
-use wasmbus_rpc::error::RpcResult;
+use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use crate::deadline::Deadline;
+use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::large_bodies::{CHUNK, MAX_ANSWER, THRESHOLD};
-use crate::front::wasmbus::oversized_replies::too_large;
-use crate::front::wasmbus::server::Server;
+use crate::front::wasmbus::largest_answer::too_large;
+use crate::nats::oversize::is_violation;
+use crate::nats::said::{Heard, Word};
 use crate::serve::Operations;
 
-impl<O: Operations> Server<O> {
+impl<O: Operations> Door<O> {
     /// Sends the answer to a call, through the object store where it is large.
     /// Hosts take no answer without `content_length` or under another id.
     pub(super) async fn answer(
@@ -129,6 +134,35 @@ impl<O: Operations> Server<O> {
                 Err("it was not stored in time".into())
             }
             () = self.service.drain.is_cut_off() => Err("the provider stopped".into()),
+        }
+    }
+
+    /// Answers every call whose answer the server did not take for its size: it says so.
+    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
+        let violation = |word: &Word| match word {
+            // The server quotes these words.
+            Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
+            Word::Refusal(_) => None,
+        };
+        loop {
+            heard.find(violation).await;
+            // The headers of these messages have less than 1024 bytes.
+            let others = self.home.questions.largest.load(Ordering::Acquire) + 1024;
+            let Some((bytes, large)) = self.largest_answer.too_large(others) else {
+                continue;
+            };
+            warn!(bytes, "our NATS server takes no answers as large as this");
+            let error = RpcError::Nats(too_large(bytes, bytes));
+            let deadline = Deadline::new(Instant::now(), self.budget);
+            // Anything that is written before the reconnect is lost like the answer.
+            let mut connects = self.home.connects.clone();
+            let broken = *connects.borrow_and_update();
+            let again = connects.wait_for(|connects| *connects > broken);
+            if timeout_at(deadline.at(), again).await.is_err() {
+                continue;
+            }
+            self.answer(large.reply, large.id, Err(error), deadline)
+                .await;
         }
     }
 }

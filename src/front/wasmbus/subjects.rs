@@ -9,9 +9,9 @@ use tracing::{error, warn};
 use wasmbus_rpc::core::HealthCheckResponse;
 
 use crate::error::without_values;
+use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::link_definition::WireLinkDefinition;
 use crate::front::wasmbus::msgpack::decode;
-use crate::front::wasmbus::server::Server;
 use crate::front::wasmbus::subscriptions::Subscription;
 use crate::json;
 use crate::serve::Operations;
@@ -19,20 +19,20 @@ use crate::serve::drain::StopOrder;
 use crate::serve::links::LinkDefinition;
 use crate::telemetry::security::{self, Cause};
 
-impl<O: Operations> Server<O> {
+impl<O: Operations> Door<O> {
     /// Follows which actors are linked.
     pub(super) async fn follow_links(self: Arc<Self>) {
-        let server = self.clone();
+        let door = self.clone();
         let put = move |message| {
-            if let Some(link) = server.read_link(&message) {
-                server.service.links.put(link);
+            if let Some(link) = door.read_link(&message) {
+                door.service.links.put(link);
             }
         };
         self.clone().handle("linkdefs.put", put).await;
-        let server = self.clone();
+        let door = self.clone();
         let delete = move |message| {
-            if let Some(link) = server.read_link(&message) {
-                server.service.links.delete(&link);
+            if let Some(link) = door.read_link(&message) {
+                door.service.links.delete(&link);
             }
         };
         self.handle("linkdefs.del", delete).await;
@@ -40,11 +40,11 @@ impl<O: Operations> Server<O> {
 
     /// Answers questions for health.
     pub(super) async fn answer_health_checks(self: Arc<Self>) {
-        let server = self.clone();
+        let door = self.clone();
         let answer = move |message| {
-            let server = server.clone();
+            let door = door.clone();
             // A slow connection must not keep the next question waiting.
-            tokio::spawn(async move { server.answer_health(message).await });
+            tokio::spawn(async move { door.answer_health(message).await });
         };
         self.handle("health", answer).await;
     }
@@ -54,12 +54,12 @@ impl<O: Operations> Server<O> {
         self: Arc<Self>,
         orders: mpsc::Sender<(StopOrder, Option<Subject>)>,
     ) {
-        let server = self.clone();
+        let door = self.clone();
         let stop = move |message: Message| {
-            if is_for(&server.host_id, &message.payload) {
+            if is_for(&door.host_id, &message.payload) {
                 // Where there is no room, an order was given already.
                 let _ = orders.try_send((StopOrder::of_host(), message.reply));
-            } else if server.logs.foreign_orders.is_due() {
+            } else if door.logs.foreign_orders.is_due() {
                 warn!("an order to stop that is not for this provider was ignored");
             }
         };

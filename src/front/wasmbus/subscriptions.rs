@@ -14,16 +14,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use crate::backoff::Backoff;
-use crate::front::wasmbus::lost_subscriptions::{Loss, LostSubjects, LostSubscriptions};
+use crate::front::wasmbus::lost_subscriptions::{
+    ASK_AGAIN, Loss, LostSubjects, LostSubscriptions, SETTLED_AFTER,
+};
 
 /// Pauses before a subscription that could not be made is made again.
 const RESUBSCRIBE: Backoff = Backoff::steady(Duration::from_millis(500));
-/// Pauses before a subscription is made again that the server refused. Its permissions may
-/// have been changed since.
-pub(super) const ASK_AGAIN: Backoff = Backoff::steady(Duration::from_secs(5));
-/// How long a server takes to say that it refuses a subscription.
-pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
 /// What is done next for a subscription that is lost.
 #[derive(Clone, Copy)]
 enum Next {

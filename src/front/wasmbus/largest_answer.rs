@@ -3,23 +3,16 @@
 //! never comes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
-use tokio::time::{Instant, timeout_at};
-use tracing::warn;
-use wasmbus_rpc::error::RpcError;
 
-use crate::deadline::Deadline;
-use crate::front::wasmbus::server::Server;
-use crate::nats::oversize::{Oversize, is_violation};
-use crate::nats::said::{Heard, Word};
-use crate::serve::Operations;
+use crate::nats::oversize::Oversize;
 
 /// An answer that was sent.
-struct Sent {
-    reply: Subject,
-    id: String,
+pub(super) struct Sent {
+    pub(super) reply: Subject,
+    pub(super) id: String,
 }
 
 /// The largest message that was sent over the connection to the provider's NATS server.
@@ -62,7 +55,7 @@ impl LargestAnswer {
     /// Notes that the server did not take a message for its size, which must be the largest
     /// one, or came behind it. Returns the answer if it was one: if it is larger than
     /// `others`, the size of the largest message that is no answer.
-    fn too_large(&self, others: usize) -> Option<(usize, Sent)> {
+    pub(super) fn too_large(&self, others: usize) -> Option<(usize, Sent)> {
         let mut answer = self.lock();
         let bytes = self.bytes.swap(0, Ordering::AcqRel);
         let large = answer.take().filter(|_| bytes > others)?;
@@ -72,40 +65,6 @@ impl LargestAnswer {
 
     fn lock(&self) -> MutexGuard<'_, Option<Sent>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<O: Operations> Server<O> {
-    /// Answers every call whose answer the server did not take for its size: it says so.
-    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
-        let violation = |word: &Word| match word {
-            // The server quotes these words.
-            Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
-            Word::Refusal(_) => None,
-        };
-        loop {
-            heard.find(violation).await;
-            // The headers of these messages have less than 1024 bytes.
-            let others = self.home.questions.largest.load(Ordering::Acquire) + 1024;
-            let Some((bytes, large)) = self.largest_answer.too_large(others) else {
-                continue;
-            };
-            warn!(
-                bytes,
-                "the provider's NATS server takes no answers as large as this"
-            );
-            let error = RpcError::Nats(too_large(bytes, bytes));
-            let deadline = Deadline::new(Instant::now(), self.budget);
-            // Anything that is written before the reconnect is lost like the answer.
-            let mut connects = self.home.connects.clone();
-            let broken = *connects.borrow_and_update();
-            let again = connects.wait_for(|connects| *connects > broken);
-            if timeout_at(deadline.at(), again).await.is_err() {
-                continue;
-            }
-            self.answer(large.reply, large.id, Err(error), deadline)
-                .await;
-        }
     }
 }
 
