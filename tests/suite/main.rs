@@ -18,6 +18,7 @@ mod autoscaler;
 mod beyond;
 mod bounds;
 mod bucket;
+mod citations;
 mod component;
 mod connections;
 mod contract;
