@@ -35,7 +35,7 @@ use crate::home::Home;
 use crate::lattice::roster::Roster;
 use crate::serve::admission::Limiter;
 use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::Cause;
 
 /// Carries out the operations of the contract.
@@ -47,7 +47,7 @@ pub struct Controller {
     /// What goes on when its call is over, and must not be left half done.
     duties: TaskTracker,
     /// Whoever finds none is told; the log is now and then.
-    busy: Complaints,
+    busy: LogLimiter,
 }
 
 impl Controller {
@@ -82,7 +82,7 @@ impl Controller {
             pool,
             lattices: Limiter::new(calls.to_lattice()),
             duties: TaskTracker::new(),
-            busy: Complaints::default(),
+            busy: LogLimiter::default(),
         })
     }
 

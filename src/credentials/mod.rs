@@ -45,7 +45,7 @@ use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
 use crate::nats::Tls;
 use crate::settings::PoolSettings;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// Most of a call's time that a dial leaves.
@@ -60,7 +60,7 @@ pub struct Pool<K> {
     shared: Arc<Shared>,
     store: Store,
     tls: Tls,
-    full: Complaints,
+    full: LogLimiter,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -98,7 +98,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
             store: Store::new(mode, settings.unplaced, key),
             tls,
-            full: Complaints::default(),
+            full: LogLimiter::default(),
         })
     }
 

@@ -28,7 +28,6 @@ pub use crate::nats::said::Said;
 pub use crate::nats::servers::Servers;
 pub use crate::nats::tls::Tls;
 use crate::nats::url::UserInfo;
-pub use crate::telemetry::limit::{Bursts, Complaints};
 
 /// How to prove to a NATS server who we are.
 #[derive(Clone, Default)]

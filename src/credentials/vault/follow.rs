@@ -21,7 +21,7 @@ use crate::deadline::Deadline;
 use crate::home::Home;
 use crate::name::LatticeId;
 use crate::settings::StoreMode;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// Pause before the bucket is looked for again.
 const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
@@ -59,7 +59,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         connects: home.connects.clone(),
         pool,
         home,
-        unopened: Complaints::default(),
+        unopened: LogLimiter::default(),
     };
     let mut failed = 0;
     loop {
@@ -113,7 +113,7 @@ struct Follower<K> {
     pool: Weak<Pool<K>>,
     home: Home,
     connects: watch::Receiver<u64>,
-    unopened: Complaints,
+    unopened: LogLimiter,
 }
 
 impl<K: Default + Send + Sync + 'static> Follower<K> {

@@ -42,7 +42,7 @@ use crate::nats::{Refusal, Said, words};
 use crate::serve::admission::Limiter;
 use crate::serve::links::{LinkDefinition, LinkTable};
 use crate::serve::replay::Repeats;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// How long it takes there and back to a server that is well.
@@ -148,7 +148,7 @@ impl<H: Handler> Server<H> {
         ));
         let (lost_here, said) = (lost.clone(), Said::default());
         let said_here = said.clone();
-        let (complaints, slow) = (Complaints::default(), Complaints::default());
+        let (complaints, slow) = (LogLimiter::default(), LogLimiter::default());
         let (connected, connects) = watch::channel(0);
         let client = host
             .access
@@ -414,7 +414,7 @@ fn budget(rpc_timeout: Duration) -> Duration {
         .max(Duration::from_millis(50))
 }
 
-fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints) {
+fn log(address: &str, event: &Event, complaints: &LogLimiter, slow: &LogLimiter) {
     match event {
         Event::Connected => info!(address, "connected to our lattice"),
         Event::Disconnected => warn!(address, "disconnected from our lattice; reconnecting"),
