@@ -13,7 +13,7 @@ use crate::connections::connection::Sent;
 use crate::connections::permissions::{Refusal, Refusals};
 use crate::connections::sizes::Sizes;
 use crate::error::quoted;
-use crate::nats::oversize::Oversize;
+use crate::nats::PayloadLimit;
 use crate::nats::{without_prefix, words};
 use crate::telemetry::LogLimiter;
 
@@ -97,7 +97,7 @@ impl Reported {
 /// What the connections of one login have in common. Keeps each cause from filling
 /// the log, and from silencing another.
 pub(crate) struct OfLogin {
-    pub(crate) oversize: Arc<Oversize>,
+    pub(crate) oversize: Arc<PayloadLimit>,
     slow: LogLimiter,
     refusals: LogLimiter,
     news: LogLimiter,

@@ -31,10 +31,12 @@ use crate::credentials::Pool;
 use crate::credentials::vault::StoreKey;
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::{self, Handler};
-use crate::home::Home;
 use crate::lattice::roster::Roster;
+use crate::nats::OwnLattice;
 use crate::serve::admission::Limiter;
-use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
+use crate::settings::{
+    CallLimits, EffectivePolicy, LinkSettings, OPERATIONS, ProviderSettings, READ,
+};
 use crate::telemetry::LogLimiter;
 use crate::telemetry::security::Cause;
 
@@ -110,7 +112,7 @@ impl Controller {
     ///
     /// # Errors
     /// `Misconfigured`.
-    fn allowed<'a>(&'a self, link: &'a LinkSettings) -> Result<Allowed<'a>, Error> {
+    fn allowed<'a>(&'a self, link: &'a LinkSettings) -> Result<EffectivePolicy<'a>, Error> {
         let settings = self.settings()?;
         Ok(settings.default_policy.with_link(&link.policy))
     }
@@ -201,7 +203,7 @@ impl Handler for Controller {
         self.settings.as_ref().ok()?.limits.call_budget
     }
 
-    fn at_home(&self, home: Home) {
+    fn at_home(&self, home: OwnLattice) {
         // With wrong settings nobody is served.
         if self.settings.is_ok() {
             self.pool.follow(home);

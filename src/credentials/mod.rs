@@ -41,8 +41,8 @@ use crate::credentials::vault::{Store, StoreKey};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
+use crate::nats::OwnLattice;
 use crate::nats::Tls;
 use crate::settings::PoolSettings;
 use crate::telemetry::LogLimiter;
@@ -103,7 +103,7 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
     }
 
     /// Takes over what is in the store, and what others put there from now on.
-    pub fn follow(self: &Arc<Self>, home: Home) {
+    pub fn follow(self: &Arc<Self>, home: OwnLattice) {
         self.store.at(&home);
         tokio::spawn(vault::follow::follow(Arc::downgrade(self), home));
     }

@@ -4,9 +4,9 @@
 //! Unknown keys are refused, and one reading reports every mistake.
 
 mod calls;
+mod lattice_patterns;
 mod limits;
 mod link;
-mod patterns;
 mod policy;
 mod pool;
 mod provider;
@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 pub use crate::settings::calls::CallLimits;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
-pub use crate::settings::policy::{Allowed, Decider, Policy, READ};
+pub use crate::settings::policy::{Decider, EffectivePolicy, Policy, READ};
 pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use crate::settings::provider::ProviderSettings;
 

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::settings::patterns::Lattices;
+use crate::settings::lattice_patterns::Lattices;
 use crate::settings::{Mistakes, OPERATIONS};
 
 /// Operations that only look.
@@ -112,8 +112,8 @@ impl Policy {
 
     /// What calls over a link may do; `self` is the provider's word, and counts
     /// for what the link does not say.
-    pub fn with_link<'a>(&'a self, link: &'a Self) -> Allowed<'a> {
-        Allowed {
+    pub fn with_link<'a>(&'a self, link: &'a Self) -> EffectivePolicy<'a> {
+        EffectivePolicy {
             operations: decided(link.operations.as_ref(), self.operations.as_ref()),
             lattices: decided(link.lattices.as_ref(), self.lattices.as_ref()),
         }
@@ -138,12 +138,12 @@ pub enum Decider {
 
 /// What calls over a link may do: everything that nobody has narrowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowed<'a> {
+pub struct EffectivePolicy<'a> {
     operations: (Decider, Option<&'a Operations>),
     lattices: (Decider, Option<&'a Lattices>),
 }
 
-impl Allowed<'_> {
+impl EffectivePolicy<'_> {
     /// That the operation may be called.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::credentials::vault::StoreKey;
-use crate::nats::Allowed;
+use crate::nats::AllowedServers;
 use crate::settings::Mistakes;
 use crate::settings::servers::servers;
 
@@ -128,7 +128,7 @@ pub struct PoolSettings {
     /// from the cluster seed. Checked to be one.
     pub key: Option<SecretString>,
     /// `allowed_servers`: where connections may go.
-    pub allowed: Allowed,
+    pub allowed: AllowedServers,
 }
 
 impl PoolSettings {
@@ -154,7 +154,7 @@ impl PoolSettings {
         let limits = &mut self.limits;
         match key {
             "allowed_servers" => match servers(&value) {
-                Ok(servers) => self.allowed = Allowed::these(servers),
+                Ok(servers) => self.allowed = AllowedServers::these(servers),
                 Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
             },
             "credentials_key" => match value {
@@ -301,7 +301,7 @@ mod tests {
             ("isolation", "actor".into()),
         ])
         .unwrap();
-        assert_eq!(settings.allowed, Allowed::default());
+        assert_eq!(settings.allowed, AllowedServers::default());
         assert!(settings.key.is_some());
         assert_eq!(settings.store, StoreMode::Jetstream);
         assert_eq!(settings.limits.connections, 7);

@@ -76,7 +76,7 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let none = TimeLimits::default();
     assert_eq!(defaults.limits, none);
     assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
-    let allowed = lattice_controller::nats::Allowed::default();
+    let allowed = lattice_controller::nats::AllowedServers::default();
     assert_eq!(defaults.pool.allowed, allowed);
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
