@@ -35,14 +35,14 @@ use crate::lattice::roster::Roster;
 use crate::nats::OwnLattice;
 use crate::serve::admission::Limiter;
 use crate::settings::{
-    CallLimits, EffectivePolicy, LinkSettings, OPERATIONS, ProviderSettings, READ,
+    CallLimits, EffectivePolicy, LinkSettings, OPERATIONS, ProviderSettings, READ, SettingsError,
 };
 use crate::telemetry::LogLimiter;
 use crate::telemetry::security::Cause;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
-    settings: Result<ProviderSettings, String>,
+    settings: Result<ProviderSettings, SettingsError>,
     pool: Arc<Pool<Roster>>,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
@@ -63,7 +63,7 @@ impl Controller {
     /// # Errors
     /// That the operating system gives no random numbers.
     pub fn new(
-        settings: Result<ProviderSettings, String>,
+        settings: Result<ProviderSettings, SettingsError>,
         name: String,
         cluster_seed: Option<&SecretString>,
     ) -> Result<Self, String> {

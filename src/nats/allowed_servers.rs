@@ -20,6 +20,9 @@ pub struct AllowedServers(Option<Servers>);
 pub struct Forbidden(String);
 
 impl AllowedServers {
+    /// What counts where no servers are set.
+    pub const ALL_BUT_LINK_LOCAL: Self = Self(None);
+
     /// Reads entries `[scheme://][host or network][:port]`.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub use crate::nats::own_lattice::{OpenRequests, OwnLattice};
 pub use crate::nats::payload_limit::{PayloadLimit, is_payload_violation};
 pub use crate::nats::refusal::{Refusal, without_prefix, words};
 pub use crate::nats::servers::Servers;
-pub use crate::nats::tls::Tls;
+pub use crate::nats::tls::{Tls, TlsFileError};
 
 /// Formatted text, for which there is room at once.
 pub fn text(room: usize, text: fmt::Arguments<'_>) -> String {

@@ -128,7 +128,9 @@ impl LinkTable {
 
     /// Takes a link of ours in the place of one that it may replace.
     fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
-        let read = LinkSettings::parse(&link.values).map(Arc::new);
+        let read = LinkSettings::parse(&link.values)
+            .map(Arc::new)
+            .map_err(|error| error.to_string());
         let (actor, contract) = (&link.actor_id, &link.contract_id);
         // Puts are not signed: whoever sends them must not fill our memory.
         let known = self.links.contains_key(actor);
