@@ -72,7 +72,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
     let settings = ProviderSettings::parse(config);
     host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));
     if let Err(problem) = &settings {
-        error!(problem, "the configuration is wrong: every call is refused");
+        error!(%problem, "the configuration is wrong: every call is refused");
     }
     let name = format!("lattice-controller {} for lattices", host.provider_key);
     let cluster_seed = host.cluster_seed.take();

@@ -31,23 +31,25 @@ use crate::credentials::Pool;
 use crate::credentials::vault::StoreKey;
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::{self, Handler};
-use crate::home::Home;
 use crate::lattice::roster::Roster;
+use crate::nats::OwnLattice;
 use crate::serve::admission::Limiter;
-use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
-use crate::telemetry::Complaints;
+use crate::settings::{
+    CallLimits, EffectivePolicy, LinkSettings, OPERATIONS, ProviderSettings, READ, SettingsError,
+};
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::Cause;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
-    settings: Result<ProviderSettings, String>,
+    settings: Result<ProviderSettings, SettingsError>,
     pool: Arc<Pool<Roster>>,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
     /// What goes on when its call is over, and must not be left half done.
     duties: TaskTracker,
     /// Whoever finds none is told; the log is now and then.
-    busy: Complaints,
+    busy: LogLimiter,
 }
 
 impl Controller {
@@ -61,7 +63,7 @@ impl Controller {
     /// # Errors
     /// That the operating system gives no random numbers.
     pub fn new(
-        settings: Result<ProviderSettings, String>,
+        settings: Result<ProviderSettings, SettingsError>,
         name: String,
         cluster_seed: Option<&SecretString>,
     ) -> Result<Self, String> {
@@ -82,7 +84,7 @@ impl Controller {
             pool,
             lattices: Limiter::new(calls.to_lattice()),
             duties: TaskTracker::new(),
-            busy: Complaints::default(),
+            busy: LogLimiter::default(),
         })
     }
 
@@ -110,7 +112,7 @@ impl Controller {
     ///
     /// # Errors
     /// `Misconfigured`.
-    fn allowed<'a>(&'a self, link: &'a LinkSettings) -> Result<Allowed<'a>, Error> {
+    fn allowed<'a>(&'a self, link: &'a LinkSettings) -> Result<EffectivePolicy<'a>, Error> {
         let settings = self.settings()?;
         Ok(settings.default_policy.with_link(&link.policy))
     }
@@ -201,7 +203,7 @@ impl Handler for Controller {
         self.settings.as_ref().ok()?.limits.call_budget
     }
 
-    fn at_home(&self, home: Home) {
+    fn at_home(&self, home: OwnLattice) {
         // With wrong settings nobody is served.
         if self.settings.is_ok() {
             self.pool.follow(home);

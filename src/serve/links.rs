@@ -11,7 +11,7 @@ use tracing::{debug, info};
 use crate::error::quoted;
 use crate::front::wasmbus::or_default;
 use crate::settings::LinkSettings;
-use crate::telemetry::Bursts;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// Refused links that health tells of, and how much of each.
@@ -90,7 +90,7 @@ pub struct LinkTable {
     links: DashMap<String, BTreeMap<String, Link>>,
     /// How many links were put so far.
     puts: watch::Sender<u64>,
-    news: Bursts,
+    news: LogLimiter,
 }
 
 /// Most actors, links of one actor, and characters of what names them.
@@ -106,7 +106,7 @@ impl LinkTable {
             link_name: link_name.to_owned(),
             links: DashMap::new(),
             puts: watch::Sender::default(),
-            news: Bursts::default(),
+            news: LogLimiter::bursts(),
         }
     }
 
@@ -128,7 +128,9 @@ impl LinkTable {
 
     /// Takes a link of ours in the place of one that it may replace.
     fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
-        let read = LinkSettings::parse(&link.values).map(Arc::new);
+        let read = LinkSettings::parse(&link.values)
+            .map(Arc::new)
+            .map_err(|error| error.to_string());
         let (actor, contract) = (&link.actor_id, &link.contract_id);
         // Puts are not signed: whoever sends them must not fill our memory.
         let known = self.links.contains_key(actor);

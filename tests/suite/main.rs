@@ -54,6 +54,7 @@ mod replies;
 mod requests;
 mod secrets;
 mod sets;
+mod settings_table;
 mod shutdown;
 mod sim_hosts;
 mod store;

@@ -17,7 +17,7 @@ use crate::front::wasmbus::chunks::MAX_BODY;
 use crate::front::wasmbus::head::{Head, id_of};
 use crate::front::wasmbus::server::Server;
 use crate::serve::admission::{Entry, Place};
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// Most calls that are read and verified together: more of them cost no less
@@ -31,10 +31,10 @@ const MAX_MESSAGE: usize = MAX_BODY as usize + 256 * 1024;
 /// What anybody who may publish could fill the log with.
 #[derive(Default)]
 pub(super) struct Noise {
-    pub(super) busy: Complaints,
-    pub(super) foreign: Complaints,
-    pub(super) large: Complaints,
-    pub(super) unsent: Complaints,
+    pub(super) busy: LogLimiter,
+    pub(super) foreign: LogLimiter,
+    pub(super) large: LogLimiter,
+    pub(super) unsent: LogLimiter,
 }
 
 /// A call that there is room for. Nothing of it was read yet.

@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use serde::de::IgnoredAny;
 use tokio::io::AsyncReadExt as _;
 
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::nats::jetstream::JetStream;
 
 /// Longest wait for an answer of JetStream.
@@ -36,7 +36,7 @@ pub struct Chunks {
 
 impl Chunks {
     /// The store of our lattice, in a JetStream domain where the host names one.
-    pub fn new(home: &Home) -> Self {
+    pub fn new(home: &OwnLattice) -> Self {
         Self {
             jetstream: JetStream::new(home, ANSWERS_WITHIN),
             bucket: home.lattice.clone(),

@@ -26,12 +26,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use crate::backoff::Backoff;
-use crate::home::Home;
 use crate::json;
 use crate::lattice::bucket::place::Place as Bucket;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v0::wire::BucketKey;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
 use crate::serve::links::{LinkDefinition, LinkTable, Place};
@@ -87,7 +87,7 @@ enum Looked {
 impl Missed {
     /// Nothing is known yet. None where the lattice can have no bucket: hosts make
     /// none for names with dots.
-    pub(super) fn new(home: &Home, links: Arc<LinkTable>) -> Option<Self> {
+    pub(super) fn new(home: &OwnLattice, links: Arc<LinkTable>) -> Option<Self> {
         Some(Self {
             puts: links.puts(),
             links,

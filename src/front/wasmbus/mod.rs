@@ -44,7 +44,7 @@ use zeroize::Zeroizing;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::settings::LinkSettings;
 
 /// A call that has proved itself.
@@ -105,7 +105,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 
     /// Takes note of our own lattice, before the first call.
-    fn at_home(&self, _home: Home) {}
+    fn at_home(&self, _home: OwnLattice) {}
 
     /// Ends what goes on without a call, and begins nothing that could be left
     /// half done. The provider is stopping.

@@ -13,8 +13,8 @@ use wasmbus_rpc::error::RpcError;
 use crate::deadline::Deadline;
 use crate::front::wasmbus::Handler;
 use crate::front::wasmbus::server::Server;
-use crate::nats::oversize::{Oversize, is_violation};
-use crate::nats::said::{Heard, Word};
+use crate::nats::error_feed::{ErrorReader, Notice};
+use crate::nats::{PayloadLimit, is_payload_violation};
 
 /// An answer that was sent.
 struct Large {
@@ -28,7 +28,7 @@ pub(super) struct Largest {
     bytes: AtomicUsize,
     /// What it was, if it was an answer.
     answer: Mutex<Option<Large>>,
-    refused: Oversize,
+    refused: PayloadLimit,
 }
 
 impl Largest {
@@ -76,16 +76,16 @@ impl Largest {
 
 impl<H: Handler> Server<H> {
     /// Answers, for ever, calls whose answers were too large: with that.
-    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
-        let violation = |word: &Word| match word {
+    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: ErrorReader) {
+        let violation = |word: &Notice| match word {
             // Those are quoted.
-            Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
-            Word::Refusal(_) => None,
+            Notice::Other(words) => is_payload_violation(words.trim_matches('"')).then_some(()),
+            Notice::Refusal(_) => None,
         };
         loop {
             heard.find(violation).await;
             // Their headers are shorter than that.
-            let others = self.home.questions.largest.load(Ordering::Acquire) + 1024;
+            let others = self.home.requests.largest.load(Ordering::Acquire) + 1024;
             let Some((bytes, large)) = self.largest.too_large(others) else {
                 continue;
             };

@@ -36,13 +36,13 @@ use crate::front::wasmbus::missed::Missed;
 use crate::front::wasmbus::oversize::Largest;
 use crate::front::wasmbus::shutdown::{Order, Signals, is_for};
 use crate::front::wasmbus::subscriptions::Listening;
-use crate::home::Home;
 use crate::json;
-use crate::nats::{Refusal, Said, words};
+use crate::nats::OwnLattice;
+use crate::nats::{ErrorFeed, Refusal, words};
 use crate::serve::admission::Limiter;
 use crate::serve::links::{LinkDefinition, LinkTable};
 use crate::serve::replay::Repeats;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// How long it takes there and back to a server that is well.
@@ -56,7 +56,7 @@ pub struct Server<H> {
     pub(super) client: Client,
     pub(super) chunks: Chunks,
     pub(super) links: Arc<LinkTable>,
-    pub(super) home: Home,
+    pub(super) home: OwnLattice,
     pub(super) verifier: Verifier,
     /// Subjects that are not heard.
     lost: Lost,
@@ -108,7 +108,7 @@ impl<H: Handler> Server<H> {
         if let Some(missed) = Missed::new(&server.home, server.links.clone()) {
             tokio::spawn(missed.follow());
         }
-        let heard = server.home.said.heard();
+        let heard = server.home.server_errors.subscribe();
         tokio::spawn(server.clone().answer_too_large(heard));
         tokio::spawn(mend_too_many(server.client.clone(), server.lost.clone()));
         let subscribed = server.clone();
@@ -146,9 +146,9 @@ impl<H: Handler> Server<H> {
             "wasmbus.rpc.{}.{}.{}",
             host.lattice, host.provider_key, host.link_name
         ));
-        let (lost_here, said) = (lost.clone(), Said::default());
+        let (lost_here, said) = (lost.clone(), ErrorFeed::default());
         let said_here = said.clone();
-        let (complaints, slow) = (Complaints::default(), Complaints::default());
+        let (complaints, slow) = (LogLimiter::default(), LogLimiter::default());
         let (connected, connects) = watch::channel(0);
         let client = host
             .access
@@ -172,11 +172,11 @@ impl<H: Handler> Server<H> {
         for link in host.links {
             links.put(link);
         }
-        let home = Home {
+        let home = OwnLattice {
             client: client.clone(),
             connects,
-            said,
-            questions: Arc::default(),
+            server_errors: said,
+            requests: Arc::default(),
             js_domain: host.js_domain.clone(),
             lattice: host.lattice.clone(),
             provider_key: host.provider_key.clone(),
@@ -414,7 +414,7 @@ fn budget(rpc_timeout: Duration) -> Duration {
         .max(Duration::from_millis(50))
 }
 
-fn log(address: &str, event: &Event, complaints: &Complaints, slow: &Complaints) {
+fn log(address: &str, event: &Event, complaints: &LogLimiter, slow: &LogLimiter) {
     match event {
         Event::Connected => info!(address, "connected to our lattice"),
         Event::Disconnected => warn!(address, "disconnected from our lattice; reconnecting"),
