@@ -48,6 +48,7 @@ async fn link_local_addresses_are_refused_unless_they_are_named() {
     let error = refused(&world, "x", &both).await;
     assert!(error.contains("server 2 of 2"), "{error}");
     // Whoever looks after the provider is told who wanted that.
+    world.provider.logged("cause=\"server\"").await;
     let log = world.provider.log();
     let line = log.lines().find(|line| line.contains("cause=\"server\""));
     assert!(line.unwrap().contains(&world.identity.actor), "{line:?}");

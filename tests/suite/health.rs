@@ -106,6 +106,7 @@ async fn a_subscription_that_a_server_takes_away_is_unhealthy_until_it_is_back()
     let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("is unknown"), "{error}");
     let log = world.provider.log();
+    world.provider.logged("ERROR").await;
     let lines = log.lines().filter(|line| line.contains("ERROR"));
     assert_eq!(lines.count(), 1, "{log}");
 }

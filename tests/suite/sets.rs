@@ -104,8 +104,9 @@ async fn twenty_instances_that_set_each_something_else_are_all_accepted() {
 #[tokio::test]
 async fn a_conflict_in_a_bucket_with_replicas_is_no_refusal() {
     let [one, two, three] = NatsServer::jetstream_cluster().await;
-    let identity_free = jetstream::new(two.client().await);
-    let name = bucket::name("home");
+    let jetstream = jetstream::new(two.client().await);
+    let identity = Identity::new();
+    let name = bucket::name(&identity.lattice);
     let made = || async {
         let config = stream::Config {
             name: format!("KV_{name}"),
@@ -116,10 +117,10 @@ async fn a_conflict_in_a_bucket_with_replicas_is_no_refusal() {
             num_replicas: 3,
             ..Default::default()
         };
-        identity_free.create_stream(config).await.ok()
+        jetstream.create_stream(config).await.ok()
     };
     eventually("a bucket with replicas", made).await;
-    let many = Instances::start_on(one, 6, |_, data| {
+    let many = Instances::start_as(identity, one, 6, |_, data| {
         data["default_rpc_timeout_ms"] = 10_000.into();
     })
     .await;
