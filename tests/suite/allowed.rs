@@ -5,7 +5,7 @@ use crate::support;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
-use crate::support::provider::SHORTLY;
+use crate::support::time::{SHORTLY, timeout};
 use crate::support::world::World;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -196,11 +196,11 @@ async fn a_server_cannot_send_the_provider_elsewhere() {
     };
     tokio::select! {
         () = calls => {}
-        done = tokio::time::timeout(SHORTLY * 50, thrice) => done.unwrap(),
+        done = timeout(SHORTLY * 50, thrice) => done.unwrap(),
     }
     drop(server);
     assert!(world.hosts("x").await.is_err());
-    let led = tokio::time::timeout(SHORTLY, other.accept()).await;
+    let led = timeout(SHORTLY, other.accept()).await;
     assert!(led.is_err(), "{led:?}");
 }
 

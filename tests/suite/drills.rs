@@ -25,6 +25,7 @@ use crate::support::drill::{Drill, host_on, in_time, set, start_actor};
 use crate::support::eventually;
 use crate::support::nats::NatsServer;
 use crate::support::proxy::Proxy;
+use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::ctx;
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
@@ -60,7 +61,7 @@ async fn what_was_acknowledged_before_our_own_server_was_killed_is_kept() {
         acknowledged
     });
     for _ in 0..2 {
-        tokio::time::sleep(support::provider::SHORTLY).await;
+        tokio::time::sleep(scaled(SHORTLY)).await;
         drill.provider.nats.restart();
         served_again(&drill, "elsewhere").await;
     }

@@ -7,9 +7,10 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
-use crate::support::provider::{Identity, SHORTLY};
+use crate::support::provider::Identity;
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, bucket_of, edit, key, last_written};
+use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::{self, World, hosts};
 use async_nats::jetstream::{self, kv, stream};
 use data_encoding::BASE64URL_NOPAD;
@@ -155,7 +156,7 @@ async fn one_write_that_fails_does_not_open_the_bucket_again() {
         assert!(hosts(&world.actor, lattice).await.is_ok());
     }
     // Which would take less than this.
-    tokio::time::sleep(SHORTLY).await;
+    tokio::time::sleep(scaled(SHORTLY)).await;
     let log = world.provider.log();
     assert_eq!(log.matches(KEPT).count(), 1, "{log}");
 }

@@ -8,6 +8,7 @@ use crate::support::host::Generation;
 use crate::support::invocation::{ack, bytes, is_accepted, mint};
 use crate::support::operator::{LATTICE, Operated};
 use crate::support::provider::{Identity, Provider, serve_here, signing_key};
+use crate::support::time::timeout;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use lattice_controller::error::Error;
@@ -36,7 +37,7 @@ async fn send_together(
         .take(count)
         .collect::<Vec<_>>();
     for _ in 0..count {
-        let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+        let reply = timeout(Duration::from_secs(5), replies.next()).await;
         let reply = reply.expect("an answer to each").unwrap();
         let number: usize = reply.subject[inbox.len() + 1..].parse().unwrap();
         let response = rmp_serde::from_slice(&reply.payload).unwrap();

@@ -20,7 +20,7 @@ use wasmbus_rpc::core::HealthCheckResponse;
 use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
 
 use super::nats::NatsServer;
-use super::{eventually, secrets};
+use super::{eventually, secrets, time};
 
 /// Who is who around one provider.
 #[derive(Clone)]
@@ -230,7 +230,7 @@ impl Drop for Provider {
 /// Asks for health, in MessagePack.
 pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
     let request = nats.request(identity.subject("health"), "".into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), request);
+    let reply = time::timeout(Duration::from_secs(5), request);
     rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
@@ -264,6 +264,3 @@ pub fn program() -> std::path::PathBuf {
         }
     }
 }
-
-/// How long tests wait for a thing that must not happen.
-pub const SHORTLY: Duration = Duration::from_millis(200);
