@@ -20,7 +20,6 @@ pub mod provider;
 pub mod proxy;
 pub mod secrets;
 pub mod store;
-pub mod table;
 pub mod time;
 pub mod tls_proxy;
 pub mod world;
