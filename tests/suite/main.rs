@@ -51,6 +51,7 @@ mod registries;
 mod replay;
 mod replies;
 mod requests;
+mod rooms;
 mod secrets;
 mod sets;
 mod shutdown;
