@@ -7,15 +7,15 @@
 //! | fault | test |
 //! | --- | --- |
 //! | a lattice's server restarts on its port | `connections.rs`, `a_restart_of_the_lattices_server_costs_calls_in_flight_only` |
-//! | a server in lame duck mode | `pool.rs`, `a_server_about_to_stop_is_left_without_a_lost_call` |
+//! | a server in lame duck mode | `connection_lifecycle.rs`, `a_server_about_to_stop_is_left_without_a_lost_call` |
 //! | a user is revoked, a password changed | `logins.rs`, `a_user_who_is_revoked_while_connected_is_rejected_within_a_second` and the next |
 //! | events may not be subscribed to | `gathers.rs`, `a_refused_event_subscription_changes_nothing_but_freshness` |
 //! | a server, or an account, has no room for a connection | `logins.rs`, `a_server_without_room_for_a_connection_is_said_to_be_full` and the one before |
 //! | a question is larger than the lattice's server takes | `replies.rs`, `a_question_too_large_for_the_server_is_said_to_be_that` |
 //! | an answer is larger than our own server takes | `invocations.rs`, `an_answer_over_the_servers_max_payload_is_an_error_that_says_so` |
 //! | an account exports answers one by one | `docs.rs`, `across_accounts_every_host_is_heard` |
-//! | a connection is idle, and in use for longer than it may be idle | `pool.rs`, `idle_time_counts_from_the_end_of_the_last_use` |
-//! | JetStream goes, or its bucket | `store.rs`, `credentials_that_jetstream_does_not_take_are_not_acknowledged` and the one before |
+//! | a connection is idle, and in use for longer than it may be idle | `connection_lifecycle.rs`, `idle_time_counts_from_the_end_of_the_last_use` |
+//! | JetStream goes, or its bucket | `vault_without_jetstream.rs`, `credentials_that_jetstream_does_not_take_are_not_acknowledged` and the one before |
 
 use crate::support;
 use std::collections::HashMap;

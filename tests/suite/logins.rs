@@ -1,6 +1,6 @@
 //! Every way to log in to a lattice, right and wrong, when it begins and while it
 //! lasts. Those that other files are about: `secrets.rs` (JWTs, user info in
-//! URLs), `pasted.rs` (JWTs and seeds as people paste them), `connections.rs`
+//! URLs), `pasted_credentials.rs` (JWTs and seeds as people paste them), `connections.rs`
 //! (passwords, tokens), `permissions.rs`.
 
 use std::time::{Duration, Instant};

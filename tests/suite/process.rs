@@ -1,5 +1,5 @@
 //! The provider as a process: how a host starts it, asks for its health and
-//! reads its log. See also `linked.rs` and `shutdown.rs`.
+//! reads its log. See also `linked_actors.rs` and `shutdown.rs`.
 
 use crate::support;
 use std::io::{BufRead as _, Write as _};
