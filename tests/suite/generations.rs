@@ -44,10 +44,6 @@ fn hosts(kind: Kind, lattice: &Operated) -> impl Iterator<Item = (Generation, &S
     kind.generations().into_iter().zip(&lattice.hosts)
 }
 
-fn none() -> Annotations {
-    Annotations::new()
-}
-
 fn sorted(ids: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut ids: Vec<_> = ids.into_iter().collect();
     ids.sort();

@@ -5,6 +5,7 @@ use crate::support;
 use std::time::{Duration, Instant};
 
 use crate::support::host::Generation;
+use crate::support::host::lattice::SimLattice;
 use crate::support::operator::*;
 use crate::support::time::assert_under;
 use crate::support::world::ctx;
@@ -115,4 +116,14 @@ async fn links_of_hosts_without_a_bucket_need_no_permission_for_one() {
     // Where a host follows it, it must be looked for.
     let lattice = Operated::with_user(config, &[(G1a, &[]), (G1b, &[])]).await;
     refused(lattice.advertise_link().await, "cannot be looked up");
+}
+
+#[tokio::test]
+async fn without_hosts_no_link_is_written() {
+    let lattice = Operated::with(&[]).await;
+    let world = &lattice.world;
+    SimLattice::with_bucket(world.nats.client().await, LATTICE).await;
+    refused(lattice.advertise_link().await, "nobody listens");
+    refused(lattice.remove_link().await, "nobody listens");
+    assert!(lattice.links().await.unwrap().is_empty());
 }

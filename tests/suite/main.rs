@@ -10,11 +10,11 @@ mod promises;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod actors;
+mod actor_references;
+mod actor_stops;
 mod allowed_servers;
 mod archive;
 mod autoscaler;
-mod beyond;
 mod component;
 mod concurrent_calls;
 mod connection_lifecycle;
@@ -39,6 +39,7 @@ mod metadata_bucket_faults;
 mod nats_accounts;
 mod non_nats_servers;
 mod operator_tool;
+mod orders_in_flight;
 mod overload;
 mod pasted_credentials;
 mod permissions;

@@ -224,7 +224,7 @@ fn parse(path: &str) -> File {
         number += 1;
         let start = line.trim_start();
         let (public, used) = match start.split_once("use ") {
-            Some((before, used)) if before.is_empty() => (false, used),
+            Some(("", used)) => (false, used),
             Some((before, used)) if before.starts_with("pub") => (true, used),
             _ => {
                 for path in inline_paths(line) {

@@ -18,10 +18,6 @@ use Generation::{G2a, G2b, G3a, G3b};
 const MISSING: &str = "wasmcloud.azurecr.io/missing:0.1.0";
 const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
 
-fn none() -> Annotations {
-    Annotations::new()
-}
-
 #[tokio::test]
 async fn an_update_lasts_whoever_scales_later() {
     for generation in [G2a, G2b, G3a, G3b] {

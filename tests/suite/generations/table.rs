@@ -300,10 +300,6 @@ impl Watch {
     }
 }
 
-fn none() -> Annotations {
-    Annotations::new()
-}
-
 /// Returns whether an order was accepted.
 fn took(ack: RpcResult<CtlOperationAck>) -> bool {
     ack.is_ok_and(|ack| ack.accepted)
