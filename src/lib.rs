@@ -22,7 +22,6 @@
 //! | [`error`] | how a call says no |
 //! | [`security`] | what was refused, counted and logged |
 //! | [`settings`] | what can be configured |
-//! | [`home`] | our own lattice, for what is kept there |
 //! | [`json`] | that a list is no object, in what others send |
 //! | [`limiter`] | how many calls may be under way at once |
 //! | [`name`], [`nats`], [`deadline`], [`backoff`], [`telemetry`] | what all of them share |
@@ -46,7 +45,6 @@ pub mod credentials;
 pub mod deadline;
 pub mod error;
 pub mod front;
-pub mod home;
 pub mod json;
 pub mod lattice;
 pub mod name;

@@ -73,7 +73,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
     let settings = ProviderSettings::parse(config);
     host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));
     if let Err(problem) = &settings {
-        error!(problem, "the configuration is wrong: every call is refused");
+        error!(%problem, "the configuration is wrong: every call is refused");
     }
     let rules = Rules::of(&settings);
     let name = format!("lattice-controller {} for lattices", host.provider_key);

@@ -12,9 +12,9 @@ use lattice_controller::credentials::vault::bucket::{self, Bucket, Change};
 use lattice_controller::credentials::vault::place::Places;
 use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
 use lattice_controller::credentials::{Credentials, FingerprintKey};
-use lattice_controller::home::Home;
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
-use lattice_controller::nats::Said;
+use lattice_controller::nats::ErrorFeed;
+use lattice_controller::nats::OwnLattice;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -77,11 +77,11 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     let domain = domain.js_domain.as_deref().map(JsDomain::parse);
     // A mistyped key would look like a provider that keeps nothing.
     let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
-    let home = Home {
+    let home = OwnLattice {
         client: login::connect(options).await?,
         connects: watch::channel(1).1,
-        said: Said::default(),
-        questions: Arc::default(),
+        server_errors: ErrorFeed::default(),
+        requests: Arc::default(),
         js_domain: domain.transpose().map_err(|error| error.to_string())?,
         lattice: options.home.clone(),
         provider_key: provider.to_string(),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::connections::failure::DialFailure;
 use crate::connections::slot::Slot;
 use crate::credentials::Fingerprint;
-use crate::nats::Allowed;
+use crate::nats::AllowedServers;
 use crate::settings::PoolLimits;
 
 /// Bindings between two looks for slots that nobody needs.
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     /// How connections show up at servers.
     pub(crate) name: String,
     /// Where they may go.
-    pub(crate) allowed: Allowed,
+    pub(crate) allowed: AllowedServers,
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     /// The one slot of each set of credentials.
@@ -45,12 +45,12 @@ impl Shared {
             bound: AtomicUsize::new(0),
             limits,
             name,
-            allowed: Allowed::default(),
+            allowed: AllowedServers::default(),
         }
     }
 
     /// The same, where connections may go to these servers.
-    pub(crate) fn within(self, allowed: Allowed) -> Self {
+    pub(crate) fn within(self, allowed: AllowedServers) -> Self {
         Self { allowed, ..self }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use crate::nats::Refusal;
-use crate::nats::said::{self, Said, Word};
+use crate::nats::error_feed::{self, ErrorFeed, Notice};
 
 /// How long a refused subscription is not tried again.
 const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl InMind {
 /// Where refusals are told.
 #[derive(Clone, Default)]
 pub(crate) struct Refusals {
-    told: Said,
+    told: ErrorFeed,
     /// A subject that is told once and counts on, and when it was.
     minded: Arc<InMind>,
 }
@@ -55,7 +55,7 @@ impl Refusals {
         if minded == Some(&refusal.subject) {
             *self.minded.refused() = Some((refusal.clone(), Instant::now()));
         }
-        self.told.tell(Word::Refusal(refusal));
+        self.told.publish(Notice::Refusal(refusal));
     }
 
     /// Keeps in mind whether this subject is refused, from now on.
@@ -95,12 +95,12 @@ impl Refusals {
 
     /// Those told from now on.
     pub(crate) fn heard(&self) -> Heard {
-        Heard(self.told.heard())
+        Heard(self.told.subscribe())
     }
 }
 
 /// Refusals from some moment on.
-pub struct Heard(said::Heard);
+pub struct Heard(error_feed::ErrorReader);
 
 impl Heard {
     /// Waits for one that names one of these subjects.
@@ -124,9 +124,9 @@ impl Heard {
     }
 }
 
-fn one(word: &Word, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+fn one(word: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
     match word {
-        Word::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
+        Notice::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::connections::failure::DialFailure;
 use crate::credentials::Credentials;
 use crate::error::{Error, Kind};
-use crate::nats::{Allowed, Forbidden};
+use crate::nats::{AllowedServers, Forbidden};
 use crate::telemetry::security::{self, Cause};
 
 /// How long the name of a server may take to resolve; less where there is
@@ -34,7 +34,7 @@ const STREAMS_END_AFTER: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// `Denied`.
-pub(crate) fn check(allowed: &Allowed, set: &Credentials, actor: &str) -> Result<(), Error> {
+pub(crate) fn check(allowed: &AllowedServers, set: &Credentials, actor: &str) -> Result<(), Error> {
     let checked = allowed.check(set.access().servers());
     checked.map_err(|forbidden| {
         let message = forbidden.to_string();
@@ -46,7 +46,7 @@ pub(crate) fn check(allowed: &Allowed, set: &Credentials, actor: &str) -> Result
 /// Those of `servers` that can be dialled now: their names resolve, and each may
 /// be connected to wherever its name leads. One that may not forbids all.
 pub(crate) async fn reachable(
-    allowed: &Allowed,
+    allowed: &AllowedServers,
     servers: &[ServerAddr],
 ) -> Result<Vec<ServerAddr>, DialFailure> {
     let forbidden = |forbidden: Forbidden, found: String| {
@@ -184,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_resolve_is_not_dialled_and_forbids_nothing() {
-        let allowed = Allowed::parse(["127.0.0.0/8"]).unwrap();
+        let allowed = AllowedServers::parse(["127.0.0.0/8"]).unwrap();
         let both = servers("nats://no-such-host.invalid,127.0.0.1");
         let found = reachable(&allowed, &both).await.unwrap();
         assert_eq!(found, [both[1].clone()]);
@@ -193,7 +193,7 @@ mod tests {
             matches!(failure, DialFailure::Unreachable(_)),
             "{failure:?}"
         );
-        let other = Allowed::parse(["10.0.0.0/8"]).unwrap();
+        let other = AllowedServers::parse(["10.0.0.0/8"]).unwrap();
         for forbidden in ["127.0.0.1", "localhost", "10.0.0.1,localhost"] {
             let failure = reachable(&other, &servers(forbidden)).await.unwrap_err();
             assert!(matches!(failure, DialFailure::Forbidden(_)), "{failure:?}");

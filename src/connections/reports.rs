@@ -13,9 +13,9 @@ use crate::connections::connection::Sent;
 use crate::connections::permissions::{Refusal, Refusals};
 use crate::connections::sizes::Sizes;
 use crate::error::quoted;
-use crate::nats::oversize::Oversize;
+use crate::nats::PayloadLimit;
 use crate::nats::{without_prefix, words};
-use crate::telemetry::{Bursts, Complaints};
+use crate::telemetry::LogLimiter;
 
 /// How long before a connection broke its server said why.
 const IS_WHY_FOR: Duration = Duration::from_secs(5);
@@ -96,12 +96,22 @@ impl Reported {
 
 /// What the connections of one login have in common. Keeps each cause from filling
 /// the log, and from silencing another.
-#[derive(Default)]
 pub(crate) struct OfLogin {
-    pub(crate) oversize: Arc<Oversize>,
-    slow: Complaints,
-    refusals: Complaints,
-    news: Bursts,
+    pub(crate) oversize: Arc<PayloadLimit>,
+    slow: LogLimiter,
+    refusals: LogLimiter,
+    news: LogLimiter,
+}
+
+impl Default for OfLogin {
+    fn default() -> Self {
+        Self {
+            oversize: Arc::default(),
+            slow: LogLimiter::default(),
+            refusals: LogLimiter::default(),
+            news: LogLimiter::bursts(),
+        }
+    }
 }
 
 /// What is done with what a connection tells.

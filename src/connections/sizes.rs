@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::nats::oversize::{Oversize, is_violation};
+use crate::nats::{PayloadLimit, is_payload_violation};
 
 /// What is sent over one connection.
 pub(crate) struct Sizes {
@@ -14,7 +14,7 @@ pub(crate) struct Sizes {
     begun: AtomicU64,
     done: AtomicU64,
     /// What is known of the login, whichever connection it has.
-    refused: Arc<Oversize>,
+    refused: Arc<PayloadLimit>,
 }
 
 /// A message that is being sent, until this is dropped. `None` where others are
@@ -35,7 +35,7 @@ impl Drop for Sending<'_> {
 }
 
 impl Sizes {
-    pub(crate) fn new(refused: Arc<Oversize>) -> Self {
+    pub(crate) fn new(refused: Arc<PayloadLimit>) -> Self {
         Self {
             largest: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
@@ -67,7 +67,7 @@ impl Sizes {
     /// change while a connection lasts, so that nothing is certain of the others. Of
     /// sizes, what is as large as the largest is too large from now on.
     pub(crate) fn closed_with(&self, words: &str) -> Option<u64> {
-        if !is_violation(words) {
+        if !is_payload_violation(words) {
             return None;
         }
         self.refused.refuse(self.largest.load(Ordering::Acquire));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn what_a_server_refused_for_its_size_is_not_sent_again_unless_it_may_be() {
-        let login = Arc::new(Oversize::default());
+        let login = Arc::new(PayloadLimit::default());
         let first = Sizes::new(login.clone());
         for bytes in [10, 1000, 300] {
             assert!(first.sends(bytes).is_ok());

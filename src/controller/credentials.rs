@@ -15,10 +15,10 @@ use crate::credentials::vault::Entry;
 use crate::error::{Error, quoted};
 use crate::lattice::dialect::v0::wire::RegistryEntry;
 use crate::name::{JsDomain, present, required};
-use crate::nats::pasted::{self, Members};
+use crate::nats::{LoginMembers, is_armoured};
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
-const MEMBERS: Members = Members {
+const MEMBERS: LoginMembers = LoginMembers {
     jwt: "userJwt",
     seed: "userSeed",
 };
@@ -66,7 +66,7 @@ fn login(
         Credentials::check_seed(seed)?;
     }
     let jwt = arg.user_jwt.as_deref().unwrap_or_default();
-    if seed.is_none() && present(Some(jwt)).is_some() && !pasted::is_armoured(jwt) {
+    if seed.is_none() && present(Some(jwt)).is_some() && !is_armoured(jwt) {
         return Err(Error::invalid(Credentials::NO_SEED));
     }
     let jwt = MEMBERS.jwt(jwt).map_err(Error::invalid)?;

@@ -26,12 +26,12 @@ pub use crate::controller::hosts::described;
 use crate::credentials::Pool;
 use crate::credentials::vault::StoreKey;
 use crate::error::Error;
-use crate::home::Home;
 use crate::lattice::roster::Roster;
+use crate::nats::OwnLattice;
 use crate::serve::places::Limiter;
 use crate::serve::{Call, Operations};
 use crate::settings::ProviderSettings;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -42,7 +42,7 @@ pub struct Controller {
     /// Work that goes on after its call and must not be left half done.
     duties: TaskTracker,
     /// Limits the log lines about calls that find no place.
-    busy_log: Complaints,
+    busy_log: LogLimiter,
 }
 
 impl Controller {
@@ -69,7 +69,7 @@ impl Controller {
             settings,
             pool,
             duties: TaskTracker::new(),
-            busy_log: Complaints::default(),
+            busy_log: LogLimiter::default(),
         })
     }
 }
@@ -82,7 +82,7 @@ impl Operations for Controller {
         result
     }
 
-    fn begin(&self, home: Home) {
+    fn begin(&self, home: OwnLattice) {
         self.pool.follow(home);
     }
 

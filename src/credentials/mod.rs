@@ -41,11 +41,11 @@ use crate::credentials::vault::{Store, StoreKey};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::{JsDomain, LatticeId};
+use crate::nats::OwnLattice;
 use crate::nats::Tls;
 use crate::settings::PoolSettings;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// Most of a call's time that a dial leaves.
@@ -60,7 +60,7 @@ pub struct Pool<K> {
     shared: Arc<Shared>,
     store: Store,
     tls: Tls,
-    full: Complaints,
+    full: LogLimiter,
 }
 
 /// A connection to a lattice for the length of one call.
@@ -98,12 +98,12 @@ impl<K: Default + Send + Sync + 'static> Pool<K> {
             shared: Arc::new(Shared::new(name, limits).within(settings.allowed.clone())),
             store: Store::new(mode, settings.unplaced, key),
             tls,
-            full: Complaints::default(),
+            full: LogLimiter::default(),
         })
     }
 
     /// Takes over what is in the store, and what others put there from now on.
-    pub fn follow(self: &Arc<Self>, home: Home) {
+    pub fn follow(self: &Arc<Self>, home: OwnLattice) {
         self.store.at(&home);
         tokio::spawn(vault::follow::follow(Arc::downgrade(self), home));
     }

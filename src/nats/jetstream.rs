@@ -26,9 +26,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::error::{quoted, without_values};
-use crate::home::{Home, Questions};
 use crate::name::JsDomain;
-use crate::nats::said::{Said, Word};
+use crate::nats::error_feed::{ErrorFeed, Notice};
+use crate::nats::own_lattice::{OpenRequests, OwnLattice};
 
 /// Why JetStream did not do something.
 #[derive(Debug, thiserror::Error)]
@@ -172,8 +172,8 @@ impl Last {
 #[derive(Clone)]
 pub struct JetStream {
     client: Client,
-    said: Said,
-    questions: Arc<Questions>,
+    server_errors: ErrorFeed,
+    requests: Arc<OpenRequests>,
     /// Before subjects, where there is a domain.
     prefix: String,
     within: Duration,
@@ -182,14 +182,14 @@ pub struct JetStream {
 
 impl JetStream {
     /// JetStream, in a domain where there is one, which answers within this time.
-    pub fn new(home: &Home, within: Duration) -> Self {
+    pub fn new(home: &OwnLattice, within: Duration) -> Self {
         let (client, domain) = (home.client.clone(), home.js_domain.as_ref());
         let mut context = context(client.clone(), domain);
         context.set_timeout(within);
         Self {
             client,
-            said: home.said.clone(),
-            questions: home.questions.clone(),
+            server_errors: home.server_errors.clone(),
+            requests: home.requests.clone(),
             prefix: domain.map_or_else(String::new, |_| api(domain) + "."),
             within,
             context,
@@ -271,7 +271,7 @@ impl JetStream {
     }
 
     fn sends(&self, bytes: usize) {
-        self.questions.largest.fetch_max(bytes, Ordering::AcqRel);
+        self.requests.largest.fetch_max(bytes, Ordering::AcqRel);
     }
 
     /// Sends to the first of two subjects; the other is what a server of the domain
@@ -281,8 +281,8 @@ impl JetStream {
         subjects: [&str; 2],
         request: Request,
     ) -> Result<T, NoAnswer> {
-        let (mut heard, inbox) = (self.said.heard(), self.client.new_inbox());
-        let place = timeout(self.within, self.questions.places.acquire()).await;
+        let (mut heard, inbox) = (self.server_errors.subscribe(), self.client.new_inbox());
+        let place = timeout(self.within, self.requests.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             let why = "others wait for JetStream, which does not answer; try again";
             return Err(NoAnswer::NotSent(why.into()));
@@ -302,21 +302,21 @@ impl JetStream {
                     (Err(_), None) => Err(NoAnswer::Silence),
                 },
                 word = heard.next() => match word {
-                    Word::Refusal(refusal) if !refusal.subscription => {
+                    Notice::Refusal(refusal) if !refusal.subscription => {
                         let subject = refusal.subject.as_str();
                         if subjects.contains(&subject) || subject == inbox {
                             return Err(NoAnswer::Refused(quoted(&refusal.words)));
                         }
                     }
-                    Word::Refusal(refusal) if refusal.subject == inbox => {
+                    Notice::Refusal(refusal) if refusal.subject == inbox => {
                         return Err(NoAnswer::Unheard(quoted(&refusal.words)));
                     }
                     // It may be the subscription for the answer.
-                    Word::Refusal(refusal) if refusal.is_unnamed() => {
+                    Notice::Refusal(refusal) if refusal.is_unnamed() => {
                         said = Some(quoted(&refusal.words));
                     }
-                    Word::Refusal(_) => {}
-                    Word::Other(words) => said = Some(words),
+                    Notice::Refusal(_) => {}
+                    Notice::Other(words) => said = Some(words),
                 },
             }
         }

@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::serve::places::{Limiter, Place, Wanted};
 use crate::settings::CallLimits;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// How many bytes the messages of all calls in flight may have together. Few messages
 /// are over 1 KiB.
@@ -23,7 +23,7 @@ pub struct Admission {
     bytes: Arc<Semaphore>,
     actors: Arc<Limiter>,
     in_flight: TaskTracker,
-    busy_log: Complaints,
+    busy_log: LogLimiter,
 }
 
 impl Admission {
@@ -33,7 +33,7 @@ impl Admission {
             bytes: Arc::new(Semaphore::new(MAX_BYTES)),
             actors: Limiter::new(limits.of_actor()),
             in_flight,
-            busy_log: Complaints::default(),
+            busy_log: LogLimiter::default(),
         }
     }
 

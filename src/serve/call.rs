@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::contract::{Operation, Request, Response};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::settings::LinkSettings;
 
 /// A call that proved who sent it, and may be carried out.
@@ -32,7 +32,7 @@ pub trait Operations: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response, Error>> + Send;
 
     /// Begins the work that goes on beside calls and needs the provider's own lattice.
-    fn begin(&self, _home: Home) {}
+    fn begin(&self, _home: OwnLattice) {}
 
     /// Waits until work that goes on after its call has ended, and begins nothing more
     /// that could be left half done. The provider is stopping.

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 use crate::contract::CONTRACT_ID;
 use crate::error::quoted;
 use crate::settings::LinkSettings;
-use crate::telemetry::Bursts;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// How many refused links health names, and how many characters of each problem.
@@ -67,7 +67,7 @@ pub struct LinkTable {
     links: DashMap<String, BTreeMap<String, Link>>,
     /// How many links were put so far.
     puts: watch::Sender<u64>,
-    change_log: Bursts,
+    change_log: LogLimiter,
 }
 
 /// Most actors, most links of one actor, and most bytes of an actor or a contract.
@@ -83,7 +83,7 @@ impl LinkTable {
             link_name: link_name.to_owned(),
             links: DashMap::new(),
             puts: watch::Sender::default(),
-            change_log: Bursts::default(),
+            change_log: LogLimiter::bursts(),
         }
     }
 
@@ -105,7 +105,9 @@ impl LinkTable {
 
     /// Takes a link of this provider if it may replace what the table has of it.
     fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
-        let settings = LinkSettings::parse(&link.values).map(Arc::new);
+        let settings = LinkSettings::parse(&link.values)
+            .map(Arc::new)
+            .map_err(|error| error.to_string());
         let (actor, contract) = (&link.actor_id, &link.contract_id);
         // Puts are not signed, and their sender must not be able to fill the memory.
         let known = self.links.contains_key(actor);

@@ -8,14 +8,14 @@ use tracing::warn;
 
 use crate::contract::Operation;
 use crate::error::{Error, Kind};
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::serve::admission::Admission;
 use crate::serve::call::Operations;
 use crate::serve::drain::{Drain, StopOrder};
 use crate::serve::links::LinkTable;
 use crate::serve::policy;
 use crate::serve::replay::ReplayGuard;
-use crate::settings::{CallLimits, LinkSettings, Policy, ProviderSettings};
+use crate::settings::{CallLimits, LinkSettings, Policy, ProviderSettings, SettingsError};
 
 /// What the provider's settings say of calls.
 pub struct Rules {
@@ -29,12 +29,12 @@ pub struct Rules {
 
 impl Rules {
     /// Takes them from settings. Wrong settings give the default limits.
-    pub fn of(settings: &Result<ProviderSettings, String>) -> Self {
+    pub fn of(settings: &Result<ProviderSettings, SettingsError>) -> Self {
         let known = settings.as_ref().ok();
         Self {
             policy: match settings {
                 Ok(settings) => Ok(settings.default_policy.clone()),
-                Err(problem) => Err(problem.clone()),
+                Err(error) => Err(error.to_string()),
             },
             calls: known.map_or_else(CallLimits::default, |settings| settings.calls),
             call_budget: known.and_then(|settings| settings.limits.call_budget),
@@ -99,7 +99,7 @@ impl<O: Operations> Service<O> {
 
     /// Begins what goes on beside calls. With wrong settings nothing does: every call is
     /// refused.
-    pub fn begin(&self, home: &Home) {
+    pub fn begin(&self, home: &OwnLattice) {
         if self.rules.policy.is_ok() {
             self.operations.begin(home.clone());
         }

@@ -1,10 +1,9 @@
 //! Who may do what: the operations and lattices that a link allows, else those
 //! that the provider allows to links that do not say.
 
-use serde_json::Value;
-
-use crate::settings::patterns::Lattices;
-use crate::settings::{Mistakes, OPERATIONS};
+use crate::settings::OPERATIONS;
+use crate::settings::lattice_patterns::LatticePatterns;
+use crate::settings::table::Kind;
 
 /// Operations that only look.
 pub const READ: [&str; 6] = [
@@ -66,54 +65,36 @@ impl Operations {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     operations: Option<Operations>,
-    lattices: Option<Lattices>,
+    lattices: Option<LatticePatterns>,
 }
 
 impl Policy {
-    /// Takes the value of a link under `key`, `lattices` or `operations`: words
-    /// between commas. A word that is empty is a mistake: a list without words
-    /// would allow everything, or nothing.
-    pub(super) fn take(&mut self, key: &str, value: &str, mistakes: &mut Mistakes) {
-        let words: Vec<&str> = value.split(',').map(str::trim).collect();
-        self.take_words(key, &words, mistakes);
-    }
-
-    /// Takes a setting of the provider, `default_lattices` or
-    /// `default_operations`: such a text, or a list of words.
-    pub(super) fn take_json(&mut self, key: &str, value: &Value, mistakes: &mut Mistakes) {
-        let words = match value {
-            Value::String(text) => return self.take(key, text, mistakes),
-            Value::Array(words) => words.iter().map(|word| word.as_str().map(str::trim)),
-            _ => return mistakes.add(key, "it must be text, or a list of texts"),
-        };
-        match words.collect::<Option<Vec<&str>>>() {
-            Some(words) => self.take_words(key, &words, mistakes),
-            None => mistakes.add(key, "it must be text, or a list of texts"),
-        }
-    }
-
-    fn take_words(&mut self, key: &str, words: &[&str], mistakes: &mut Mistakes) {
+    /// Takes what a setting of this kind names. No word at all, or an empty one, is a
+    /// mistake: such a list would allow everything, or nothing.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn take(&mut self, kind: Kind, words: &[&str]) -> Result<(), &'static str> {
         let words = if words.is_empty() { &[""] } else { words };
-        if key.ends_with("operations") {
+        if let Kind::Operations = kind {
             self.operations = Operations::parse(words);
-            if self.operations.is_none() {
-                mistakes.add(
-                    key,
-                    "it must be names of operations, read, write, credentials or all",
-                );
+            match self.operations {
+                Some(_) => Ok(()),
+                None => Err("it must be names of operations, read, write, credentials or all"),
             }
         } else {
-            self.lattices = Lattices::parse(words);
-            if self.lattices.is_none() {
-                mistakes.add(key, "it must be lattice ids, in which * may stand");
+            self.lattices = LatticePatterns::parse(words);
+            match self.lattices {
+                Some(_) => Ok(()),
+                None => Err("it must be lattice ids, in which * may stand"),
             }
         }
     }
 
     /// What calls over a link may do; `self` is the provider's word, and counts
     /// for what the link does not say.
-    pub fn with_link<'a>(&'a self, link: &'a Self) -> Allowed<'a> {
-        Allowed {
+    pub fn with_link<'a>(&'a self, link: &'a Self) -> EffectivePolicy<'a> {
+        EffectivePolicy {
             operations: decided(link.operations.as_ref(), self.operations.as_ref()),
             lattices: decided(link.lattices.as_ref(), self.lattices.as_ref()),
         }
@@ -138,12 +119,12 @@ pub enum Decider {
 
 /// What calls over a link may do: everything that nobody has narrowed.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowed<'a> {
+pub struct EffectivePolicy<'a> {
     operations: (Decider, Option<&'a Operations>),
-    lattices: (Decider, Option<&'a Lattices>),
+    lattices: (Decider, Option<&'a LatticePatterns>),
 }
 
-impl Allowed<'_> {
+impl EffectivePolicy<'_> {
     /// That the operation may be called.
     ///
     /// # Errors
@@ -171,20 +152,22 @@ impl Allowed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::settings::{ProviderSettings, SettingsError};
 
-    fn read(values: &[(&str, Value)]) -> Result<Policy, String> {
-        let (mut policy, mut mistakes) = (Policy::default(), Mistakes::default());
-        for (key, value) in values {
-            policy.take_json(key, value, &mut mistakes);
-        }
-        mistakes.none().map(|()| policy)
+    fn read(values: &[(&str, Value)]) -> Result<Policy, SettingsError> {
+        let settings: Map<_, _> = values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect();
+        let settings = Value::Object(settings).to_string();
+        ProviderSettings::parse(Some(&settings)).map(|settings| settings.default_policy)
     }
 
     fn operations(text: &str) -> Operations {
-        let policy = read(&[("operations", text.into())]);
+        let policy = read(&[("default_operations", text.into())]);
         policy.unwrap().operations.unwrap()
     }
 
@@ -240,13 +223,16 @@ mod tests {
             json!("sekret!"),
         ] {
             for key in ["default_lattices", "default_operations"] {
-                let problem = read(&[(key, value.clone())]).unwrap_err();
+                let problem = read(&[(key, value.clone())]).unwrap_err().to_string();
                 assert!(problem.starts_with(key), "{problem}");
                 assert!(!problem.contains("sekret"), "{problem}");
             }
         }
         for typo in ["Read", "gethosts", "read write", "*", "Get*"] {
-            assert!(read(&[("operations", typo.into())]).is_err(), "{typo}");
+            assert!(
+                read(&[("default_operations", typo.into())]).is_err(),
+                "{typo}"
+            );
         }
     }
 
@@ -262,12 +248,12 @@ mod tests {
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
         assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
         assert_eq!(allowed.operation("GetHosts"), Ok(()));
-        let link = read(&[("lattices", "b".into())]).unwrap();
+        let link = read(&[("default_lattices", "b".into())]).unwrap();
         let allowed = provider.with_link(&link);
         assert_eq!(allowed.lattice("a"), Err(Decider::Link));
         assert_eq!(allowed.lattice("b"), Ok(()));
         assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
-        let link = read(&[("operations", "all".into())]).unwrap();
+        let link = read(&[("default_operations", "all".into())]).unwrap();
         let allowed = provider.with_link(&link);
         assert_eq!(allowed.operation("StopHost"), Ok(()));
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));

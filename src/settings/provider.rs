@@ -1,19 +1,26 @@
 //! Settings of the provider.
 
-use secrecy::SecretString;
+use std::time::Duration;
+
+use nkeys::XKey;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
 
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
-use crate::settings::{CallLimits, Mistakes, Policy, PoolSettings, TimeLimits, tls, wipe};
+use crate::settings::reading::{Reading, SettingsError};
+use crate::settings::table::{Kind, PROVIDER, Setting, one_of};
+use crate::settings::values::{path, servers, text, words};
+use crate::settings::{CallLimits, Policy, PoolSettings, TimeLimits, tls};
 
-/// Settings of the provider: a JSON object in `config_json`.
+/// Settings of the provider: a JSON object in `config_json` of the host data.
 #[derive(Clone, Debug)]
 pub struct ProviderSettings {
     /// `default_lattice_url`: where a lattice is whose credentials name no URL.
     /// A secret: it may hold user info.
     pub default_lattice_url: SecretString,
-    /// How many calls may be under way, and how old one may be.
+    /// How many calls may be in flight, and how old one may be.
     pub calls: CallLimits,
     /// `default_lattices`, `default_operations`: what actors may do whose links
     /// do not say.
@@ -27,129 +34,136 @@ pub struct ProviderSettings {
     pub tls: Tls,
 }
 
+/// The defaults of the table.
 impl Default for ProviderSettings {
     fn default() -> Self {
-        Self {
-            default_lattice_url: SecretString::from("nats://127.0.0.1:4222"),
-            calls: CallLimits::default(),
+        let mut settings = Self {
+            default_lattice_url: SecretString::default(),
+            calls: CallLimits::UNSET,
             default_policy: Policy::default(),
             limits: TimeLimits::default(),
-            pool: PoolSettings::default(),
+            pool: PoolSettings::UNSET,
             tls: Tls::default(),
+        };
+        for setting in &PROVIDER {
+            match setting.kind {
+                Kind::Number {
+                    default: Some(number),
+                    set,
+                    ..
+                } => set(&mut settings, number),
+                Kind::Words([(_, set), ..]) => set(&mut settings),
+                Kind::Urls { default } => settings.default_lattice_url = default.into(),
+                _ => {}
+            }
         }
+        settings
     }
 }
 
 impl ProviderSettings {
-    /// Every key that [`ProviderSettings::parse`] knows.
-    pub const KEYS: [&str; 30] = [
-        "allowed_servers",
-        "call_budget_ms",
-        "credentials_key",
-        "credentials_store",
-        "default_lattice_url",
-        "default_lattices",
-        "default_operations",
-        "gather_limit_ms",
-        "grace_ms",
-        "idle_limit_ms",
-        "invocation_window_ms",
-        "isolation",
-        "max_actor_calls",
-        "max_actor_credentials_bytes",
-        "max_actor_lattices",
-        "max_calls",
-        "max_connections",
-        "max_credentials_bytes",
-        "max_dials",
-        "max_jwt_bytes",
-        "max_lattice_calls",
-        "max_lattices",
-        "request_limit_ms",
-        "stall_ms",
-        "tls_ca_file",
-        "tls_cert_file",
-        "tls_client_servers",
-        "tls_first_servers",
-        "tls_key_file",
-        "unplaced_credentials",
-    ];
-
     /// Reads settings; no text, or a blank one, gives the defaults.
     ///
     /// # Errors
-    /// Every mistake, in one text, without the values.
-    pub fn parse(config_json: Option<&str>) -> Result<Self, String> {
+    /// Every mistake.
+    pub fn parse(config_json: Option<&str>) -> Result<Self, SettingsError> {
         let mut settings = Self::default();
         let text = bare(config_json);
         if text.is_empty() {
             return Ok(settings);
         }
-        let members: Map<String, Value> = serde_json::from_str(text).map_err(|error| {
-            let problem = without_values(&error.to_string());
-            format!("the configuration is not a JSON object: {problem}")
-        })?;
-        let mut mistakes = Mistakes::default();
-        let mut default_access = None;
-        for (key, mut value) in members {
-            match key.as_str() {
-                "default_lattice_url" => match value.as_str() {
-                    Some(url) => match Access::parse(url, Login::Anonymous) {
-                        Ok(access) => {
-                            settings.default_lattice_url = url.into();
-                            default_access = Some(access);
-                        }
-                        Err(problem) => mistakes.add(&key, &problem),
-                    },
-                    None => mistakes.add(&key, "it must be text"),
-                },
-                "default_lattices" | "default_operations" => {
-                    settings
-                        .default_policy
-                        .take_json(&key, &value, &mut mistakes);
-                }
-                _ if CallLimits::KEYS.contains(&key.as_str()) => {
-                    settings.calls.take(&key, &value, &mut mistakes);
-                }
-                _ if PoolSettings::KEYS.contains(&key.as_str()) => {
-                    settings.pool.take(&key, value.take(), &mut mistakes);
-                }
-                _ if TimeLimits::KEYS.contains(&key.as_str()) => {
-                    settings.limits.take(&key, value.as_u64(), &mut mistakes);
-                }
-                _ if tls::KEYS.contains(&key.as_str()) => {
-                    tls::take(&mut settings.tls, &key, &value, &mut mistakes);
-                }
-                _ => mistakes.unknown(&key, &Self::KEYS),
-            }
-            wipe(&mut value);
+        let members: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| SettingsError::NoObject(without_values(&error.to_string())))?;
+        let has_url = members.contains_key("default_lattice_url");
+        let mut reading = Reading::default();
+        settings.take_all(members, &mut reading);
+        tls::contradictions(&settings.tls, &mut reading);
+        let url = settings.default_lattice_url.expose_secret();
+        if has_url
+            && let Ok(access) = Access::parse(url, Login::Anonymous)
+            && let Err(forbidden) = settings.pool.allowed.check(access.servers())
+        {
+            reading.mistake("default_lattice_url", forbidden);
         }
-        settings.calls.contradictions(&mut mistakes);
-        settings.limits.contradictions(&mut mistakes);
-        settings.pool.limits.contradictions(&mut mistakes);
-        tls::contradictions(&settings.tls, &mut mistakes);
-        let check = |access: Access| settings.pool.allowed.check(access.servers());
-        if let Some(Err(problem)) = default_access.map(check) {
-            mistakes.add("default_lattice_url", &problem.to_string());
-        }
-        mistakes.none().map(|()| settings)
+        reading.end().map(|()| settings)
     }
 
-    /// The settings of TLS alone, whatever is wrong with others: what is wrong
-    /// can be told only to those who can be reached.
+    /// Reads the settings of TLS alone, whatever is wrong with others: a provider with
+    /// wrong settings connects to its own NATS, to say what is wrong.
     pub fn tls_at_least(config_json: Option<&str>) -> Tls {
         let read = serde_json::from_str(bare(config_json));
-        let members: Map<String, Value> = read.unwrap_or_default();
-        let (mut tls, mut mistakes) = (Tls::default(), Mistakes::default());
+        let mut members: Map<String, Value> = read.unwrap_or_default();
+        let mut settings = Self::default();
+        for (key, value) in &mut members {
+            if !key.starts_with("tls_") {
+                wipe(value);
+            }
+        }
+        members.retain(|key, _| key.starts_with("tls_"));
+        settings.take_all(members, &mut Reading::default());
+        settings.tls
+    }
+
+    fn take_all(&mut self, members: Map<String, Value>, reading: &mut Reading) {
         for (key, mut value) in members {
-            if tls::KEYS.contains(&key.as_str()) {
-                tls::take(&mut tls, &key, &value, &mut mistakes);
+            if let Some(setting) = reading.find(&key, &PROVIDER) {
+                self.take(setting, &value, reading);
             }
             wipe(&mut value);
         }
-        tls
+    }
+
+    fn take(&mut self, setting: &Setting, value: &Value, reading: &mut Reading) {
+        let key = setting.key;
+        let taken = match setting.kind {
+            Kind::Time { range, set, .. } => reading
+                .number(key, value.as_u64(), range)
+                .map(|ms| set(&mut self.limits, Duration::from_millis(ms))),
+            Kind::Number { range, set, .. } => reading
+                .number(key, value.as_u64(), range)
+                .map(|number| set(self, number)),
+            Kind::Words(known) => match known.iter().find(|(word, _)| value == word) {
+                Some((_, set)) => {
+                    set(self);
+                    Ok(())
+                }
+                None => Err(format!("it must be {}", one_of(known))),
+            },
+            Kind::Lattices | Kind::Operations => words(value)
+                .and_then(|words| self.default_policy.take(setting.kind, &words))
+                .map_err(str::to_owned),
+            Kind::Servers(set) => match servers(value) {
+                Ok(servers) => {
+                    set(self, servers);
+                    Ok(())
+                }
+                Err(problems) => {
+                    return problems.iter().for_each(|it| reading.mistake(key, it));
+                }
+            },
+            Kind::File { check, set } => path(value).and_then(|path| {
+                let checked = check(&path);
+                set(&mut self.tls, path);
+                checked.map_err(|error| error.to_string())
+            }),
+            Kind::Urls { .. } => text(value).and_then(|urls| {
+                self.default_lattice_url = urls.into();
+                let access = Access::parse(urls, Login::Anonymous);
+                access.map(drop).map_err(|error| error.to_string())
+            }),
+            Kind::Seed => text(value).and_then(|seed| {
+                self.pool.key = Some(seed.into());
+                let key = XKey::from_seed(seed);
+                key.map(drop).map_err(|_| NO_XKEY.to_owned())
+            }),
+        };
+        if let Err(problem) = taken {
+            reading.mistake(key, problem);
+        }
     }
 }
+
+const NO_XKEY: &str = "it is not the seed of an xkey (SX…, made by `nk -gen curve`)";
 
 /// The text of the settings, without the byte order mark that some editors put in
 /// front.
@@ -158,10 +172,19 @@ fn bare(config_json: Option<&str>) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
 }
 
+/// Overwrites what may be secrets.
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret as _;
 
     #[test]
     fn no_configuration_gives_the_defaults() {
@@ -188,7 +211,8 @@ mod tests {
                 "default_operations":["sekret"],"default_lattices":"",
                 "stall_ms":"sekret","gather_limit_ms":2000,"call_budget_ms":1000}"#,
         ))
-        .unwrap_err();
+        .unwrap_err()
+        .to_string();
         for part in [
             "default_lattice_url",
             "max_calls",
@@ -201,6 +225,7 @@ mod tests {
             assert!(problem.contains(part), "{problem}");
         }
         assert!(!problem.contains("sekret"), "{problem}");
+        assert!(problem.contains("unknown setting \"bogus\"; known: allowed_servers, call_"));
     }
 
     #[test]
@@ -212,20 +237,12 @@ mod tests {
             let read = ProviderSettings::parse(Some(&text));
             assert_eq!(read.is_ok(), good, "{allowed}");
             if let Err(problem) = read {
+                let problem = problem.to_string();
                 assert!(problem.contains("(allowed_servers)"), "{problem}");
                 assert!(!problem.contains("sekret"), "{problem}");
             }
         }
         // One that nobody wrote is none.
         ProviderSettings::parse(Some(r#"{"allowed_servers":"*.example.com"}"#)).unwrap();
-    }
-
-    #[test]
-    fn every_key_is_told() {
-        let keys = TimeLimits::KEYS.iter().chain(&PoolSettings::KEYS);
-        let keys = keys.chain(&CallLimits::KEYS);
-        for key in keys.chain(&tls::KEYS) {
-            assert!(ProviderSettings::KEYS.contains(key), "{key}");
-        }
     }
 }

@@ -1,10 +1,10 @@
 //! Logging: on standard error, at the level that the host asks for.
 
-pub mod limit;
+mod limiter;
 mod lines;
 pub mod security;
 
-pub use limit::{Bursts, Complaints};
+pub use limiter::LogLimiter;
 pub use lines::Lines;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;

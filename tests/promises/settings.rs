@@ -54,7 +54,7 @@ fn check_provider(text: &str) {
     let settings = match ProviderSettings::parse(Some(text)) {
         Ok(settings) => settings,
         // Paths of three files may be shown, twice.
-        Err(problem) => return super::check_message(&problem, LONGEST + 6 * 1024),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST + 6 * 1024),
     };
     check_limits(&settings.limits);
     let pool = &settings.pool.limits;
@@ -100,7 +100,7 @@ fn assert_in(time: Option<Duration>, bounds: RangeInclusive<u128>) {
 fn check_link(values: &HashMap<String, String>) {
     let settings = match LinkSettings::parse(values) {
         Ok(settings) => settings,
-        Err(problem) => return super::check_message(&problem, LONGEST),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST),
     };
     check_limits(&settings.limits);
     let nothing = Policy::default();

@@ -8,6 +8,7 @@ use crate::support::actor::Actor;
 use crate::support::host::lattice::SimLattice;
 use crate::support::nats::NatsServer;
 use crate::support::provider::{serve_here, signing_key};
+use crate::support::time::timeout;
 use crate::support::world::{World, ctx};
 use lattice_controller::contract::{Host, Request, Response};
 use lattice_controller::error::Error;
@@ -21,7 +22,7 @@ use wasmcloud_interface_lattice_control::*;
 async fn send(world: &World, bytes: Vec<u8>) -> InvocationResponse {
     let nats = world.nats.client().await;
     let reply = nats.request(world.identity.subject(""), bytes.into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), reply).await;
+    let reply = timeout(Duration::from_secs(5), reply).await;
     rmp_serde::from_slice(&reply.expect("an answer").unwrap().payload).unwrap()
 }
 

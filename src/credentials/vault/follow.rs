@@ -18,10 +18,10 @@ use crate::credentials::vault::rewrite::{Rewrite, rewrite};
 use crate::credentials::vault::write::{self, NotKept, Wanted};
 use crate::credentials::vault::{NO_KEY, Unopened};
 use crate::deadline::Deadline;
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::settings::StoreMode;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// Pause before the bucket is looked for again.
 const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
@@ -42,7 +42,7 @@ const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 const GIVEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Follows the bucket of our lattice for a pool, for as long as there is one.
-pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, home: Home) {
+pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, home: OwnLattice) {
     let Some(mode) = pool.upgrade().map(|pool| pool.store().mode) else {
         return;
     };
@@ -59,7 +59,7 @@ pub async fn follow<K: Default + Send + Sync + 'static>(pool: Weak<Pool<K>>, hom
         connects: home.connects.clone(),
         pool,
         home,
-        unopened: Complaints::default(),
+        unopened: LogLimiter::default(),
     };
     let mut failed = 0;
     loop {
@@ -111,9 +111,9 @@ fn unavailable<K: Default + Send + Sync + 'static>(pool: &Weak<Pool<K>>, why: &s
 
 struct Follower<K> {
     pool: Weak<Pool<K>>,
-    home: Home,
+    home: OwnLattice,
     connects: watch::Receiver<u64>,
-    unopened: Complaints,
+    unopened: LogLimiter,
 }
 
 impl<K: Default + Send + Sync + 'static> Follower<K> {

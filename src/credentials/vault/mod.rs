@@ -30,8 +30,8 @@ use crate::credentials::vault::place::Places;
 use crate::credentials::vault::write::{Kept, NotKept, Verdict, Wanted};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::settings::{StoreMode, Unplaced};
 
 /// Whether there is a bucket.
@@ -53,7 +53,7 @@ pub struct Store {
     key: Option<StoreKey>,
     unplaced: Unplaced,
     /// Our own lattice, once it is known, and where entries belong there.
-    home: OnceLock<(Home, Places)>,
+    home: OnceLock<(OwnLattice, Places)>,
     stage: watch::Sender<Stage>,
     /// Told when the bucket seems to be gone, or another one.
     doubtful: Arc<Notify>,
@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// Takes where the bucket is: once, before anything is set.
-    pub(super) fn at(&self, home: &Home) {
+    pub(super) fn at(&self, home: &OwnLattice) {
         let _ = self.home.set((home.clone(), Places::at(home)));
     }
 

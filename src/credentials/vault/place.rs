@@ -3,8 +3,8 @@
 
 use data_encoding::HEXLOWER;
 
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
 /// The entries of the instances of one provider: the bucket, and what stands before
 /// the lattice in every key.
@@ -25,7 +25,7 @@ impl Places {
     }
 
     /// Those of this provider.
-    pub fn at(home: &Home) -> Self {
+    pub fn at(home: &OwnLattice) -> Self {
         Self::new(&home.lattice, &home.provider_key, &home.link_name)
     }
 

@@ -10,8 +10,8 @@ use crate::backoff::Backoff;
 use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version, WriteError};
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
 /// Pauses before attempts after conflicts: those who met once must not meet again.
 const AGAIN: Backoff = Backoff::doubling(Duration::from_millis(4), Duration::from_millis(128));
@@ -65,7 +65,7 @@ pub enum NotKept {
 /// # Errors
 /// What `judge` says, or whether it is known that it was not written, and why.
 pub async fn put(
-    home: &Home,
+    home: &OwnLattice,
     bucket: &Bucket,
     wanted: Wanted<'_>,
     judge: impl Fn(&Stored) -> Verdict,
@@ -148,7 +148,7 @@ async fn read(
 
 /// The bucket that is there now, if it is another one.
 async fn another(
-    home: &Home,
+    home: &OwnLattice,
     bucket: &Bucket,
     deadline: Deadline,
 ) -> Result<Option<Bucket>, NotKept> {

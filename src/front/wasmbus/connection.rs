@@ -11,9 +11,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::front::wasmbus::host_data::HostData;
 use crate::front::wasmbus::lost_subscriptions::LostSubscriptions;
-use crate::home::Home;
-use crate::nats::{Refusal, Said, words};
-use crate::telemetry::Complaints;
+use crate::nats::OwnLattice;
+use crate::nats::{ErrorFeed, Refusal, words};
+use crate::telemetry::LogLimiter;
 
 /// How long a message takes to a server that is well, and back.
 const THERE_AND_BACK: Duration = Duration::from_secs(1);
@@ -21,21 +21,24 @@ const THERE_AND_BACK: Duration = Duration::from_secs(1);
 /// Limits the log lines about the connection.
 #[derive(Default)]
 struct EventLog {
-    unreachable: Complaints,
-    slow: Complaints,
+    unreachable: LogLimiter,
+    slow: LogLimiter,
 }
 
 /// Connects to the NATS of the host. It may be away: the client goes on trying.
 ///
 /// # Errors
 /// Only if the credentials are such that no connection can be tried with them.
-pub(super) async fn connect(host: &HostData, lost: LostSubscriptions) -> anyhow::Result<Home> {
+pub(super) async fn connect(
+    host: &HostData,
+    lost: LostSubscriptions,
+) -> anyhow::Result<OwnLattice> {
     let name = format!(
         "lattice-controller {} {}",
         host.provider_key, host.link_name
     );
     let address = host.access.address();
-    let said = Said::default();
+    let said = ErrorFeed::default();
     let said_here = said.clone();
     let events = EventLog::default();
     let (connected, connects) = watch::channel(0);
@@ -56,11 +59,11 @@ pub(super) async fn connect(host: &HostData, lost: LostSubscriptions) -> anyhow:
         })
         .connect(host.access.servers().to_vec())
         .await?;
-    Ok(Home {
+    Ok(OwnLattice {
         client,
         connects,
-        said,
-        questions: Default::default(),
+        server_errors: said,
+        requests: Default::default(),
         js_domain: host.js_domain.clone(),
         lattice: host.lattice.clone(),
         provider_key: host.provider_key.clone(),

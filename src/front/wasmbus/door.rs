@@ -12,16 +12,16 @@ use crate::front::wasmbus::invocation::Verifier;
 use crate::front::wasmbus::large_bodies::{LargeBodies, MAX_FETCHED};
 use crate::front::wasmbus::largest_answer::LargestAnswer;
 use crate::front::wasmbus::lost_subscriptions::LostSubscriptions;
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::serve::links::LinkTable;
 use crate::serve::places::Limiter;
 use crate::serve::{Operations, Rules, Service};
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// The provider on wasmbus RPC.
 pub(super) struct Door<O> {
     pub(super) service: Service<O>,
-    pub(super) home: Home,
+    pub(super) home: OwnLattice,
     pub(super) verifier: Verifier,
     pub(super) large_bodies: LargeBodies,
     /// Places for calls whose bodies are fetched from the object store.
@@ -40,9 +40,9 @@ pub(super) struct Door<O> {
 /// Limits the log lines of which anybody who may publish could fill the log.
 #[derive(Default)]
 pub(super) struct Logs {
-    pub(super) foreign_orders: Complaints,
-    pub(super) large_answers: Complaints,
-    pub(super) unsent: Complaints,
+    pub(super) foreign_orders: LogLimiter,
+    pub(super) large_answers: LogLimiter,
+    pub(super) unsent: LogLimiter,
 }
 
 impl<O: Operations> Door<O> {

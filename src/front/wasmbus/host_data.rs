@@ -14,7 +14,7 @@ use crate::error::without_values;
 use crate::front::wasmbus::link_definition::{WireLinkDefinition, or_default};
 use crate::json;
 use crate::name::{JsDomain, is_token};
-use crate::nats::pasted::Members;
+use crate::nats::LoginMembers;
 use crate::nats::{Access, Login};
 use crate::serve::links::LinkDefinition;
 
@@ -243,7 +243,7 @@ fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8
 }
 
 /// The members of host data that are a login.
-const MEMBERS: Members = Members {
+const MEMBERS: LoginMembers = LoginMembers {
     jwt: "lattice_rpc_user_jwt",
     seed: "lattice_rpc_user_seed",
 };

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use tokio::io::AsyncReadExt as _;
 
 use crate::error::Error;
-use crate::home::Home;
+use crate::nats::OwnLattice;
 use crate::nats::jetstream::JetStream;
 
 /// Longest wait for an answer from JetStream.
@@ -46,7 +46,7 @@ pub struct LargeBodies {
 
 impl LargeBodies {
     /// Takes the store of a lattice, in its JetStream domain where the host names one.
-    pub fn new(home: &Home) -> Self {
+    pub fn new(home: &OwnLattice) -> Self {
         Self {
             jetstream: JetStream::new(home, ANSWERS_WITHIN),
             bucket: home.lattice.clone(),

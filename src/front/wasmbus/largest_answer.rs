@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
 
-use crate::nats::oversize::Oversize;
+use crate::nats::PayloadLimit;
 
 /// An answer that was sent.
 pub(super) struct Sent {
@@ -21,7 +21,7 @@ pub(super) struct LargestAnswer {
     bytes: AtomicUsize,
     /// The message, if it was an answer.
     answer: Mutex<Option<Sent>>,
-    refused: Oversize,
+    refused: PayloadLimit,
 }
 
 impl LargestAnswer {

@@ -20,19 +20,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Info;
+use data_encoding::HEXUPPER;
 use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use crate::backoff::Backoff;
 use crate::front::wasmbus::link_definition::WireLinkDefinition;
-use crate::home::Home;
 use crate::json;
-use crate::lattice::bucket::place::Place;
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::BucketKey;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
 use crate::serve::links::{LinkDefinition, LinkKey, LinkTable};
@@ -88,7 +87,7 @@ enum Looked {
 impl MissedLinks {
     /// Makes a value that knows nothing yet; `None` where the lattice can have no bucket:
     /// hosts make none for names with dots.
-    pub(super) fn new(home: &Home, links: Arc<LinkTable>) -> Option<Self> {
+    pub(super) fn new(home: &OwnLattice, links: Arc<LinkTable>) -> Option<Self> {
         Some(Self {
             puts: links.puts(),
             links,
@@ -146,7 +145,7 @@ impl MissedLinks {
         // Read before the question: a put after it may be newer than the answer.
         let connects = *self.connects.borrow_and_update();
         let puts = *self.puts.borrow_and_update();
-        let question = format!("STREAM.INFO.{}", subject::bucket(&self.lattice));
+        let question = format!("STREAM.INFO.{}", stream_of(&self.lattice));
         let info: Info = match self.jetstream.api(question, &()).await {
             Ok(info) => info,
             Err(NoAnswer::Silence | NoAnswer::Unheard(_) | NoAnswer::Refused(_)) => {
@@ -201,10 +200,8 @@ impl MissedLinks {
 
     /// Compares one link with its entry, if that changed since.
     async fn compare_one(&self, known: Known, link: LinkKey) -> Result<(), String> {
-        let key = BucketKey::of_link(&link.actor, &link.contract, &self.link_name);
-        // Entries have this name in the stream, whatever the domain is.
-        let entries = subject::bucket_entries(&self.lattice, &Place::Here);
-        let (stream, entry) = (subject::bucket(&self.lattice), format!("{entries}{key}"));
+        let stream = stream_of(&self.lattice);
+        let entry = entry_of(&self.lattice, &link, &self.link_name);
         let message = self.jetstream.last(&stream, &entry).await;
         let message = message.map_err(|error| error.to_string())?;
         let Some(message) = message.filter(|message| message.sequence > known.sequence) else {
@@ -220,4 +217,19 @@ impl MissedLinks {
         }
         Ok(())
     }
+}
+
+/// Returns the name of the stream in which hosts keep the metadata of a lattice.
+fn stream_of(lattice: &LatticeId) -> String {
+    format!("KV_LATTICEDATA_{lattice}")
+}
+
+/// Returns the subject of a link in that stream, which is the same in every domain.
+fn entry_of(lattice: &LatticeId, link: &LinkKey, link_name: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [&link.actor, &link.contract, link_name] {
+        hash.update(part);
+    }
+    let key = HEXUPPER.encode(&hash.finalize());
+    format!("$KV.LATTICEDATA_{lattice}.LINKDEF_{key}")
 }

@@ -13,8 +13,8 @@ use crate::deadline::Deadline;
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::large_bodies::{CHUNK, MAX_ANSWER, THRESHOLD};
 use crate::front::wasmbus::largest_answer::too_large;
-use crate::nats::oversize::is_violation;
-use crate::nats::said::{Heard, Word};
+use crate::nats::error_feed::{ErrorReader, Notice};
+use crate::nats::is_payload_violation;
 use crate::serve::Operations;
 
 impl<O: Operations> Door<O> {
@@ -138,16 +138,16 @@ impl<O: Operations> Door<O> {
     }
 
     /// Answers every call whose answer the server did not take for its size: it says so.
-    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: Heard) {
-        let violation = |word: &Word| match word {
+    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: ErrorReader) {
+        let violation = |word: &Notice| match word {
             // The server quotes these words.
-            Word::Other(words) => is_violation(words.trim_matches('"')).then_some(()),
-            Word::Refusal(_) => None,
+            Notice::Other(words) => is_payload_violation(words.trim_matches('"')).then_some(()),
+            Notice::Refusal(_) => None,
         };
         loop {
             heard.find(violation).await;
             // The headers of these messages have less than 1024 bytes.
-            let others = self.home.questions.largest.load(Ordering::Acquire) + 1024;
+            let others = self.home.requests.largest.load(Ordering::Acquire) + 1024;
             let Some((bytes, large)) = self.largest_answer.too_large(others) else {
                 continue;
             };

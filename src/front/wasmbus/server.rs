@@ -50,7 +50,7 @@ pub async fn serve<O: Operations>(
     if let Some(missed) = MissedLinks::new(&door.home, door.service.links.clone()) {
         tokio::spawn(missed.follow());
     }
-    let heard = door.home.said.heard();
+    let heard = door.home.server_errors.subscribe();
     tokio::spawn(door.clone().answer_too_large(heard));
     tokio::spawn(mend_too_many(door.home.client.clone(), door.lost.clone()));
     let client = door.home.client.clone();

@@ -24,7 +24,7 @@ use crate::lattice::exchange::gather::{Ended, Expectation, Expected, Gathered};
 use crate::lattice::roster::orders::Orders;
 use crate::lattice::roster::solo::Solo;
 use crate::name::HostId;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// What a host said of itself counts for so long.
 const BELIEVED_FOR: Duration = Duration::from_secs(600);
@@ -57,11 +57,11 @@ pub struct Roster {
     pub orders: Orders,
     /// Keep bids that come too late, and answers that do not count, from filling
     /// the log.
-    pub late_bids: Complaints,
+    pub late_bids: LogLimiter,
     /// See there.
-    pub left_out: Complaints,
+    pub left_out: LogLimiter,
     /// Keep two hosts with one id from filling the log.
-    pub twins: Complaints,
+    pub twins: LogLimiter,
     /// Whether more than one answer gets through.
     pub solo: Solo,
     /// Told when a host missed a ping that had missed none.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::lattice::exchange::gather::{Ended, Gathered};
 use crate::name::HostId;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
 /// Hosts that are remembered: one is enough to tell.
 const MAX_HOSTS: usize = 8;
@@ -27,7 +27,7 @@ const ALIVE_FOR: Duration = Duration::from_secs(100);
 #[derive(Default)]
 pub struct Solo {
     state: Mutex<State>,
-    hints: Complaints,
+    hints: LogLimiter,
 }
 
 #[derive(Default)]

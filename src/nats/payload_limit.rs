@@ -12,15 +12,15 @@ const VIOLATION: &str = "maximum payload violation";
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 
 /// Whether a server says with these words that a message was too large.
-pub fn is_violation(words: &str) -> bool {
+pub fn is_payload_violation(words: &str) -> bool {
     words.eq_ignore_ascii_case(VIOLATION)
 }
 
 /// From how many bytes on messages were not taken lately.
 #[derive(Default)]
-pub struct Oversize(Mutex<Option<(usize, Instant)>>);
+pub struct PayloadLimit(Mutex<Option<(usize, Instant)>>);
 
-impl Oversize {
+impl PayloadLimit {
     /// That a message of so many bytes may be sent.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::json;
 
 /// The two members that hold a login, by their names in messages.
-pub struct Members {
+pub struct LoginMembers {
     /// The member with the JWT.
     pub jwt: &'static str,
     /// The member with the seed.
@@ -33,7 +33,7 @@ const SEED_LABEL: &str = "USER NKEY SEED";
 /// Bytes of an ed25519 signature.
 const SIGNATURE: usize = 64;
 
-impl Members {
+impl LoginMembers {
     /// The JWT that is meant; `None` for a blank text.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    const USER: Members = Members {
+    const USER: LoginMembers = LoginMembers {
         jwt: "userJwt",
         seed: "userSeed",
     };

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::Event;
 use tokio::sync::watch;
 
-use crate::nats::{Refusal, words};
+use crate::nats::refusal::{Refusal, words};
 
 /// How long words are kept, and how many at most.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ const MOST_KEPT: usize = 4096;
 
 /// Something that the server said.
 #[derive(Clone, Debug)]
-pub enum Word {
+pub enum Notice {
     /// It did not take something.
     Refusal(Refusal),
     /// Anything else, quoted.
@@ -30,7 +30,7 @@ pub enum Word {
 #[derive(Default)]
 struct Kept {
     first: u64,
-    words: VecDeque<(Instant, Word)>,
+    words: VecDeque<(Instant, Notice)>,
 }
 
 impl Kept {
@@ -59,21 +59,21 @@ impl Inner {
 
 /// Where the words of a server are told.
 #[derive(Clone, Default)]
-pub struct Said(Arc<Inner>);
+pub struct ErrorFeed(Arc<Inner>);
 
-impl Said {
+impl ErrorFeed {
     /// Takes an event of the connection.
     pub fn take(&self, event: &Event) {
         if let Event::ServerError(error) = event {
-            self.tell(match Refusal::of(event) {
-                Some(refusal) => Word::Refusal(refusal),
-                None => Word::Other(words(error)),
+            self.publish(match Refusal::of(event) {
+                Some(refusal) => Notice::Refusal(refusal),
+                None => Notice::Other(words(error)),
             });
         }
     }
 
     /// Tells all who listen.
-    pub fn tell(&self, word: Word) {
+    pub fn publish(&self, word: Notice) {
         let mut kept = self.0.lock();
         let is_old = |kept: &Kept| {
             let first = kept.words.front();
@@ -88,10 +88,10 @@ impl Said {
     }
 
     /// What is said from now on.
-    pub fn heard(&self) -> Heard {
+    pub fn subscribe(&self) -> ErrorReader {
         // In this order: what is said in between is in both.
         let more = self.0.more.subscribe();
-        Heard {
+        ErrorReader {
             next: self.0.lock().end(),
             said: self.0.clone(),
             more,
@@ -100,15 +100,15 @@ impl Said {
 }
 
 /// Words from some moment on.
-pub struct Heard {
+pub struct ErrorReader {
     said: Arc<Inner>,
     next: u64,
     more: watch::Receiver<()>,
 }
 
-impl Heard {
+impl ErrorReader {
     /// Waits for the first word of which `find` makes something.
-    pub async fn find<T>(&mut self, mut find: impl FnMut(&Word) -> Option<T>) -> T {
+    pub async fn find<T>(&mut self, mut find: impl FnMut(&Notice) -> Option<T>) -> T {
         loop {
             if let Some(found) = self.find_now(&mut find) {
                 return found;
@@ -120,7 +120,7 @@ impl Heard {
     }
 
     /// The same of what was said already.
-    pub fn find_now<T>(&mut self, mut find: impl FnMut(&Word) -> Option<T>) -> Option<T> {
+    pub fn find_now<T>(&mut self, mut find: impl FnMut(&Notice) -> Option<T>) -> Option<T> {
         let kept = self.said.lock();
         self.next = self.next.max(kept.first);
         while let Some((_, word)) = kept.words.get((self.next - kept.first) as usize) {
@@ -133,7 +133,7 @@ impl Heard {
     }
 
     /// The next one.
-    pub async fn next(&mut self) -> Word {
+    pub async fn next(&mut self) -> Notice {
         self.find(|word| Some(word.clone())).await
     }
 }
@@ -146,16 +146,17 @@ mod tests {
 
     #[test]
     fn nobody_misses_a_word_however_many_come_at_once() {
-        let said = Said::default();
-        let mut heard = said.heard();
+        let said = ErrorFeed::default();
+        let mut heard = said.subscribe();
         for number in 0..MOST_KEPT {
-            said.tell(Word::Other(number.to_string()));
+            said.publish(Notice::Other(number.to_string()));
         }
-        let mut late = said.heard();
-        let wanted = |word: &Word| matches!(word, Word::Other(text) if text == "7").then_some(());
+        let mut late = said.subscribe();
+        let wanted =
+            |word: &Notice| matches!(word, Notice::Other(text) if text == "7").then_some(());
         assert!(heard.find(wanted).now_or_never().is_some());
         assert!(late.find(wanted).now_or_never().is_none());
-        said.tell(Word::Other("7".into()));
+        said.publish(Notice::Other("7".into()));
         assert!(late.find(wanted).now_or_never().is_some());
         assert!(heard.find(wanted).now_or_never().is_some());
     }

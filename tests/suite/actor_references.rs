@@ -1,22 +1,16 @@
-//! Orders for actors, beyond what the tables show: what they wait for, what they
-//! refuse, and what they leave behind.
+//! Image references and the code behind them: what a host would not start, or would
+//! start other than it lists, is refused.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 use crate::support::eventually;
-use crate::support::host::{Generation, SimHost};
+use crate::support::host::Generation;
 use crate::support::operator::*;
 use serde_json::json;
 
-use Generation::{G1a, G1b, G2a, G2b, G3a, G3b, Otp51, Otp59, Otp60};
+use Generation::{G1b, G2a, G2b, G3a, G3b, Otp59, Otp60};
 
-const MISSING: &str = "wasmcloud.azurecr.io/missing:0.1.0";
 const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
-
-fn none() -> Annotations {
-    Annotations::new()
-}
 
 /// Another actor, which runs there.
 async fn with_another(lattice: &Operated) -> String {
@@ -29,157 +23,6 @@ async fn with_another(lattice: &Operated) -> String {
     .await;
     other
 }
-
-// --- what cannot come true ---
-
-#[tokio::test]
-async fn a_retry_of_a_start_that_failed_starts_as_many_as_it_says() {
-    for generation in [G1a, Otp59, G1b, G2a, G2b, G3b] {
-        let lattice = Operated::one(generation).await;
-        let host = &lattice.hosts[0];
-        // Events are heard from the first call on.
-        lattice.get_hosts().await.unwrap();
-        accepted(lattice.start_from(&host.id, MISSING, 3, &none()).await);
-        eventually("the failure", || async { host.caught_up().then_some(()) }).await;
-        let key = lattice.sim.publish_actor(MISSING, "late", 1).await;
-        // Where the host says nothing of it, it is busy for a while.
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            let ack = lattice
-                .start_from(&host.id, MISSING, 3, &none())
-                .await
-                .unwrap();
-            if ack.accepted {
-                break;
-            }
-            assert!(ack.error.contains("does not show yet"), "{}", ack.error);
-            assert!(Instant::now() < until, "{generation:?}: {}", ack.error);
-        }
-        eventually("three instances", || async {
-            (host.instances(&key) > 0).then_some(())
-        })
-        .await;
-        assert_eq!(host.instances(&key), 3, "{generation:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_a_host_was_told_before_it_started_again_is_forgotten() {
-    for generation in [G2b, G3b] {
-        let mut lattice = Operated::one(generation).await;
-        lattice.hosts[0].lag_by(Duration::from_secs(600));
-        let id = lattice.hosts[0].id.clone();
-        accepted(lattice.start_actor(&id, 3, &none()).await);
-        lattice.hosts.clear();
-        let again = SimHost::start_as(&lattice.sim, generation, &[], id.clone()).await;
-        lattice.hosts.push(again);
-        eventually("a start", || async {
-            let ack = lattice.start_actor(&id, 2, &none()).await;
-            ack.is_ok_and(|ack| ack.accepted).then_some(())
-        })
-        .await;
-        Operated::comes_to_run(&lattice.hosts[0], 2).await;
-    }
-}
-
-// --- stops ---
-
-#[tokio::test]
-async fn a_stop_of_some_groups_without_their_image_says_that_it_is_not_shown() {
-    for generation in [G2b, G3b] {
-        let lattice = Operated::one(generation).await;
-        let host = &lattice.hosts[0];
-        accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        accepted(lattice.start_actor(&host.id, 2, &managed()).await);
-        Operated::comes_to_run(host, 4).await;
-        lattice.sim.withdraw(ACTOR_REF);
-        let unknown = lattice.stop_actor(&host.id, 0, &managed()).await;
-        let error = unknown.unwrap_err().to_string();
-        assert!(error.contains("does not show it yet"), "{error}");
-        assert!(error.contains("unknown whether"), "{error}");
-        assert_eq!(host.instances(ACTOR), 4, "{generation:?}");
-        // The whole actor needs no registry.
-        eventually("the stop", || async {
-            let ack = lattice.scale_actor(&host.id, 0, &none()).await;
-            ack.is_ok_and(|ack| ack.accepted).then_some(())
-        })
-        .await;
-        assert_eq!(host.instances(ACTOR), 0);
-    }
-}
-
-#[tokio::test]
-async fn a_stop_that_would_leave_others_unheard_is_refused_and_changes_nothing() {
-    for generation in [Otp59, Otp60, G1b] {
-        let lattice = Operated::one(generation).await;
-        let host = &lattice.hosts[0];
-        accepted(lattice.start_actor(&host.id, 2, &none()).await);
-        Operated::comes_to_run(host, 2).await;
-        accepted(lattice.start_actor(&host.id, 2, &managed()).await);
-        Operated::comes_to_run(host, 4).await;
-        refused(lattice.stop_actor(&host.id, 0, &managed()).await, "unheard");
-        refused(
-            lattice.scale_actor(&host.id, 0, &managed()).await,
-            "unheard",
-        );
-        assert_eq!(host.instances(ACTOR), 4);
-        accepted(lattice.stop_actor(&host.id, 1, &managed()).await);
-        assert_eq!(host.instances(ACTOR), 3);
-        assert!(host.runs(ACTOR).iter().all(|running| running.heard));
-    }
-}
-
-// --- the order of orders ---
-
-#[tokio::test]
-async fn an_order_that_names_an_actor_by_its_reference_does_not_wait_for_itself() {
-    let lattice = Operated::one(G3b).await;
-    let host = &lattice.hosts[0];
-    let began = Instant::now();
-    let ack = lattice.scale_from(&host.id, ACTOR, ACTOR, 1, &none()).await;
-    assert!(ack.unwrap().accepted);
-    assert!(began.elapsed() < Duration::from_secs(1));
-}
-
-#[tokio::test]
-async fn an_update_right_behind_a_start_updates_what_was_started() {
-    for generation in [G1b, G2a, G2b, G3a, G3b] {
-        let lattice = Operated::one(generation).await;
-        let host = &lattice.hosts[0];
-        accepted(lattice.start_actor(&host.id, 3, &none()).await);
-        accepted(lattice.update_actor(&host.id, &none()).await);
-        assert_eq!(
-            Operated::revisions(host),
-            BTreeSet::from([2]),
-            "{generation:?}"
-        );
-        assert_eq!(host.instances(ACTOR), 3, "{generation:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_a_slow_host_owes_is_waited_for_and_then_it_is_busy() {
-    let lattice = Operated::one(G3b).await;
-    let host = &lattice.hosts[0];
-    accepted(lattice.start_actor(&host.id, 1, &none()).await);
-    Operated::comes_to_run(host, 1).await;
-    host.lag_by(Duration::from_secs(3));
-    accepted(lattice.start_actor(&host.id, 1, &none()).await);
-    // Another set of annotations does not depend on it.
-    accepted(lattice.start_actor(&host.id, 1, &managed()).await);
-    refused(
-        lattice.start_actor(&host.id, 1, &none()).await,
-        "does not show yet",
-    );
-    refused(
-        lattice.update_actor(&host.id, &none()).await,
-        "does not show yet",
-    );
-    Operated::comes_to_run(host, 3).await;
-    assert_eq!(host.received_on(".scale").len(), 3);
-}
-
-// --- what is listed, and what runs ---
 
 #[tokio::test]
 async fn a_host_that_would_start_other_code_than_it_lists_is_not_told_to() {
@@ -386,18 +229,45 @@ async fn what_the_bucket_knows_of_a_reference_counts_where_no_host_lists_it() {
 }
 
 #[tokio::test]
-async fn hosts_that_are_too_old_are_told_nothing() {
-    let lattice = Operated::one(Otp51).await;
-    let host = &lattice.hosts[0].id;
-    for (operation, outcome) in every_operation(&lattice, host).await {
-        let asks = ["GetHosts", "GetHostInventory", "GetClaims", "GetLinks"];
-        if asks.contains(&operation) || operation.starts_with("Auction") {
-            continue;
-        }
-        let reason = outcome.unwrap_or_else(|| panic!("{operation} was carried out"));
-        assert!(reason.contains("0.5"), "{operation}: {reason}");
+async fn what_a_host_would_ignore_is_refused() {
+    // After an update of some instances, two references run.
+    for generation in [G2b, G3a, G3b] {
+        let lattice = Operated::one(generation).await;
+        let host = &lattice.hosts[0];
+        accepted(lattice.start_actor(&host.id, 2, &none()).await);
+        accepted(lattice.start_actor(&host.id, 2, &managed()).await);
+        Operated::ends_up_running(host, 4).await;
+        let body = serde_json::json!({
+            "actor_id": ACTOR, "new_actor_ref": NEW_ACTOR_REF, "annotations": managed(),
+        });
+        lattice.another_tells("upd", body).await;
+        refused(
+            lattice.start_actor(&host.id, 1, &none()).await,
+            "use UpdateActor",
+        );
+        refused(
+            lattice.scale_actor(&host.id, 9, &none()).await,
+            "use UpdateActor",
+        );
+        refused(
+            lattice.stop_actor(&host.id, 1, &none()).await,
+            "use UpdateActor",
+        );
+        // Each group has its own reference, and another group is not lost.
+        accepted(lattice.stop_actor(&host.id, 0, &managed()).await);
+        Operated::ends_up_running(host, 2).await;
     }
-    for verb in ["la", "scale", "sa", "upd", "lp", "sp", "stop"] {
-        assert!(lattice.hosts[0].received_on(&format!(".{verb}")).is_empty());
+}
+
+#[tokio::test]
+async fn another_reference_is_refused_instead_of_ignored() {
+    for generation in [G2a, G2b, G3a, G3b] {
+        let lattice = Operated::one(generation).await;
+        let host = lattice.hosts[0].id.clone();
+        accepted(lattice.start_actor(&host, 1, &none()).await);
+        let ack = lattice
+            .scale_from(&host, ACTOR, NEW_ACTOR_REF, 3, &none())
+            .await;
+        refused(ack, "use UpdateActor");
     }
 }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::nats::{Access, Login};
 
-fn allowed(entries: &[&str]) -> Allowed {
-    Allowed::parse(entries.iter().copied()).unwrap()
+fn allowed(entries: &[&str]) -> AllowedServers {
+    AllowedServers::parse(entries.iter().copied()).unwrap()
 }
 
 fn servers(urls: &str) -> Vec<ServerAddr> {
@@ -14,12 +14,12 @@ fn servers(urls: &str) -> Vec<ServerAddr> {
     access.servers().to_vec()
 }
 
-fn takes(allowed: &Allowed, url: &str) -> bool {
+fn takes(allowed: &AllowedServers, url: &str) -> bool {
     allowed.allows_url(&servers(url)[0])
 }
 
 /// Whether a server whose name leads to `ip` is dialled.
-fn dials(allowed: &Allowed, url: &str, ip: &str) -> bool {
+fn dials(allowed: &AllowedServers, url: &str, ip: &str) -> bool {
     let ip: IpAddr = ip.parse().unwrap();
     takes(allowed, url) && allowed.allows_address(&servers(url)[0], ip)
 }
@@ -48,7 +48,7 @@ const LINK_LOCAL: [&str; 18] = [
 
 #[test]
 fn without_the_setting_all_but_link_local_addresses_are_allowed() {
-    let allowed = Allowed::default();
+    let allowed = AllowedServers::default();
     for url in LINK_LOCAL {
         assert!(!takes(&allowed, url), "{url}");
     }
@@ -229,13 +229,13 @@ fn an_entry_that_means_nothing_or_too_much_is_a_mistake() {
         ("fd00::1/64", "first address"),
         ("a.example/8", "no network"),
     ] {
-        let problems = Allowed::parse([entry]).unwrap_err();
+        let problems = AllowedServers::parse([entry]).unwrap_err();
         assert!(problems[0].contains(expected), "{entry}: {problems:?}");
     }
-    let problems = Allowed::parse(["a", "b c", "*", "10.*"]).unwrap_err();
+    let problems = AllowedServers::parse(["a", "b c", "*", "10.*"]).unwrap_err();
     assert_eq!(problems.len(), 2);
     assert!(problems[1].starts_with("entry 4: "), "{problems:?}");
-    assert!(Allowed::parse([]).is_err());
+    assert!(AllowedServers::parse([]).is_err());
 }
 
 fn ip() -> impl Strategy<Value = IpAddr> {
@@ -272,9 +272,9 @@ proptest! {
         url in text(),
         ip in ip(),
     ) {
-        let read = Allowed::parse(entries.iter().map(String::as_str));
+        let read = AllowedServers::parse(entries.iter().map(String::as_str));
         let Ok(access) = Access::parse(&url, Login::Anonymous) else { return Ok(()) };
-        for allowed in [read.unwrap_or_default(), Allowed::default(), allowed(&["*"])] {
+        for allowed in [read.unwrap_or_default(), AllowedServers::default(), allowed(&["*"])] {
             let _ = allowed.check(access.servers());
             for server in access.servers() {
                 allowed.allows_address(server, ip);
@@ -301,7 +301,7 @@ proptest! {
         let first = of(number(base) & mask);
         // One that happens to be IPv4 in IPv6 is another network.
         prop_assume!(first.to_canonical() == first);
-        let allowed = Allowed::parse([format!("{first}/{bits}").as_str()]).unwrap();
+        let allowed = AllowedServers::parse([format!("{first}/{bits}").as_str()]).unwrap();
         let allows = |ip: IpAddr| {
             let url = match ip {
                 IpAddr::V4(ip) => format!("nats://{ip}"),

@@ -5,7 +5,7 @@ use crate::support;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
-use crate::support::provider::SHORTLY;
+use crate::support::time::{SHORTLY, timeout};
 use crate::support::world::World;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -48,6 +48,7 @@ async fn link_local_addresses_are_refused_unless_they_are_named() {
     let error = refused(&world, "x", &both).await;
     assert!(error.contains("server 2 of 2"), "{error}");
     // Whoever looks after the provider is told who wanted that.
+    world.provider.logged("cause=\"server\"").await;
     let log = world.provider.log();
     let line = log.lines().find(|line| line.contains("cause=\"server\""));
     assert!(line.unwrap().contains(&world.identity.actor), "{line:?}");
@@ -195,11 +196,11 @@ async fn a_server_cannot_send_the_provider_elsewhere() {
     };
     tokio::select! {
         () = calls => {}
-        done = tokio::time::timeout(SHORTLY * 50, thrice) => done.unwrap(),
+        done = timeout(SHORTLY * 50, thrice) => done.unwrap(),
     }
     drop(server);
     assert!(world.hosts("x").await.is_err());
-    let led = tokio::time::timeout(SHORTLY, other.accept()).await;
+    let led = timeout(SHORTLY, other.accept()).await;
     assert!(led.is_err(), "{led:?}");
 }
 

@@ -12,6 +12,7 @@ use crate::support::nats::NatsServer;
 use crate::support::operator::Operated;
 use crate::support::provider::{Identity, Provider};
 use crate::support::proxy::Proxy;
+use crate::support::time::assert_under;
 use crate::support::world::{World, ctx};
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::*;
@@ -128,11 +129,7 @@ async fn a_links_own_budget_shortens_its_calls() {
             .to_string()
             .contains("did not answer in time")
     );
-    assert!(
-        started.elapsed() < Duration::from_millis(1500),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_under(Duration::from_millis(1500), started.elapsed());
 }
 
 #[tokio::test]

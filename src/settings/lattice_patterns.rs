@@ -4,9 +4,9 @@ use crate::name::fits;
 
 /// Lattice ids in which `*` stands for any characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lattices(Vec<String>);
+pub(super) struct LatticePatterns(Vec<String>);
 
-impl Lattices {
+impl LatticePatterns {
     /// Reads ids in which `*` may stand; one that is none spoils all.
     pub(super) fn parse(words: &[&str]) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'*');

@@ -11,6 +11,7 @@ use crate::support::invocation::{bytes, mint, mint_by, mint_raw, send};
 use crate::support::nats::NatsServer;
 use crate::support::operator::{Annotations, map};
 use crate::support::provider::health;
+use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -100,7 +101,7 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
     let mut outcomes: HashMap<&str, usize> = HashMap::new();
     let (mut most, mut slowest) = (before, Duration::ZERO);
     for number in 1..=CALLS {
-        let answer = tokio::time::timeout(BUDGET, answers.next()).await;
+        let answer = timeout(BUDGET, answers.next()).await;
         let answer = answer.expect("an answer").unwrap();
         let (_, which) = answer.subject.rsplit_once('.').unwrap();
         let sent_at = sent_at.lock().unwrap()[which.parse::<usize>().unwrap()];
@@ -123,7 +124,7 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
     }
     let grown = most.max(world.provider.resident()) - before;
     println!("{outcomes:?}, {grown} KiB more, each within {slowest:?}");
-    assert!(slowest < BUDGET, "{slowest:?}");
+    assert_under(BUDGET, slowest);
     assert!(grown < 40 * 1024, "{grown} KiB");
     assert!(outcomes["answered"] >= 300, "{outcomes:?}");
     // The places are free again.
@@ -168,11 +169,7 @@ async fn no_actor_and_no_lattice_takes_every_place() {
             .await
             .unwrap();
         assert!(!ack.accepted && ack.error.contains("busy"), "{}", ack.error);
-        assert!(
-            asked.elapsed() < Duration::from_millis(1000),
-            "{:?}",
-            asked.elapsed()
-        );
+        assert_under(Duration::from_millis(1000), asked.elapsed());
         let answers = join_all(hanging).await;
         let count = |what: &str| {
             let outcomes = answers

@@ -11,7 +11,7 @@ use crate::nats::servers::{Hosts, Servers, address, is_within, name};
 /// `allowed_servers`: without it, all but link-local addresses, where clouds
 /// hand out what a machine may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allowed(Option<Servers>);
+pub struct AllowedServers(Option<Servers>);
 
 /// A server that may not be connected to. What it says is the same whatever is
 /// there, and whatever its name resolves to.
@@ -19,7 +19,10 @@ pub struct Allowed(Option<Servers>);
 #[error("the provider may not connect to {0} (allowed_servers)")]
 pub struct Forbidden(String);
 
-impl Allowed {
+impl AllowedServers {
+    /// What counts where no servers are set.
+    pub const ALL_BUT_LINK_LOCAL: Self = Self(None);
+
     /// Reads entries `[scheme://][host or network][:port]`.
     ///
     /// # Errors
@@ -113,5 +116,5 @@ fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
 }
 
 #[cfg(test)]
-#[path = "allowed_tests.rs"]
+#[path = "allowed_servers_tests.rs"]
 mod tests;

@@ -7,9 +7,10 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
-use crate::support::provider::{Identity, SHORTLY};
+use crate::support::provider::Identity;
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, bucket_of, edit, key, last_written};
+use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::{self, World, hosts};
 use async_nats::jetstream::{self, kv, stream};
 use data_encoding::BASE64URL_NOPAD;
@@ -104,8 +105,9 @@ async fn twenty_instances_that_set_each_something_else_are_all_accepted() {
 #[tokio::test]
 async fn a_conflict_in_a_bucket_with_replicas_is_no_refusal() {
     let [one, two, three] = NatsServer::jetstream_cluster().await;
-    let identity_free = jetstream::new(two.client().await);
-    let name = bucket::name("home");
+    let jetstream = jetstream::new(two.client().await);
+    let identity = Identity::new();
+    let name = bucket::name(&identity.lattice);
     let made = || async {
         let config = stream::Config {
             name: format!("KV_{name}"),
@@ -116,10 +118,10 @@ async fn a_conflict_in_a_bucket_with_replicas_is_no_refusal() {
             num_replicas: 3,
             ..Default::default()
         };
-        identity_free.create_stream(config).await.ok()
+        jetstream.create_stream(config).await.ok()
     };
     eventually("a bucket with replicas", made).await;
-    let many = Instances::start_on(one, 6, |_, data| {
+    let many = Instances::start_as(identity, one, 6, |_, data| {
         data["default_rpc_timeout_ms"] = 10_000.into();
     })
     .await;
@@ -154,7 +156,7 @@ async fn one_write_that_fails_does_not_open_the_bucket_again() {
         assert!(hosts(&world.actor, lattice).await.is_ok());
     }
     // Which would take less than this.
-    tokio::time::sleep(SHORTLY).await;
+    tokio::time::sleep(scaled(SHORTLY)).await;
     let log = world.provider.log();
     assert_eq!(log.matches(KEPT).count(), 1, "{log}");
 }

@@ -7,20 +7,20 @@ use async_nats::Client;
 use tokio::sync::{Semaphore, watch};
 
 use crate::name::JsDomain;
-use crate::nats::Said;
+use crate::nats::error_feed::ErrorFeed;
 
 /// Questions to JetStream of our own lattice under way at once.
 const AT_ONCE: usize = 8;
 
 /// Questions to JetStream of our own lattice.
-pub struct Questions {
+pub struct OpenRequests {
     /// Places for them: each has a subscription, and servers may allow few.
     pub places: Semaphore,
     /// Bytes of the largest, without headers.
     pub largest: AtomicUsize,
 }
 
-impl Default for Questions {
+impl Default for OpenRequests {
     fn default() -> Self {
         Self {
             places: Semaphore::new(AT_ONCE),
@@ -31,15 +31,15 @@ impl Default for Questions {
 
 /// Our own lattice, and our connection to its NATS.
 #[derive(Clone)]
-pub struct Home {
+pub struct OwnLattice {
     /// Its connection; may be down, now or later.
     pub client: Client,
     /// How often it connected: after each time, subscriptions are new.
     pub connects: watch::Receiver<u64>,
     /// What its server says in passing.
-    pub said: Said,
+    pub server_errors: ErrorFeed,
     /// Questions to its JetStream.
-    pub questions: Arc<Questions>,
+    pub requests: Arc<OpenRequests>,
     /// JetStream domain, where the host told us.
     pub js_domain: Option<JsDomain>,
     /// Name of the lattice; may have dots.

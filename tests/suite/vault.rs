@@ -14,6 +14,7 @@ use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, UNOPENED, bucket_of, key};
+use crate::support::time::scaled;
 use crate::support::world::{World, ctx, hosts, none_fails, set_acknowledged as set};
 use nkeys::{KeyPair, KeyPairType, XKey};
 use serde_json::json;
@@ -80,7 +81,7 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     .await;
     assert!(set(&actor, "x", &new.url()).await.accepted);
     let acknowledged = Instant::now();
-    while acknowledged.elapsed() < Duration::from_millis(400) {
+    while acknowledged.elapsed() < scaled(Duration::from_millis(400)) {
         calls.push(tokio::spawn(call(actor.clone(), id.clone())));
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -88,7 +89,7 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     for call in calls {
         let (started, server) = call.await.unwrap();
         *served.entry(server.clone()).or_insert(0) += 1;
-        let late = started > acknowledged + Duration::from_millis(100);
+        let late = started > acknowledged + scaled(Duration::from_millis(100));
         assert!(!late || server == "new", "{:?}", started - acknowledged);
     }
     assert!(served["old"] > 1000 && served["new"] > 100, "{served:?}");
