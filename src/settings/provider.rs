@@ -92,14 +92,8 @@ impl ProviderSettings {
     /// wrong settings connects to its own NATS, to say what is wrong.
     pub fn tls_at_least(config_json: Option<&str>) -> Tls {
         let read = serde_json::from_str(bare(config_json));
-        let mut members: Map<String, Value> = read.unwrap_or_default();
+        let members: Map<String, Value> = read.unwrap_or_default();
         let mut settings = Self::default();
-        for (key, value) in &mut members {
-            if !key.starts_with("tls_") {
-                wipe(value);
-            }
-        }
-        members.retain(|key, _| key.starts_with("tls_"));
         settings.take_all(members, &mut Reading::default());
         settings.tls
     }
