@@ -1,7 +1,7 @@
-//! What can be configured: the provider's settings (`config_json` of the host
-//! data) and a link's (its values). README.md documents every key.
+//! Reads the settings of the provider (`config_json` of the host data) and of a link (its
+//! values). `table.rs` has all of them.
 //!
-//! Unknown keys are refused, and one reading reports every mistake.
+//! Unknown keys are refused, and all mistakes are reported at once.
 
 mod calls;
 mod lattice_patterns;

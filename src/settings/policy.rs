@@ -1,11 +1,11 @@
-//! Who may do what: the operations and lattices that a link allows, else those
-//! that the provider allows to links that do not say.
+//! Which operations and lattices an actor may use: those that its link allows, else
+//! those that the provider allows by default.
 
 use crate::settings::OPERATIONS;
 use crate::settings::lattice_patterns::LatticePatterns;
 use crate::settings::table::Kind;
 
-/// Operations that only look.
+/// Operations that change nothing.
 pub const READ: [&str; 6] = [
     "AuctionActor",
     "AuctionProvider",
@@ -26,7 +26,7 @@ const WRITE: [&str; 9] = [
     "StopProvider",
     "UpdateActor",
 ];
-/// Operations that take somebody's secrets.
+/// Operations whose arguments are credentials.
 const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials"];
 
 /// A set of operations: one bit for each of [`OPERATIONS`].
@@ -48,7 +48,7 @@ impl Operations {
         })
     }
 
-    /// Those of these names that the contract has.
+    /// Makes the set of those of these names that the contract has.
     fn of(names: &[&str]) -> Self {
         let bits = OPERATIONS.iter().enumerate();
         let bits = bits.filter(|(_, known)| names.contains(known));
@@ -60,8 +60,8 @@ impl Operations {
     }
 }
 
-/// What a link says of who may do what, or the provider of links that say
-/// nothing.
+/// The operations and lattices that a link allows, or the provider by default; `None`
+/// where it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     operations: Option<Operations>,
@@ -91,7 +91,7 @@ impl Policy {
         }
     }
 
-    /// What calls over a link may do; `self` is the provider's word, and counts
+    /// Returns what calls over a link may do. `self` is the provider's policy, and counts
     /// for what the link does not say.
     pub fn with_link<'a>(&'a self, link: &'a Self) -> EffectivePolicy<'a> {
         EffectivePolicy {
@@ -108,16 +108,16 @@ fn decided<'a, T>(link: Option<&'a T>, provider: Option<&'a T>) -> (Decider, Opt
     }
 }
 
-/// Who said what is allowed.
+/// Whose policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
-    /// The link, in `operations` or `lattices`.
+    /// The link's, in `operations` or `lattices`.
     Link,
-    /// The provider, in `default_operations` or `default_lattices`.
+    /// The provider's, in `default_operations` or `default_lattices`.
     Provider,
 }
 
-/// What calls over a link may do: everything that nobody has narrowed.
+/// What calls over a link may do: everything, unless a policy narrows it.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectivePolicy<'a> {
     operations: (Decider, Option<&'a Operations>),
@@ -125,10 +125,10 @@ pub struct EffectivePolicy<'a> {
 }
 
 impl EffectivePolicy<'_> {
-    /// That the operation may be called.
+    /// Checks that the operation may be called.
     ///
     /// # Errors
-    /// Who does not allow it.
+    /// Whose policy does not allow it.
     pub fn operation(&self, name: &str) -> Result<(), Decider> {
         let (decider, allowed) = self.operations;
         match allowed {
@@ -137,10 +137,10 @@ impl EffectivePolicy<'_> {
         }
     }
 
-    /// That the lattice may be named.
+    /// Checks that the lattice may be named.
     ///
     /// # Errors
-    /// Who does not allow it.
+    /// Whose policy does not allow it.
     pub fn lattice(&self, id: &str) -> Result<(), Decider> {
         let (decider, allowed) = self.lattices;
         match allowed {
