@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::settings::limits::TimeLimits;
+use crate::settings::policy::Policy;
 use crate::settings::reading::{Reading, SettingsError};
 use crate::settings::table::{Kind, LINK};
-use crate::settings::{Policy, TimeLimits};
 
 /// Settings of a link: its values. Without any, the provider's defaults count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +32,14 @@ impl LinkSettings {
             let Some(setting) = reading.find(key, &LINK) else {
                 continue;
             };
+            let words: Vec<&str> = value.split(',').map(str::trim).collect();
             let taken = match setting.kind {
                 _ if value.is_empty() => Ok(()),
                 Kind::Time { range, set, .. } => reading
                     .number(setting.key, value.parse().ok(), range)
                     .map(|ms| set(&mut settings.limits, Duration::from_millis(ms))),
-                kind => {
-                    let words: Vec<&str> = value.split(',').map(str::trim).collect();
-                    settings.policy.take(kind, &words).map_err(str::to_owned)
-                }
+                Kind::Lattices => settings.policy.take_lattices(&words),
+                _ => settings.policy.take_operations(&words),
             };
             if let Err(problem) = taken {
                 reading.mistake(key, problem);

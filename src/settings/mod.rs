@@ -7,6 +7,7 @@ mod calls;
 mod lattice_patterns;
 mod limits;
 mod link;
+mod parse;
 mod policy;
 mod pool;
 mod provider;
@@ -18,28 +19,7 @@ mod values;
 pub use crate::settings::calls::CallLimits;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
-pub use crate::settings::policy::{Decider, EffectivePolicy, Policy, READ};
+pub use crate::settings::policy::{Decider, EffectivePolicy, OPERATIONS, Policy, READ};
 pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use crate::settings::provider::ProviderSettings;
 pub use crate::settings::reading::SettingsError;
-
-/// The name of every operation of the contract.
-pub const OPERATIONS: [&str; 17] = [
-    "AdvertiseLink",
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-    "RemoveLink",
-    "ScaleActor",
-    "SetLatticeCredentials",
-    "SetRegistryCredentials",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];

@@ -1,9 +1,28 @@
 //! Which operations and lattices an actor may use: those that its link allows, else
 //! those that the provider allows by default.
 
-use crate::settings::OPERATIONS;
 use crate::settings::lattice_patterns::LatticePatterns;
-use crate::settings::table::Kind;
+
+/// The name of every operation of the contract.
+pub const OPERATIONS: [&str; 17] = [
+    "AdvertiseLink",
+    "AuctionActor",
+    "AuctionProvider",
+    "GetClaims",
+    "GetHostInventory",
+    "GetHosts",
+    "GetLinks",
+    "RemoveLink",
+    "ScaleActor",
+    "SetLatticeCredentials",
+    "SetRegistryCredentials",
+    "StartActor",
+    "StartProvider",
+    "StopActor",
+    "StopHost",
+    "StopProvider",
+    "UpdateActor",
+];
 
 /// Operations that change nothing.
 pub const READ: [&str; 6] = [
@@ -34,9 +53,10 @@ const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials
 struct Operations(u32);
 
 impl Operations {
-    /// Reads names of operations and of groups of them.
+    /// Reads names of operations and of groups of them. `None` without any, or if one of
+    /// them is unknown.
     fn parse(words: &[&str]) -> Option<Self> {
-        words.iter().try_fold(Self::default(), |set, word| {
+        let known = words.iter().try_fold(Self::default(), |set, word| {
             let more = match *word {
                 "read" => Self::of(&READ),
                 "write" => Self::of(&WRITE),
@@ -45,7 +65,8 @@ impl Operations {
                 name => Self::of(&[name]),
             };
             (more != Self::default()).then_some(Self(set.0 | more.0))
-        })
+        });
+        known.filter(|set| *set != Self::default())
     }
 
     /// Makes the set of those of these names that the contract has.
@@ -69,25 +90,28 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Takes what a setting of this kind names. No word at all, or an empty one, is a
-    /// mistake: such a list would allow everything, or nothing.
+    /// Takes the lattices that a list names. A list without words, or with an empty one,
+    /// is a mistake: it would allow everything, or nothing.
     ///
     /// # Errors
     /// What it must be.
-    pub(super) fn take(&mut self, kind: Kind, words: &[&str]) -> Result<(), &'static str> {
-        let words = if words.is_empty() { &[""] } else { words };
-        if let Kind::Operations = kind {
-            self.operations = Operations::parse(words);
-            match self.operations {
-                Some(_) => Ok(()),
-                None => Err("it must be names of operations, read, write, credentials or all"),
-            }
-        } else {
-            self.lattices = LatticePatterns::parse(words);
-            match self.lattices {
-                Some(_) => Ok(()),
-                None => Err("it must be lattice ids, in which * may stand"),
-            }
+    pub(super) fn take_lattices(&mut self, words: &[&str]) -> Result<(), String> {
+        self.lattices = LatticePatterns::parse(words);
+        match self.lattices {
+            Some(_) => Ok(()),
+            None => Err("it must be lattice ids, in which * may stand".into()),
+        }
+    }
+
+    /// Takes the operations that a list names, as [`Self::take_lattices`] does.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn take_operations(&mut self, words: &[&str]) -> Result<(), String> {
+        self.operations = Operations::parse(words);
+        match self.operations {
+            Some(_) => Ok(()),
+            None => Err("it must be names of operations, read, write, credentials or all".into()),
         }
     }
 

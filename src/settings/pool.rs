@@ -6,7 +6,6 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::nats::AllowedServers;
-use crate::settings::ProviderSettings;
 
 /// How many lattices, connections and dials there may be, and how long an unused
 /// connection stays open.
@@ -28,12 +27,6 @@ pub struct PoolLimits {
     pub dials: usize,
     /// `idle_limit_ms`: how long a connection stays open after the end of its last use.
     pub idle: Duration,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        ProviderSettings::default().pool.limits
-    }
 }
 
 impl PoolLimits {
@@ -110,12 +103,6 @@ pub struct PoolSettings {
     pub allowed: AllowedServers,
 }
 
-impl Default for PoolSettings {
-    fn default() -> Self {
-        ProviderSettings::default().pool
-    }
-}
-
 impl PoolSettings {
     /// Before the defaults of the table are filled in.
     pub(super) const UNSET: Self = Self {
@@ -131,6 +118,7 @@ impl PoolSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::ProviderSettings;
     use serde_json::{Map, Value, json};
 
     fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {
