@@ -89,16 +89,25 @@ impl<'a> Call<'a> {
             ));
         };
         let _ = self.place.set(place);
-        let lease = self
+        let found = self
             .controller
-            .pool
-            .lease(&id, self.actor(), deadline)
-            .await?;
-        let _ = self.credentials.set(lease.fingerprint);
+            .credentials
+            .find(&id, self.actor(), deadline);
+        let route = found.await?;
+        let roster = self.controller.rosters.of(&route);
+        let leased = self
+            .controller
+            .connections
+            .lease(&id, &route.credentials, deadline);
+        let lease = leased.await?;
+        let _ = self.credentials.set(route.credentials.fingerprint());
         let limits = self.controller.settings()?.limits;
         let limits = limits.with_link(&self.incoming.link.limits);
         let duties = self.controller.duties.clone();
-        Ok(Lattice::new(id, lease, deadline, limits, duties))
+        let js_domain = route.js_domain.clone();
+        Ok(Lattice::new(
+            id, js_domain, lease, roster, deadline, limits, duties,
+        ))
     }
 
     /// Public key of the actor that calls.

@@ -24,15 +24,16 @@ use tracing::info;
 use wasmbus_rpc::common::{Context, Message, MessageDispatch as _};
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
+use crate::connections::Connections;
 use crate::controller::call::{Call, denied};
 #[doc(hidden)]
 pub use crate::controller::hosts::described;
-use crate::credentials::Pool;
-use crate::credentials::vault::StoreKey;
+use crate::credentials::Registry;
+use crate::credentials::vault::key::SealingKey;
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::{self, Handler};
 use crate::home::Home;
-use crate::lattice::roster::Roster;
+use crate::lattice::rosters::Rosters;
 use crate::serve::admission::Limiter;
 use crate::settings::{Allowed, CallLimits, LinkSettings, OPERATIONS, ProviderSettings, READ};
 use crate::telemetry::Complaints;
@@ -41,7 +42,9 @@ use crate::telemetry::security::Cause;
 /// Carries out the operations of the contract.
 pub struct Controller {
     settings: Result<ProviderSettings, String>,
-    pool: Arc<Pool<Roster>>,
+    credentials: Arc<Registry>,
+    connections: Connections,
+    rosters: Rosters,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
     /// What goes on when its call is over, and must not be left half done.
@@ -70,16 +73,17 @@ impl Controller {
             Err(_) => Default::default(),
         };
         let key = match &pool.key {
-            Some(seed) => StoreKey::from_seed(seed).ok(),
-            None => cluster_seed.and_then(StoreKey::of_cluster),
+            Some(seed) => SealingKey::from_seed(seed),
+            None => cluster_seed.and_then(SealingKey::of_cluster),
         };
-        let pool = Arc::new(Pool::new(name, &pool, tls, key)?);
         let calls = settings
             .as_ref()
             .map_or_else(|_| CallLimits::default(), |known| known.calls);
         Ok(Self {
             settings,
-            pool,
+            credentials: Arc::new(Registry::new(&pool, key)?),
+            connections: Connections::new(name, &pool, tls),
+            rosters: Rosters::default(),
             lattices: Limiter::new(calls.to_lattice()),
             duties: TaskTracker::new(),
             busy: Complaints::default(),
@@ -204,7 +208,7 @@ impl Handler for Controller {
     fn at_home(&self, home: Home) {
         // With wrong settings nobody is served.
         if self.settings.is_ok() {
-            self.pool.follow(home);
+            crate::credentials::follow(&self.credentials, home);
         }
     }
 
@@ -221,7 +225,7 @@ impl Handler for Controller {
 
     fn health(&self) -> Result<(), String> {
         self.settings().map_err(|error| error.to_string())?;
-        self.pool.store().health()
+        self.credentials.health()
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use nkeys::XKey;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use crate::credentials::vault::StoreKey;
 use crate::nats::Allowed;
 use crate::settings::Mistakes;
 use crate::settings::servers::servers;
@@ -160,9 +160,12 @@ impl PoolSettings {
             "credentials_key" => match value {
                 Value::String(seed) => {
                     let seed = SecretString::from(seed);
-                    match StoreKey::from_seed(&seed) {
+                    match XKey::from_seed(seed.expose_secret()) {
                         Ok(_) => self.key = Some(seed),
-                        Err(problem) => mistakes.add(key, &problem),
+                        Err(_) => mistakes.add(
+                            key,
+                            "it is not the seed of an xkey (SX…, made by `nk -gen curve`)",
+                        ),
                     }
                 }
                 _ => mistakes.add(key, "it must be text"),
