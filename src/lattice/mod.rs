@@ -22,6 +22,7 @@ pub mod dialect;
 pub mod exchange;
 pub mod ops;
 pub mod roster;
+pub mod rosters;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::connections::{Connection, Held};
-use crate::credentials::Lease;
+use crate::connections::{Connection, Lease};
 use crate::deadline::Deadline;
 use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
@@ -52,27 +52,29 @@ pub struct Lattice {
     pub roster: Arc<Roster>,
     /// What goes on when a call is over, and must not be left half done.
     pub duties: TaskTracker,
-    /// That a call uses the connection; nothing in the background does.
-    _held: Option<Held>,
+    /// Counts the call as a use of the connection. A task in the background has none.
+    _lease: Option<Lease>,
 }
 
 impl Lattice {
-    /// A lattice that is called now. From here on its roster is kept fresh.
+    /// Makes the lattice of a call. From here on its roster is kept fresh.
     pub fn new(
         id: LatticeId,
-        lease: Lease<Roster>,
+        js_domain: Option<JsDomain>,
+        lease: Lease,
+        roster: Arc<Roster>,
         deadline: Deadline,
         limits: Limits,
         duties: TaskTracker,
     ) -> Self {
         let lattice = Self {
             id,
-            connection: lease.held.connection().clone(),
-            _held: Some(lease.held),
-            js_domain: lease.js_domain,
+            connection: lease.connection().clone(),
+            _lease: Some(lease),
+            js_domain,
             deadline,
             limits,
-            roster: lease.kept,
+            roster,
             duties,
         };
         if lattice.roster.used() {
@@ -81,8 +83,8 @@ impl Lattice {
         lattice
     }
 
-    /// The same lattice for what goes on when the call is over, so long at most.
-    /// It does not hold the connection open: what has to, takes the lattice itself.
+    /// Returns the same lattice for a task that goes on after the call, for this time
+    /// at most. It is no use of the connection, which may close when it is idle.
     fn beyond_the_call(&self, time: Duration) -> Self {
         Self {
             id: self.id.clone(),
@@ -92,7 +94,7 @@ impl Lattice {
             limits: Limits::default(),
             roster: self.roster.clone(),
             duties: self.duties.clone(),
-            _held: None,
+            _lease: None,
         }
     }
 

@@ -12,12 +12,13 @@ pub mod solo;
 pub mod watch;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::credentials::Route;
 use crate::lattice::dialect::quirks::Traits;
 use crate::lattice::dialect::v0::wire::{HostPing, TextMap};
 use crate::lattice::exchange::gather::{Ended, Expectation, Expected, Gathered};
@@ -66,6 +67,8 @@ pub struct Roster {
     pub solo: Solo,
     /// Told when a host missed a ping that had missed none.
     pub missed: Arc<Notify>,
+    /// The route of the calls by which it was learned.
+    pub(super) route: OnceLock<Weak<Route>>,
     state: Mutex<State>,
 }
 
@@ -297,9 +300,16 @@ impl Roster {
     /// so, the next call has somebody else begin.
     pub fn is_unused(&self) -> bool {
         let state = &mut *self.lock();
-        let in_use = state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR);
+        let in_use =
+            state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR) && !self.is_unbound();
         state.watched = in_use;
         !in_use
+    }
+
+    /// Whether the lattice is bound to other credentials, or to none, since.
+    pub(super) fn is_unbound(&self) -> bool {
+        let route = self.route.get();
+        route.is_some_and(|route| route.strong_count() == 0)
     }
 
     /// Takes that nobody watches any more.

@@ -177,7 +177,7 @@ impl Watch {
             limits: Limits::default(),
             roster,
             duties: TaskTracker::new(),
-            _held: None,
+            _lease: None,
         };
         Some(Box::pin(async move {
             // What it learns is in the roster; a failure shows at the next call.

@@ -1,4 +1,5 @@
-//! Who may set the credentials of a lattice now: one call after the other.
+//! One call at a time sets the credentials of a lattice; calls for other lattices do
+//! not wait for it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,34 +13,34 @@ use crate::name::LatticeId;
 
 /// A lock for each lattice whose credentials are being set.
 #[derive(Default)]
-pub(crate) struct Turns(Mutex<HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct LatticeLocks(Mutex<HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>>);
 
-/// The turn of one call; the next one's when this is dropped.
-pub(crate) struct Turn<'a> {
-    turns: &'a Turns,
+/// The lock of a lattice, held by one call until this is dropped.
+pub(super) struct LatticeLock<'a> {
+    locks: &'a LatticeLocks,
     lattice: &'a LatticeId,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Turns {
-    /// Waits until nobody else sets this lattice.
+impl LatticeLocks {
+    /// Waits until no other call sets this lattice.
     ///
     /// # Errors
-    /// `Busy` where the time is over before.
-    pub(crate) async fn take<'a>(
+    /// `Busy` where the deadline comes first.
+    pub(super) async fn lock<'a>(
         &'a self,
         lattice: &'a LatticeId,
         deadline: Deadline,
-    ) -> Result<Turn<'a>, Error> {
-        let lock = self.locks().entry(lattice.clone()).or_default().clone();
-        // Made before the wait, so that whoever gives up tidies up as well.
-        let mut turn = Turn {
-            turns: self,
+    ) -> Result<LatticeLock<'a>, Error> {
+        let lock = self.table().entry(lattice.clone()).or_default().clone();
+        // Made before the wait: a call that gives up tidies the table as well.
+        let mut held = LatticeLock {
+            locks: self,
             lattice,
             guard: None,
         };
         match timeout_at(deadline.at(), lock.lock_owned()).await {
-            Ok(guard) => turn.guard = Some(guard),
+            Ok(guard) => held.guard = Some(guard),
             Err(_) => {
                 return Err(Error::new(
                     Kind::Busy,
@@ -51,21 +52,21 @@ impl Turns {
                 ));
             }
         }
-        Ok(turn)
+        Ok(held)
     }
 
-    fn locks(&self) -> MutexGuard<'_, HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for LatticeLock<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let mut locks = self.turns.locks();
+        let mut table = self.locks.table();
         let unused = |lock: &Arc<_>| Arc::strong_count(lock) == 1;
-        if locks.get(self.lattice).is_some_and(unused) {
-            locks.remove(self.lattice);
+        if table.get(self.lattice).is_some_and(unused) {
+            table.remove(self.lattice);
         }
     }
 }
@@ -84,17 +85,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_follows_the_other_and_lattices_do_not_wait_for_each_other() {
-        let (turns, x, y) = (Turns::default(), lattice("x"), lattice("y"));
-        let first = turns.take(&x, deadline(9999)).await.unwrap();
-        let mut second = Box::pin(turns.take(&x, deadline(9999)));
+    async fn calls_for_one_lattice_wait_for_each_other_and_for_no_other() {
+        let (locks, x, y) = (LatticeLocks::default(), lattice("x"), lattice("y"));
+        let first = locks.lock(&x, deadline(9999)).await.unwrap();
+        let mut second = Box::pin(locks.lock(&x, deadline(9999)));
         assert!(second.as_mut().now_or_never().is_none());
-        drop(turns.take(&y, deadline(9999)).await.unwrap());
-        let late = turns.take(&x, deadline(10)).await.err().unwrap();
+        drop(locks.lock(&y, deadline(9999)).await.unwrap());
+        let late = locks.lock(&x, deadline(10)).await.err().unwrap();
         assert_eq!(late.kind(), Kind::Busy);
         drop(first);
         drop(second.await.unwrap());
-        assert!(turns.locks().is_empty());
+        assert!(locks.table().is_empty());
     }
 
     fn lattice(id: &str) -> LatticeId {
