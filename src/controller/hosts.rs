@@ -7,7 +7,7 @@ use crate::contract::{
 use crate::controller::call::Call;
 use crate::error::Error;
 use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::wire::{self, HostPing, Inventory};
+use crate::lattice::dialect::v0::wire::{self, Host as HostPing, Inventory};
 use crate::name::HostId;
 
 /// Most instances of one set of annotations that an inventory lists.

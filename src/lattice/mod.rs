@@ -11,13 +11,14 @@
 //! - [`generation`]: how hosts differ
 //! - [`roster`]: the hosts of a lattice, as far as they are known
 //! - [`watch`]: how they become known while the lattice is in use
-//! - [`solo`]: whether more than one of them gets through to us
+//! - [`export_check`]: whether more than one of them gets through to us
 //! - [`orders`]: what they were told a moment ago
 //! - [`plan`]: from what is meant to what a host must be told
 //! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
 //!   is asked for
 
 pub mod bucket;
+pub mod commands;
 pub mod dialect;
 pub mod exchange;
 pub mod ops;
@@ -97,12 +98,12 @@ impl Lattice {
     }
 
     /// `lattice "x"`, for messages.
-    pub fn called(&self) -> String {
+    pub fn display_name(&self) -> String {
         format!("lattice {:?}", self.id.as_str())
     }
 
     /// `host N… of lattice "x"`, for messages.
-    pub fn host_called(&self, host: &HostId) -> String {
-        format!("host {host} of {}", self.called())
+    pub fn display_host(&self, host: &HostId) -> String {
+        format!("host {host} of {}", self.display_name())
     }
 }

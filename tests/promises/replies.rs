@@ -8,7 +8,7 @@ use lattice_controller::controller::described;
 use lattice_controller::lattice::dialect::quirks::Traits;
 use lattice_controller::lattice::dialect::v0::plan::{self, Order, Running};
 use lattice_controller::lattice::dialect::v0::wire::{
-    self, Ack, ActorInstance, Bid, Claims, ClaimsReply, HostEvent, HostPing, Inventory, Link,
+    self, Ack, ActorInstance, Bid, Claims, ClaimsReply, Host, HostEvent, Inventory, Link,
     LinksReply, TextMap, V1Ping,
 };
 use lattice_controller::lattice::exchange::gather::{FromHost, Harvest};
@@ -34,7 +34,7 @@ const VERSIONS: [Option<&str>; 9] = [
 /// See the module: the input is the body of a message.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
-    read::<HostPing>(input);
+    read::<Host>(input);
     read::<V1Ping>(input);
     read::<Bid>(input);
     read::<Link>(input);
@@ -56,7 +56,7 @@ pub fn check(input: &[u8]) {
     }
     take::<Bid>(input);
     take::<V1Ping>(input);
-    let pings = take::<HostPing>(input);
+    let pings = take::<Host>(input);
     let roster = Roster::default();
     for answer in &pings.answers {
         roster.heard(&answer.host, &answer.said, Duration::from_secs(3));
@@ -71,7 +71,7 @@ pub fn check(input: &[u8]) {
 /// A list is never one of these, whatever is in it.
 fn check_lists(input: &[u8]) {
     let list = [b"[", input, b"]"].concat();
-    assert!(wire::parse::<HostPing>(&list).is_err());
+    assert!(wire::parse::<Host>(&list).is_err());
     assert!(wire::parse::<V1Ping>(&list).is_err());
     assert!(wire::parse::<Bid>(&list).is_err());
     assert!(wire::parse::<Inventory>(&list).is_err());

@@ -2,7 +2,7 @@
 //! with other tokens, with wildcards, or of another lattice.
 
 use lattice_controller::credentials::vault::bucket;
-use lattice_controller::lattice::bucket::place::{Api, Origin, Place, Token};
+use lattice_controller::lattice::dialect::v0::place::{Api, Origin, Place, Token};
 use lattice_controller::lattice::dialect::v0::subject::{self, Verb};
 use lattice_controller::lattice::dialect::v0::wire::{Link, TextMap};
 use lattice_controller::name::{

@@ -28,7 +28,7 @@ use tracing::debug;
 use crate::backoff::Backoff;
 use crate::home::Home;
 use crate::json;
-use crate::lattice::bucket::place::Place as Bucket;
+use crate::lattice::dialect::v0::place::Place as Bucket;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v0::wire::BucketKey;
 use crate::name::LatticeId;

@@ -11,9 +11,8 @@
 //! - `read`, `write`: what is in it, and a change of it
 
 mod ask;
-pub mod place;
 mod read;
-pub mod refmap;
+pub mod references;
 mod write;
 
 use std::time::Duration;
@@ -25,7 +24,7 @@ use tokio::time::timeout_at;
 use tracing::debug;
 
 pub(crate) use crate::lattice::bucket::ask::Unanswered;
-use crate::lattice::bucket::place::{Place, Shown};
+use crate::lattice::dialect::v0::place::{Place, Shown};
 
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -75,7 +74,7 @@ impl Lattice {
         &self,
         prefix: &str,
     ) -> Result<Option<Vec<T>>, Error> {
-        let (spoken, entries) = (self.spoken_here(), self.entries(prefix));
+        let (spoken, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
         tokio::pin!(spoken, entries);
         tokio::select! {
             spoken = &mut spoken => spoken.and(entries.await),
@@ -100,7 +99,7 @@ impl Lattice {
                 Kind::NotConnected,
                 format!(
                     "the bucket of {} cannot be looked up ({why}); nothing was sent",
-                    self.called()
+                    self.display_name()
                 ),
             )),
         }
@@ -162,7 +161,7 @@ impl Lattice {
                     "JetStream domain {:?} of {} does not answer ({why}); \
                      check jsDomain in its credentials",
                     domain.as_str(),
-                    self.called()
+                    self.display_name()
                 ),
             )),
             None => {
@@ -177,7 +176,7 @@ impl Lattice {
             Kind::NotConnected,
             format!(
                 "the metadata bucket of {} cannot be read: {error}",
-                self.called()
+                self.display_name()
             ),
         )
     }

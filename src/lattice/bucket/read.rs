@@ -16,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::bucket::Unanswered;
-use crate::lattice::bucket::place::Token;
+use crate::lattice::dialect::v0::place::Token;
 use crate::lattice::dialect::v0::{subject, wire};
 use crate::lattice::exchange::request::json;
 use crate::nats::is_removal;
@@ -179,7 +179,7 @@ impl Lattice {
                     Kind::BadReply,
                     format!(
                         "the metadata bucket of {} holds more than {MAX_BYTES} bytes",
-                        self.called()
+                        self.display_name()
                     ),
                 ));
             }
@@ -198,7 +198,7 @@ impl Lattice {
             Kind::Timeout,
             format!(
                 "the metadata bucket of {} was not read in time",
-                self.called()
+                self.display_name()
             ),
         )
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::bucket::Unanswered;
-use crate::lattice::bucket::place::Place;
+use crate::lattice::dialect::v0::place::Place;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v0::wire::Link;
 use crate::lattice::exchange::request::json;
@@ -52,10 +52,10 @@ impl Lattice {
 
     fn not_written(&self, place: &Place, error: &NoAnswer) -> Error {
         let bucket = match place {
-            Place::Here => format!("the bucket of {}", self.called()),
+            Place::Here => format!("the bucket of {}", self.display_name()),
             Place::Origin(origin) => format!(
                 "the bucket of {}, which mirrors KV_{}{}",
-                self.called(),
+                self.display_name(),
                 origin.bucket,
                 origin
                     .api

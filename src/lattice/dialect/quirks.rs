@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::lattice::dialect::v0::wire::HostPing;
+use crate::lattice::dialect::v0::wire::Host;
 
 /// The generations that differ for a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,8 +102,8 @@ pub struct Traits {
     nameless: bool,
 }
 
-impl From<&HostPing> for Traits {
-    fn from(ping: &HostPing) -> Self {
+impl From<&Host> for Traits {
+    fn from(ping: &Host) -> Self {
         let traits = Self::of(ping.version.as_deref());
         Self {
             // Names came with 0.52.0, orders as they are sent here with 0.52.1
@@ -236,10 +236,10 @@ mod tests {
     #[test]
     fn hosts_without_version_and_name_are_too_old_for_orders() {
         let ping = |version: Option<&str>, name: Option<&str>| {
-            Traits::from(&HostPing {
+            Traits::from(&Host {
                 version: version.map(Into::into),
                 friendly_name: name.map(Into::into),
-                ..HostPing::default()
+                ..Host::default()
             })
         };
         assert!(ping(None, None).is_too_old());

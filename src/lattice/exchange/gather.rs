@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
 use crate::deadline::Deadline;
-use crate::lattice::dialect::v0::wire::{self, Bid, HostPing, V1Ping};
+use crate::lattice::dialect::v0::wire::{self, Bid, Host, V1Ping};
 use crate::name::HostId;
 
 /// Most messages and bytes that one gather takes.
@@ -41,7 +41,7 @@ pub trait FromHost: DeserializeOwned {
     }
 }
 
-impl FromHost for HostPing {
+impl FromHost for Host {
     fn host(&self) -> &str {
         &self.id
     }

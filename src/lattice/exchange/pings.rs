@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::{HostPing, V1Ping};
+use crate::lattice::dialect::v0::wire::{Host, V1Ping};
 use crate::lattice::exchange::gather::{
     Answer, Ended, Enough, Expected, FromHost, Gathered, Terms, gather,
 };
@@ -39,7 +39,7 @@ impl Lattice {
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`; nobody there
     /// is an empty list.
-    pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
+    pub async fn ping_all(&self, deadline: Deadline) -> Result<Vec<Host>, Error> {
         let terms = self.terms_for_all(deadline);
         let pings = self.ping(terms).await?;
         Ok(said(pings))
@@ -64,7 +64,7 @@ impl Lattice {
         &self,
         host: &HostId,
         deadline: Deadline,
-    ) -> Result<Vec<HostPing>, Error> {
+    ) -> Result<Vec<Host>, Error> {
         let enough = Enough::Host(host.clone());
         let pings = self.ping(self.terms_for(enough, deadline)).await?;
         Ok(said(pings))
@@ -77,7 +77,7 @@ impl Lattice {
     }
 
     /// The first 1.x host that answers.
-    pub(crate) async fn ping_v1(&self) -> Result<Option<HostPing>, Error> {
+    pub(crate) async fn ping_v1(&self) -> Result<Option<Host>, Error> {
         let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
         let question = self
             .connection
@@ -97,7 +97,7 @@ impl Lattice {
         }
     }
 
-    async fn ping(&self, terms: Terms) -> Result<Gathered<HostPing>, Error> {
+    async fn ping(&self, terms: Terms) -> Result<Gathered<Host>, Error> {
         let question = self
             .connection
             .question(subject::ping(&self.id), Bytes::new());
@@ -112,10 +112,10 @@ impl Lattice {
         questions: &[&Question],
         terms: Terms,
         aside: impl FnMut(&Message, Duration) -> bool,
-    ) -> Result<(Gathered<HostPing>, Replies), Error> {
+    ) -> Result<(Gathered<Host>, Replies), Error> {
         let epoch = self.connection.epoch();
         let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
-        let heard = |answer: &Answer<HostPing>| {
+        let heard = |answer: &Answer<Host>| {
             self.roster.heard(&answer.host, &answer.said, answer.after);
         };
         let asked = self
@@ -129,7 +129,7 @@ impl Lattice {
         if pings.ended != Ended::NoResponders && self.roster.inhabited() {
             watch::begin(self);
         }
-        if self.roster.solo.pinged(&pings, MOST_PATIENCE) {
+        if self.roster.export_check.pinged(&pings, MOST_PATIENCE) {
             self.hint_at_export();
         }
         Ok((pings, replies))
@@ -175,7 +175,7 @@ impl Lattice {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
                     "the question to the hosts of {} is larger than their NATS server takes",
-                    self.called()
+                    self.display_name()
                 ))
             }
             _ => self.not_asked(Who::Hosts(self), &error),
@@ -230,7 +230,7 @@ impl Lattice {
             Kind::ConnectionLost,
             format!(
                 "the connection to {} is lost: it broke while hosts were answering{}",
-                self.called(),
+                self.display_name(),
                 loss.said()
             ),
         )
@@ -249,7 +249,7 @@ impl Lattice {
                 format!(
                     "the NATS server of {} does not answer; where the connection is dead it is \
                      made again: try again",
-                    self.called()
+                    self.display_name()
                 ),
             ));
         }
@@ -264,7 +264,7 @@ impl Lattice {
                 format!(
                     "no host of {} answered, and meanwhile its server refused something to these \
                      credentials ({}): perhaps this as well, try again",
-                    self.called(),
+                    self.display_name(),
                     quoted(&refusal.words)
                 ),
             )),
@@ -308,7 +308,7 @@ impl Lattice {
         warn!(
             "{}: one host answers each ping, though others are alive; if these credentials reach \
              the lattice across NATS accounts, its export of {} needs response_type: stream",
-            self.called(),
+            self.display_name(),
             subject::control(&self.id)
         );
     }

@@ -41,8 +41,8 @@ pub(crate) enum Who<'a> {
 impl fmt::Display for Who<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host(lattice, host) => f.write_str(&lattice.host_called(host)),
-            Self::Hosts(lattice) => write!(f, "the hosts of {}", lattice.called()),
+            Self::Host(lattice, host) => f.write_str(&lattice.display_host(host)),
+            Self::Hosts(lattice) => write!(f, "the hosts of {}", lattice.display_name()),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Lattice {
 
     /// The credentials do not allow what was tried.
     pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
-        let (lattice, subject) = (self.called(), shown(&refusal.subject));
+        let (lattice, subject) = (self.display_name(), shown(&refusal.subject));
         match refusal.subscription {
             false => Error::new(
                 Kind::NotPermitted,
@@ -325,7 +325,7 @@ impl Lattice {
                     Kind::NotConnected,
                     format!(
                         "the connection to {} is closed; nothing was sent",
-                        self.called()
+                        self.display_name()
                     ),
                 ),
             },

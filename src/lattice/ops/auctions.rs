@@ -24,7 +24,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Traits;
 use crate::lattice::dialect::v0::plan::contains;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
+use crate::lattice::dialect::v0::wire::{ActorAuction, Bid, Host, ProviderAuction, TextMap};
 use crate::lattice::exchange::gather::Harvest;
 use crate::lattice::exchange::request::json;
 use crate::name::HostId;
@@ -40,7 +40,7 @@ const ASKED_AT_ONCE: usize = 64;
 struct Auction {
     bidders: Vec<HostId>,
     /// What hosts answered to the ping.
-    hosts: HashMap<HostId, HostPing>,
+    hosts: HashMap<HostId, Host>,
 }
 
 impl Lattice {
@@ -120,7 +120,7 @@ impl Lattice {
             if let Some(words) = &bids.first_refusal {
                 return Err(Error::new(
                     Kind::Refused,
-                    format!("the hosts of {} refused: {words}", self.called()),
+                    format!("the hosts of {} refused: {words}", self.display_name()),
                 ));
             }
             if pings.harvest.answers.is_empty() {
@@ -191,12 +191,7 @@ impl Lattice {
 
     /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
     /// hosts do not (trap T18), so their labels must be known to meet them.
-    async fn meets(
-        &self,
-        host: &HostId,
-        hosts: &HashMap<HostId, HostPing>,
-        wanted: &TextMap,
-    ) -> bool {
+    async fn meets(&self, host: &HostId, hosts: &HashMap<HostId, Host>, wanted: &TextMap) -> bool {
         if wanted.is_empty() {
             return true;
         }

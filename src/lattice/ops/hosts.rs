@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::{Generation, Traits};
-use crate::lattice::dialect::v0::wire::HostPing;
+use crate::lattice::dialect::v0::wire::Host;
 use crate::name::HostId;
 
 /// After a ping without the host: how long to wait for word that it is not there.
@@ -19,11 +19,11 @@ impl Lattice {
     ///
     /// # Errors
     /// As [`Lattice::ping_all`]; `Unsupported` where only 1.x hosts answer.
-    pub async fn hosts(&self) -> Result<Vec<HostPing>, Error> {
+    pub async fn hosts(&self) -> Result<Vec<Host>, Error> {
         self.hosts_within(self.deadline).await
     }
 
-    async fn hosts_within(&self, deadline: Deadline) -> Result<Vec<HostPing>, Error> {
+    async fn hosts_within(&self, deadline: Deadline) -> Result<Vec<Host>, Error> {
         if self.known().is_some() {
             let hosts = self.ping_all(deadline).await?;
             if hosts.is_empty() {
@@ -49,7 +49,7 @@ impl Lattice {
     ///
     /// # Errors
     /// As [`Lattice::hosts`].
-    pub(crate) async fn spoken_here(&self) -> Result<(), Error> {
+    pub(crate) async fn refuse_if_only_v1(&self) -> Result<(), Error> {
         if self.known().is_some() {
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl Lattice {
                 Kind::Unsupported,
                 format!(
                     "{} is of {traits}, which is too new",
-                    self.host_called(host)
+                    self.display_host(host)
                 ),
             )),
             _ => Ok(traits),
@@ -91,7 +91,7 @@ impl Lattice {
     pub(crate) async fn traits_for_order(&self, host: &HostId) -> Result<Traits, Error> {
         let traits = self.traits_of(host).await.map_err(Error::before_order)?;
         match traits.is_too_old() {
-            true => Err(too_old(&self.host_called(host))),
+            true => Err(too_old(&self.display_host(host))),
             false => Ok(traits),
         }
     }
@@ -104,7 +104,7 @@ impl Lattice {
     pub(crate) async fn all_traits_for_order(&self) -> Result<Vec<Traits>, Error> {
         let hosts = self.all_traits().await.map_err(Error::before_order)?;
         match !hosts.is_empty() && hosts.iter().all(Traits::is_too_old) {
-            true => Err(too_old(&format!("every host of {}", self.called()))),
+            true => Err(too_old(&format!("every host of {}", self.display_name()))),
             false => Ok(hosts),
         }
     }
@@ -141,7 +141,7 @@ impl Lattice {
                 Kind::NoResponders,
                 format!(
                     "{} does not answer pings; nothing was sent: check that it is well",
-                    self.host_called(host)
+                    self.display_host(host)
                 ),
             )
         }))
@@ -174,12 +174,12 @@ impl Lattice {
         }
     }
 
-    fn too_new(&self, ping: &HostPing) -> Error {
+    fn too_new(&self, ping: &Host) -> Error {
         Error::new(
             Kind::Unsupported,
             format!(
                 "{} has hosts of wasmCloud {} only; this provider controls hosts up to 0.82",
-                self.called(),
+                self.display_name(),
                 ping.version.as_deref().unwrap_or("1.x")
             ),
         )

@@ -70,7 +70,7 @@ impl Lattice {
                     "the link was removed, and the hosts of {} list it all the same: it was put \
                      again meanwhile, or put into the bucket by somebody else without values or \
                      with an id of its own, and stays until these hosts end",
-                    self.called()
+                    self.display_name()
                 ),
             )),
         }
@@ -89,7 +89,7 @@ impl Lattice {
                 Kind::NoResponders,
                 format!(
                     "no host of {} answers pings, so nobody listens for links; nothing was sent",
-                    self.called()
+                    self.display_name()
                 ),
             ));
         }

@@ -26,7 +26,7 @@ impl Lattice {
                 format!(
                     "{} ({traits}) starts providers from files without their configuration; \
                      nothing was sent: start it from a registry, or without a configuration",
-                    self.host_called(host)
+                    self.display_host(host)
                 ),
             ));
         }
@@ -42,7 +42,7 @@ impl Lattice {
                 format!(
                     "provider {} runs on {} already under link name {}; nothing was sent",
                     body.provider_ref,
-                    self.host_called(host),
+                    self.display_host(host),
                     body.link_name
                 ),
             ));
@@ -78,7 +78,7 @@ impl Lattice {
                     "provider {} with these annotations does not run on {} under link name {}; \
                      nothing was sent",
                     body.provider_ref,
-                    self.host_called(host),
+                    self.display_host(host),
                     body.link_name
                 ),
             ));

@@ -7,8 +7,7 @@
 //! credentials may lead to other hosts. [`super::watch`] keeps it fresh while
 //! the lattice is in use.
 
-pub mod orders;
-pub mod solo;
+pub mod export_check;
 pub mod watch;
 
 use std::collections::HashMap;
@@ -18,11 +17,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::lattice::commands::Commands;
 use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::wire::{HostPing, TextMap};
+use crate::lattice::dialect::v0::wire::{Host, TextMap};
 use crate::lattice::exchange::gather::{Ended, Expectation, Expected, Gathered};
-use crate::lattice::roster::orders::Orders;
-use crate::lattice::roster::solo::Solo;
+use crate::lattice::roster::export_check::ExportCheck;
 use crate::name::HostId;
 use crate::telemetry::Complaints;
 
@@ -54,7 +53,7 @@ const MAX_HOSTS: usize = 10_000;
 #[derive(Default)]
 pub struct Roster {
     /// What was asked of them a moment ago.
-    pub orders: Orders,
+    pub commands: Commands,
     /// Keep bids that come too late, and answers that do not count, from filling
     /// the log.
     pub late_bids: Complaints,
@@ -63,7 +62,7 @@ pub struct Roster {
     /// Keep two hosts with one id from filling the log.
     pub twins: Complaints,
     /// Whether more than one answer gets through.
-    pub solo: Solo,
+    pub export_check: ExportCheck,
     /// Told when a host missed a ping that had missed none.
     pub missed: Arc<Notify>,
     state: Mutex<State>,
@@ -109,7 +108,7 @@ impl Known {
 
 impl Roster {
     /// Takes what a host said of itself `after` a ping.
-    pub fn heard(&self, host: &HostId, ping: &HostPing, after: Duration) {
+    pub fn heard(&self, host: &HostId, ping: &Host, after: Duration) {
         let state = &mut *self.lock();
         let now = Instant::now();
         let before = state.hosts.get(host);
@@ -118,7 +117,7 @@ impl Roster {
         }
         let usual = before.map_or(after, |known| (known.answers_in * 3 + after) / 4);
         if before.is_some_and(|known| known.is_older_than(ping.uptime_seconds)) {
-            self.orders.forget(host);
+            self.commands.forget(host);
         }
         let known = Known {
             traits: Traits::from(ping),
@@ -143,7 +142,7 @@ impl Roster {
             // Not even a silent one is there.
             Ended::NoResponders => {
                 for (host, _) in state.hosts.drain() {
-                    self.orders.forget(&host);
+                    self.commands.forget(&host);
                 }
             }
             Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
@@ -155,7 +154,7 @@ impl Roster {
                     let stays = known.believed() && !known.misses(gathered.asked, gathered.took);
                     newly_missed |= stays && known.missed.is_some() != missed;
                     if !stays {
-                        self.orders.forget(host);
+                        self.commands.forget(host);
                     }
                     stays
                 });
@@ -177,7 +176,7 @@ impl Roster {
 
     /// Takes an answer of a host that does not say what it is.
     pub fn answered(&self, host: &HostId) {
-        self.solo.alive(host);
+        self.export_check.alive(host);
         if let Some(known) = self.lock().hosts.get_mut(host) {
             known.seen = Instant::now();
             known.missed = None;
@@ -215,7 +214,7 @@ impl Roster {
 
     /// Takes that nobody listens for a host.
     pub fn gone(&self, host: &HostId) {
-        self.orders.forget(host);
+        self.commands.forget(host);
         self.lock().hosts.remove(host);
     }
 

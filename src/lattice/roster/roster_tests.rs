@@ -9,21 +9,21 @@ fn host() -> HostId {
     HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
 }
 
-fn ping(version: &str) -> HostPing {
-    HostPing {
+fn ping(version: &str) -> Host {
+    Host {
         version: Some(version.into()),
-        ..HostPing::default()
+        ..Host::default()
     }
 }
 
 /// A ping to all hosts that ends now, and these answered `after`.
-fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<HostPing> {
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<Host> {
     let mut harvest = Harvest::default();
     for host in hosts {
         let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
         assert!(harvest.take(body.to_string().as_bytes(), after));
     }
-    let answers: &Vec<Answer<HostPing>> = &harvest.answers;
+    let answers: &Vec<Answer<Host>> = &harvest.answers;
     assert_eq!(answers.len(), hosts.len());
     Gathered {
         harvest,
@@ -35,7 +35,7 @@ fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Ga
 }
 
 /// The same, where the hosts answered at once and were waited for.
-fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
+fn answered(hosts: &[&HostId]) -> Gathered<Host> {
     round(hosts, 20 * MS, Ended::Stall, 320 * MS)
 }
 
@@ -44,7 +44,7 @@ fn known(roster: &Roster) -> usize {
 }
 
 /// Takes a ping whose answers came, too.
-fn take(roster: &Roster, gathered: Gathered<HostPing>, epoch: u64) {
+fn take(roster: &Roster, gathered: Gathered<Host>, epoch: u64) {
     for answer in &gathered.harvest.answers {
         roster.heard(&answer.host, &answer.said, answer.after);
     }
@@ -200,7 +200,7 @@ async fn one_watches_while_the_lattice_is_in_use() {
     let roster = Roster::default();
     // Nobody is there to watch, as far as is known.
     assert!(!roster.used());
-    roster.heard(&host(), &HostPing::default(), MS);
+    roster.heard(&host(), &Host::default(), MS);
     assert!(roster.used());
     assert!(!roster.used());
     assert!(!roster.inhabited());
@@ -229,7 +229,7 @@ async fn so_many_hosts_are_kept_and_no_more() {
     let roster = Roster::default();
     let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
     for host in &hosts {
-        roster.heard(host, &HostPing::default(), MS);
+        roster.heard(host, &Host::default(), MS);
     }
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
     assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);

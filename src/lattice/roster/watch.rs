@@ -212,7 +212,7 @@ impl Watch {
         let may = self.caused < MAX_CAUSED;
         let asks = match event.news {
             HostNews::Beats { version } => {
-                roster.solo.alive(&host);
+                roster.export_check.alive(&host);
                 roster.beat(&host, Traits::of(version.as_deref())) && may && self.named.insert(host)
             }
             // One that starts may be another version than before. One that is
@@ -220,10 +220,10 @@ impl Watch {
             HostNews::Started | HostNews::Stopped => {
                 let started = matches!(event.news, HostNews::Started);
                 match started {
-                    true => roster.solo.alive(&host),
-                    false => roster.solo.ended(&host),
+                    true => roster.export_check.alive(&host),
+                    false => roster.export_check.ended(&host),
                 }
-                roster.orders.forget(&host);
+                roster.commands.forget(&host);
                 let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
                 self.due |= asks;
@@ -234,9 +234,12 @@ impl Watch {
                 image_ref,
                 annotations,
             } => {
-                roster.orders.memory.learn(&host, &image_ref, &key);
+                roster.commands.learned.learn(&host, &image_ref, &key);
                 if let Some(annotations) = annotations {
-                    roster.orders.flights.came(&host, &image_ref, &annotations);
+                    roster
+                        .commands
+                        .in_flight
+                        .came(&host, &image_ref, &annotations);
                 }
                 false
             }
@@ -245,7 +248,7 @@ impl Watch {
                 annotations,
                 words,
             } => {
-                let flights = &roster.orders.flights;
+                let flights = &roster.commands.in_flight;
                 flights.failed(&host, &image_ref, annotations.as_ref(), &words);
                 false
             }

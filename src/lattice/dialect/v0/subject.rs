@@ -4,7 +4,7 @@
 
 use async_nats::Subject;
 
-use crate::lattice::bucket::place::{Api, Place, Token};
+use crate::lattice::dialect::v0::place::{Api, Place, Token};
 use crate::lattice::dialect::v0::wire::BucketKey;
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::nats::text;

@@ -56,7 +56,11 @@ impl Lattice {
             match order {
                 Order::Start { .. } | Order::Scale { .. } => self.note(to, running, order),
                 // Done when the host says so, and then to be seen at once.
-                _ => self.roster.orders.flights.under_way(flight_of(to, order)),
+                _ => self
+                    .roster
+                    .commands
+                    .in_flight
+                    .under_way(flight_of(to, order)),
             }
         }
     }
@@ -84,14 +88,14 @@ impl Lattice {
             Order::Stop { .. } | Order::StopFirst { .. } | Order::Update { .. }
         ) {
             self.withdraw(to, running, order);
-            self.roster.orders.flights.unseen(flight_of(to, order));
+            self.roster.commands.in_flight.unseen(flight_of(to, order));
             self.note(to, running, order);
         }
     }
 
     /// Takes note of what the host will show.
     fn note(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
-        let flights = &self.roster.orders.flights;
+        let flights = &self.roster.commands.in_flight;
         let of = flight_of(to, order);
         let nothing = Running::default();
         let before = running.unwrap_or(&nothing);
@@ -110,7 +114,7 @@ impl Lattice {
 
     /// Takes back what was noted of an order.
     pub(super) fn withdraw(&self, to: &Addressee<'_>, running: Option<&Running>, order: &Order) {
-        let flights = &self.roster.orders.flights;
+        let flights = &self.roster.commands.in_flight;
         let of = flight_of(to, order);
         match order {
             Order::Start {
@@ -275,7 +279,7 @@ impl Lattice {
             }
             let failed = orders.iter().find_map(|order| match order {
                 Order::Scale { image_ref, .. } => {
-                    let flights = &self.roster.orders.flights;
+                    let flights = &self.roster.commands.in_flight;
                     let words = flights.failure(to.host, image_ref, began)?;
                     Some((image_ref, words))
                 }
@@ -286,7 +290,7 @@ impl Lattice {
                     Kind::Partial,
                     format!(
                         "{} did not do all of it with {}: {words}",
-                        self.host_called(to.host),
+                        self.display_host(to.host),
                         quoted(image_ref)
                     ),
                 ));
@@ -298,7 +302,7 @@ impl Lattice {
                         "{} took the order and does not show it yet: to stop some of an actor and \
                          not the rest it must fetch the image first; check that the registry is \
                          there, or stop the whole actor, which needs none",
-                        self.host_called(to.host)
+                        self.display_host(to.host)
                     ),
                 ));
             }

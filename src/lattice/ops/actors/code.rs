@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::locks::About;
 use crate::lattice::dialect::v0::plan::{self, Refusal, Running};
 use crate::lattice::dialect::v0::wire::{Claims, Inventory, TextMap};
 use crate::lattice::ops::actors::{Addressee, LOOK_AGAIN_AFTER};
-use crate::lattice::roster::orders::flights::SHOWN_WITHIN;
-use crate::lattice::roster::orders::turns::About;
 use crate::name::{ActorId, HostId, is_other_tag};
 
 /// Hosts that are asked at once whether they explain a revision.
@@ -61,7 +61,7 @@ impl Lattice {
             let all = &shown.revisions;
             return Err(self.old_code(to, &format!("it lists revisions {all:?} side by side")));
         };
-        let memory = &self.roster.orders.memory;
+        let memory = &self.roster.commands.learned;
         if memory.was_right(to.host, actor.as_str(), &group.image_ref, listed) {
             return Ok(());
         }
@@ -86,7 +86,7 @@ impl Lattice {
                 "{} ({}) may start other code of actor {} than it lists: {sign}, as after an update \
                  by somebody else, which such a host forgets with the next start. UpdateActor to \
                  the reference that shall run cures it; nothing was sent",
-                self.host_called(to.host),
+                self.display_host(to.host),
                 to.traits,
                 to.name()
             ),
@@ -150,7 +150,7 @@ impl Lattice {
         to: &Addressee<'_>,
         inventory: &Inventory,
     ) -> Result<bool, Error> {
-        let in_flight = self.roster.orders.flights.others(to.host, to.image_ref);
+        let in_flight = self.roster.commands.in_flight.others(to.host, to.image_ref);
         let listed = plan::listed(inventory).map(|listed| listed.image_ref);
         let mut others = listed
             .chain(in_flight.iter().map(String::as_str))
@@ -222,10 +222,10 @@ impl Lattice {
         while !by.remaining().is_zero() {
             let inventory = self.inventory_within(to.host, by).await.ok()?;
             if let Some(seen) = seen_in(&inventory, to.image_ref) {
-                self.roster.orders.memory.learn_all(to.host, &inventory);
+                self.roster.commands.learned.learn_all(to.host, &inventory);
                 return Some(seen);
             }
-            let flights = &self.roster.orders.flights;
+            let flights = &self.roster.commands.in_flight;
             if let Some(words) = flights.failure(to.host, to.image_ref, began) {
                 return Some(Started::Failed(words));
             }
@@ -240,7 +240,7 @@ impl Lattice {
         annotations: &TextMap,
         started: Started,
     ) -> Result<(), Error> {
-        let host = self.host_called(to.host);
+        let host = self.display_host(to.host);
         let (key, runs_from) = match started {
             Started::Itself => return Ok(()),
             Started::Failed(words) => {
@@ -282,10 +282,15 @@ impl Lattice {
             image_ref: None,
             ..to.about()
         };
-        let _turn = self.roster.orders.turns.alone(about, self.deadline).await?;
+        let _turn = self
+            .roster
+            .commands
+            .locks
+            .alone(about, self.deadline)
+            .await?;
         // It is the start that was in flight.
         let why = "it is of another actor";
-        let flights = &self.roster.orders.flights;
+        let flights = &self.roster.commands.in_flight;
         flights.failed(to.host, to.image_ref, Some(annotations), why);
         // An update may have made it right meanwhile.
         let inventory = self.shown(to.host).await?;

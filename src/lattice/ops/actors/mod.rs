@@ -18,11 +18,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::{Expected, SHOWN_WITHIN, Seen, Subject};
+use crate::lattice::commands::locks::About;
 use crate::lattice::dialect::quirks::{Generation, Traits};
 use crate::lattice::dialect::v0::plan::{self, Plan, Refusal, Running};
 use crate::lattice::dialect::v0::wire::{self, TextMap};
-use crate::lattice::roster::orders::flights::{Expected, SHOWN_WITHIN, Seen, Subject};
-use crate::lattice::roster::orders::turns::About;
 use crate::name::{ActorId, HostId};
 
 /// Pause between looks at an inventory that lags.
@@ -121,7 +121,7 @@ impl Lattice {
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
         loop {
-            let known = self.roster.orders.memory.key(host, image_ref);
+            let known = self.roster.commands.learned.key(host, image_ref);
             let to = Addressee {
                 host,
                 traits,
@@ -129,7 +129,7 @@ impl Lattice {
                 image_ref,
                 names_actor: false,
             };
-            let turns = &self.roster.orders.turns;
+            let turns = &self.roster.commands.locks;
             let turn = match traits.generation.counts_maximum() {
                 true => turns.alone(to.about(), self.deadline).await?,
                 false => turns.shared(to.about(), self.deadline).await?,
@@ -160,12 +160,12 @@ impl Lattice {
     /// must be looked at: OTP hosts add up by themselves, and refuse what is of
     /// another reference.
     fn only_adds(&self, to: &Addressee<'_>, annotations: &TextMap) -> bool {
-        let orders = &self.roster.orders;
+        let orders = &self.roster.commands;
         to.traits.generation.is_otp()
             && orders
-                .flights
+                .in_flight
                 .adds_to(to.subject(), to.shown_as(annotations))
-            && !orders.memory.is_of_update(to.host, to.image_ref)
+            && !orders.learned.is_of_update(to.host, to.image_ref)
     }
 
     /// Sets the number of instances that match the annotations.
@@ -182,7 +182,7 @@ impl Lattice {
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
         let to = Addressee::of_actor(host, traits, actor, image_ref);
-        let turns = &self.roster.orders.turns;
+        let turns = &self.roster.commands.locks;
         let _turn = turns.alone(to.about(), self.deadline).await?;
         let decide =
             |running: &Running| plan::scale(&traits, running, annotations, count, image_ref);
@@ -202,7 +202,7 @@ impl Lattice {
     ) -> Result<(), Error> {
         let traits = self.traits_for_order(host).await?;
         let to = Addressee::of_actor(host, traits, actor, "");
-        let turns = &self.roster.orders.turns;
+        let turns = &self.roster.commands.locks;
         let _turn = turns.alone(to.about(), self.deadline).await?;
         let decide = |running: &Running| plan::stop(&traits, running, annotations, count);
         // Without annotations all match, so that whatever the host stops is meant.
@@ -227,7 +227,7 @@ impl Lattice {
     /// What a host shows, for what it is told next; learns references from it.
     async fn shown(&self, host: &HostId) -> Result<wire::Inventory, Error> {
         let inventory = self.inventory(host).await.map_err(Error::before_order)?;
-        self.roster.orders.memory.learn_all(host, &inventory);
+        self.roster.commands.learned.learn_all(host, &inventory);
         Ok(inventory)
     }
 
@@ -236,14 +236,14 @@ impl Lattice {
     async fn shown_if_told(&self, to: &Addressee<'_>) -> Result<Option<wire::Inventory>, Error> {
         let inventory = self.inventory_if_told(to.host, &to.traits).await?;
         if let Some(inventory) = &inventory {
-            self.roster.orders.memory.learn_all(to.host, inventory);
+            self.roster.commands.learned.learn_all(to.host, inventory);
         }
         Ok(inventory)
     }
 
     /// What the host shows of the actor.
     fn running(&self, to: &Addressee<'_>, inventory: &wire::Inventory) -> Running {
-        let memory = &self.roster.orders.memory;
+        let memory = &self.roster.commands.learned;
         // One without a key may be seen here for the first time.
         let key = to.actor.cloned();
         let key = key.or_else(|| memory.key(to.host, to.image_ref));
@@ -255,7 +255,7 @@ impl Lattice {
     /// What the host shows of the actor with this key.
     fn running_of(&self, to: &Addressee<'_>, inventory: &wire::Inventory, key: &str) -> Running {
         let mut running = plan::running(&to.traits, inventory, key);
-        let memory = &self.roster.orders.memory;
+        let memory = &self.roster.commands.learned;
         memory.name_what_runs(to.host, key, &mut running);
         running
     }
@@ -268,16 +268,16 @@ impl Lattice {
         shown: Running,
         asked: Instant,
     ) -> Expected {
-        let orders = &self.roster.orders;
+        let orders = &self.roster.commands;
         let seen = Seen {
             asked,
             key_of: &|image_ref| {
-                let key = orders.memory.key(to.host, image_ref);
+                let key = orders.learned.key(to.host, image_ref);
                 key.map(|key| key.to_string())
             },
             running: &|key| self.running_of(to, inventory, key),
         };
-        orders.flights.expected(to.subject(), shown, &seen)
+        orders.in_flight.expected(to.subject(), shown, &seen)
     }
 
     /// Reads what runs and decides what to tell the host, once the earlier orders
@@ -299,7 +299,7 @@ impl Lattice {
             false => TIME_TO_ORDER,
         };
         let least = least.min(self.deadline.remaining() / 3);
-        let turns = &self.roster.orders.turns;
+        let turns = &self.roster.commands.locks;
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
             // Not kept while it waits: others need not wait for the same.
@@ -312,7 +312,7 @@ impl Lattice {
                 None => Some(self.shown(to.host).await?),
                 Some(_) => self.shown_if_told(to).await?,
             };
-            let memory = &self.roster.orders.memory;
+            let memory = &self.roster.commands.learned;
             if to.actor.is_none() && memory.key(to.host, to.image_ref).is_some() {
                 return Ok(None);
             }
@@ -375,7 +375,7 @@ impl Lattice {
             // Hosts start what a reference holds, whatever the key.
             self.is_of(to, inventory).await?;
         }
-        let flights = &self.roster.orders.flights;
+        let flights = &self.roster.commands.in_flight;
         Ok(!flights.unknown(to.host, to.image_ref).is_empty())
     }
 
@@ -386,7 +386,7 @@ impl Lattice {
             format!(
                 "{} does not show yet what it was told of actor {} {} ms ago, and what comes next \
                  depends on it; nothing was sent: try again. After {} s it counts as failed",
-                self.host_called(to.host),
+                self.display_host(to.host),
                 to.name(),
                 waited.as_millis(),
                 SHOWN_WITHIN.as_secs()
@@ -400,7 +400,7 @@ impl Lattice {
     /// `Refused` where it is.
     async fn is_of(&self, to: &Addressee<'_>, inventory: &wire::Inventory) -> Result<(), Error> {
         let actor = to.key()?;
-        let known = self.roster.orders.memory.key(to.host, to.image_ref);
+        let known = self.roster.commands.learned.key(to.host, to.image_ref);
         let known = match known {
             None if to.traits.generation == Generation::G1b => {
                 self.key_in_bucket(to.image_ref).await
@@ -423,7 +423,7 @@ impl Lattice {
     }
 
     fn refusal(&self, to: &Addressee<'_>, refusal: Refusal) -> Error {
-        let (host, name) = (self.host_called(to.host), to.name());
+        let (host, name) = (self.display_host(to.host), to.name());
         Error::new(
             Kind::Refused,
             match refusal {

@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
+use crate::lattice::commands::locks::Turn;
 use crate::lattice::dialect::quirks::Traits;
 use crate::lattice::dialect::v0::plan::{self, Group, Order, Running};
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v0::wire::{HostEvent, HostNews};
 use crate::lattice::ops::actors::{Addressee, LOOK_AGAIN_AFTER};
-use crate::lattice::roster::orders::turns::Turn;
 use crate::name::{ActorId, HostId};
 
 /// How long a host has to show a group that it was told to start, before it is
@@ -86,7 +86,7 @@ impl Replacement {
         }
         self.phase.send_replace(Phase::Starts);
         self.start(&to, &groups, &starts, host).await?;
-        let memory = &self.lattice.roster.orders.memory;
+        let memory = &self.lattice.roster.commands.learned;
         memory.learn(&self.host, &self.image_ref, self.actor.as_str());
         Ok(())
     }
@@ -96,12 +96,12 @@ impl Replacement {
     /// the host keeps. Where that does not end soon, it goes on: one group runs
     /// the new code by now.
     async fn alone(&self) -> Option<Turn> {
-        let orders = &self.lattice.roster.orders;
+        let orders = &self.lattice.roster.commands;
         let soon = Deadline::new(Instant::now(), OTHERS_END_WITHIN);
-        let turn = orders.turns.whole_host(&self.host, soon).await.ok();
-        let is_unknown = |image_ref: &String| orders.memory.key(&self.host, image_ref).is_none();
+        let turn = orders.locks.whole_host(&self.host, soon).await.ok();
+        let is_unknown = |image_ref: &String| orders.learned.key(&self.host, image_ref).is_none();
         while !soon.remaining().is_zero() {
-            let unknown = orders.flights.unknown(&self.host, &self.image_ref);
+            let unknown = orders.in_flight.unknown(&self.host, &self.image_ref);
             if !unknown.iter().any(is_unknown) {
                 break;
             }
@@ -116,7 +116,7 @@ impl Replacement {
     /// again where it gives no answer: that changes nothing a second time.
     async fn fetch(&self, to: &Addressee<'_>, order: &Order) -> Result<(), Error> {
         let mut events = self.events().await;
-        let memory = &self.lattice.roster.orders.memory;
+        let memory = &self.lattice.roster.commands.learned;
         let known = memory.key(&self.host, &self.image_ref);
         let is_known = known.is_some_and(|known| known == self.actor);
         let before = match is_known {
@@ -151,7 +151,7 @@ impl Replacement {
                  to {}",
                 quoted(&self.image_ref),
                 self.actor,
-                self.lattice.called(),
+                self.lattice.display_name(),
                 subject::events(&self.lattice.id)
             ),
         };
@@ -226,7 +226,7 @@ impl Replacement {
             Some(back) => self.lattice.tell(to, back).await,
             None => Err(Error::new(Kind::Internal, "it is not known what ran")),
         };
-        let host = self.lattice.host_called(&self.host);
+        let host = self.lattice.display_host(&self.host);
         match done {
             Ok(()) => Err(Error::new(
                 kind,
@@ -347,7 +347,7 @@ impl Replacement {
     /// where it only takes long: not of hosts that count by themselves, unless
     /// they said that it failed.
     fn may_be_told_again(&self, since: Instant) -> bool {
-        let flights = &self.lattice.roster.orders.flights;
+        let flights = &self.lattice.roster.commands.in_flight;
         self.traits.generation.counts_maximum()
             || flights
                 .failure(&self.host, &self.image_ref, since)
@@ -373,7 +373,7 @@ impl Replacement {
                     if is_there(&running) {
                         return Ok(running);
                     }
-                    let memory = &self.lattice.roster.orders.memory;
+                    let memory = &self.lattice.roster.commands.learned;
                     let key = memory.key(&self.host, &self.image_ref);
                     if let Some(other) = key.filter(|key| *key != self.actor) {
                         let what = format!("it is of actor {other}, which was started instead");
@@ -403,7 +403,7 @@ impl Replacement {
             format!(
                 "{} fetched {}, and actor {} was {what}: {error}; look at the inventory and start \
                  what is missing",
-                self.lattice.host_called(&self.host),
+                self.lattice.display_host(&self.host),
                 quoted(&self.image_ref),
                 self.actor
             ),

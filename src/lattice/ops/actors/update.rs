@@ -17,13 +17,13 @@ use tracing::{info, warn};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::locks::Turn;
 use crate::lattice::dialect::quirks::Generation;
 use crate::lattice::dialect::v0::plan::{self, Running};
 use crate::lattice::dialect::v0::wire::TextMap;
 use crate::lattice::ops::actors::replacement::{Phase, Replacement};
 use crate::lattice::ops::actors::{Addressee, Decided, LOOK_AGAIN_AT_MOST};
-use crate::lattice::roster::orders::flights::SHOWN_WITHIN;
-use crate::lattice::roster::orders::turns::Turn;
 use crate::name::{ActorId, HostId};
 use crate::settings::Limits;
 
@@ -53,7 +53,7 @@ impl Lattice {
         let least = TIME_TO_REPLACE.min(self.deadline.remaining() / 2);
         let traits = self.traits_for_order(host).await?;
         let to = Addressee::of_actor(host, traits, actor, image_ref);
-        let turns = &self.roster.orders.turns;
+        let turns = &self.roster.commands.locks;
         let turn = turns.alone(to.about(), self.deadline).await?;
         let decide = |running: &Running| plan::update(&traits, running, annotations, image_ref);
         let Some(decided) = self.decided(&to, decide, None).await? else {
@@ -90,11 +90,11 @@ impl Lattice {
                     "{} is of actor {other}, which {} updated in the place of {actor}: such hosts \
                      go by the reference alone",
                     quoted(to.image_ref),
-                    self.host_called(to.host)
+                    self.display_host(to.host)
                 ),
             ));
         }
-        let memory = &self.roster.orders.memory;
+        let memory = &self.roster.commands.learned;
         memory.learn(to.host, to.image_ref, actor.as_str());
         self.remember_exchange(to, actor.as_str(), &before);
         Ok(())
@@ -105,7 +105,7 @@ impl Lattice {
         let listed = before.listed.as_deref();
         let first = before.groups.first().map(|group| group.image_ref.as_str());
         if let Some(listed) = listed.or(first) {
-            let memory = &self.roster.orders.memory;
+            let memory = &self.roster.commands.learned;
             memory.updated(to.host, key, listed, to.image_ref);
         }
     }
@@ -153,7 +153,7 @@ impl Lattice {
                 format!(
                     "too little of the call's time is left to stop and start actor {actor} on {}; \
                      nothing was sent: try again",
-                    self.host_called(to.host)
+                    self.display_host(to.host)
                 ),
             ))
         } else {
@@ -166,7 +166,7 @@ impl Lattice {
             return Err(error);
         }
         let by = self.deadline.earlier(TIME_TO_ANSWER).at();
-        let host_called = self.host_called(to.host);
+        let display_host = self.display_host(to.host);
         self.deadline = Deadline::new(Instant::now(), GOES_ON_FOR);
         self.limits = Limits {
             request: Some(ANSWERS_WITHIN),
@@ -206,7 +206,7 @@ impl Lattice {
             Err(_) => Err(Error::new(
                 Kind::Timeout,
                 format!(
-                    "{host_called} {} of actor {actor}; the update goes on: look at the inventory",
+                    "{display_host} {} of actor {actor}; the update goes on: look at the inventory",
                     match *phases.borrow() {
                         Phase::Fetches => "still fetches the new revision",
                         Phase::Stops => "was not told to stop the old revision yet",

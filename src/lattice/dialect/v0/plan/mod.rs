@@ -105,7 +105,7 @@ pub enum After {
     Everything,
 }
 
-/// Orders that together do what an operation means.
+/// Commands that together do what an operation means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// What to tell the host, in this order; nothing where all is as wanted.

@@ -15,7 +15,7 @@ use crate::name::is_same_image;
 /// `friendly_name`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct HostPing {
+pub struct Host {
     /// Public key of the host.
     #[serde(deserialize_with = "text_or_empty")]
     pub id: String,
@@ -57,7 +57,7 @@ pub struct HostPing {
     pub lattice: Option<String>,
 }
 
-impl HostPing {
+impl Host {
     /// Whether this and another answer with the same id are of two hosts. One
     /// host may be heard twice: a cluster may deliver a ping, or its answer, more
     /// than once.
@@ -76,7 +76,7 @@ impl HostPing {
 pub struct V1Ping {
     /// What the envelope holds.
     #[serde(default)]
-    pub response: HostPing,
+    pub response: Host,
 }
 
 /// Answer to an auction. The host echoes the question; only who bids matters.
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn one_odd_member_does_not_cost_the_host() {
-        let ping: HostPing = parse(
+        let ping: Host = parse(
             br#"{"id":"N1","labels":{"a":"1","b":2,"c":null},"uptime_seconds":-1.5,
                 "version":null,"js_domain":null,"unknown":[1]}"#,
         )
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn one_host_that_is_heard_twice_is_not_two() {
-        let ping = |name: &str, uptime: u64| -> HostPing {
+        let ping = |name: &str, uptime: u64| -> Host {
             let text =
                 format!(r#"{{"id":"N1","friendly_name":"{name}","uptime_seconds":{uptime}}}"#);
             parse(text.as_bytes()).unwrap()

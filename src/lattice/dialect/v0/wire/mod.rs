@@ -20,7 +20,7 @@ pub use crate::lattice::dialect::v0::wire::command::{
 };
 pub use crate::lattice::dialect::v0::wire::event::{HostEvent, HostNews};
 pub use crate::lattice::dialect::v0::wire::host::{
-    Actor, ActorInstance, Bid, HostPing, Inventory, Provider, V1Ping,
+    Actor, ActorInstance, Bid, Host, Inventory, Provider, V1Ping,
 };
 pub use crate::lattice::dialect::v0::wire::link::{BucketKey, Link, LinkKey, LinksReply};
 

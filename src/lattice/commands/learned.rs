@@ -22,7 +22,7 @@ const RIGHT_FOR: Duration = Duration::from_secs(60);
 
 /// What was learned of a lattice.
 #[derive(Default)]
-pub struct Memory(Mutex<Known>);
+pub struct Learned(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -50,7 +50,7 @@ fn name(host: &HostId, image_ref: &str) -> String {
     }
 }
 
-impl Memory {
+impl Learned {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_update_counts_as_long_as_the_host_lists_what_it_did_then() {
-        let (memory, host) = (Memory::default(), host());
+        let (memory, host) = (Learned::default(), host());
         memory.updated(&host, "M", "r:1", "r:2");
         assert!(memory.is_of_update(&host, "r:1") && memory.is_of_update(&host, "r:2"));
         let mut shown = running("r:1");
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_file_is_another_one_on_each_host() {
-        let (memory, one, two) = (Memory::default(), host(), host());
+        let (memory, one, two) = (Learned::default(), host(), host());
         let key = KeyPair::new(KeyPairType::Module).public_key();
         memory.learn(&one, "file:///a.wasm", &key);
         memory.learn(&one, "r:1", &key);

@@ -7,28 +7,28 @@
 //! - [`memory`]: what was learned of references, and of updates that inventories
 //!   do not show
 
-mod flight;
-pub mod flights;
-pub mod memory;
-pub mod turns;
+pub mod in_flight;
+pub mod learned;
+pub mod locks;
+mod pending;
 
 use crate::name::HostId;
 
-/// Orders of a moment ago.
+/// Commands of a moment ago.
 #[derive(Default)]
-pub struct Orders {
+pub struct Commands {
     /// Who may order now.
-    pub turns: turns::Turns,
+    pub locks: locks::Locks,
     /// What hosts do not show yet.
-    pub flights: flights::Flights,
+    pub in_flight: in_flight::InFlight,
     /// What was learned.
-    pub memory: memory::Memory,
+    pub learned: learned::Learned,
 }
 
-impl Orders {
+impl Commands {
     /// A host stopped, or started again: nothing it was told comes true any more.
     pub fn forget(&self, host: &HostId) {
-        self.flights.forget(host);
-        self.memory.forget(host);
+        self.in_flight.forget(host);
+        self.learned.forget(host);
     }
 }

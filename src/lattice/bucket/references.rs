@@ -28,7 +28,7 @@ impl Lattice {
     /// Key of the actor that a reference is of; `None` where the bucket does not
     /// say so in time.
     pub(crate) async fn key_in_bucket(&self, image_ref: &str) -> Option<ActorId> {
-        let memory = &self.roster.orders.memory;
+        let memory = &self.roster.commands.learned;
         if memory.is_refused() {
             return None;
         }

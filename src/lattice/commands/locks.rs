@@ -12,10 +12,10 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::HostId;
 
-/// Turns kept before those out of use are swept.
+/// Locks kept before those out of use are swept.
 const SWEEP_ABOVE: usize = 1024;
 
-/// Turns by actor and by image reference: an order may know only one of them.
+/// Locks by actor and by image reference: an order may know only one of them.
 /// They are two tables, so that an order never waits for itself where somebody
 /// gives both the same name, and always taken in this order.
 ///
@@ -23,7 +23,7 @@ const SWEEP_ABOVE: usize = 1024;
 /// the host alone until the host took it, as has whoever stops an actor to start
 /// it again; other orders share the host.
 #[derive(Default)]
-pub struct Turns {
+pub struct Locks {
     actors: Table,
     references: Table,
     hosts: Table,
@@ -53,7 +53,7 @@ pub struct About<'a> {
     pub image_ref: Option<&'a str>,
 }
 
-impl Turns {
+impl Locks {
     /// Waits until no other order is under way, and keeps others waiting.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl Turns {
     /// The same for an order that others of its kind may be carried out beside.
     ///
     /// # Errors
-    /// As [`Turns::alone`].
+    /// As [`Locks::alone`].
     pub async fn shared(&self, about: About<'_>, deadline: Deadline) -> Result<Turn, Error> {
         self.take(about, deadline, true).await
     }
@@ -93,7 +93,7 @@ impl Turns {
     /// Waits until an order that knows its actor may be sent to a host.
     ///
     /// # Errors
-    /// As [`Turns::alone`].
+    /// As [`Locks::alone`].
     pub async fn share_of_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
         self.on_host(host, deadline, true).await
     }
@@ -101,7 +101,7 @@ impl Turns {
     /// Keeps starts off a host.
     ///
     /// # Errors
-    /// As [`Turns::alone`].
+    /// As [`Locks::alone`].
     pub async fn whole_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
         self.on_host(host, deadline, false).await
     }
@@ -173,7 +173,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn orders_for_one_actor_take_turns_and_others_do_not_wait() {
-        let (turns, id) = (Turns::default(), KeyPair::new(KeyPairType::Server));
+        let (turns, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
         let of = |key: Option<&'static str>, image_ref: Option<&'static str>| About {
             host: &host,
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_order_whose_actor_and_reference_have_one_name_does_not_wait_for_itself() {
-        let (turns, id) = (Turns::default(), KeyPair::new(KeyPairType::Server));
+        let (turns, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
         let about = About {
             host: &host,

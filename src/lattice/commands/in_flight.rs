@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use crate::lattice::commands::pending::SHOWN_WITHIN;
+use crate::lattice::commands::pending::{Aim, Pending, may_be_one};
 use crate::lattice::dialect::v0::plan::{After, Running};
 use crate::lattice::dialect::v0::wire::TextMap;
-pub use crate::lattice::roster::orders::flight::SHOWN_WITHIN;
-use crate::lattice::roster::orders::flight::{Aim, Flight, may_be_one};
 use crate::name::HostId;
 
 /// Starts within this time are kept as one.
@@ -22,11 +22,11 @@ const MAX_FAILURES: usize = 16;
 
 /// What the hosts of a lattice took on.
 #[derive(Default)]
-pub struct Flights(Mutex<HashMap<HostId, OfHost>>);
+pub struct InFlight(Mutex<HashMap<HostId, OfHost>>);
 
 #[derive(Default)]
 struct OfHost {
-    flights: Vec<Flight>,
+    flights: Vec<Pending>,
     failures: Vec<Failure>,
 }
 
@@ -92,7 +92,7 @@ impl Expected {
     }
 }
 
-impl Flights {
+impl InFlight {
     fn lock(&self) -> MutexGuard<'_, HashMap<HostId, OfHost>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +122,7 @@ impl Flights {
     /// Takes that the host answered.
     pub fn over(&self, of: Subject<'_>) {
         if let Some(host) = self.lock().get_mut(of.host) {
-            let is_under_way = |flight: &Flight| matches!(flight.aim, Aim::UnderWay { .. });
+            let is_under_way = |flight: &Pending| matches!(flight.aim, Aim::UnderWay { .. });
             host.flights
                 .retain(|flight| !(flight.is(of, &TextMap::new()) && is_under_way(flight)));
         }
@@ -146,7 +146,7 @@ impl Flights {
             let same = std::mem::discriminant(&flight.aim) == kind;
             !(same && flight.is(of, annotations))
         });
-        host.flights.push(Flight::new(of, annotations, aim));
+        host.flights.push(Pending::new(of, annotations, aim));
     }
 
     /// Takes that `added` more shall run of a set of annotations. `base` is what
@@ -173,7 +173,7 @@ impl Flights {
         host.flights.retain(|flight| !flight.is(of, annotations));
         let parts = vec![(added, now)];
         let aim = Aim::More { base, parts };
-        host.flights.push(Flight::new(of, annotations, aim));
+        host.flights.push(Pending::new(of, annotations, aim));
     }
 
     /// Takes that so many of the starts in flight never come, or came.
@@ -199,7 +199,7 @@ impl Flights {
     /// Takes that no such total is in flight any more.
     pub fn no_total(&self, of: Subject<'_>, annotations: &TextMap) {
         if let Some(host) = self.lock().get_mut(of.host) {
-            let is_total = |flight: &Flight| matches!(flight.aim, Aim::Total { .. });
+            let is_total = |flight: &Pending| matches!(flight.aim, Aim::Total { .. });
             host.flights
                 .retain(|flight| !(flight.is(of, annotations) && is_total(flight)));
         }
@@ -356,7 +356,7 @@ impl Flights {
 /// The entry of a host, unless there are too many.
 fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'a mut OfHost> {
     if hosts.len() >= MAX_HOSTS && !hosts.contains_key(host) {
-        hosts.retain(|_, host| host.flights.iter_mut().any(Flight::still_counts));
+        hosts.retain(|_, host| host.flights.iter_mut().any(Pending::still_counts));
         if hosts.len() >= MAX_HOSTS {
             return None;
         }
@@ -366,10 +366,10 @@ fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'
 
 impl OfHost {
     fn sweep(&mut self) {
-        self.flights.retain_mut(Flight::still_counts);
+        self.flights.retain_mut(Pending::still_counts);
     }
 }
 
 #[cfg(test)]
-#[path = "flights_tests.rs"]
+#[path = "in_flight_tests.rs"]
 mod tests;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lattice::commands::in_flight::{Subject, Wait};
 use crate::lattice::dialect::v0::plan::{Group, Running};
 use crate::lattice::dialect::v0::wire::TextMap;
-use crate::lattice::roster::orders::flights::{Subject, Wait};
 use crate::name::{is_file, is_other_tag};
 
 /// How long a host has to show what it took on. What it does not show by then is
@@ -18,7 +18,7 @@ const SHOWN_AFTER_EVENT: Duration = Duration::from_millis(50);
 const UNSEEN_FOR: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub(super) struct Flight {
+pub(super) struct Pending {
     pub(super) key: Option<String>,
     pub(super) image_ref: String,
     pub(super) annotations: TextMap,
@@ -52,7 +52,7 @@ pub(super) fn may_be_one(one: &str, other: &str) -> bool {
     (is_file(one) && is_file(other)) || is_other_tag(one, other)
 }
 
-impl Flight {
+impl Pending {
     pub(super) fn new(of: Subject<'_>, annotations: &TextMap, aim: Aim) -> Self {
         Self {
             key: of.key.map(str::to_owned),

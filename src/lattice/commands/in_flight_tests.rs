@@ -45,7 +45,7 @@ fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Subject<'a> {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
-    let (flights, host) = (Flights::default(), host());
+    let (flights, host) = (InFlight::default(), host());
     let of = of(&host, Some("M"));
     let none = notes(&[]);
     flights.total(of, &none, 3, 1);
@@ -87,7 +87,7 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn starts_in_a_row_add_up_and_only_the_first_looks() {
-    let (flights, host) = (Flights::default(), host());
+    let (flights, host) = (InFlight::default(), host());
     let (of, none) = (of(&host, None), notes(&[]));
     assert!(!flights.adds_to(of, &none));
     flights.more(of, &none, Some(1), 2);
@@ -105,7 +105,7 @@ async fn starts_in_a_row_add_up_and_only_the_first_looks() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_come_true_is_forgotten() {
-    let (flights, host) = (Flights::default(), host());
+    let (flights, host) = (InFlight::default(), host());
     let (of, none) = (of(&host, Some("M")), notes(&[]));
     let began = Instant::now();
     let waits = || {
@@ -127,7 +127,7 @@ async fn what_cannot_come_true_is_forgotten() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
-    let (flights, host) = (Flights::default(), host());
+    let (flights, host) = (InFlight::default(), host());
     flights.more(of(&host, None), &notes(&[]), Some(0), 1);
     let expected = |key: Option<&str>, names_actor, shown| {
         let of = Subject {

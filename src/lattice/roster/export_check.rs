@@ -25,7 +25,7 @@ const ALIVE_FOR: Duration = Duration::from_secs(100);
 
 /// What is known of the way in which answers come through.
 #[derive(Default)]
-pub struct Solo {
+pub struct ExportCheck {
     state: Mutex<State>,
     hints: Complaints,
 }
@@ -48,7 +48,7 @@ struct Signs {
     unheard: bool,
 }
 
-impl Solo {
+impl ExportCheck {
     /// Takes a sign of life that is no answer to a ping.
     pub fn alive(&self, host: &HostId) {
         self.with(|state| state.alive(host, Instant::now()));
@@ -142,5 +142,5 @@ impl Signs {
 }
 
 #[cfg(test)]
-#[path = "solo_tests.rs"]
+#[path = "export_check_tests.rs"]
 mod tests;
