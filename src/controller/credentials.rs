@@ -13,7 +13,7 @@ use crate::controller::call::Call;
 use crate::credentials::Credentials;
 use crate::credentials::vault::Entry;
 use crate::error::{Error, quoted};
-use crate::lattice::dialect::v0::wire::RegistryEntry;
+use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
 use crate::nats::pasted::{self, Members};
 
@@ -143,7 +143,7 @@ fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
 fn entry<'a>(
     registry: &str,
     credential: &'a RegistryCredential,
-) -> Result<RegistryEntry<'a>, Error> {
+) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
     // Any other value crashes OTP hosts (trap T1).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
@@ -179,7 +179,7 @@ fn entry<'a>(
             )));
         }
     };
-    Ok(RegistryEntry {
+    Ok(RegistryLogin {
         password: basic.1,
         registry_type: &credential.registry_type,
         token,

@@ -1,6 +1,6 @@
-//! Whose turn it is: orders for one actor on one host are carried out in the
-//! order in which they came, but starts of hosts that add up by themselves, which
-//! need not wait for each other.
+//! Which commands may be decided and sent at the same time. Commands for one actor on one
+//! host take turns, in the order in which they came. Starts on hosts that add them up by
+//! themselves need not wait for each other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,28 @@ use tokio::time::timeout_at;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::lattice::commands::target::Target;
 use crate::name::HostId;
 
-/// Locks kept before those out of use are swept.
+/// Locks that are kept before those out of use are removed.
 const SWEEP_ABOVE: usize = 1024;
 
-/// Locks by actor and by image reference: an order may know only one of them.
-/// They are two tables, so that an order never waits for itself where somebody
-/// gives both the same name, and always taken in this order.
+/// The locks of a lattice.
 ///
-/// Of a start that knows no actor nobody knows which orders it can hurt. It has
-/// the host alone until the host took it, as has whoever stops an actor to start
-/// it again; other orders share the host.
+/// There are two kinds, because they are held for different times:
+///
+/// - A command has the lock of its target from when it is accepted until the host has
+///   taken it, also while it waits for what an inventory does not show yet. Otherwise a
+///   later command could overtake it.
+/// - It has a lock of the host only while it reads the inventory, decides, and is noted
+///   as in flight. A start from a reference of an unknown actor may be of any actor, so
+///   that it has the host alone for that time; so has a replacement, while the actor is
+///   stopped. All others share it. If commands kept it while they wait, one that waits for
+///   a slow download would keep back such a start, and that every command after it.
+///
+/// A command may know only the actor, or only the reference. Both have a table, so that a
+/// command does not wait for itself where somebody gives both the same name. Locks are
+/// always taken in the order of the members.
 #[derive(Default)]
 pub struct Locks {
     actors: Table,
@@ -31,89 +41,71 @@ pub struct Locks {
 
 type Table = Mutex<HashMap<(HostId, String), Arc<RwLock<()>>>>;
 
-/// The turn of one order; it ends with this value.
-pub struct Turn {
-    _places: Vec<Place>,
+/// Whether others may hold a lock at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Others that share it may.
+    Shared,
+    /// Nobody may.
+    Alone,
 }
 
-/// Held, not read.
-enum Place {
+/// Locks that are held until this value is dropped.
+pub struct HeldLocks {
+    _guards: Vec<Guard>,
+}
+
+/// HeldLocks, and not read.
+enum Guard {
     Shared(#[expect(dead_code, reason = "it is held")] OwnedRwLockReadGuard<()>),
     Alone(#[expect(dead_code, reason = "it is held")] OwnedRwLockWriteGuard<()>),
 }
 
-/// What an order is about, as far as it knows.
-#[derive(Clone, Copy)]
-pub struct About<'a> {
-    /// The host.
-    pub host: &'a HostId,
-    /// Public key of the actor.
-    pub key: Option<&'a str>,
-    /// Image reference that it names.
-    pub image_ref: Option<&'a str>,
-}
-
 impl Locks {
-    /// Waits until no other order is under way, and keeps others waiting.
+    /// Waits until other commands for this target have been sent, or, where the lock is
+    /// shared, those that do not share it.
     ///
     /// # Errors
-    /// `Busy` when the call's time is over first.
-    pub async fn alone(&self, about: About<'_>, deadline: Deadline) -> Result<Turn, Error> {
-        self.take(about, deadline, false).await
-    }
-
-    /// The same for an order that others of its kind may be carried out beside.
-    ///
-    /// # Errors
-    /// As [`Locks::alone`].
-    pub async fn shared(&self, about: About<'_>, deadline: Deadline) -> Result<Turn, Error> {
-        self.take(about, deadline, true).await
-    }
-
-    async fn take(
+    /// `Busy` when the deadline passes first.
+    pub async fn target(
         &self,
-        about: About<'_>,
+        target: Target<'_>,
+        hold: Hold,
         deadline: Deadline,
-        shared: bool,
-    ) -> Result<Turn, Error> {
-        let names = [
-            (&self.actors, about.key),
-            (&self.references, about.image_ref),
-        ];
-        let mut places = Vec::with_capacity(names.len());
+    ) -> Result<HeldLocks, Error> {
+        let image_ref = Some(target.image_ref).filter(|text| !text.is_empty());
+        let names = [(&self.actors, target.key), (&self.references, image_ref)];
+        let mut guards = Vec::with_capacity(names.len());
         for (table, name) in names {
             let Some(name) = name else { continue };
-            let taken = place(table, about.host, name, shared);
+            let taken = take(table, target.host, name, hold);
             let taken = timeout_at(deadline.at(), taken).await;
-            places.push(taken.map_err(|_| busy(about.host, about.name()))?);
+            guards.push(taken.map_err(|_| {
+                Error::new(
+                    Kind::Busy,
+                    format!(
+                        "another order for {} on host {} is under way; nothing was sent: try again",
+                        target.key.or(image_ref).unwrap_or_default(),
+                        target.host
+                    ),
+                )
+            })?);
         }
-        Ok(Turn { _places: places })
+        Ok(HeldLocks { _guards: guards })
     }
 
-    /// Waits until an order that knows its actor may be sent to a host.
+    /// Waits until a command may be decided on a host.
     ///
     /// # Errors
-    /// As [`Locks::alone`].
-    pub async fn share_of_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
-        self.on_host(host, deadline, true).await
-    }
-
-    /// Keeps starts off a host.
-    ///
-    /// # Errors
-    /// As [`Locks::alone`].
-    pub async fn whole_host(&self, host: &HostId, deadline: Deadline) -> Result<Turn, Error> {
-        self.on_host(host, deadline, false).await
-    }
-
-    async fn on_host(
+    /// As [`Locks::target`].
+    pub async fn host(
         &self,
         host: &HostId,
+        hold: Hold,
         deadline: Deadline,
-        shared: bool,
-    ) -> Result<Turn, Error> {
-        let taken = timeout_at(deadline.at(), place(&self.hosts, host, "", shared)).await;
-        let place = taken.map_err(|_| {
+    ) -> Result<HeldLocks, Error> {
+        let taken = timeout_at(deadline.at(), take(&self.hosts, host, "", hold)).await;
+        let guard = taken.map_err(|_| {
             Error::new(
                 Kind::Busy,
                 format!(
@@ -122,42 +114,25 @@ impl Locks {
                 ),
             )
         })?;
-        Ok(Turn {
-            _places: vec![place],
+        Ok(HeldLocks {
+            _guards: vec![guard],
         })
     }
 }
 
-async fn place(table: &Table, host: &HostId, name: &str, shared: bool) -> Place {
-    let lock = lock(table, host, name);
-    match shared {
-        true => Place::Shared(lock.read_owned().await),
-        false => Place::Alone(lock.write_owned().await),
+async fn take(table: &Table, host: &HostId, name: &str, hold: Hold) -> Guard {
+    let lock = {
+        let mut locks = table.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > SWEEP_ABOVE {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        let key = (host.clone(), name.to_owned());
+        locks.entry(key).or_default().clone()
+    };
+    match hold {
+        Hold::Shared => Guard::Shared(lock.read_owned().await),
+        Hold::Alone => Guard::Alone(lock.write_owned().await),
     }
-}
-
-impl<'a> About<'a> {
-    fn name(&self) -> &'a str {
-        self.key.or(self.image_ref).unwrap_or_default()
-    }
-}
-
-fn lock(table: &Table, host: &HostId, name: &str) -> Arc<RwLock<()>> {
-    let mut turns = table.lock().unwrap_or_else(PoisonError::into_inner);
-    if turns.len() > SWEEP_ABOVE {
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-    }
-    let key = (host.clone(), name.to_owned());
-    turns.entry(key).or_default().clone()
-}
-
-fn busy(host: &HostId, name: &str) -> Error {
-    Error::new(
-        Kind::Busy,
-        format!(
-            "another order for {name} on host {host} is under way; nothing was sent: try again"
-        ),
-    )
 }
 
 #[cfg(test)]
@@ -173,37 +148,54 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn orders_for_one_actor_take_turns_and_others_do_not_wait() {
-        let (turns, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
+        let (locks, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
-        let of = |key: Option<&'static str>, image_ref: Option<&'static str>| About {
+        let of = |key: Option<&'static str>, image_ref: &'static str| Target {
             host: &host,
             key,
             image_ref,
+            names_actor: false,
         };
-        let turn = turns.alone(of(Some("a"), None), deadline()).await.unwrap();
-        turns.alone(of(Some("b"), None), deadline()).await.unwrap();
-        for kind in [Some("r"), None] {
-            let busy = turns.alone(of(Some("a"), kind), deadline()).await;
+        let held = locks
+            .target(of(Some("a"), ""), Hold::Alone, deadline())
+            .await
+            .unwrap();
+        locks
+            .target(of(Some("b"), ""), Hold::Alone, deadline())
+            .await
+            .unwrap();
+        for kind in ["r", ""] {
+            let busy = locks
+                .target(of(Some("a"), kind), Hold::Alone, deadline())
+                .await;
             assert_eq!(busy.err().unwrap().kind(), Kind::Busy);
-            let busy = turns.shared(of(Some("a"), kind), deadline()).await;
+            let busy = locks
+                .target(of(Some("a"), kind), Hold::Shared, deadline())
+                .await;
             assert_eq!(busy.err().unwrap().kind(), Kind::Busy);
         }
-        drop(turn);
-        let _one = turns.shared(of(Some("a"), Some("r")), deadline()).await;
-        turns.shared(of(None, Some("r")), deadline()).await.unwrap();
-        let busy = turns.alone(of(None, Some("r")), deadline()).await;
+        drop(held);
+        let _one = locks
+            .target(of(Some("a"), "r"), Hold::Shared, deadline())
+            .await;
+        locks
+            .target(of(None, "r"), Hold::Shared, deadline())
+            .await
+            .unwrap();
+        let busy = locks.target(of(None, "r"), Hold::Alone, deadline()).await;
         assert_eq!(busy.err().unwrap().kind(), Kind::Busy);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_order_whose_actor_and_reference_have_one_name_does_not_wait_for_itself() {
-        let (turns, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
+        let (locks, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
-        let about = About {
+        let target = Target {
             host: &host,
             key: Some("same"),
-            image_ref: Some("same"),
+            image_ref: "same",
+            names_actor: true,
         };
-        turns.alone(about, deadline()).await.unwrap();
+        locks.target(target, Hold::Alone, deadline()).await.unwrap();
     }
 }

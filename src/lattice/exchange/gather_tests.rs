@@ -1,5 +1,5 @@
-//! For any order, timing and mix of replies. Time stands still between them, so
-//! that a gather which took a millisecond too long would show.
+//! Gathers with any order, timing and mix of replies. Time stands still between them,
+//! so that a gather which takes a millisecond too long is found.
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::lattice::model::Host;
 
 /// Host ids that any case may use.
 static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {

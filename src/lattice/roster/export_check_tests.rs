@@ -1,6 +1,6 @@
 use super::*;
-use crate::lattice::dialect::v0::wire::Host;
 use crate::lattice::exchange::gather::Harvest;
+use crate::lattice::model::Host;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::{advance, sleep};
 

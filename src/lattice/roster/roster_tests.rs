@@ -64,7 +64,7 @@ async fn a_host_that_misses_two_pings_is_forgotten() {
     advance(400 * MS).await;
     take(&roster, answered(&[&one]), 0);
     assert_eq!(known(&roster), 1);
-    assert_eq!(roster.traits(&two), None);
+    assert_eq!(roster.dialect(&two), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,10 +117,10 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.beat(&two, Traits::of(Some("0.80.0")));
+        roster.beat(&two, Dialect::of_version(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.beat(&two, Traits::of(Some("0.80.0"))));
+    assert!(roster.beat(&two, Dialect::of_version(Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn events_make_doubt_and_pings_decide() {
     let (roster, one) = (Roster::default(), host());
     take(&roster, answered(&[&one]), 0);
     roster.doubt(&one);
-    assert!(!roster.knows(&one) && roster.traits(&one).is_none());
+    assert!(!roster.knows(&one) && roster.dialect(&one).is_none());
     assert!(roster.expected(0).hosts[&one].doubtful);
     // It is there after all.
     advance(400 * MS).await;
@@ -181,18 +181,18 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     assert!(!roster.expected(4).are_all);
     advance(COMPLETE_FOR).await;
     assert!(!roster.expected(3).are_all);
-    assert!(roster.traits(&one).is_some());
-    advance(BELIEVED_FOR).await;
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.dialect(&one).is_some());
+    advance(RECENT_FOR).await;
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.beat(&one, Traits::of(None)));
+    assert!(roster.beat(&one, Dialect::of_version(None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.beat(&one, Dialect::of_version(Some("0.82.0"))));
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,5 +232,5 @@ async fn so_many_hosts_are_kept_and_no_more() {
         roster.heard(host, &Host::default(), MS);
     }
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
-    assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
+    assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);
 }
