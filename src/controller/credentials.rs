@@ -12,7 +12,7 @@ use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::credentials::{Credentials, GivenCredentials};
 use crate::error::{Error, quoted};
-use crate::lattice::dialect::v0::wire::RegistryEntry;
+use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
 use crate::nats::{LoginMembers, is_armoured};
 
@@ -145,7 +145,7 @@ fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
 fn entry<'a>(
     registry: &str,
     credential: &'a RegistryCredential,
-) -> Result<RegistryEntry<'a>, Error> {
+) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
     // Any other value crashes OTP hosts (trap T1).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
@@ -181,7 +181,7 @@ fn entry<'a>(
             )));
         }
     };
-    Ok(RegistryEntry {
+    Ok(RegistryLogin {
         password: basic.1,
         registry_type: &credential.registry_type,
         token,

@@ -1,5 +1,5 @@
 //! Where the entries of a metadata bucket are written: into the bucket itself, or,
-//! where it is a mirror of another one, into that. Nobody can write into a mirror.
+//! where it is a mirror of another bucket, into that one. A mirror takes no writes.
 
 use std::fmt;
 
@@ -9,9 +9,9 @@ use serde::de::IgnoredAny;
 use crate::name::{JsDomain, is_token};
 use crate::nats::jetstream;
 
-/// What the stream of a bucket says of itself, as far as it matters here.
+/// What JetStream says of the stream of a bucket, as far as it matters here.
 #[derive(Deserialize)]
-pub(crate) struct Shown {
+pub(crate) struct StreamInfo {
     config: Config,
 }
 
@@ -58,23 +58,23 @@ pub struct Origin {
 pub struct Token(String);
 
 impl Token {
-    /// Takes a text that is one.
+    /// Accepts a text that is one token.
     pub fn parse(text: &str) -> Option<Self> {
         is_token(text).then(|| Self(text.to_owned()))
     }
 }
 
-/// What the subjects of a JetStream API begin with: tokens.
+/// What the subjects of a JetStream API begin with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api(String);
 
 impl Api {
-    /// That of a domain, or of JetStream here.
+    /// Returns the API of a domain, or that of the account.
     pub fn of(domain: Option<&JsDomain>) -> Self {
         Self(jetstream::api(domain))
     }
 
-    /// Takes a text that is one.
+    /// Accepts a text that consists of tokens.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = text.split('.').all(is_token);
         valid.then(|| Self(text.to_owned()))
@@ -93,11 +93,11 @@ impl fmt::Display for Api {
     }
 }
 
-impl Shown {
-    /// Where its entries are written.
+impl StreamInfo {
+    /// Returns where entries are written.
     ///
     /// # Errors
-    /// What is wrong with the names that it tells.
+    /// What is wrong with the names in it.
     pub(crate) fn place(self) -> Result<Place, String> {
         let Some(mirror) = self.config.mirror else {
             return Ok(Place::Here);
@@ -120,7 +120,7 @@ impl Shown {
 
 #[cfg(test)]
 impl Place {
-    /// A mirror of this bucket.
+    /// Makes the place of a mirror of this bucket.
     pub fn of_mirror(bucket: &str, api: Option<&str>) -> Self {
         Self::Origin(Origin {
             bucket: Token::parse(bucket).unwrap(),
@@ -136,7 +136,7 @@ mod tests {
 
     fn place(config: &str) -> Result<Place, String> {
         let shown = format!(r#"{{ "config": {config}, "created": "x" }}"#);
-        let shown: Shown = serde_json::from_str(&shown).unwrap();
+        let shown: StreamInfo = serde_json::from_str(&shown).unwrap();
         shown.place()
     }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_is_written_where_it_has_its_entries_from() {
+    fn a_mirror_is_written_where_its_entries_come_from() {
         assert_eq!(place(r#"{ "name": "KV_X" }"#), Ok(Place::Here));
         assert_eq!(place(r#"{ "mirror": null }"#), Ok(Place::Here));
         let plain = r#"{ "mirror": { "name": "KV_OLD" } }"#;

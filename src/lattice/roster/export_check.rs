@@ -1,11 +1,11 @@
-//! Whether the answer of one host alone gets through to us.
+//! Whether the reply of only one host gets through to us.
 //!
-//! Across NATS accounts a service export without `response_type: stream` lets
-//! the first answer to a question through, and no other: a lattice of many hosts
-//! looks like one of a single host. It is told by hosts that are alive, by their
-//! events or by answers to other pings, and that a ping did not bring although
-//! it was waited for them. Two answers to one ping prove the opposite for good,
-//! so that a host that hangs among others is not taken for such an export.
+//! Across NATS accounts, a service export without `response_type: stream` lets the first
+//! reply to a question through, and no other: a lattice of many hosts looks like one of a
+//! single host. It shows where hosts are alive, as their events or replies to other pings
+//! say, and did not answer a ping that waited for them. Two replies to one ping prove
+//! that there is no such export, for good, so that a host that hangs among others is not
+//! taken for one.
 //!
 //! Nothing here knows a socket.
 
@@ -18,14 +18,14 @@ use crate::lattice::exchange::gather::{Ended, Gathered};
 use crate::name::HostId;
 use crate::telemetry::LogLimiter;
 
-/// Hosts that are remembered: one is enough to tell.
+/// Hosts that are remembered: one would be enough.
 const MAX_HOSTS: usize = 8;
-/// How long after its last sign a host is taken to be alive: a few heartbeats.
+/// How long after its last sign a host counts as alive: a few heartbeats.
 const ALIVE_FOR: Duration = Duration::from_secs(100);
 
-/// What is known of the way in which answers come through.
+/// Watches for an export that lets one reply through.
 #[derive(Default)]
-pub struct Solo {
+pub struct ExportCheck {
     state: Mutex<State>,
     hints: LogLimiter,
 }
@@ -33,7 +33,7 @@ pub struct Solo {
 #[derive(Default)]
 struct State {
     signs: Vec<Signs>,
-    /// More than one answer to a question got through.
+    /// Whether more than one reply to a question got through.
     refuted: bool,
 }
 
@@ -42,25 +42,25 @@ struct Signs {
     host: HostId,
     first: Instant,
     last: Instant,
-    /// A patient ping brought another host and not this one.
+    /// Whether a patient ping brought another host and not this one.
     missed: bool,
-    /// It was alive after that ping was sent.
+    /// Whether it was alive after that ping was sent.
     unheard: bool,
 }
 
-impl Solo {
-    /// Takes a sign of life that is no answer to a ping.
+impl ExportCheck {
+    /// Notes a sign of life that is no reply to a ping.
     pub fn alive(&self, host: &HostId) {
         self.with(|state| state.alive(host, Instant::now()));
     }
 
-    /// Takes that a host is said to have ended.
+    /// Notes that a host is said to have ended.
     pub fn ended(&self, host: &HostId) {
         self.with(|state| state.signs.retain(|signs| signs.host != *host));
     }
 
-    /// Takes what a ping to all hosts brought; whether to tell now that others
-    /// seem not to get through. `patient`: no host that is well takes longer.
+    /// Notes what a ping to all hosts brought. Returns whether to log now that replies of
+    /// others seem not to get through. No host that is well takes longer than `patient`.
     pub fn pinged<T>(&self, gathered: &Gathered<T>, patient: Duration) -> bool {
         self.with(|state| state.pinged(gathered, patient)) && self.hints.is_due()
     }
@@ -95,7 +95,7 @@ impl State {
     fn pinged<T>(&mut self, gathered: &Gathered<T>, patient: Duration) -> bool {
         let harvest = &gathered.harvest;
         if gathered.ended == Ended::NoResponders {
-            // Across accounts, servers do not say so.
+            // Servers do not say so across accounts.
             self.signs.clear();
         }
         if harvest.answers.len() + harvest.duplicates > 1 {
@@ -110,7 +110,7 @@ impl State {
         };
         let now = Instant::now();
         self.alive(&alone.host, now);
-        // One that ended because it found whom it wanted was not waited for.
+        // A ping that ended because it found the host that it needed waited for no other.
         let for_all = matches!(
             gathered.ended,
             Ended::Complete | Ended::Stall | Ended::Deadline
@@ -123,7 +123,7 @@ impl State {
                 signs.miss(gathered.asked);
             }
         }
-        // Not for hosts that are gone meanwhile.
+        // Hosts that are gone by now do not count.
         let alive = |signs: &&Signs| now - signs.last < ALIVE_FOR;
         let alive: Vec<&Signs> = self.signs.iter().filter(alive).collect();
         alive.len() > 1 && alive.iter().any(|signs| signs.unheard)
@@ -131,7 +131,7 @@ impl State {
 }
 
 impl Signs {
-    /// Takes that a patient ping, asked then, did not bring the host.
+    /// Notes that a patient ping, asked then, did not bring the host.
     fn miss(&mut self, asked: Instant) {
         if self.first <= asked {
             self.missed = true;
@@ -142,5 +142,5 @@ impl Signs {
 }
 
 #[cfg(test)]
-#[path = "solo_tests.rs"]
+#[path = "export_check_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
-//! What was learned on the way: which actor an image reference is of, which
-//! updates an inventory does not show, and which revisions were found to be
-//! right.
+//! What was learned from inventories, events and replies: of which actor an image
+//! reference is, which updates an inventory does not show, and which revisions were found
+//! to be right.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,31 +8,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lattice::dialect::v0::plan::{Running, listed};
-use crate::lattice::dialect::v0::wire::Inventory;
+use crate::lattice::model::{Inventory, Running, listed};
 use crate::name::{ActorId, HostId, is_file};
 
-/// References that are remembered for a lattice; more are begun anew.
+/// Most references that are remembered for a lattice. Then all are forgotten.
 const MAX_REFERENCES: usize = 10_000;
-/// How long a reference counts as that of the actor that it was last seen with:
-/// tags move, and files are built anew.
+/// How long a reference counts as that of the actor with which it was last seen: tags
+/// move, and files are built anew.
 const KEY_COUNTS_FOR: Duration = Duration::from_secs(600);
-/// How long a revision that was found to be right is not looked at again.
+/// How long a revision that was found to be right is not checked again.
 const RIGHT_FOR: Duration = Duration::from_secs(60);
 
 /// What was learned of a lattice.
 #[derive(Default)]
-pub struct Memory(Mutex<Known>);
+pub struct Learned(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     /// Key of the actor, by reference.
     keys: HashMap<String, (ActorId, Instant)>,
-    /// By host and key of the actor.
+    /// Updates, by host and key of the actor.
     updates: HashMap<(HostId, String), Update>,
+    /// What was found to be right, by host and key of the actor.
     right: HashMap<(HostId, String), (String, i32, Instant)>,
     /// When the credentials were last refused to read references in the bucket.
-    not_told: Option<Instant>,
+    bucket_refused: Option<Instant>,
 }
 
 /// An update after which an OTP host goes on listing the old reference.
@@ -42,7 +42,7 @@ struct Update {
     runs: String,
 }
 
-/// A file is another one on each host.
+/// Returns under which name a reference is remembered: a file is another one on each host.
 fn name(host: &HostId, image_ref: &str) -> String {
     match is_file(image_ref) {
         true => format!("{host} {image_ref}"),
@@ -50,12 +50,12 @@ fn name(host: &HostId, image_ref: &str) -> String {
     }
 }
 
-impl Memory {
+impl Learned {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes that a reference was seen to be of an actor.
+    /// Notes that a reference was seen to be of an actor.
     pub fn learn(&self, host: &HostId, image_ref: &str, key: &str) {
         let known = &mut *self.lock();
         let name = name(host, image_ref);
@@ -87,19 +87,19 @@ impl Memory {
         }
     }
 
-    /// Key of the actor that a reference is of, where it was seen lately.
+    /// Returns the key of the actor that a reference is of, where it was seen lately.
     pub fn key(&self, host: &HostId, image_ref: &str) -> Option<ActorId> {
         let known = self.lock();
         let (key, seen) = known.keys.get(&name(host, image_ref))?;
         (seen.elapsed() < KEY_COUNTS_FOR).then(|| key.clone())
     }
 
-    /// Takes that an actor was updated, and that its host goes on listing the
-    /// reference that it had before.
+    /// Notes that an actor was updated, and that its host goes on listing the reference
+    /// from before.
     pub fn updated(&self, host: &HostId, key: &str, listed: &str, runs: &str) {
         let known = &mut *self.lock();
         if listed == runs {
-            // Back to what it lists.
+            // The update goes back to what the host lists.
             known.updates.remove(&(host.clone(), key.to_owned()));
             return;
         }
@@ -113,8 +113,8 @@ impl Memory {
         known.updates.insert((host.clone(), key.to_owned()), update);
     }
 
-    /// Puts the references that run in the place of those that the host lists.
-    pub fn name_what_runs(&self, host: &HostId, key: &str, running: &mut Running) {
+    /// Replaces the references that the host lists by those that run.
+    pub fn correct_references(&self, host: &HostId, key: &str, running: &mut Running) {
         let known = &mut *self.lock();
         let place = (host.clone(), key.to_owned());
         let Some(update) = known.updates.get(&place) else {
@@ -122,7 +122,7 @@ impl Memory {
         };
         let mut groups = running.groups.iter();
         if running.groups.is_empty() || groups.any(|group| group.image_ref != update.listed) {
-            // It ended, and something else was started.
+            // The actor ended, and something else was started.
             known.updates.remove(&place);
             return;
         }
@@ -132,15 +132,15 @@ impl Memory {
         running.listed = Some(update.listed.clone());
     }
 
-    /// Whether an update on a host has to do with a reference.
+    /// Tells whether a reference is the old or the new one of an update on a host.
     pub fn is_of_update(&self, host: &HostId, image_ref: &str) -> bool {
         let known = self.lock();
         let mut of_host = known.updates.iter().filter(|((of, _), _)| of == host);
         of_host.any(|(_, update)| update.listed == image_ref || update.runs == image_ref)
     }
 
-    /// Takes that what is listed of an actor is what runs.
-    pub fn is_right(&self, host: &HostId, key: &str, image_ref: &str, revision: i32) {
+    /// Notes that what is listed of an actor is what runs.
+    pub fn found_right(&self, host: &HostId, key: &str, image_ref: &str, revision: i32) {
         let known = &mut *self.lock();
         if known.right.len() >= MAX_REFERENCES {
             known.right.clear();
@@ -149,7 +149,7 @@ impl Memory {
         known.right.insert((host.clone(), key.to_owned()), what);
     }
 
-    /// Whether that was so a moment ago.
+    /// Tells whether it was so a moment ago.
     pub fn was_right(&self, host: &HostId, key: &str, image_ref: &str, revision: i32) -> bool {
         let known = self.lock();
         let right = known.right.get(&(host.clone(), key.to_owned()));
@@ -158,18 +158,18 @@ impl Memory {
         })
     }
 
-    /// Takes that the bucket may not be asked for references.
-    pub fn may_not_ask(&self) {
-        self.lock().not_told = Some(Instant::now());
+    /// Notes that these credentials may not read references in the bucket.
+    pub fn bucket_refused(&self) {
+        self.lock().bucket_refused = Some(Instant::now());
     }
 
-    /// Whether that was so a moment ago.
-    pub fn is_refused(&self) -> bool {
-        let not_told = self.lock().not_told;
-        not_told.is_some_and(|since| since.elapsed() < RIGHT_FOR)
+    /// Tells whether that was so a moment ago.
+    pub fn is_bucket_refused(&self) -> bool {
+        let refused = self.lock().bucket_refused;
+        refused.is_some_and(|since| since.elapsed() < RIGHT_FOR)
     }
 
-    /// A host stopped or started again: it lists what runs.
+    /// Forgets the updates of a host that stopped or started again: it lists what runs.
     pub fn forget(&self, host: &HostId) {
         let known = &mut *self.lock();
         known.updates.retain(|(of, _), _| of != host);
@@ -180,7 +180,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lattice::dialect::v0::plan::Group;
+    use crate::lattice::model::Group;
     use nkeys::{KeyPair, KeyPairType};
 
     fn host() -> HostId {
@@ -200,39 +200,39 @@ mod tests {
 
     #[test]
     fn an_update_counts_as_long_as_the_host_lists_what_it_did_then() {
-        let (memory, host) = (Memory::default(), host());
-        memory.updated(&host, "M", "r:1", "r:2");
-        assert!(memory.is_of_update(&host, "r:1") && memory.is_of_update(&host, "r:2"));
+        let (learned, host) = (Learned::default(), host());
+        learned.updated(&host, "M", "r:1", "r:2");
+        assert!(learned.is_of_update(&host, "r:1") && learned.is_of_update(&host, "r:2"));
         let mut shown = running("r:1");
-        memory.name_what_runs(&host, "M", &mut shown);
+        learned.correct_references(&host, "M", &mut shown);
         assert_eq!(shown.groups[0].image_ref, "r:2");
         assert_eq!(shown.listed.as_deref(), Some("r:1"));
-        memory.updated(&host, "M", "r:1", "r:1");
-        assert!(!memory.is_of_update(&host, "r:1"));
-        memory.updated(&host, "M", "r:1", "r:2");
+        learned.updated(&host, "M", "r:1", "r:1");
+        assert!(!learned.is_of_update(&host, "r:1"));
+        learned.updated(&host, "M", "r:1", "r:2");
         let mut shown = running("r:3");
-        memory.name_what_runs(&host, "M", &mut shown);
+        learned.correct_references(&host, "M", &mut shown);
         assert_eq!(shown, running("r:3"));
         let mut shown = running("r:1");
-        memory.name_what_runs(&host, "M", &mut shown);
+        learned.correct_references(&host, "M", &mut shown);
         assert_eq!(shown, running("r:1"));
     }
 
     #[test]
     fn a_file_is_another_one_on_each_host() {
-        let (memory, one, two) = (Memory::default(), host(), host());
+        let (learned, one, two) = (Learned::default(), host(), host());
         let key = KeyPair::new(KeyPairType::Module).public_key();
-        memory.learn(&one, "file:///a.wasm", &key);
-        memory.learn(&one, "r:1", &key);
+        learned.learn(&one, "file:///a.wasm", &key);
+        learned.learn(&one, "r:1", &key);
         let known = |host, image_ref| {
-            let known = memory.key(host, image_ref);
+            let known = learned.key(host, image_ref);
             known.map(|known| known.to_string())
         };
         assert_eq!(known(&one, "file:///a.wasm"), Some(key.clone()));
         assert_eq!(known(&two, "file:///a.wasm"), None);
         assert_eq!(known(&two, "r:1"), Some(key));
-        // What is no key is nobody's.
-        memory.learn(&one, "r:2", "M");
+        // A text that is no key is not remembered.
+        learned.learn(&one, "r:2", "M");
         assert_eq!(known(&one, "r:2"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What is in flight, and until when.
 
 use super::*;
-use crate::lattice::dialect::v0::plan::Group;
+use crate::lattice::model::Group;
 use nkeys::{KeyPair, KeyPairType};
 
 fn host() -> HostId {
@@ -34,8 +34,8 @@ fn nothing() -> Seen<'static> {
     }
 }
 
-fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Subject<'a> {
-    Subject {
+fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Target<'a> {
+    Target {
         host,
         key,
         image_ref: "ref",
@@ -45,12 +45,12 @@ fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Subject<'a> {
 
 #[tokio::test(start_paused = true)]
 async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
-    let (flights, host) = (Flights::default(), host());
+    let (in_flight, host) = (InFlight::default(), host());
     let of = of(&host, Some("M"));
     let none = notes(&[]);
-    flights.total(of, &none, 3, 1);
+    in_flight.expect_count(of, &none, 3, 1);
     let other: (&[_], _) = (&[("a", "b")], 7);
-    let expected = flights.expected(of, shown(&[(&[], 1), other]), &nothing());
+    let expected = in_flight.expected(of, shown(&[(&[], 1), other]), &nothing());
     assert_eq!(expected.running, shown(&[(&[], 3), other]));
     assert!(expected.in_the_way_of(&After::Everything).is_some());
     assert!(
@@ -64,79 +64,79 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     // Shown, it is forgotten, and what comes later is another's.
     let there = shown(&[(&[], 3)]);
     assert_eq!(
-        flights.expected(of, there.clone(), &nothing()).running,
+        in_flight.expected(of, there.clone(), &nothing()).running,
         there
     );
     let fewer = shown(&[(&[], 1)]);
     assert_eq!(
-        flights.expected(of, fewer.clone(), &nothing()).running,
+        in_flight.expected(of, fewer.clone(), &nothing()).running,
         fewer
     );
     // Gone counts as fewer.
-    flights.total(of, &none, 0, 1);
+    in_flight.expect_count(of, &none, 0, 1);
     assert_eq!(
-        flights.expected(of, fewer.clone(), &nothing()).running,
+        in_flight.expected(of, fewer.clone(), &nothing()).running,
         shown(&[])
     );
     tokio::time::advance(SHOWN_WITHIN).await;
     assert_eq!(
-        flights.expected(of, fewer.clone(), &nothing()).running,
+        in_flight.expected(of, fewer.clone(), &nothing()).running,
         fewer
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn starts_in_a_row_add_up_and_only_the_first_looks() {
-    let (flights, host) = (Flights::default(), host());
+    let (in_flight, host) = (InFlight::default(), host());
     let (of, none) = (of(&host, None), notes(&[]));
-    assert!(!flights.adds_to(of, &none));
-    flights.more(of, &none, Some(1), 2);
-    assert!(flights.adds_to(of, &none));
-    assert!(!flights.adds_to(of, &notes(&[("a", "b")])));
-    flights.more(of, &none, None, 3);
-    let expected = flights.expected(of, shown(&[(&[], 1)]), &nothing());
+    assert!(!in_flight.has_starts(of, &none));
+    in_flight.add_starts(of, &none, Some(1), 2);
+    assert!(in_flight.has_starts(of, &none));
+    assert!(!in_flight.has_starts(of, &notes(&[("a", "b")])));
+    in_flight.add_starts(of, &none, None, 3);
+    let expected = in_flight.expected(of, shown(&[(&[], 1)]), &nothing());
     assert_eq!(expected.running, shown(&[(&[], 6)]));
     // Further starts need not wait for them.
     assert!(expected.in_the_way_of(&After::AllButStarts).is_none());
-    let there = flights.expected(of, shown(&[(&[], 6)]), &nothing());
+    let there = in_flight.expected(of, shown(&[(&[], 6)]), &nothing());
     assert!(there.in_the_way_of(&After::Everything).is_none());
-    assert!(!flights.adds_to(of, &none));
+    assert!(!in_flight.has_starts(of, &none));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_come_true_is_forgotten() {
-    let (flights, host) = (Flights::default(), host());
+    let (in_flight, host) = (InFlight::default(), host());
     let (of, none) = (of(&host, Some("M")), notes(&[]));
     let began = Instant::now();
     let waits = || {
-        let expected = flights.expected(of, shown(&[]), &nothing());
+        let expected = in_flight.expected(of, shown(&[]), &nothing());
         expected.in_the_way_of(&After::Everything).is_some()
     };
-    flights.total(of, &none, 3, 0);
-    flights.failed(&host, "another", None, "no such image");
-    flights.failed(&host, "ref", Some(&notes(&[("a", "b")])), "no such image");
+    in_flight.expect_count(of, &none, 3, 0);
+    in_flight.failed(&host, "another", None, "no such image");
+    in_flight.failed(&host, "ref", Some(&notes(&[("a", "b")])), "no such image");
     assert!(waits());
-    flights.failed(&host, "ref", None, "no such image");
+    in_flight.failed(&host, "ref", None, "no such image");
     assert!(!waits());
-    let words = flights.failure(&host, "ref", began);
-    assert_eq!(words.as_deref(), Some("no such image"));
-    flights.total(of, &none, 3, 0);
-    flights.forget(&host);
+    let reason = in_flight.failure(&host, "ref", began);
+    assert_eq!(reason.as_deref(), Some("no such image"));
+    in_flight.expect_count(of, &none, 3, 0);
+    in_flight.forget(&host);
     assert!(!waits());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
-    let (flights, host) = (Flights::default(), host());
-    flights.more(of(&host, None), &notes(&[]), Some(0), 1);
+    let (in_flight, host) = (InFlight::default(), host());
+    in_flight.add_starts(of(&host, None), &notes(&[]), Some(0), 1);
     let expected = |key: Option<&str>, names_actor, shown| {
-        let of = Subject {
+        let of = Target {
             host: &host,
             key,
             image_ref: if names_actor { "" } else { "other" },
             names_actor,
         };
-        let expected = flights.expected(of, shown, &nothing());
+        let expected = in_flight.expected(of, shown, &nothing());
         expected.in_the_way_of(&After::Everything).is_some()
     };
     assert!(!expected(Some("M"), false, shown(&[])));
