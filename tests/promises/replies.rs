@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_controller::controller::described;
+use lattice_controller::controller::hosts::described;
 use lattice_controller::lattice::dialect::quirks::Traits;
 use lattice_controller::lattice::dialect::v0::plan::{self, Order, Running};
 use lattice_controller::lattice::dialect::v0::wire::{
