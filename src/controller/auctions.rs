@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::lattice::dialect::v0::wire;
 use crate::name::{LinkName, required};
 
-/// The hosts that would run an actor.
+/// Asks which hosts would run an actor.
 pub(super) async fn for_actor(
     call: &Execution<'_>,
     arg: &ActorAuctionRequest,
@@ -32,7 +32,7 @@ pub(super) async fn for_actor(
         .collect())
 }
 
-/// The hosts that would run a provider.
+/// Asks which hosts would run a provider.
 pub(super) async fn for_provider(
     call: &Execution<'_>,
     arg: &ProviderAuctionRequest,
