@@ -10,29 +10,29 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::backoff::Backoff;
 use crate::nats::tls::Tls;
-use crate::nats::url::{self, UserInfo};
+use crate::nats::url::{self, UrlError, UserInfo};
 
-/// How to prove to a NATS server who we are.
+/// How to log in to a NATS server.
 #[derive(Clone, Default)]
 pub enum Login {
-    /// Not at all.
+    /// Without a login.
     #[default]
     Anonymous,
-    /// A user JWT, and the key that answers the server's challenge.
+    /// A user JWT, and the key that signs the server's challenge.
     Jwt {
-        /// The token.
+        /// The user JWT.
         jwt: SecretString,
-        /// Seed of the user. A key pair would not be wiped when it is dropped:
-        /// there is one only while a challenge is answered.
+        /// The seed of the user. A key pair is not wiped when it is dropped, so there
+        /// is one only while a challenge is signed.
         seed: SecretString,
     },
-    /// The key alone.
+    /// The seed of a key, without a JWT.
     Nkey(SecretString),
-    /// User name and password.
+    /// A user name and a password, which may be empty.
     Password {
-        /// User name.
+        /// The user name.
         user: SecretString,
-        /// Password.
+        /// The password.
         password: SecretString,
     },
     /// A token.
@@ -51,18 +51,49 @@ impl fmt::Debug for Login {
     }
 }
 
-/// Most servers in a list: each may take its time to answer a dial.
+/// Most servers in a list: each may be slow to answer a dial.
 const MAX_SERVERS: usize = 16;
 
-/// Servers of one NATS system and how to log in there.
+/// The servers of one NATS system, and how to log in there.
 ///
-/// Servers hold no user info: async-nats prints its addresses, so what a URL
-/// says before the `@` moves into the [`Login`].
+/// The servers hold no user info: async-nats prints its addresses, so what stands
+/// before the `@` of a URL moves into the [`Login`].
 #[derive(Clone, Debug)]
 pub struct Access {
     servers: Vec<ServerAddr>,
     login: Login,
     tls: Tls,
+}
+
+/// Why URLs and a login cannot be used together. Quotes nothing of them.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The list is too long.
+    #[error("there are more than {MAX_SERVERS} servers")]
+    TooMany,
+    /// The only URL cannot be used.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// One of several URLs cannot be used.
+    #[error("server {number} of {count}: {problem}")]
+    OneOf {
+        /// Its place in the list, from 1.
+        number: usize,
+        /// How many there are.
+        count: usize,
+        /// What is wrong with it.
+        #[source]
+        problem: UrlError,
+    },
+    /// One login must do for all servers.
+    #[error("the servers have different user info")]
+    DifferentUserInfo,
+    /// The client cannot speak both ways to one system.
+    #[error("ws and wss servers cannot be mixed with others")]
+    Mixed,
+    /// Which of two logins counts is not clear.
+    #[error("user info in the URL beside other credentials; give one")]
+    TwoLogins,
 }
 
 impl Access {
@@ -72,31 +103,35 @@ impl Access {
     /// for all of them and makes the login unless `login` is one already.
     ///
     /// # Errors
-    /// A sentence that names the URL by its number, never by its text.
-    pub fn parse(urls: &str, login: Login) -> Result<Self, String> {
+    /// What is wrong, with the number of the URL.
+    pub fn parse(urls: &str, login: Login) -> Result<Self, AccessError> {
         let parts: Vec<&str> = urls.split(',').map(str::trim).collect();
         if parts.len() > MAX_SERVERS {
-            return Err(format!("there are more than {MAX_SERVERS} servers"));
+            return Err(AccessError::TooMany);
         }
         let mut servers = Vec::with_capacity(parts.len());
         let mut found: Option<UserInfo> = None;
         for (index, part) in parts.iter().enumerate() {
             let (server, user_info) = url::server(part).map_err(|problem| match parts.len() {
-                1 => problem,
-                count => format!("server {} of {count}: {problem}", index + 1),
+                1 => AccessError::Url(problem),
+                count => AccessError::OneOf {
+                    number: index + 1,
+                    count,
+                    problem,
+                },
             })?;
             servers.push(server);
             match (&found, user_info) {
                 (_, None) => {}
                 (Some(known), Some(new)) if *known != new => {
-                    return Err("the servers have different user info".into());
+                    return Err(AccessError::DifferentUserInfo);
                 }
                 (_, new) => found = new,
             }
         }
         let websockets = servers.iter().filter(|one| one.is_websocket()).count();
         if websockets != 0 && websockets != servers.len() {
-            return Err("ws and wss servers cannot be mixed with others".into());
+            return Err(AccessError::Mixed);
         }
         let login = match (login, found) {
             (login, None) => login,
@@ -105,9 +140,7 @@ impl Access {
                 password: password.as_str().into(),
             },
             (Login::Anonymous, Some((token, None))) => Login::Token(token.as_str().into()),
-            (_, Some(_)) => {
-                return Err("user info in the URL beside other credentials; give one".into());
-            }
+            (_, Some(_)) => return Err(AccessError::TwoLogins),
         };
         Ok(Self {
             servers,
@@ -116,12 +149,12 @@ impl Access {
         })
     }
 
-    /// The same, with what TLS is checked and answered with.
+    /// Sets which certificates are checked and shown.
     pub fn with_tls(self, tls: Tls) -> Self {
         Self { tls, ..self }
     }
 
-    /// How TLS goes with its servers.
+    /// The settings of TLS.
     pub fn tls(&self) -> &Tls {
         &self.tls
     }
@@ -131,7 +164,7 @@ impl Access {
         &self.servers
     }
 
-    /// The way to log in.
+    /// How to log in.
     pub fn login(&self) -> &Login {
         &self.login
     }
@@ -146,22 +179,22 @@ impl Access {
         hosts.join(",")
     }
 
-    /// The same, but nothing is sent without TLS, whatever the URLs say.
+    /// Has nothing sent without TLS, whatever the URLs say.
     ///
     /// # Errors
-    /// A sentence, where a websocket is to have none.
-    pub fn over_tls_only(self) -> Result<Self, String> {
+    /// That a `ws://` URL has no TLS.
+    pub fn over_tls_only(self) -> Result<Self, AccessError> {
         let servers = self.servers.into_iter().map(url::with_tls);
         let servers = servers.collect::<Result<_, _>>()?;
         Ok(Self { servers, ..self })
     }
 
-    /// Options for our own NATS: with these servers, those that they tell of, and
-    /// our certificate for whichever of them asks.
+    /// Returns options for our own NATS: these servers, those of their cluster that they
+    /// announce, and our certificate for each of them that asks.
     pub fn options(&self, name: String) -> ConnectOptions {
         let options = self.tls.with_authorities(self.login_options(name));
         let options = self.tls.with_certificate(options);
-        // One answer for all of them: async-nats knows no other.
+        // async-nats has one such option for all servers of a connection.
         let all_first = self.servers.iter().all(|server| self.tls.is_first(server));
         let options = if all_first {
             options.tls_first()
@@ -171,7 +204,7 @@ impl Access {
         self.over_servers(options)
     }
 
-    /// Options for one of the servers of a lattice.
+    /// Returns options for one of the servers of a lattice.
     pub fn options_for(&self, name: String, server: &ServerAddr) -> ConnectOptions {
         let options = self.tls.with_authorities(self.login_options(name));
         let options = match self.tls.shows_certificate_to(server) {
@@ -186,7 +219,7 @@ impl Access {
         .require_tls(server.tls_required())
     }
 
-    /// Options that log in in this way and behave as both sides want it.
+    /// Returns options that log in, and behave as connections of both kinds must.
     fn login_options(&self, name: String) -> ConnectOptions {
         let options = ConnectOptions::new()
             .name(name)
@@ -213,23 +246,24 @@ impl Access {
         }
     }
 
-    /// What servers that a cluster tells of, by `host:port` alone, would lack.
+    /// Sets how the servers that a cluster announces are spoken to. It announces them
+    /// as `host:port`, without a scheme.
     fn over_servers(&self, options: ConnectOptions) -> ConnectOptions {
         if self.servers.iter().any(ServerAddr::is_websocket) {
-            // They would be spoken to without websocket.
+            // async-nats would speak to them without a websocket.
             return options.ignore_discovered_servers();
         }
-        // They would be spoken to without TLS, where they do not ask for it.
+        // Without this it would speak to them without TLS unless they ask for it.
         options.require_tls(self.servers.iter().all(ServerAddr::tls_required))
     }
 }
 
-/// Pauses between attempts to connect: so short that a restarted server is found
-/// again at once, and long enough later on to leave a dead one in peace.
+/// Pauses between attempts to connect: short at first, so that a restarted server is
+/// found at once, and longer later on, so that a dead one costs little.
 const RECONNECT: Backoff =
     Backoff::growing(Duration::from_millis(25), Duration::from_secs(2), 1.15);
 
-/// The pause before a connection attempt: none before the first.
+/// Returns the pause before an attempt to connect: none before the first.
 fn reconnect_delay(attempt: usize) -> Duration {
     match attempt {
         0..=1 => Duration::ZERO,
@@ -257,7 +291,9 @@ mod tests {
         assert!(matches!(access.login(), Login::Password { password, .. }
             if password.expose_secret() == "p w"));
         for mixed in ["ws://a,nats://b", "tls://a,wss://b", "ws://a,b"] {
-            let problem = Access::parse(mixed, Login::Anonymous).unwrap_err();
+            let problem = Access::parse(mixed, Login::Anonymous)
+                .unwrap_err()
+                .to_string();
             assert!(problem.contains("cannot be mixed"), "{problem}");
         }
     }
@@ -334,14 +370,14 @@ mod tests {
                 .servers()
                 .iter()
                 .map(|server| server.as_url_str().to_owned());
-            Ok::<_, String>(urls.collect::<Vec<_>>())
+            Ok::<_, AccessError>(urls.collect::<Vec<_>>())
         };
         assert_eq!(
             only("h:1,tls://i,[::1]").unwrap(),
             ["tls://h:1", "tls://i", "tls://[::1]"]
         );
         assert_eq!(only("wss://h/a").unwrap(), ["wss://h/a"]);
-        assert!(only("ws://h").unwrap_err().contains("wss://"));
+        assert!(only("ws://h").unwrap_err().to_string().contains("wss://"));
     }
 
     #[test]
@@ -360,7 +396,9 @@ mod tests {
             "wss://",
             "ws://u:sekret@h,nats://h",
         ] {
-            let problem = Access::parse(bad, Login::Anonymous).unwrap_err();
+            let problem = Access::parse(bad, Login::Anonymous)
+                .unwrap_err()
+                .to_string();
             assert!(!problem.contains("sekret"), "{problem}");
         }
     }

@@ -1,5 +1,5 @@
-//! Which servers the provider may connect to. Actors name them, and a network
-//! that is closed to them need not be closed to the provider.
+//! Decides which servers the provider may connect to. Actors name servers, and the
+//! provider may reach networks that actors must not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,13 +8,13 @@ use async_nats::ServerAddr;
 use crate::name::fits;
 use crate::nats::servers::{Hosts, Servers, address, is_within, name};
 
-/// `allowed_servers`: without it, all but link-local addresses, where clouds
-/// hand out what a machine may do.
+/// `allowed_servers`. Without it, all servers are allowed but those at link-local
+/// addresses, where clouds hand out the credentials of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedServers(Option<Servers>);
 
-/// A server that may not be connected to. What it says is the same whatever is
-/// there, and whatever its name resolves to.
+/// A server that the provider may not connect to. The message is the same whatever is
+/// there and whatever its name resolves to: actors must not learn that.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the provider may not connect to {0} (allowed_servers)")]
 pub struct Forbidden(String);
@@ -31,15 +31,15 @@ impl AllowedServers {
         Servers::parse(entries).map(Self::these)
     }
 
-    /// These servers, and no others.
+    /// Allows these servers and no others.
     pub fn these(servers: Servers) -> Self {
         Self(Some(servers))
     }
 
-    /// Checks what can be told of servers without resolving their names.
+    /// Checks servers as far as possible without resolving their names.
     ///
     /// # Errors
-    /// The first that is not allowed: none of the list is to be dialled.
+    /// The first one that is not allowed: none of the list may be dialled then.
     pub fn check(&self, servers: &[ServerAddr]) -> Result<(), Forbidden> {
         match servers.iter().position(|server| !self.allows_url(server)) {
             Some(index) => Err(Forbidden::one_of(servers, index)),
@@ -47,8 +47,8 @@ impl AllowedServers {
         }
     }
 
-    /// Whether a server is allowed, as far as its URL tells: a name may be
-    /// anywhere, so that what it resolves to must be allowed, too.
+    /// Returns whether a server is allowed as far as its URL tells. A name may resolve to
+    /// any address, so that must be checked, too ([`Self::allows_address`]).
     pub fn allows_url(&self, server: &ServerAddr) -> bool {
         if let Some(ip) = address(server) {
             return self.allows_address(server, ip);
@@ -60,13 +60,13 @@ impl AllowedServers {
         })
     }
 
-    /// Whether a server is allowed that has this address.
+    /// Returns whether a server is allowed that has this address.
     pub fn allows_address(&self, server: &ServerAddr, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let Some(servers) = &self.0 else {
             return !is_link_local(ip);
         };
-        // Who writes a name, or `*`, does not think of link-local addresses.
+        // A name, or `*`, does not allow link-local addresses: nobody means them by it.
         let by_name = !is_link_local(ip);
         servers.hosts_for(server).any(|hosts| match hosts {
             Hosts::All => by_name,
@@ -79,7 +79,7 @@ impl AllowedServers {
 }
 
 impl Forbidden {
-    /// One of several servers, by its place in the list.
+    /// Names one of several servers, by its place in the list.
     pub fn one_of(servers: &[ServerAddr], index: usize) -> Self {
         let address = servers.get(index).map_or_else(String::new, |server| {
             format!("{}:{}", server.host(), server.port())
@@ -91,7 +91,8 @@ impl Forbidden {
     }
 }
 
-/// Whether an address is link-local, itself or behind a translation to IPv4.
+/// Returns whether an address is link-local, itself or once a gateway has translated
+/// it to IPv4.
 fn is_link_local(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_link_local(),
@@ -101,7 +102,7 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that gateways would make of an IPv6 one.
+/// Returns the IPv4 address that a gateway makes of an IPv6 one.
 fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match ip.segments() {
         // IPv4-compatible, SIIT, and NAT64 with both of its prefixes.

@@ -1,7 +1,7 @@
-//! What a server says in passing, for those who wait for an answer: what it refuses
-//! has none, and would look like silence.
+//! Hands the errors that a server reports (`-ERR`) to those who wait for answers: a
+//! request that the server refuses gets no answer, and would look like silence.
 //!
-//! Words are kept for a while, so that nobody misses one, however many there are at
+//! Errors are kept for a while, so that no reader misses one, however many come at
 //! once.
 
 use std::collections::VecDeque;
@@ -13,41 +13,42 @@ use tokio::sync::watch;
 
 use crate::nats::refusal::{Refusal, words};
 
-/// How long words are kept, and how many at most.
+/// How long errors are kept, and how many at most.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 const MOST_KEPT: usize = 4096;
 
-/// Something that the server said.
+/// An error that the server reports.
 #[derive(Clone, Debug)]
 pub enum Notice {
-    /// It did not take something.
+    /// It refused a message or a subscription.
     Refusal(Refusal),
-    /// Anything else, quoted.
+    /// Any other error, in its words, quoted.
     Other(String),
 }
 
-/// The words that are kept, the first of which has this number.
+/// The errors that are kept.
 #[derive(Default)]
 struct Kept {
+    /// The number of the first one.
     first: u64,
-    words: VecDeque<(Instant, Notice)>,
+    notices: VecDeque<(Instant, Notice)>,
 }
 
 impl Kept {
-    /// The number of the next word.
+    /// Returns the number that the next error will have.
     fn end(&self) -> u64 {
-        self.first + self.words.len() as u64
+        self.first + self.notices.len() as u64
     }
 
     fn forget_first(&mut self) {
-        self.first += u64::from(self.words.pop_front().is_some());
+        self.first += u64::from(self.notices.pop_front().is_some());
     }
 }
 
 #[derive(Default)]
 struct Inner {
     kept: Mutex<Kept>,
-    /// Told that there are more.
+    /// Wakes readers when there are more.
     more: watch::Sender<()>,
 }
 
@@ -57,12 +58,12 @@ impl Inner {
     }
 }
 
-/// Where the words of a server are told.
+/// The errors of one server. Clones share them.
 #[derive(Clone, Default)]
 pub struct ErrorFeed(Arc<Inner>);
 
 impl ErrorFeed {
-    /// Takes an event of the connection.
+    /// Publishes the error that an event of the connection reports, if it is one.
     pub fn take(&self, event: &Event) {
         if let Event::ServerError(error) = event {
             self.publish(match Refusal::of(event) {
@@ -72,42 +73,42 @@ impl ErrorFeed {
         }
     }
 
-    /// Tells all who listen.
-    pub fn publish(&self, word: Notice) {
+    /// Hands an error to all readers.
+    pub fn publish(&self, notice: Notice) {
         let mut kept = self.0.lock();
         let is_old = |kept: &Kept| {
-            let first = kept.words.front();
+            let first = kept.notices.front();
             first.is_some_and(|(at, _)| at.elapsed() > KEPT_FOR)
         };
-        while kept.words.len() >= MOST_KEPT || is_old(&kept) {
+        while kept.notices.len() >= MOST_KEPT || is_old(&kept) {
             kept.forget_first();
         }
-        kept.words.push_back((Instant::now(), word));
+        kept.notices.push_back((Instant::now(), notice));
         drop(kept);
         self.0.more.send_replace(());
     }
 
-    /// What is said from now on.
+    /// Returns a reader of the errors from now on.
     pub fn subscribe(&self) -> ErrorReader {
-        // In this order: what is said in between is in both.
+        // In this order, so that the reader wakes up for an error in between.
         let more = self.0.more.subscribe();
         ErrorReader {
             next: self.0.lock().end(),
-            said: self.0.clone(),
+            feed: self.0.clone(),
             more,
         }
     }
 }
 
-/// Words from some moment on.
+/// Reads the errors from some moment on.
 pub struct ErrorReader {
-    said: Arc<Inner>,
+    feed: Arc<Inner>,
     next: u64,
     more: watch::Receiver<()>,
 }
 
 impl ErrorReader {
-    /// Waits for the first word of which `find` makes something.
+    /// Waits for the first error of which `find` makes something.
     pub async fn find<T>(&mut self, mut find: impl FnMut(&Notice) -> Option<T>) -> T {
         loop {
             if let Some(found) = self.find_now(&mut find) {
@@ -119,22 +120,22 @@ impl ErrorReader {
         }
     }
 
-    /// The same of what was said already.
+    /// Returns what `find` makes of the first such error, if it has come already.
     pub fn find_now<T>(&mut self, mut find: impl FnMut(&Notice) -> Option<T>) -> Option<T> {
-        let kept = self.said.lock();
+        let kept = self.feed.lock();
         self.next = self.next.max(kept.first);
-        while let Some((_, word)) = kept.words.get((self.next - kept.first) as usize) {
+        while let Some((_, notice)) = kept.notices.get((self.next - kept.first) as usize) {
             self.next += 1;
-            if let Some(found) = find(word) {
+            if let Some(found) = find(notice) {
                 return Some(found);
             }
         }
         None
     }
 
-    /// The next one.
+    /// Waits for the next error.
     pub async fn next(&mut self) -> Notice {
-        self.find(|word| Some(word.clone())).await
+        self.find(|notice| Some(notice.clone())).await
     }
 }
 
@@ -145,19 +146,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_misses_a_word_however_many_come_at_once() {
-        let said = ErrorFeed::default();
-        let mut heard = said.subscribe();
+    fn no_reader_misses_an_error_however_many_come_at_once() {
+        let feed = ErrorFeed::default();
+        let mut early = feed.subscribe();
         for number in 0..MOST_KEPT {
-            said.publish(Notice::Other(number.to_string()));
+            feed.publish(Notice::Other(number.to_string()));
         }
-        let mut late = said.subscribe();
+        let mut late = feed.subscribe();
         let wanted =
-            |word: &Notice| matches!(word, Notice::Other(text) if text == "7").then_some(());
-        assert!(heard.find(wanted).now_or_never().is_some());
+            |notice: &Notice| matches!(notice, Notice::Other(text) if text == "7").then_some(());
+        assert!(early.find(wanted).now_or_never().is_some());
         assert!(late.find(wanted).now_or_never().is_none());
-        said.publish(Notice::Other("7".into()));
+        feed.publish(Notice::Other("7".into()));
         assert!(late.find(wanted).now_or_never().is_some());
-        assert!(heard.find(wanted).now_or_never().is_some());
+        assert!(early.find(wanted).now_or_never().is_some());
     }
 }

@@ -1,8 +1,8 @@
-//! User JWTs and seeds as people paste them: with the armour of a credentials
+//! Reads user JWTs and seeds as people paste them: with the armour of a credentials
 //! file around them, in quotation marks, with a byte order mark or line breaks.
 //!
-//! What is meant is taken. What can never work is refused, and the message says
-//! which part belongs where. Nothing is copied but into types that are wiped.
+//! A text that can never work is refused, and the message says which part belongs
+//! where. Copies are made only in types that are wiped when they are dropped.
 
 use data_encoding::BASE64URL_NOPAD;
 use secrecy::SecretString;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::json;
 
-/// The two members that hold a login, by their names in messages.
+/// The names of the two members that hold a login, for messages.
 pub struct LoginMembers {
     /// The member with the JWT.
     pub jwt: &'static str,
@@ -19,14 +19,14 @@ pub struct LoginMembers {
     pub seed: &'static str,
 }
 
-/// What a text holds.
+/// A part of a login.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Jwt,
     Seed,
 }
 
-/// What servers call the parts of a credentials file.
+/// The labels of the parts of a credentials file.
 const JWT_LABEL: &str = "NATS USER JWT";
 const SEED_LABEL: &str = "USER NKEY SEED";
 
@@ -34,11 +34,10 @@ const SEED_LABEL: &str = "USER NKEY SEED";
 const SIGNATURE: usize = 64;
 
 impl LoginMembers {
-    /// The JWT that is meant; `None` for a blank text.
+    /// Reads a JWT; a blank text gives `None`.
     ///
     /// # Errors
-    /// A sentence that quotes nothing: it is another thing than a JWT of NATS, or
-    /// only a piece of one.
+    /// A sentence that quotes nothing: the text is no JWT of NATS, or a piece of one.
     pub fn jwt(&self, text: &str) -> Result<Option<SecretString>, String> {
         let Some(jwt) = self.part(text, Part::Jwt)? else {
             return Ok(None);
@@ -47,11 +46,11 @@ impl LoginMembers {
         Ok(Some(SecretString::from(jwt.as_str())))
     }
 
-    /// The seed that is meant; `None` for a blank text. Whether it is one shows
+    /// Reads a seed; a blank text gives `None`. Whether it is a valid seed is checked
     /// where it is used.
     ///
     /// # Errors
-    /// A sentence that quotes nothing: it is a JWT, or a whole credentials file.
+    /// A sentence that quotes nothing: the text is a JWT, or a whole credentials file.
     pub fn seed(&self, text: &str) -> Result<Option<SecretString>, String> {
         let seed = self.part(text, Part::Seed)?;
         Ok(seed.map(|seed| SecretString::from(seed.as_str())))
@@ -88,12 +87,13 @@ impl LoginMembers {
     }
 }
 
-/// Whether a text has armour around some part of it, or all.
+/// Returns whether there is armour in a text.
 pub fn is_armoured(text: &str) -> bool {
     text.contains("--BEGIN ")
 }
 
-/// What is between the BEGIN and the END of a part; without an END, the rest.
+/// Returns what stands between the BEGIN and the END of a part; without an END, the
+/// rest.
 fn armoured(text: &str, part: Part) -> Option<&str> {
     let label = match part {
         Part::Jwt => JWT_LABEL,
@@ -107,7 +107,7 @@ fn armoured(text: &str, part: Part) -> Option<&str> {
     Some(rest[..end].trim_end_matches(dashes))
 }
 
-/// What people and programs leave around a text that they copy.
+/// Returns whether people and programs leave this character around a copied text.
 fn is_around(c: char) -> bool {
     const MARKS: [char; 15] = [
         '"', '\'', '`', '\u{b4}', '\u{2018}', '\u{2019}', '\u{201a}', '\u{201c}', '\u{201d}',
@@ -116,9 +116,9 @@ fn is_around(c: char) -> bool {
     c.is_whitespace() || MARKS.contains(&c)
 }
 
-/// The same text without what breaks it into lines.
+/// Removes the whitespace that breaks a text into lines.
 fn in_one_line(text: &str) -> Zeroizing<String> {
-    // No larger, and never moved, which would leave a copy behind.
+    // Large enough from the start: growing would leave a copy behind.
     let mut line = Zeroizing::new(String::with_capacity(text.len()));
     text.split_whitespace().for_each(|part| line.push_str(part));
     line
@@ -130,7 +130,7 @@ struct Header {
     alg: String,
 }
 
-/// Checks what can be told of a JWT before its claims are read.
+/// Checks the form of a JWT; its claims are read elsewhere.
 fn check(jwt: &str) -> Result<(), &'static str> {
     const CUT: &str = "it is cut short; it must have three parts with a dot between them, \
                        the last one a signature of 64 bytes";
@@ -138,7 +138,7 @@ fn check(jwt: &str) -> Result<(), &'static str> {
     let header = parts.next().unwrap_or_default();
     let header = BASE64URL_NOPAD.decode(header.as_bytes()).ok();
     let header = header.and_then(|text| json::from_slice::<Header>(&text).ok());
-    // As servers read it: the second was written by the first version of NATS JWTs.
+    // As servers read it: the first version of NATS JWTs had the second algorithm.
     let is_of_nats = |header: &Header| {
         let algorithm = header.alg.to_ascii_lowercase();
         header.typ.eq_ignore_ascii_case("jwt")
@@ -192,7 +192,7 @@ mod tests {
         format!("-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n")
     }
 
-    /// How people paste a text.
+    /// The ways in which people paste a text.
     fn ways(bare: &str, armoured: &str) -> Vec<String> {
         let mut ways = vec![
             bare.to_owned(),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_is_taken_as_meant() {
+    fn pasted_texts_are_read_as_they_are_meant() {
         let (jwt, seed) = (jwt(), seed());
         for text in ways(&jwt, &armoured_jwt(&jwt)) {
             let taken = USER.jwt(&text).unwrap().unwrap();
@@ -293,7 +293,7 @@ mod tests {
                 "{problem}"
             );
         }
-        // Servers take tokens of the first version, too.
+        // Servers accept tokens of the first version, too.
         assert!(
             USER.jwt(&with_header(r#"{"typ":"jwt","alg":"ed25519"}"#))
                 .is_ok()

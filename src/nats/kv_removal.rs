@@ -1,21 +1,20 @@
-//! Whether a message of a key-value bucket says that its key was removed. There is
-//! a value otherwise.
+//! Tells a removed key of a key-value bucket from one that has a value.
 
 use async_nats::HeaderMap;
 
-/// What clients write: `DEL` and `PURGE` remove, `PUT` or none puts.
+/// The header that clients write: `DEL` and `PURGE` remove; `PUT`, or no header, puts.
 const OPERATION: &str = "KV-Operation";
-/// What servers from 2.11 on write by themselves, where the bucket has them do so:
-/// `MaxAge` (the value expired), `Remove` (somebody deleted the message), `Purge`
-/// (somebody purged the subject).
+/// The header that servers from 2.11 on write themselves, where the bucket is
+/// configured so: `MaxAge` (the value expired), `Remove` (the message was deleted),
+/// `Purge` (the subject was purged).
 const MARKER: &str = "Nats-Marker-Reason";
 
-/// Whether these headers are those of a removal.
+/// Returns whether the headers of a message say that its key was removed.
 pub fn is_removal(headers: Option<&HeaderMap>) -> bool {
     let Some(headers) = headers else { return false };
     match headers.get(OPERATION) {
         Some(operation) => operation.as_str() != "PUT",
-        // There is no marker for anything else, whatever the reason.
+        // Servers mark removals only, whatever the reason.
         None => headers.get(MARKER).is_some(),
     }
 }

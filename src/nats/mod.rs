@@ -1,5 +1,5 @@
-//! What both sides of the provider need of NATS: where servers are, how to
-//! prove who we are, and how a connection behaves.
+//! What connections to lattices and the connection to our own NATS share: servers,
+//! logins, TLS, the errors that servers report, and JetStream.
 
 use std::fmt::{self, Write as _};
 
@@ -16,7 +16,7 @@ mod servers;
 mod tls;
 mod url;
 
-pub use crate::nats::access::{Access, Login};
+pub use crate::nats::access::{Access, AccessError, Login};
 pub use crate::nats::allowed_servers::{AllowedServers, Forbidden};
 pub use crate::nats::error_feed::ErrorFeed;
 pub use crate::nats::jwt_and_seed::{LoginMembers, is_armoured};
@@ -26,11 +26,12 @@ pub use crate::nats::payload_limit::{PayloadLimit, is_payload_violation};
 pub use crate::nats::refusal::{Refusal, without_prefix, words};
 pub use crate::nats::servers::Servers;
 pub use crate::nats::tls::{Tls, TlsFileError};
+pub use crate::nats::url::UrlError;
 
-/// Formatted text, for which there is room at once.
+/// Formats a text in a single allocation of `room` bytes, if it fits there.
 pub fn text(room: usize, text: fmt::Arguments<'_>) -> String {
     let mut written = String::with_capacity(room);
-    // A string takes whatever is written to it.
+    // Writing to a string cannot fail.
     let _ = written.write_fmt(text);
     written
 }

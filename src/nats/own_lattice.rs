@@ -1,4 +1,5 @@
-//! The lattice that the provider lives in, for what is kept there.
+//! The lattice that the provider itself lives in: credentials and large bodies are kept
+//! in its JetStream.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,14 +10,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::name::JsDomain;
 use crate::nats::error_feed::ErrorFeed;
 
-/// Questions to JetStream of our own lattice under way at once.
+/// Requests to JetStream of our own lattice that may be in flight at once.
 const AT_ONCE: usize = 8;
 
-/// Questions to JetStream of our own lattice.
+/// Requests to JetStream of our own lattice that are in flight.
 pub struct OpenRequests {
-    /// Places for them: each has a subscription, and servers may allow few.
+    /// Places for them: each needs a subscription, and a server may allow few.
     pub places: Semaphore,
-    /// Bytes of the largest, without headers.
+    /// Bytes of the largest one sent so far, without headers.
     pub largest: AtomicUsize,
 }
 
@@ -29,23 +30,23 @@ impl Default for OpenRequests {
     }
 }
 
-/// Our own lattice, and our connection to its NATS.
+/// Our own lattice, and our connection to its NATS server.
 #[derive(Clone)]
 pub struct OwnLattice {
-    /// Its connection; may be down, now or later.
+    /// The connection; it may be down at any time.
     pub client: Client,
-    /// How often it connected: after each time, subscriptions are new.
+    /// How often it has connected: each time, subscriptions are made anew.
     pub connects: watch::Receiver<u64>,
-    /// What its server says in passing.
+    /// The errors that its server reports.
     pub server_errors: ErrorFeed,
-    /// Questions to its JetStream.
+    /// Requests to its JetStream.
     pub requests: Arc<OpenRequests>,
-    /// JetStream domain, where the host told us.
+    /// Its JetStream domain, where the host names one.
     pub js_domain: Option<JsDomain>,
-    /// Name of the lattice; may have dots.
+    /// Its name; may have dots.
     pub lattice: String,
-    /// Our public key.
+    /// The public key of this provider.
     pub provider_key: String,
-    /// Our link name.
+    /// The link name of this provider.
     pub link_name: String,
 }

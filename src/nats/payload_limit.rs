@@ -1,30 +1,31 @@
-//! Messages that are larger than a server takes of a user. What it takes of all
-//! users a server says at once, and async-nats heeds it. What it takes of one user,
-//! or of an account, it says by closing the connection of whoever sends more.
+//! Remembers how large a message a server refused. A server announces its limit for all
+//! users when a client connects, and async-nats keeps to it. Its limit for one user or
+//! one account it does not announce: it closes the connection of a client that sends
+//! more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The server's words when it closes the connection.
 const VIOLATION: &str = "maximum payload violation";
-/// How long nothing as large is sent again, unless it is forgotten: limits are
-/// raised, and every attempt costs all users of the connection.
+/// How long nothing as large is sent again, unless the limit is forgotten: limits are
+/// raised, and each attempt costs everybody the connection.
 const COUNTS_FOR: Duration = Duration::from_secs(600);
 
-/// Whether a server says with these words that a message was too large.
+/// Returns whether these words of a server say that a message was too large.
 pub fn is_payload_violation(words: &str) -> bool {
     words.eq_ignore_ascii_case(VIOLATION)
 }
 
-/// From how many bytes on messages were not taken lately.
+/// The size of the message that was refused last, and when.
 #[derive(Default)]
 pub struct PayloadLimit(Mutex<Option<(usize, Instant)>>);
 
 impl PayloadLimit {
-    /// That a message of so many bytes may be sent.
+    /// Checks that no message as large was refused lately.
     ///
     /// # Errors
-    /// From how many bytes on none was taken lately, where it is as large.
+    /// The size of the message that was.
     pub fn check(&self, bytes: usize) -> Result<(), usize> {
         let mut known = self.lock();
         if known.is_some_and(|(_, at)| at.elapsed() >= COUNTS_FOR) {
@@ -36,12 +37,12 @@ impl PayloadLimit {
         }
     }
 
-    /// Takes that a message of so many bytes was too large.
+    /// Remembers that a message of this size was refused.
     pub fn refuse(&self, bytes: usize) {
         *self.lock() = Some((bytes, Instant::now()));
     }
 
-    /// Forgets it.
+    /// Forgets the refusal: the limit may have been raised.
     pub fn forget(&self) {
         *self.lock() = None;
     }

@@ -1,4 +1,5 @@
-//! How TLS goes: with whom, what is checked, and what is shown.
+//! Settings of TLS: which certificates are checked with what, and which are shown to
+//! whom.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +10,25 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 use crate::nats::servers::Servers;
 
-/// Settings of TLS. Files are read anew for every connection, so that renewed
-/// ones count from the next on.
+/// Settings of TLS. Files are read anew for every connection, so that a renewed file
+/// counts from the next connection on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// CAs that certificates of servers are checked with; the system's without.
+    /// The CAs that certificates of servers are checked with; without it the system's.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, and those between it and its CA. Our own NATS gets it
-    /// where it asks.
+    /// Our certificate, and those between it and its CA. It is shown to our own NATS
+    /// where that asks for one.
     pub cert_file: Option<PathBuf>,
     /// The key of our certificate.
     pub key_file: Option<PathBuf>,
-    /// Servers with which TLS comes before anything else is said.
+    /// Servers with which TLS begins before anything else is sent (`handshake_first`).
     pub first_servers: Servers,
-    /// Servers of lattices that get our certificate where they ask.
+    /// Servers of lattices that our certificate is shown to where they ask for one.
     pub client_servers: Servers,
 }
 
 impl Tls {
-    /// Options that check servers.
+    /// Adds the CAs that servers are checked with.
     pub(super) fn with_authorities(&self, options: ConnectOptions) -> ConnectOptions {
         match &self.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
@@ -35,7 +36,7 @@ impl Tls {
         }
     }
 
-    /// Options that show our certificate to a server that asks.
+    /// Has our certificate shown to a server that asks for one.
     pub(super) fn with_certificate(&self, options: ConnectOptions) -> ConnectOptions {
         match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => options.add_client_certificate(cert.clone(), key.clone()),
@@ -43,13 +44,14 @@ impl Tls {
         }
     }
 
-    /// Whether a server of a lattice gets our certificate where it asks.
+    /// Returns whether our certificate is shown to a server of a lattice that asks for
+    /// one.
     pub fn shows_certificate_to(&self, server: &ServerAddr) -> bool {
         self.cert_file.is_some() && self.client_servers.contains(server)
     }
 
-    /// Whether TLS comes first with a server. A websocket over TLS is like that in
-    /// any case.
+    /// Returns whether TLS must be told to begin first with a server. With `wss://` it
+    /// always does.
     pub fn is_first(&self, server: &ServerAddr) -> bool {
         !server.is_websocket() && self.first_servers.contains(server)
     }

@@ -16,9 +16,8 @@ pub fn check_operation(
     actor: &str,
     operation: Operation,
 ) -> Result<(), Error> {
-    let name = operation.name();
-    let allowed = provider.with_link(&link.policy).operation(name);
-    allowed.map_err(|by| denied(Cause::Operation, actor, name, by))
+    let allowed = provider.with_link(&link.policy).operation(operation);
+    allowed.map_err(|by| denied(Cause::Operation, actor, operation.name(), by))
 }
 
 /// Checks that an actor may name a lattice.

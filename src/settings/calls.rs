@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::settings::ProviderSettings;
-
 /// Limits of calls, in the provider's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimits {
@@ -15,12 +13,6 @@ pub struct CallLimits {
     pub(super) lattice: Option<usize>,
     /// `invocation_window_ms`.
     pub(super) window: Duration,
-}
-
-impl Default for CallLimits {
-    fn default() -> Self {
-        ProviderSettings::default().calls
-    }
 }
 
 impl CallLimits {
@@ -58,7 +50,7 @@ impl CallLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::SettingsError;
+    use crate::settings::{ProviderSettings, SettingsError};
 
     fn read(values: &[(&str, u64)]) -> Result<CallLimits, SettingsError> {
         let settings: serde_json::Map<_, _> = values

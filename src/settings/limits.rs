@@ -1,14 +1,14 @@
-//! How long things may take: per provider, and shorter per link.
+//! Time limits of calls: those of the provider, and shorter ones of a link.
 
 use std::time::Duration;
 
-/// How long a gather waits for one more answer.
+/// How long a gather waits for one more answer, unless it is set.
 pub const STALL: Duration = Duration::from_millis(300);
-/// How long newcomers and bids are waited for once every known host answered.
+/// How long a gather waits for new hosts and late bids, unless it is set.
 pub(super) const GRACE: Duration = Duration::from_millis(30);
 
-/// Time limits as they are written down: in the provider's settings and in a
-/// link's values, under the same keys.
+/// Time limits as the provider's settings or a link's values have them, under the same
+/// keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeLimits {
     /// `call_budget_ms`: longest time for one call; less than the host allows.
@@ -19,14 +19,14 @@ pub struct TimeLimits {
     pub gather: Option<Duration>,
     /// `stall_ms`: longest wait for one more answer of hosts that are not known.
     pub stall: Option<Duration>,
-    /// `grace_ms`: wait for newcomers, and for bids, once every known host
+    /// `grace_ms`: wait for new hosts, and for late bids, once every known host has
     /// answered.
     pub grace: Option<Duration>,
 }
 
 impl TimeLimits {
-    /// The limits of calls over a link: each of the link's counts where it is
-    /// less than the provider's.
+    /// Returns the limits of calls over a link: each of the link's limits counts where it
+    /// is less than the provider's.
     pub fn with_link(&self, link: &Self) -> Limits {
         let less = |ours: Option<Duration>, theirs: Option<Duration>| {
             [ours, theirs].into_iter().flatten().min()
@@ -36,7 +36,7 @@ impl TimeLimits {
         };
         let gather = less(self.gather, link.gather);
         let most = gather.unwrap_or(Duration::MAX);
-        // A grace that is set is not cut by a stall that is not.
+        // A default stall is never shorter than a grace that is set.
         let default = STALL.max(self.grace.unwrap_or_default());
         let stall = shortened(self.stall.unwrap_or(default), link.stall).min(most);
         let grace = shortened(self.grace.unwrap_or(GRACE), link.grace);
@@ -49,7 +49,7 @@ impl TimeLimits {
     }
 }
 
-/// The time limits of a call, beside its deadline, which ends everything.
+/// The time limits of a call, beside its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest wait for the answer of one host.
@@ -58,7 +58,7 @@ pub struct Limits {
     pub gather: Option<Duration>,
     /// Longest wait for one more answer of hosts that are not known.
     pub stall: Duration,
-    /// Wait for newcomers, and for bids, once every known host answered.
+    /// Wait for new hosts, and for late bids, once every known host has answered.
     pub grace: Duration,
 }
 

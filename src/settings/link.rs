@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::settings::limits::TimeLimits;
+use crate::settings::policy::Policy;
 use crate::settings::reading::{Reading, SettingsError};
 use crate::settings::table::{Kind, LINK};
-use crate::settings::{Policy, TimeLimits};
 
 /// Settings of a link: its values. Without any, the provider's defaults count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,15 +32,14 @@ impl LinkSettings {
             let Some(setting) = reading.find(key, &LINK) else {
                 continue;
             };
+            let words: Vec<&str> = value.split(',').map(str::trim).collect();
             let taken = match setting.kind {
                 _ if value.is_empty() => Ok(()),
                 Kind::Time { range, set, .. } => reading
                     .number(setting.key, value.parse().ok(), range)
                     .map(|ms| set(&mut settings.limits, Duration::from_millis(ms))),
-                kind => {
-                    let words: Vec<&str> = value.split(',').map(str::trim).collect();
-                    settings.policy.take(kind, &words).map_err(str::to_owned)
-                }
+                Kind::Lattices => settings.policy.take_lattices(&words),
+                _ => settings.policy.take_operations(&words),
             };
             if let Err(problem) = taken {
                 reading.mistake(key, problem);
@@ -52,6 +52,7 @@ impl LinkSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Operation;
 
     fn link(values: &[(&str, &str)]) -> Result<LinkSettings, SettingsError> {
         let values = values.iter().map(|(k, v)| (k.to_string(), v.to_string()));
@@ -74,7 +75,7 @@ mod tests {
         }
     }
 
-    fn allows(link: &LinkSettings, lattice: &str, operation: &str) -> bool {
+    fn allows(link: &LinkSettings, lattice: &str, operation: Operation) -> bool {
         let provider = Policy::default();
         let allowed = provider.with_link(&link.policy);
         allowed.lattice(lattice).is_ok() && allowed.operation(operation).is_ok()
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn a_link_without_values_allows_everything() {
         for values in [&[][..], &[("lattices", " "), ("config_b64", "e30")]] {
-            assert!(allows(&link(values).unwrap(), "x", "StopHost"));
+            assert!(allows(&link(values).unwrap(), "x", Operation::StopHost));
         }
     }
 
@@ -91,11 +92,11 @@ mod tests {
     fn a_link_allows_what_it_names() {
         let settings = link(&[("lattices", "prod, test-*"), ("operations", "read")]).unwrap();
         for lattice in ["prod", "test-1"] {
-            assert!(allows(&settings, lattice, "GetHosts"));
-            assert!(!allows(&settings, lattice, "StopHost"));
+            assert!(allows(&settings, lattice, Operation::GetHosts));
+            assert!(!allows(&settings, lattice, Operation::StopHost));
         }
         for lattice in ["prod2", "xtest-1"] {
-            assert!(!allows(&settings, lattice, "GetHosts"));
+            assert!(!allows(&settings, lattice, Operation::GetHosts));
         }
     }
 

@@ -1,12 +1,13 @@
-//! What can be configured: the provider's settings (`config_json` of the host
-//! data) and a link's (its values). README.md documents every key.
+//! Reads the settings of the provider (`config_json` of the host data) and of a link (its
+//! values). `table.rs` has all of them.
 //!
-//! Unknown keys are refused, and one reading reports every mistake.
+//! Unknown keys are refused, and all mistakes are reported at once.
 
 mod calls;
 mod lattice_patterns;
 mod limits;
 mod link;
+mod parse;
 mod policy;
 mod pool;
 mod provider;
@@ -18,10 +19,7 @@ mod values;
 pub use crate::settings::calls::CallLimits;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
-pub use crate::settings::policy::{Decider, EffectivePolicy, Policy, READ};
+pub use crate::settings::policy::{Decider, EffectivePolicy, Policy};
 pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use crate::settings::provider::ProviderSettings;
 pub use crate::settings::reading::SettingsError;
-
-/// The name of every operation of the contract.
-pub const OPERATIONS: [&str; 17] = crate::contract::Operation::NAMES;

@@ -1,67 +1,44 @@
-//! Who may do what: the operations and lattices that a link allows, else those
-//! that the provider allows to links that do not say.
+//! Which operations and lattices an actor may use: those that its link allows, else
+//! those that the provider allows by default.
 
-use crate::settings::OPERATIONS;
+use crate::contract::{Group, Operation};
 use crate::settings::lattice_patterns::LatticePatterns;
-use crate::settings::table::Kind;
 
-/// Operations that only look.
-pub const READ: [&str; 6] = [
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-];
-/// Operations that change what runs, or what is linked.
-const WRITE: [&str; 9] = [
-    "AdvertiseLink",
-    "RemoveLink",
-    "ScaleActor",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];
-/// Operations that take somebody's secrets.
-const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials"];
-
-/// A set of operations: one bit for each of [`OPERATIONS`].
+/// A set of operations: one bit for each of [`Operation::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Operations(u32);
 
 impl Operations {
-    /// Reads names of operations and of groups of them.
+    /// Reads names of operations and of groups of them. `None` without any, or if one of
+    /// them is unknown.
     fn parse(words: &[&str]) -> Option<Self> {
-        words.iter().try_fold(Self::default(), |set, word| {
+        let known = words.iter().try_fold(Self::default(), |set, word| {
             let more = match *word {
-                "read" => Self::of(&READ),
-                "write" => Self::of(&WRITE),
-                "credentials" => Self::of(&CREDENTIALS),
-                "all" => Self::of(&OPERATIONS),
-                name => Self::of(&[name]),
+                "read" => Self::of(|one| one.group() == Group::Read),
+                "write" => Self::of(|one| one.group() == Group::Write),
+                "credentials" => Self::of(|one| one.group() == Group::Credentials),
+                "all" => Self::of(|_| true),
+                name => Self::of(|one| one.name() == name),
             };
             (more != Self::default()).then_some(Self(set.0 | more.0))
-        })
+        });
+        known.filter(|set| *set != Self::default())
     }
 
-    /// Those of these names that the contract has.
-    fn of(names: &[&str]) -> Self {
-        let bits = OPERATIONS.iter().enumerate();
-        let bits = bits.filter(|(_, known)| names.contains(known));
-        Self(bits.fold(0, |set, (bit, _)| set | 1 << bit))
+    /// Makes the set of the operations for which this holds.
+    fn of(holds: impl Fn(Operation) -> bool) -> Self {
+        let all = Operation::ALL.into_iter();
+        let bits = all.filter(|one| holds(*one)).map(|one| 1 << one as u32);
+        Self(bits.fold(0, |set, bit: u32| set | bit))
     }
 
-    fn contains(self, name: &str) -> bool {
-        self.0 & Self::of(&[name]).0 != 0
+    fn contains(self, operation: Operation) -> bool {
+        self.0 & 1 << operation as u32 != 0
     }
 }
 
-/// What a link says of who may do what, or the provider of links that say
-/// nothing.
+/// The operations and lattices that a link allows, or the provider by default; `None`
+/// where it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     operations: Option<Operations>,
@@ -69,29 +46,32 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Takes what a setting of this kind names. No word at all, or an empty one, is a
-    /// mistake: such a list would allow everything, or nothing.
+    /// Takes the lattices that a list names. A list without words, or with an empty one,
+    /// is a mistake: it would allow everything, or nothing.
     ///
     /// # Errors
     /// What it must be.
-    pub(super) fn take(&mut self, kind: Kind, words: &[&str]) -> Result<(), &'static str> {
-        let words = if words.is_empty() { &[""] } else { words };
-        if let Kind::Operations = kind {
-            self.operations = Operations::parse(words);
-            match self.operations {
-                Some(_) => Ok(()),
-                None => Err("it must be names of operations, read, write, credentials or all"),
-            }
-        } else {
-            self.lattices = LatticePatterns::parse(words);
-            match self.lattices {
-                Some(_) => Ok(()),
-                None => Err("it must be lattice ids, in which * may stand"),
-            }
+    pub(super) fn take_lattices(&mut self, words: &[&str]) -> Result<(), String> {
+        self.lattices = LatticePatterns::parse(words);
+        match self.lattices {
+            Some(_) => Ok(()),
+            None => Err("it must be lattice ids, in which * may stand".into()),
         }
     }
 
-    /// What calls over a link may do; `self` is the provider's word, and counts
+    /// Takes the operations that a list names, as [`Self::take_lattices`] does.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn take_operations(&mut self, words: &[&str]) -> Result<(), String> {
+        self.operations = Operations::parse(words);
+        match self.operations {
+            Some(_) => Ok(()),
+            None => Err("it must be names of operations, read, write, credentials or all".into()),
+        }
+    }
+
+    /// Returns what calls over a link may do. `self` is the provider's policy, and counts
     /// for what the link does not say.
     pub fn with_link<'a>(&'a self, link: &'a Self) -> EffectivePolicy<'a> {
         EffectivePolicy {
@@ -108,16 +88,16 @@ fn decided<'a, T>(link: Option<&'a T>, provider: Option<&'a T>) -> (Decider, Opt
     }
 }
 
-/// Who said what is allowed.
+/// Whose policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
-    /// The link, in `operations` or `lattices`.
+    /// The link's, in `operations` or `lattices`.
     Link,
-    /// The provider, in `default_operations` or `default_lattices`.
+    /// The provider's, in `default_operations` or `default_lattices`.
     Provider,
 }
 
-/// What calls over a link may do: everything that nobody has narrowed.
+/// What calls over a link may do: everything, unless a policy narrows it.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectivePolicy<'a> {
     operations: (Decider, Option<&'a Operations>),
@@ -125,22 +105,22 @@ pub struct EffectivePolicy<'a> {
 }
 
 impl EffectivePolicy<'_> {
-    /// That the operation may be called.
+    /// Checks that the operation may be called.
     ///
     /// # Errors
-    /// Who does not allow it.
-    pub fn operation(&self, name: &str) -> Result<(), Decider> {
+    /// Whose policy does not allow it.
+    pub fn operation(&self, operation: Operation) -> Result<(), Decider> {
         let (decider, allowed) = self.operations;
         match allowed {
-            Some(allowed) if !allowed.contains(name) => Err(decider),
+            Some(allowed) if !allowed.contains(operation) => Err(decider),
             _ => Ok(()),
         }
     }
 
-    /// That the lattice may be named.
+    /// Checks that the lattice may be named.
     ///
     /// # Errors
-    /// Who does not allow it.
+    /// Whose policy does not allow it.
     pub fn lattice(&self, id: &str) -> Result<(), Decider> {
         let (decider, allowed) = self.lattices;
         match allowed {
@@ -173,22 +153,20 @@ mod tests {
 
     #[test]
     fn every_operation_is_in_exactly_one_group() {
-        for name in OPERATIONS {
-            let groups = [&READ[..], &WRITE, &CREDENTIALS];
-            let found = groups.into_iter().filter(|group| group.contains(&name));
-            assert_eq!(found.count(), 1, "{name}");
-            assert!(operations("all").contains(name), "{name}");
-            assert!(operations("read,write,credentials").contains(name));
+        for one in Operation::ALL {
+            let groups = ["read", "write", "credentials"].map(operations);
+            let found = groups.iter().filter(|group| group.contains(one));
+            assert_eq!(found.count(), 1, "{one:?}");
+            assert!(operations("all").contains(one), "{one:?}");
+            assert!(operations("read,write,credentials").contains(one));
         }
-        let named = READ.len() + WRITE.len() + CREDENTIALS.len();
-        assert_eq!(named, OPERATIONS.len());
     }
 
     #[test]
     fn groups_and_names_mix() {
         let some = operations("read, StopHost");
-        assert!(some.contains("GetHosts") && some.contains("StopHost"));
-        assert!(!some.contains("StartActor") && !some.contains("read") && !some.contains(""));
+        assert!(some.contains(Operation::GetHosts) && some.contains(Operation::StopHost));
+        assert!(!some.contains(Operation::StartActor));
     }
 
     #[test]
@@ -246,18 +224,24 @@ mod tests {
         let none = Policy::default();
         let allowed = provider.with_link(&none);
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("GetHosts"), Ok(()));
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
+        assert_eq!(allowed.operation(Operation::GetHosts), Ok(()));
         let link = read(&[("default_lattices", "b".into())]).unwrap();
         let allowed = provider.with_link(&link);
         assert_eq!(allowed.lattice("a"), Err(Decider::Link));
         assert_eq!(allowed.lattice("b"), Ok(()));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
         let link = read(&[("default_operations", "all".into())]).unwrap();
         let allowed = provider.with_link(&link);
-        assert_eq!(allowed.operation("StopHost"), Ok(()));
+        assert_eq!(allowed.operation(Operation::StopHost), Ok(()));
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
         let allowed = none.with_link(&none);
-        assert!(allowed.lattice("b").is_ok() && allowed.operation("StopHost").is_ok());
+        assert!(allowed.lattice("b").is_ok() && allowed.operation(Operation::StopHost).is_ok());
     }
 }

@@ -1,12 +1,11 @@
-//! How many lattices and connections there may be, and where credentials are
-//! kept.
+//! Settings of credentials and connections: how many there may be, where credentials are
+//! kept, and where connections may go.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use crate::nats::AllowedServers;
-use crate::settings::ProviderSettings;
 
 /// How many lattices, connections and dials there may be, and how long an unused
 /// connection stays open.
@@ -20,20 +19,14 @@ pub struct PoolLimits {
     pub credentials_bytes: usize,
     /// `max_actor_credentials_bytes`: those of one actor, with `isolation`.
     pub actor_credentials_bytes: Option<usize>,
-    /// `max_jwt_bytes`: bytes of a user JWT, and of what stands for its seed.
+    /// `max_jwt_bytes`: bytes of a user JWT, and of its seed.
     pub jwt_bytes: usize,
     /// `max_connections`: connections to lattices, open or being dialled.
     pub connections: usize,
     /// `max_dials`: connections being dialled.
     pub dials: usize,
-    /// `idle_limit_ms`: after the end of its last use.
+    /// `idle_limit_ms`: how long a connection stays open after the end of its last use.
     pub idle: Duration,
-}
-
-impl Default for PoolLimits {
-    fn default() -> Self {
-        ProviderSettings::default().pool.limits
-    }
 }
 
 impl PoolLimits {
@@ -49,13 +42,13 @@ impl PoolLimits {
         idle: Duration::ZERO,
     };
 
-    /// `max_actor_lattices`: half of all unless set, so that none can take every
+    /// `max_actor_lattices`: half of all unless set, so that no actor can take every
     /// place.
     pub fn of_actor(&self) -> usize {
         self.actor_lattices.unwrap_or(self.lattices.div_ceil(2))
     }
 
-    /// `max_actor_credentials_bytes`: the same for bytes.
+    /// `max_actor_credentials_bytes`: half of all unless set, for the same reason.
     pub fn credentials_bytes_of_actor(&self) -> usize {
         let half = self.credentials_bytes.div_ceil(2);
         self.actor_credentials_bytes.unwrap_or(half)
@@ -67,17 +60,17 @@ impl PoolLimits {
 pub enum StoreMode {
     /// In the bucket where JetStream answers, else in memory.
     Auto,
-    /// In the bucket; without it none are taken.
+    /// In the bucket; without it, no credentials are accepted.
     Jetstream,
     /// In memory.
     Memory,
 }
 
-/// `unplaced_credentials`: what becomes of entries of the store that do not say where
-/// they belong, as earlier releases wrote them.
+/// `unplaced_credentials`: what happens to stored entries that do not say where they
+/// belong, as earlier releases wrote them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unplaced {
-    /// They are used, and written again with their places.
+    /// They are used, and written again with the lattice that they belong to.
     Accepted,
     /// They are ignored: somebody may have moved them.
     Refused,
@@ -92,28 +85,22 @@ pub enum Isolation {
     Actor,
 }
 
-/// Settings of connections and of the store of credentials.
+/// Settings of credentials and connections.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
-    /// The limits.
+    /// `max_…` and `idle_limit_ms`.
     pub limits: PoolLimits,
-    /// Where credentials are kept.
+    /// `credentials_store`.
     pub store: StoreMode,
-    /// Whose credentials are whose.
+    /// `isolation`.
     pub isolation: Isolation,
-    /// What becomes of entries that do not say where they belong.
+    /// `unplaced_credentials`.
     pub unplaced: Unplaced,
-    /// `credentials_key`: what they are sealed with, else a key that is derived
-    /// from the cluster seed. Checked to be one.
+    /// `credentials_key`: the seed of the key that they are sealed with. Without it, the
+    /// key is derived from the cluster seed.
     pub key: Option<SecretString>,
     /// `allowed_servers`: where connections may go.
     pub allowed: AllowedServers,
-}
-
-impl Default for PoolSettings {
-    fn default() -> Self {
-        ProviderSettings::default().pool
-    }
 }
 
 impl PoolSettings {
@@ -131,6 +118,7 @@ impl PoolSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::ProviderSettings;
     use serde_json::{Map, Value, json};
 
     fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::nats::{AllowedServers, Servers, Tls, TlsFileError};
-use crate::settings::limits::{GRACE, STALL};
-use crate::settings::{Isolation, ProviderSettings, StoreMode, TimeLimits, Unplaced};
+use crate::settings::limits::{GRACE, STALL, TimeLimits};
+use crate::settings::pool::{Isolation, StoreMode, Unplaced};
+use crate::settings::provider::ProviderSettings;
 
 /// One row of the table.
 pub struct Setting {

@@ -14,7 +14,7 @@ pub(super) fn text(value: &Value) -> Result<&str, String> {
 }
 
 /// Reads words: a text with commas, or a list of texts.
-pub(super) fn words(value: &Value) -> Result<Vec<&str>, &'static str> {
+pub(super) fn words(value: &Value) -> Result<Vec<&str>, String> {
     let words = match value {
         Value::String(text) => Some(text.split(',').map(str::trim).collect()),
         Value::Array(words) => {
@@ -23,7 +23,7 @@ pub(super) fn words(value: &Value) -> Result<Vec<&str>, &'static str> {
         }
         _ => None,
     };
-    words.ok_or("it must be text, or a list of texts")
+    words.ok_or_else(|| "it must be text, or a list of texts".to_owned())
 }
 
 /// Reads servers: a text with commas, or a list of texts.

@@ -1,6 +1,6 @@
-//! What was refused because somebody may not do it, or could not prove that
-//! they may: counted and logged, so that it can be watched for, and so that
-//! whoever does it a thousand times a second does not fill the log.
+//! Counts and logs what was refused because the caller may not do it, or did not prove
+//! who it is. Operators can watch for these lines, and a caller that is refused a
+//! thousand times a second does not fill the log.
 //!
 //! Every line has the target `lattice_controller::security` and the fields
 //! `cause`, `actor`, `detail`, `count` (of this cause since the start) and
@@ -12,15 +12,15 @@ use tracing::warn;
 
 use crate::telemetry::limiter::{LogLimiter, Occurrences};
 
-/// Why something was refused.
+/// Why a call, a link or a server was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The call did not prove where it comes from: signature, issuer, target,
-    /// hash or lifetime.
+    /// The call did not prove where it comes from: its signature, issuer, target, hash
+    /// or lifetime is wrong.
     Unproved,
     /// The actor is not linked.
     Unlinked,
-    /// The call is too old, or comes again.
+    /// The call is too old, or is a replay.
     Repeated,
     /// The link of the actor does not allow the operation.
     Operation,
@@ -30,7 +30,7 @@ pub enum Cause {
     Owner,
     /// The provider may not connect to the server.
     Server,
-    /// A link says what no link can say.
+    /// The link has a wrong value, or is one too many.
     Link,
 }
 
@@ -46,7 +46,7 @@ impl Cause {
         Self::Link,
     ];
 
-    /// Its name in the log.
+    /// Returns its name in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unproved => "unproved",

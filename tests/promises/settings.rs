@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lattice_controller::contract::Operation;
 use lattice_controller::front::wasmbus::decode;
 use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
 use lattice_controller::serve::links::{LinkDefinition, LinkTable};
@@ -116,7 +117,7 @@ fn check_link(values: &HashMap<String, String>) {
     assert!(!closed || allowed.lattice("another.lattice").is_err());
     let operations = given("operations");
     let named = |operation: &str| operations.split(',').any(|name| name.trim() == operation);
-    let may = allowed.operation("StopHost").is_ok();
+    let may = allowed.operation(Operation::StopHost).is_ok();
     let group = named("write") || named("all");
     assert_eq!(may, operations.is_empty() || group || named("StopHost"));
 }
