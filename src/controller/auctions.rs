@@ -9,7 +9,7 @@ use crate::controller::limits;
 use crate::error::Error;
 use crate::name::{LinkName, required};
 
-/// The hosts that would run an actor.
+/// Asks which hosts would run an actor.
 pub(super) async fn for_actor(
     call: &Execution<'_>,
     arg: &ActorAuctionRequest,
@@ -28,7 +28,7 @@ pub(super) async fn for_actor(
         .collect())
 }
 
-/// The hosts that would run a provider.
+/// Asks which hosts would run a provider.
 pub(super) async fn for_provider(
     call: &Execution<'_>,
     arg: &ProviderAuctionRequest,

@@ -10,20 +10,20 @@ use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::model::{self, Inventory};
 use crate::name::HostId;
 
-/// Most instances of one set of annotations that an inventory lists.
+/// Most instances that an inventory lists of one annotation set.
 const MAX_LISTED: u32 = 1000;
-/// Most bytes, about, that an inventory repeats: a host says numbers, and what it
-/// says of an instance comes as often.
+/// About how many bytes an inventory repeats at most: a host says how many instances there are,
+/// and each is listed with all that the host says of it.
 const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
-/// Every host that answers.
+/// Lists the hosts of a lattice.
 pub(super) async fn list(call: &Execution<'_>, lattice_id: &str) -> Result<Hosts, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
     let hosts = lattice.hosts(lattice.deadline).await?;
     Ok(hosts.into_iter().map(host).collect())
 }
 
-/// What runs on one host.
+/// Lists what runs on one host.
 pub(super) async fn inventory(
     call: &Execution<'_>,
     arg: &GetHostInventoryRequest,
@@ -36,8 +36,8 @@ pub(super) async fn inventory(
     Ok(described(&id, quirks, inventory))
 }
 
-/// Stops a host; `timeout` is seconds. TinyGo actors send 0 for none, and a host
-/// would take it for no time at all.
+/// Stops a host. `timeout` is in seconds. TinyGo actors send 0 where they mean none, which a
+/// host would take for no time at all.
 pub(super) async fn stop(call: &Execution<'_>, arg: &StopHostCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
@@ -65,7 +65,7 @@ fn host(ping: model::Host) -> Host {
     }
 }
 
-/// What a host says of itself, in the contract's words.
+/// Turns the inventory of a host into that of the contract.
 pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInventory {
     let actors = inventory.actors.into_iter();
     let mut room = MAX_REPEATED;
@@ -92,8 +92,9 @@ fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescrip
     }
 }
 
-/// Lists an entry as often as it stands for an instance: some hosts list one entry for
-/// each set of annotations, with the most instances that may run.
+/// Turns an entry of an inventory into instances. Some hosts list one entry for each
+/// annotation set, with the most instances that may run: the contract's inventory has it that
+/// many times, as that of other hosts has.
 fn instances(
     quirks: &Quirks,
     instance: model::ActorInstance,

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::lattice::model::{Link, TextMap};
 use crate::name::{ActorId, LinkName, ProviderId, required};
 
-/// Every link of a lattice.
+/// Lists the links of a lattice.
 pub(super) async fn list(
     call: &Execution<'_>,
     lattice_id: &str,

@@ -8,7 +8,8 @@ mod claims;
 mod credentials;
 mod dispatch;
 mod execution;
-mod hosts;
+#[doc(hidden)]
+pub mod hosts;
 mod limits;
 mod links;
 mod providers;
@@ -17,20 +18,12 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
 use crate::connections::Connections;
-use crate::contract::{Request, Response};
-use crate::controller::execution::Execution;
-#[doc(hidden)]
-pub use crate::controller::hosts::described;
 use crate::credentials::Registry;
 use crate::credentials::vault::key::SealingKey;
-use crate::error::Error;
 use crate::lattice::rosters::Rosters;
-use crate::nats::OwnLattice;
 use crate::serve::places::Limiter;
-use crate::serve::{Call, Operations};
 use crate::settings::ProviderSettings;
 use crate::telemetry::LogLimiter;
 
@@ -75,33 +68,5 @@ impl Controller {
             duties: TaskTracker::new(),
             busy_log: LogLimiter::default(),
         })
-    }
-}
-
-impl Operations for Controller {
-    async fn carry_out(&self, call: &Call<'_>, request: Request) -> Result<Response, Error> {
-        let execution = Execution::new(self, call);
-        let result = dispatch::dispatch(&execution, &request).await;
-        execution.ended(&result);
-        result
-    }
-
-    fn begin(&self, home: OwnLattice) {
-        crate::credentials::follow(&self.credentials, home);
-    }
-
-    async fn finish(&self) {
-        self.duties.close();
-        if !self.duties.is_empty() {
-            info!(
-                duties = self.duties.len(),
-                "commands are carried out to their end"
-            );
-        }
-        self.duties.wait().await;
-    }
-
-    fn health(&self) -> Result<(), String> {
-        self.credentials.health()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_controller::controller::described;
+use lattice_controller::controller::hosts::described;
 use lattice_controller::lattice::dialect::Dialect;
 use lattice_controller::lattice::dialect::quirks::Quirks;
 use lattice_controller::lattice::dialect::v0::events;
