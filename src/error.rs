@@ -1,13 +1,9 @@
-//! What can go wrong with a call, and the contract's two ways to say so.
+//! What can go wrong with a call.
 //!
-//! An operation that answers with `CtlOperationAck` says `accepted: false` for
-//! whatever was certainly not carried out; everything else, and everything of
-//! the other operations, is an RPC error. [`Kind`] decides which is which, in
-//! one place.
-
-use wasmbus_rpc::error::RpcError;
-
-use crate::contract::CtlOperationAck;
+//! An operation that answers with `CtlOperationAck` says `accepted: false` where the call
+//! was certainly not carried out. Everything else, and everything that another operation
+//! cannot do, is an error of the protocol by which the call came. [`Kind`] decides which is
+//! which, in one place; the doors (`front`) turn an [`Error`] into their protocol.
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,21 +123,19 @@ impl Error {
         self.kind
     }
 
-    /// The same error, saying that it is unknown whether the request was
-    /// carried out, where that is so.
-    fn with_outcome(&self) -> String {
+    /// Returns the sentence for the caller of a command, which also says so where it is
+    /// unknown whether the command was carried out.
+    pub fn into_message_of_command(self) -> String {
         if self.kind.certainly_not_carried_out() || self.kind == Kind::Partial {
-            self.message.clone()
+            self.message
         } else {
-            format!(
-                "{}; it is unknown whether the request was carried out",
-                self.message
-            )
+            let message = self.message;
+            format!("{message}; it is unknown whether the request was carried out")
         }
     }
 
-    /// The same for what was only asked, before an order: nothing was carried
-    /// out, whatever became of the question.
+    /// Returns this error of a question that a command asked before it sent anything:
+    /// whatever became of the question, nothing was carried out.
     pub fn before_order(self) -> Self {
         if self.kind.certainly_not_carried_out() {
             return self;
@@ -150,40 +144,6 @@ impl Error {
             Kind::NothingSent,
             format!("{}; nothing was sent", self.message),
         )
-    }
-
-    /// How an operation without an acknowledgement says this.
-    pub fn into_rpc(self) -> RpcError {
-        match self.kind {
-            Kind::Invalid => RpcError::InvalidParameter(self.message),
-            Kind::Timeout => RpcError::Timeout(self.message),
-            Kind::NotConnected | Kind::NoResponders | Kind::ConnectionLost => {
-                RpcError::Nats(self.message)
-            }
-            _ => RpcError::Other(self.message),
-        }
-    }
-
-    /// The same for an operation that changes something: says where it is unknown
-    /// whether it did.
-    pub fn into_rpc_of_order(self) -> RpcError {
-        let message = self.with_outcome();
-        Self { message, ..self }.into_rpc()
-    }
-
-    /// How an operation that answers with an acknowledgement says this.
-    ///
-    /// # Errors
-    /// With an RPC error where the outcome is unknown.
-    pub fn into_ack(self) -> Result<CtlOperationAck, RpcError> {
-        if self.kind.certainly_not_carried_out() {
-            Ok(CtlOperationAck {
-                accepted: false,
-                error: self.message,
-            })
-        } else {
-            Err(self.into_rpc_of_order())
-        }
     }
 }
 
@@ -257,20 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_outcome_is_an_rpc_error_and_says_so() {
-        let error = Error::new(Kind::Timeout, "host N did not answer")
-            .into_ack()
-            .unwrap_err();
-        assert!(error.to_string().contains("unknown whether"), "{error}");
-    }
-
-    #[test]
-    fn what_was_not_carried_out_is_not_accepted() {
-        let ack = Error::new(Kind::NoResponders, "no such host")
-            .into_ack()
-            .unwrap();
-        assert!(!ack.accepted);
-        assert_eq!(ack.error, "no such host");
+    fn an_unknown_outcome_is_said_to_be_unknown() {
+        let message = |kind| Error::new(kind, "host N said").into_message_of_command();
+        assert_eq!(message(Kind::NoResponders), "host N said");
+        assert!(message(Kind::Timeout).contains("unknown whether"));
     }
 
     #[test]

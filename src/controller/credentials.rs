@@ -8,8 +8,8 @@ use secrecy::SecretString;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
 };
-use crate::controller::bounds;
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
+use crate::controller::limits;
 use crate::credentials::Credentials;
 use crate::credentials::vault::Entry;
 use crate::error::{Error, quoted};
@@ -25,15 +25,15 @@ const MEMBERS: LoginMembers = LoginMembers {
 
 /// Binds a lattice to what it is reached with, once that is kept.
 pub(super) async fn of_lattice(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    bounds::text("natsUrl", arg.nats_url.as_deref(), bounds::MAX_URLS)?;
-    let settings = call.controller.settings()?;
+    limits::text("natsUrl", arg.nats_url.as_deref(), limits::MAX_URLS)?;
+    let settings = &call.controller.settings;
     let most = settings.pool.limits.jwt_bytes;
-    bounds::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
-    bounds::jwt("userSeed", arg.user_seed.as_deref(), most)?;
+    limits::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
+    limits::jwt("userSeed", arg.user_seed.as_deref(), most)?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),
@@ -75,12 +75,12 @@ fn login(
 
 /// Gives the hosts of a lattice registry credentials.
 pub(super) async fn of_registries(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetRegistryCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     if let Some(given) = &arg.credentials {
-        bounds::values("credentials", given.iter().map(size))?;
+        limits::values("credentials", given.iter().map(size))?;
     }
     let mut entries = BTreeMap::new();
     let mut docker = None;

@@ -4,7 +4,7 @@ use crate::contract::{
     ActorDescription, ActorInstance, GetHostInventoryRequest, Host, HostInventory, Hosts,
     ProviderDescription, StopHostCommand,
 };
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
 use crate::error::Error;
 use crate::lattice::dialect::quirks::Traits;
 use crate::lattice::dialect::v0::wire::{self, HostPing, Inventory};
@@ -17,7 +17,7 @@ const MAX_LISTED: u32 = 1000;
 const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
 /// Every host that answers.
-pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Error> {
+pub(super) async fn list(call: &Execution<'_>, lattice_id: &str) -> Result<Hosts, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
     let hosts = lattice.hosts().await?;
     Ok(hosts.into_iter().map(host).collect())
@@ -25,7 +25,7 @@ pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Err
 
 /// What runs on one host.
 pub(super) async fn inventory(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &GetHostInventoryRequest,
 ) -> Result<HostInventory, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
@@ -38,7 +38,7 @@ pub(super) async fn inventory(
 
 /// Stops a host; `timeout` is seconds. TinyGo actors send 0 for none, and a host
 /// would take it for no time at all.
-pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), Error> {
+pub(super) async fn stop(call: &Execution<'_>, arg: &StopHostCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;

@@ -52,6 +52,7 @@ impl LinkSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::Operation;
 
     fn link(values: &[(&str, &str)]) -> Result<LinkSettings, SettingsError> {
         let values = values.iter().map(|(k, v)| (k.to_string(), v.to_string()));
@@ -74,7 +75,7 @@ mod tests {
         }
     }
 
-    fn allows(link: &LinkSettings, lattice: &str, operation: &str) -> bool {
+    fn allows(link: &LinkSettings, lattice: &str, operation: Operation) -> bool {
         let provider = Policy::default();
         let allowed = provider.with_link(&link.policy);
         allowed.lattice(lattice).is_ok() && allowed.operation(operation).is_ok()
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn a_link_without_values_allows_everything() {
         for values in [&[][..], &[("lattices", " "), ("config_b64", "e30")]] {
-            assert!(allows(&link(values).unwrap(), "x", "StopHost"));
+            assert!(allows(&link(values).unwrap(), "x", Operation::StopHost));
         }
     }
 
@@ -91,11 +92,11 @@ mod tests {
     fn a_link_allows_what_it_names() {
         let settings = link(&[("lattices", "prod, test-*"), ("operations", "read")]).unwrap();
         for lattice in ["prod", "test-1"] {
-            assert!(allows(&settings, lattice, "GetHosts"));
-            assert!(!allows(&settings, lattice, "StopHost"));
+            assert!(allows(&settings, lattice, Operation::GetHosts));
+            assert!(!allows(&settings, lattice, Operation::StopHost));
         }
         for lattice in ["prod2", "xtest-1"] {
-            assert!(!allows(&settings, lattice, "GetHosts"));
+            assert!(!allows(&settings, lattice, Operation::GetHosts));
         }
     }
 

@@ -19,7 +19,7 @@ mod values;
 pub use crate::settings::calls::CallLimits;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
-pub use crate::settings::policy::{Decider, EffectivePolicy, OPERATIONS, Policy, READ};
+pub use crate::settings::policy::{Decider, EffectivePolicy, Policy};
 pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use crate::settings::provider::ProviderSettings;
 pub use crate::settings::reading::SettingsError;

@@ -1,54 +1,10 @@
 //! Which operations and lattices an actor may use: those that its link allows, else
 //! those that the provider allows by default.
 
+use crate::contract::{Group, Operation};
 use crate::settings::lattice_patterns::LatticePatterns;
 
-/// The name of every operation of the contract.
-pub const OPERATIONS: [&str; 17] = [
-    "AdvertiseLink",
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-    "RemoveLink",
-    "ScaleActor",
-    "SetLatticeCredentials",
-    "SetRegistryCredentials",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];
-
-/// Operations that change nothing.
-pub const READ: [&str; 6] = [
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-];
-/// Operations that change what runs, or what is linked.
-const WRITE: [&str; 9] = [
-    "AdvertiseLink",
-    "RemoveLink",
-    "ScaleActor",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];
-/// Operations whose arguments are credentials.
-const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials"];
-
-/// A set of operations: one bit for each of [`OPERATIONS`].
+/// A set of operations: one bit for each of [`Operation::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Operations(u32);
 
@@ -58,26 +14,26 @@ impl Operations {
     fn parse(words: &[&str]) -> Option<Self> {
         let known = words.iter().try_fold(Self::default(), |set, word| {
             let more = match *word {
-                "read" => Self::of(&READ),
-                "write" => Self::of(&WRITE),
-                "credentials" => Self::of(&CREDENTIALS),
-                "all" => Self::of(&OPERATIONS),
-                name => Self::of(&[name]),
+                "read" => Self::of(|one| one.group() == Group::Read),
+                "write" => Self::of(|one| one.group() == Group::Write),
+                "credentials" => Self::of(|one| one.group() == Group::Credentials),
+                "all" => Self::of(|_| true),
+                name => Self::of(|one| one.name() == name),
             };
             (more != Self::default()).then_some(Self(set.0 | more.0))
         });
         known.filter(|set| *set != Self::default())
     }
 
-    /// Makes the set of those of these names that the contract has.
-    fn of(names: &[&str]) -> Self {
-        let bits = OPERATIONS.iter().enumerate();
-        let bits = bits.filter(|(_, known)| names.contains(known));
-        Self(bits.fold(0, |set, (bit, _)| set | 1 << bit))
+    /// Makes the set of the operations for which this holds.
+    fn of(holds: impl Fn(Operation) -> bool) -> Self {
+        let all = Operation::ALL.into_iter();
+        let bits = all.filter(|one| holds(*one)).map(|one| 1 << one as u32);
+        Self(bits.fold(0, |set, bit: u32| set | bit))
     }
 
-    fn contains(self, name: &str) -> bool {
-        self.0 & Self::of(&[name]).0 != 0
+    fn contains(self, operation: Operation) -> bool {
+        self.0 & 1 << operation as u32 != 0
     }
 }
 
@@ -153,10 +109,10 @@ impl EffectivePolicy<'_> {
     ///
     /// # Errors
     /// Whose policy does not allow it.
-    pub fn operation(&self, name: &str) -> Result<(), Decider> {
+    pub fn operation(&self, operation: Operation) -> Result<(), Decider> {
         let (decider, allowed) = self.operations;
         match allowed {
-            Some(allowed) if !allowed.contains(name) => Err(decider),
+            Some(allowed) if !allowed.contains(operation) => Err(decider),
             _ => Ok(()),
         }
     }
@@ -197,22 +153,20 @@ mod tests {
 
     #[test]
     fn every_operation_is_in_exactly_one_group() {
-        for name in OPERATIONS {
-            let groups = [&READ[..], &WRITE, &CREDENTIALS];
-            let found = groups.into_iter().filter(|group| group.contains(&name));
-            assert_eq!(found.count(), 1, "{name}");
-            assert!(operations("all").contains(name), "{name}");
-            assert!(operations("read,write,credentials").contains(name));
+        for one in Operation::ALL {
+            let groups = ["read", "write", "credentials"].map(operations);
+            let found = groups.iter().filter(|group| group.contains(one));
+            assert_eq!(found.count(), 1, "{one:?}");
+            assert!(operations("all").contains(one), "{one:?}");
+            assert!(operations("read,write,credentials").contains(one));
         }
-        let named = READ.len() + WRITE.len() + CREDENTIALS.len();
-        assert_eq!(named, OPERATIONS.len());
     }
 
     #[test]
     fn groups_and_names_mix() {
         let some = operations("read, StopHost");
-        assert!(some.contains("GetHosts") && some.contains("StopHost"));
-        assert!(!some.contains("StartActor") && !some.contains("read") && !some.contains(""));
+        assert!(some.contains(Operation::GetHosts) && some.contains(Operation::StopHost));
+        assert!(!some.contains(Operation::StartActor));
     }
 
     #[test]
@@ -270,18 +224,24 @@ mod tests {
         let none = Policy::default();
         let allowed = provider.with_link(&none);
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("GetHosts"), Ok(()));
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
+        assert_eq!(allowed.operation(Operation::GetHosts), Ok(()));
         let link = read(&[("default_lattices", "b".into())]).unwrap();
         let allowed = provider.with_link(&link);
         assert_eq!(allowed.lattice("a"), Err(Decider::Link));
         assert_eq!(allowed.lattice("b"), Ok(()));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
         let link = read(&[("default_operations", "all".into())]).unwrap();
         let allowed = provider.with_link(&link);
-        assert_eq!(allowed.operation("StopHost"), Ok(()));
+        assert_eq!(allowed.operation(Operation::StopHost), Ok(()));
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
         let allowed = none.with_link(&none);
-        assert!(allowed.lattice("b").is_ok() && allowed.operation("StopHost").is_ok());
+        assert!(allowed.lattice("b").is_ok() && allowed.operation(Operation::StopHost).is_ok());
     }
 }

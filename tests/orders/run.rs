@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use wasmcloud_interface_lattice_control::*;
 
 use super::contract::Kind;
@@ -15,6 +15,7 @@ use super::random::Random;
 use super::seen::{Fault, Listing, Running, Seen, describe, differences};
 use super::tally::{Tally, Wrong};
 use crate::support::actor::Actor;
+use crate::support::time::{scaled, timeout};
 use crate::support::world::ctx;
 
 /// How long what was ordered may take until it shows.
@@ -230,7 +231,7 @@ impl Course {
 
     /// Looks until all is right and stays so; else what is wrong.
     async fn look(&mut self, ground: &impl Ground, plan: &Plan) -> Vec<Fault> {
-        let until = Instant::now() + SHOWS_WITHIN;
+        let until = Instant::now() + scaled(SHOWS_WITHIN);
         let mut before = false;
         loop {
             let seen = observe(ground, &self.key).await;

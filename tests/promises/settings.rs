@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lattice_controller::contract::Operation;
 use lattice_controller::front::wasmbus::decode;
+use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
 use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
@@ -32,11 +34,11 @@ pub fn check(input: &[u8]) {
     };
     check_link(&pairs(""));
     check_link(&pairs(&super::secret()));
-    if let Ok(link) = decode(input) {
-        check_definition(link);
+    if let Ok(link) = decode::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
-    if let Ok(link) = serde_json::from_slice(input) {
-        check_definition(link);
+    if let Ok(link) = serde_json::from_slice::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
 }
 
@@ -115,7 +117,7 @@ fn check_link(values: &HashMap<String, String>) {
     assert!(!closed || allowed.lattice("another.lattice").is_err());
     let operations = given("operations");
     let named = |operation: &str| operations.split(',').any(|name| name.trim() == operation);
-    let may = allowed.operation("StopHost").is_ok();
+    let may = allowed.operation(Operation::StopHost).is_ok();
     let group = named("write") || named("all");
     assert_eq!(may, operations.is_empty() || group || named("StopHost"));
 }

@@ -11,7 +11,9 @@ use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+
+use crate::support::time::{scaled, timeout};
 
 /// How long a host may take until it answers pings.
 const UP_WITHIN: Duration = Duration::from_secs(20);
@@ -103,7 +105,7 @@ impl RealHost {
     }
 
     async fn answers_pings(&self, lattice: &str, nats: &async_nats::Client) {
-        let until = Instant::now() + UP_WITHIN;
+        let until = Instant::now() + scaled(UP_WITHIN);
         while Instant::now() < until {
             let asked = nats.request(format!("wasmbus.ctl.{lattice}.ping.hosts"), "".into());
             if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
@@ -130,9 +132,9 @@ impl RealHost {
         self.folder.path()
     }
 
-    /// Whether it ends by itself within 15 s.
+    /// Whether it ends by itself within 15 s (scaled).
     pub async fn ends(&mut self) -> bool {
-        let until = Instant::now() + Duration::from_secs(15);
+        let until = Instant::now() + scaled(Duration::from_secs(15));
         while Instant::now() < until {
             if self.child.try_wait().unwrap().is_some() {
                 return true;

@@ -24,6 +24,7 @@ use crate::orders::seen::Running;
 use crate::support::actor::Actor;
 use crate::support::nats::NatsServer;
 use crate::support::provider::{Identity, Provider};
+use crate::support::time::scaled;
 use crate::support::world::ctx;
 
 /// The lattice of the host.
@@ -186,7 +187,7 @@ async fn ordered(control: &Client, rest: &str, body: &Value) {
 
 /// Waits until the provider answers a linked actor.
 async fn answers(caller: &Actor, host: &RealHost) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + scaled(Duration::from_secs(20));
     loop {
         let asked = caller.lattice().get_hosts(&ctx(), "unknown").await;
         let said = asked.map_or_else(|error| error.to_string(), |_| String::new());

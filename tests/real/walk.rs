@@ -12,6 +12,7 @@ use wasmcloud_interface_lattice_control::*;
 use crate::orders::run::Ground as _;
 use crate::site::{LATTICE, Site, Way};
 use crate::support::actor::Actor;
+use crate::support::time::scaled;
 use crate::support::world::ctx;
 
 /// How many checks there are.
@@ -367,7 +368,7 @@ fn unexpected(got: impl Debug) -> String {
 
 /// Asks again until it is right, or time is up.
 async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
-    let until = Instant::now() + SHOWS_WITHIN;
+    let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {
         match ask().await {
             Err(_) if Instant::now() < until => sleep(Duration::from_millis(50)).await,

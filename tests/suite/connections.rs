@@ -8,6 +8,7 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
 use crate::support::proxy::Proxy;
+use crate::support::time::{SHORTLY, assert_under, timeout};
 use crate::support::world::{World, ctx};
 use wasmcloud_interface_lattice_control::*;
 
@@ -257,20 +258,13 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
         });
         let refused = refused.await;
         assert!(refused.contains("connection"), "{refused}");
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            started.elapsed()
-        );
+        assert_under(Duration::from_secs(1), started.elapsed());
         remote.restart();
         let nats = remote.client().await;
         let mut late = nats.subscribe("wasmbus.ctl.x.cmd.>").await.unwrap();
         support::fence(&nats).await;
         answers_again(&world).await;
-        let queued = tokio::time::timeout(
-            support::provider::SHORTLY,
-            futures::StreamExt::next(&mut late),
-        );
+        let queued = timeout(SHORTLY, futures::StreamExt::next(&mut late));
         assert!(queued.await.is_err(), "a stale command was delivered");
     }
 }

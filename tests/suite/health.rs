@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::support::eventually;
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::time::timeout;
 use crate::support::world::World;
 use futures::StreamExt as _;
 use serde_json::json;
@@ -105,6 +106,7 @@ async fn a_subscription_that_a_server_takes_away_is_unhealthy_until_it_is_back()
     answers(&world, true, "").await;
     let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("is unknown"), "{error}");
+    world.provider.logged("ERROR").await;
     let log = world.provider.log();
     let lines = log.lines().filter(|line| line.contains("ERROR"));
     assert_eq!(lines.count(), 1, "{log}");
@@ -142,13 +144,13 @@ async fn no_call_is_lost_while_a_subscription_comes_back() {
             under_way += 1;
         }
         for _ in 0..300 {
-            let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+            let reply = timeout(Duration::from_secs(5), replies.next()).await;
             reply.expect("an answer to each").unwrap();
             under_way -= 1;
         }
     }
     for _ in 0..under_way {
-        let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+        let reply = timeout(Duration::from_secs(5), replies.next()).await;
         reply.expect("an answer to each").unwrap();
     }
 }

@@ -7,6 +7,7 @@ use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::provider::Provider;
+use crate::support::time::assert_under;
 use crate::support::world::{World, ctx};
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::{GetHostInventoryRequest, LatticeController as _};
@@ -252,7 +253,7 @@ async fn a_bucket_of_credentials_that_may_not_be_written_is_not_said_to_be() {
         assert!(ack.error.contains(part), "{}", ack.error);
     }
     // At once: the server does not keep anybody waiting.
-    assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    assert_under(std::time::Duration::from_secs(1), started.elapsed());
     world
         .provider
         .logged(r#"Publish to \"$KV.LATTICECREDS_"#)

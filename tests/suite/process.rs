@@ -1,5 +1,5 @@
 //! The provider as a process: how a host starts it, asks for its health and
-//! reads its log. See also `linked.rs` and `shutdown.rs`.
+//! reads its log. See also `linked_actors.rs` and `shutdown.rs`.
 
 use crate::support;
 use std::io::{BufRead as _, Write as _};
@@ -11,6 +11,7 @@ use crate::support::eventually;
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
 use crate::support::provider::{Identity, Provider, answers_health, health};
+use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
 use data_encoding::BASE64;
 use futures::StreamExt as _;
@@ -256,7 +257,7 @@ async fn a_log_that_nobody_reads_keeps_no_call_waiting_and_says_what_it_lost() {
             sent.await.unwrap();
         }
         for _ in 0..100 {
-            let answer = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+            let answer = timeout(Duration::from_secs(5), answers.next()).await;
             answer.expect("an answer").unwrap();
         }
     }
@@ -296,11 +297,7 @@ async fn a_stop_does_not_wait_for_a_log_that_nobody_reads() {
     stopped.await.unwrap();
     let started = Instant::now();
     assert_eq!(provider.ended().await.code(), Some(0));
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_under(Duration::from_secs(1), started.elapsed());
     drop(reader);
 }
 

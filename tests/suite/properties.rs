@@ -183,7 +183,7 @@ fn an_inventory_costs_no_more_than_it_should() {
 
 #[test]
 fn every_subject_is_made_of_names() {
-    let source = std::fs::read_to_string(root().join("src/lattice/subject.rs")).unwrap();
+    let source = std::fs::read_to_string(root().join("src/lattice/dialect/v0/subject.rs")).unwrap();
     let made: BTreeSet<&str> = source
         .lines()
         .filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('))

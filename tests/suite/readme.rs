@@ -4,10 +4,10 @@ use crate::support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lattice_controller::contract::Operation;
 use lattice_controller::settings::table::{LINK, PROVIDER, Setting};
 use lattice_controller::settings::{
-    Isolation, LinkSettings, OPERATIONS, Policy, PoolLimits, ProviderSettings, StoreMode,
-    TimeLimits, Unplaced,
+    Isolation, LinkSettings, Policy, PoolLimits, ProviderSettings, StoreMode, TimeLimits, Unplaced,
 };
 
 fn readme() -> String {
@@ -116,7 +116,10 @@ fn the_defaults_are_those_of_earlier_releases() {
 fn every_operation_is_in_the_table() {
     let rows = rows(&section("Operations"));
     let documented: BTreeSet<String> = rows.iter().flat_map(|row| names(&row[0])).collect();
-    let expected: BTreeSet<String> = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+    let expected: BTreeSet<String> = Operation::NAMES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
     assert_eq!(documented, expected);
 }
 

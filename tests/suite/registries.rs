@@ -146,3 +146,20 @@ async fn dockers_own_key_reaches_images_of_docker() {
     assert_eq!(users[&"docker.io".to_owned()]["username"], "bob");
     assert_eq!(users[&"index.docker.io".to_owned()]["username"], "alice");
 }
+
+#[tokio::test]
+async fn setting_registry_credentials_answers_with_not_one_byte() {
+    let lattice = Operated::one(G2b).await;
+    let arguments = serde_json::json!({
+        "latticeId": LATTICE,
+        "credentials": { "ghcr.io":
+            { "registryType": "oci", "username": "u", "password": "a-password" } },
+    });
+    let arguments = wasmbus_rpc::common::serialize(&arguments).unwrap();
+    let answer = lattice
+        .world
+        .actor
+        .call_raw("LatticeController.SetRegistryCredentials", arguments)
+        .await;
+    assert!(answer.unwrap().is_empty());
+}

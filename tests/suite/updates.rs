@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::support::eventually;
 use crate::support::host::Generation;
 use crate::support::operator::*;
+use crate::support::time::assert_under;
 use crate::support::world::ctx;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -16,10 +17,6 @@ use Generation::{G2a, G2b, G3a, G3b};
 
 const MISSING: &str = "wasmcloud.azurecr.io/missing:0.1.0";
 const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
-
-fn none() -> Annotations {
-    Annotations::new()
-}
 
 #[tokio::test]
 async fn an_update_lasts_whoever_scales_later() {
@@ -201,6 +198,6 @@ async fn what_is_started_while_an_update_fails_is_back_soon() {
     let began = std::time::Instant::now();
     let (_, ()) = tokio::join!(updated, gone);
     Operated::comes_to_run(host, 3).await;
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_under(Duration::from_secs(5), began.elapsed());
     assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
 }

@@ -14,6 +14,7 @@ use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmcloud_interface_lattice_control::LatticeControllerSender;
 
 use super::provider::Identity;
+use super::time::scaled;
 
 /// An actor on a host of the provider's lattice.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ impl Actor {
         actor: &str,
         key: &Arc<KeyPair>,
     ) -> Self {
-        let timeout = Some(Duration::from_millis(2000));
+        let timeout = Some(scaled(Duration::from_millis(2000)));
         let host = identity.host_id.clone();
         Self {
             client: RpcClient::new(nats.clone(), host, timeout, key.clone()),
@@ -60,10 +61,10 @@ impl Actor {
         }
     }
 
-    /// The same, on a host that gives its calls this much time.
+    /// Returns the actor on a host that gives its calls this much time, scaled.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         let (host, key) = (self.identity.host_id.clone(), self.key.clone());
-        self.client = RpcClient::new(self.nats.clone(), host, Some(timeout), key);
+        self.client = RpcClient::new(self.nats.clone(), host, Some(scaled(timeout)), key);
         self
     }
 

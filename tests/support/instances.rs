@@ -27,7 +27,16 @@ impl Instances {
         count: usize,
         change: impl Fn(usize, &mut Value),
     ) -> Self {
-        let identity = Identity::new();
+        Self::start_as(Identity::new(), nats, count, change).await
+    }
+
+    /// Starts `count` instances of this provider on this server.
+    pub async fn start_as(
+        identity: Identity,
+        nats: NatsServer,
+        count: usize,
+        change: impl Fn(usize, &mut Value),
+    ) -> Self {
         let data: Vec<Value> = (0..count)
             .map(|number| {
                 let mut identity = identity.clone();

@@ -1,5 +1,7 @@
 //! Invocations made by hand: with claims, times and ids as a test wants them.
 
+use std::time::Duration;
+
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -98,6 +100,6 @@ pub async fn send(
     bytes: Vec<u8>,
 ) -> InvocationResponse {
     let reply = nats.request(identity.subject(""), bytes.into());
-    let reply = tokio::time::timeout(std::time::Duration::from_secs(5), reply).await;
+    let reply = super::time::timeout(Duration::from_secs(5), reply).await;
     rmp_serde::from_slice(&reply.expect("an answer").unwrap().payload).unwrap()
 }

@@ -20,7 +20,7 @@ pub mod provider;
 pub mod proxy;
 pub mod secrets;
 pub mod store;
-pub mod table;
+pub mod time;
 pub mod tls_proxy;
 pub mod world;
 
@@ -42,18 +42,19 @@ pub fn example(name: &str) -> std::path::PathBuf {
     path
 }
 
-/// Asks again and again, for 10 s at most, until there is something.
+/// Asks again and again, for 10 s (scaled) at most, until there is something.
 pub async fn eventually<T, F, Fut>(what: &str, mut ask: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
 {
-    let until = Instant::now() + Duration::from_secs(10);
+    let patience = time::scaled(Duration::from_secs(10));
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = ask().await {
             return found;
         }
-        assert!(Instant::now() < until, "waited 10 s for {what}");
+        assert!(Instant::now() < until, "waited {patience:?} for {what}");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -65,7 +66,7 @@ pub async fn fence(client: &async_nats::Client) {
     let inbox = client.new_inbox();
     let mut back = client.subscribe(inbox.clone()).await.unwrap();
     client.publish(inbox, "".into()).await.unwrap();
-    let back = tokio::time::timeout(Duration::from_secs(10), back.next()).await;
+    let back = time::timeout(Duration::from_secs(10), back.next()).await;
     assert!(back.unwrap().is_some(), "the connection broke");
 }
 

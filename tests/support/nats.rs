@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::eventually;
+use super::time::scaled;
 
 /// A server that ends with this value.
 pub struct NatsServer {
@@ -324,7 +325,7 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
              (Debian: apt-get install nats-server), or name one in NATS_SERVER"
         )
     });
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + scaled(Duration::from_secs(10));
     loop {
         if let Some(ports) = ports_of(&ports, child.id()) {
             return (child, ports);

@@ -32,6 +32,11 @@ pub fn map(pairs: &[(&str, &str)]) -> Annotations {
     pairs.collect()
 }
 
+/// No annotations.
+pub fn none() -> Annotations {
+    Annotations::new()
+}
+
 /// The annotations of the fixtures.
 pub fn managed() -> Annotations {
     map(&[("wasmcloud.dev/managed-by", "wadm")])
@@ -319,6 +324,14 @@ impl Operated {
         .await;
     }
 
+    /// Waits until a host has done all that it acknowledged: then so many
+    /// instances of the actor run there.
+    pub async fn ends_up_running(host: &SimHost, count: usize) {
+        let caught_up = || async { host.caught_up().then_some(()) };
+        super::eventually("the host to catch up", caught_up).await;
+        assert_eq!(host.instances(ACTOR), count);
+    }
+
     /// Revisions of the actor that run on a host.
     pub fn revisions(host: &SimHost) -> BTreeSet<i64> {
         BTreeSet::from_iter(host.revisions(ACTOR))
@@ -427,7 +440,7 @@ pub async fn every_operation(
         Ok(ack) => Some(ack.error),
         Err(error) => Some(error.to_string()),
     };
-    let none = Annotations::new();
+    let none = none();
     vec![
         ("GetHosts", operated.get_hosts().await.err().and_then(said)),
         (

@@ -3,14 +3,16 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::front::wasmbus::Handler;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::{Operations, Rules};
+use lattice_controller::settings::ProviderSettings;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -19,7 +21,7 @@ use wasmbus_rpc::core::HealthCheckResponse;
 use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
 
 use super::nats::NatsServer;
-use super::{eventually, secrets};
+use super::{eventually, secrets, time};
 
 /// Who is who around one provider.
 #[derive(Clone)]
@@ -35,11 +37,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns new keys, in a lattice of its own: `wasmbus-rpc` keeps one JetStream
+    /// client per name of a lattice for the whole process, so two tests that
+    /// shared a name would send what is over 900 KiB to the server of the first.
     pub fn new() -> Self {
+        static LATTICES: AtomicUsize = AtomicUsize::new(0);
+        let number = LATTICES.fetch_add(1, Ordering::Relaxed);
         Self {
             cluster: Arc::new(signing_key(KeyPairType::Cluster)),
             host_id: KeyPair::new(KeyPairType::Server).public_key(),
-            lattice: "home".into(),
+            lattice: format!("home-{number}"),
             provider_key: KeyPair::new(KeyPairType::Service).public_key(),
             link_name: "default".into(),
             actor: KeyPair::new(KeyPairType::Module).public_key(),
@@ -224,7 +231,7 @@ impl Drop for Provider {
 /// Asks for health, in MessagePack.
 pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
     let request = nats.request(identity.subject("health"), "".into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), request);
+    let reply = time::timeout(Duration::from_secs(5), request);
     rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
@@ -237,12 +244,13 @@ pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
     .await;
 }
 
-/// Serves with a handler of a test, in the test's own process.
-pub async fn serve_here(handler: impl Handler) -> (NatsServer, Identity) {
+/// Serves with operations of a test and these settings, in the test's own process.
+pub async fn serve_here(operations: impl Operations, settings: &str) -> (NatsServer, Identity) {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let data = identity.host_data(&nats.url()).to_string();
     let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
-    tokio::spawn(Server::run(host, handler));
+    let rules = Rules::of(&ProviderSettings::parse(Some(settings)));
+    tokio::spawn(wasmbus::serve(host, rules, operations));
     answers_health(&nats.client().await, &identity).await;
     (nats, identity)
 }
@@ -258,6 +266,3 @@ pub fn program() -> std::path::PathBuf {
         }
     }
 }
-
-/// How long tests wait for a thing that must not happen.
-pub const SHORTLY: Duration = Duration::from_millis(200);

@@ -58,7 +58,7 @@ impl Drop for TlsFirst {
 /// something else, or waits, is hung up on, as servers do after their timeout.
 async fn carry(acceptor: TlsAcceptor, client: TcpStream, server: String) {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
-    let accepted = tokio::time::timeout(TIMEOUT, acceptor.accept(client)).await;
+    let accepted = super::time::timeout(TIMEOUT, acceptor.accept(client)).await;
     let (Ok(Ok(mut client)), Ok(mut server)) = (accepted, TcpStream::connect(server).await) else {
         return;
     };

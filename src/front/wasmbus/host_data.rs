@@ -11,7 +11,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::without_values;
-use crate::front::wasmbus::or_default;
+use crate::front::wasmbus::link_definition::{WireLinkDefinition, or_default};
 use crate::json;
 use crate::name::{JsDomain, is_token};
 use crate::nats::LoginMembers;
@@ -80,7 +80,7 @@ struct Raw {
     #[serde(deserialize_with = "or_default")]
     provider_key: String,
     #[serde(deserialize_with = "readable")]
-    link_definitions: Vec<LinkDefinition>,
+    link_definitions: Vec<WireLinkDefinition>,
     #[serde(deserialize_with = "readable")]
     cluster_issuers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
@@ -179,7 +179,7 @@ impl HostData {
             link_name: raw.link_name,
             access,
             js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
-            links: raw.link_definitions,
+            links: raw.link_definitions.into_iter().map(Into::into).collect(),
             cluster_issuers: raw.cluster_issuers,
             cluster_seed: secret(&raw.invocation_seed),
             config_json: secret(&raw.config_json),

@@ -14,10 +14,10 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
+use crate::contract::CONTRACT_ID;
 use crate::error::without_values;
 use crate::front::wasmbus::signature::{Issuers, Signed};
 use crate::json;
-use crate::serve::links::CONTRACT;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
@@ -75,7 +75,7 @@ impl Verifier {
         let us = WasmCloudEntity {
             public_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
-            contract_id: CONTRACT.to_owned(),
+            contract_id: CONTRACT_ID.to_owned(),
         };
         Self {
             our_url: us.url(),
@@ -99,7 +99,10 @@ impl Verifier {
             .map(|(read, invocation)| {
                 let (claims, _) = read?;
                 if hold.next() != Some(true) {
-                    return Err("the invocation's signature does not hold".into());
+                    return Err(
+                        "invalid signature: the issuer did not sign these claims of the invocation"
+                            .into(),
+                    );
                 }
                 self.check_claims(&claims, invocation)?;
                 Ok(claims)
@@ -166,8 +169,9 @@ impl Verifier {
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| "the invocation's signature is not base64")?;
-        let signature = Signature::from_slice(&signature)
-            .map_err(|_| "the invocation's signature does not hold")?;
+        let signature = Signature::from_slice(&signature).map_err(
+            |_| "invalid signature: the issuer did not sign these claims of the invocation",
+        )?;
         let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,
@@ -247,7 +251,7 @@ fn parsed<'a, T: Deserialize<'a>>(what: &str, text: &'a [u8]) -> Result<T, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::wasmbus::decode::decode;
+    use crate::front::wasmbus::msgpack::decode;
     use nkeys::{KeyPair, KeyPairType};
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";

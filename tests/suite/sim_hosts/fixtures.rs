@@ -12,6 +12,7 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
+use crate::support::time::{SHORTLY, timeout};
 use crate::support::{self, fixtures};
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
@@ -177,7 +178,7 @@ async fn simulated_hosts_publish_the_events_of_the_fixtures() {
             // The first heartbeat of old hosts comes before anything runs there.
             let nothing = |told: &Value| told["data"]["actors"] == json!([]);
             while told["type"] != what || (*event == "heartbeat" && nothing(&told)) {
-                let message = tokio::time::timeout(Duration::from_secs(5), heard.next());
+                let message = timeout(Duration::from_secs(5), heard.next());
                 told = serde_json::from_slice(&message.await.unwrap().unwrap().payload).unwrap();
             }
             assert_eq!(told["source"], host.id);
@@ -273,7 +274,7 @@ async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
         .await
         .unwrap();
     let mut count = 0;
-    while let Ok(Some(_)) = tokio::time::timeout(support::provider::SHORTLY, replies.next()).await {
+    while let Ok(Some(_)) = timeout(SHORTLY, replies.next()).await {
         count += 1;
     }
     count

@@ -10,6 +10,7 @@ mod transcripts;
 mod truth;
 mod updates;
 
+use crate::support::time::timeout;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -26,7 +27,7 @@ enum Outcome {
 /// Asks, and waits this long for the answer.
 async fn ask_for(nats: &Client, subject: &str, body: &str, patience: Duration) -> Outcome {
     let request = nats.request(subject.to_owned(), body.to_owned().into());
-    match tokio::time::timeout(patience, request).await {
+    match timeout(patience, request).await {
         Err(_) => Outcome::Silence,
         Ok(Err(_)) => Outcome::NoResponders,
         Ok(Ok(reply)) => Outcome::Reply(serde_json::from_slice(&reply.payload).unwrap()),

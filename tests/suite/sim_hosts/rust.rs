@@ -9,6 +9,7 @@ use super::{Outcome, ask};
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
+use crate::support::time::scaled;
 use crate::support::{self, eventually};
 
 use Generation::{G2a, G2b, G3b};
@@ -131,7 +132,7 @@ async fn replay(generation: Generation, transcript: &str) {
         eventually("what was acknowledged", done).await;
         // What follows the bucket, or a crash, takes its time to arrive.
         let in_time = step.name.starts_with("links") || step.name.starts_with("ping");
-        let until = tokio::time::Instant::now() + Duration::from_secs(2);
+        let until = tokio::time::Instant::now() + scaled(Duration::from_secs(2));
         let same = |told: &Outcome| match (told, &step.outcome) {
             (Outcome::Reply(told), Outcome::Reply(real)) => {
                 same_in_every_run(told) == same_in_every_run(real)

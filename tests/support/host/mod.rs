@@ -226,6 +226,11 @@ impl SimHost {
         self.shared.state.lock().unwrap().stopped
     }
 
+    /// Returns the time that it gave itself to stop, where it uses one.
+    pub fn ends_within(&self) -> Option<Duration> {
+        self.shared.state.lock().unwrap().ends_within
+    }
+
     /// The links it knows.
     pub fn links(&self) -> Vec<Value> {
         self.shared.links_view().into_values().collect()

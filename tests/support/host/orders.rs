@@ -10,6 +10,9 @@ use super::running::are_annotations;
 use super::table::State;
 use super::{Generation, Shared};
 
+/// What Rust hosts give themselves to stop where an order says nothing.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(10);
+
 /// What a host answers, and how much later than at once.
 #[derive(Default)]
 pub struct Answer {
@@ -60,7 +63,7 @@ impl Shared {
             ("lp", _) => Some(self.start_provider(body.as_ref())),
             ("sp", _) => Some(self.stop_provider(body.as_ref())),
             ("stop", otp) => Some(match &body {
-                Some(Value::Object(_)) => Answer::now(self.stop_host()),
+                Some(order @ Value::Object(_)) => Answer::now(self.stop_host(order)),
                 // Its error path raises (T31).
                 _ if otp => Answer::silence(),
                 _ => Answer::now(refused("failed to deserialize stop command")),
@@ -137,7 +140,7 @@ impl Shared {
     }
 
     /// 1.15
-    fn stop_host(&self) -> Value {
+    fn stop_host(&self, order: &Value) -> Value {
         let state = &mut *self.state.lock().unwrap();
         // OTP up to 0.60 says so twice.
         let times = if self.generation <= Generation::Otp60 {
@@ -147,6 +150,11 @@ impl Shared {
         };
         self.purge(state, times);
         state.stopped = true;
+        // OTP hosts read the time and do not use it; nor does 0.78.0, by its source.
+        if self.generation > Generation::G2a {
+            let given = order["timeout"].as_u64().map(Duration::from_millis);
+            state.ends_within = Some(given.unwrap_or(DEFAULT_SHUTDOWN));
+        }
         accepted()
     }
 

@@ -33,6 +33,8 @@ pub struct State {
     pub crashed: bool,
     /// It was told to stop.
     pub stopped: bool,
+    /// How long what runs there gets to end, where the host looks at that.
+    pub ends_within: Option<Duration>,
     subscriptions: BTreeMap<String, Subscription>,
     next: u64,
 }
