@@ -40,10 +40,13 @@ async fn a_stop_that_would_leave_others_unheard_is_refused_and_changes_nothing()
         Operated::comes_to_run(host, 2).await;
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
         Operated::comes_to_run(host, 4).await;
-        refused(lattice.stop_actor(&host.id, 0, &managed()).await, "unheard");
+        refused(
+            lattice.stop_actor(&host.id, 0, &managed()).await,
+            "get no calls",
+        );
         refused(
             lattice.scale_actor(&host.id, 0, &managed()).await,
-            "unheard",
+            "get no calls",
         );
         assert_eq!(host.instances(ACTOR), 4);
         accepted(lattice.stop_actor(&host.id, 1, &managed()).await);

@@ -161,7 +161,7 @@ async fn without_events_an_update_is_of_the_right_actor_all_the_same() {
         Operated::comes_to_run(host, 3).await;
         refused(
             lattice.update_to(&host.id, OTHER_REF, &none()).await,
-            "nobody tells whether",
+            "it is not known whether",
         );
         assert_eq!(host.received_on(".sa").len(), 0);
         assert_eq!(host.instances(&key), 0);

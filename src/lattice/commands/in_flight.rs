@@ -201,8 +201,7 @@ impl InFlight {
     /// that a further one only adds to them.
     pub fn has_starts(&self, target: Target<'_>, annotations: &TextMap) -> bool {
         let hosts = self.lock();
-        let pending = hosts.get(target.host).map(|host| host.pending.as_slice());
-        pending.into_iter().flatten().any(|pending| {
+        of_host(&hosts, target.host).any(|pending| {
             pending.is(target, annotations)
                 && matches!(pending.aim, Aim::Starts { .. })
                 && pending.counts()
@@ -212,8 +211,7 @@ impl InFlight {
     /// Returns the references of what is in flight to a host, except this one.
     pub fn other_references(&self, host: &HostId, image_ref: &str) -> Vec<String> {
         let hosts = self.lock();
-        let pending = hosts.get(host).map(|host| host.pending.as_slice());
-        let pending = pending.into_iter().flatten().filter(|pending| {
+        let pending = of_host(&hosts, host).filter(|pending| {
             pending.counts() && !pending.image_ref.is_empty() && pending.image_ref != image_ref
         });
         pending.map(|pending| pending.image_ref.clone()).collect()
@@ -223,9 +221,7 @@ impl InFlight {
     /// the same as that of this one.
     pub fn references_of_unknown_actors(&self, host: &HostId, image_ref: &str) -> Vec<String> {
         let hosts = self.lock();
-        let pending = hosts.get(host).map(|host| host.pending.as_slice());
-        let pending = pending.into_iter().flatten();
-        let unknown = pending.filter(|pending| {
+        let unknown = of_host(&hosts, host).filter(|pending| {
             let unknown = pending.key.is_none() && pending.counts();
             unknown && may_be_one(&pending.image_ref, image_ref)
         });
@@ -345,6 +341,14 @@ impl InFlight {
     pub fn forget(&self, host: &HostId) {
         self.lock().remove(host);
     }
+}
+
+/// Iterates over what is in flight to a host.
+fn of_host<'a>(
+    hosts: &'a HashMap<HostId, OfHost>,
+    host: &HostId,
+) -> impl Iterator<Item = &'a Pending> + use<'a> {
+    hosts.get(host).into_iter().flat_map(|host| &host.pending)
 }
 
 /// Returns the entry of a host, unless there are too many.

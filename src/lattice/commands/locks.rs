@@ -84,7 +84,7 @@ impl Locks {
                 Error::new(
                     Kind::Busy,
                     format!(
-                        "another order for {} on host {} is under way; nothing was sent: try again",
+                        "another command for {} on host {} is under way; nothing was sent: try again",
                         target.key.or(image_ref).unwrap_or_default(),
                         target.host
                     ),
@@ -109,8 +109,8 @@ impl Locks {
             Error::new(
                 Kind::Busy,
                 format!(
-                    "another order on host {host} is under way that starts cannot be carried out \
-                     beside; nothing was sent: try again"
+                    "other commands to host {host} are under way and must end first; nothing was sent: \
+                     try again"
                 ),
             )
         })?;

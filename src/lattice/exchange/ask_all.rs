@@ -16,7 +16,7 @@ use crate::lattice::exchange::gather::{Answer, Ended, Gathered, Terms, gather};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
 
-/// Whether an answer of nobody must be proved to be that of hosts.
+/// Whether a gather without any reply must check that the server itself answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
     Needed,
@@ -157,8 +157,8 @@ impl Lattice {
         {
             warn!(
                 lattice = %self.id, %host,
-                "two hosts answer under one id, so each order to it reaches both, and is done \
-                 twice; give each a seed of its own (WASMCLOUD_HOST_SEED)"
+                "two hosts answer under one id, so each command to it reaches both, and is \
+                 carried out twice; give each a seed of its own (WASMCLOUD_HOST_SEED)"
             );
         }
         let left_out = harvest.unreadable + harvest.refusals > 0;

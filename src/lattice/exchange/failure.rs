@@ -32,7 +32,7 @@ impl fmt::Display for Asked<'_> {
 }
 
 impl Asked<'_> {
-    /// The server said that nobody listens.
+    /// Reports that nobody listens, as the server said.
     pub(super) fn nobody(self) -> Error {
         Error::new(
             Kind::NoResponders,
@@ -43,7 +43,7 @@ impl Asked<'_> {
         )
     }
 
-    /// The reply refuses, for this reason.
+    /// Reports that the reply refuses, for this reason.
     pub(super) fn refused(self, reason: &str) -> Error {
         let reason = match reason {
             "" => "no reason given",
@@ -52,7 +52,7 @@ impl Asked<'_> {
         Error::new(Kind::Refused, format!("{self} refused: {reason}"))
     }
 
-    /// The reply cannot be read, for this reason.
+    /// Reports that the reply cannot be read, for this reason.
     pub(super) fn unreadable(self, problem: &str) -> Error {
         Error::new(
             Kind::BadReply,
@@ -60,7 +60,7 @@ impl Asked<'_> {
         )
     }
 
-    /// The connection broke while the reply to a message was waited for.
+    /// Reports that the connection broke while the reply was waited for.
     pub(super) fn lost(self, loss: &Loss, sent: Sent) -> Error {
         match loss.refused(sent) {
             true => Error::invalid(format!(
@@ -80,7 +80,7 @@ impl Asked<'_> {
 }
 
 impl Lattice {
-    /// The server refused this to the credentials.
+    /// Reports what the server refused to the credentials.
     pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
         let (lattice, subject) = (self.display_name(), printable(&refusal.subject));
         match refusal.subscription {
@@ -91,8 +91,8 @@ impl Lattice {
             true if !refusal.is_permission() => Error::new(
                 Kind::Unheard,
                 format!(
-                    "the credentials of {lattice} may have no further subscription, and answers \
-                     are not heard without: its server said {}; have their limit raised",
+                    "the credentials of {lattice} may have no further subscription, which is \
+                     needed to receive answers: its server said {}; have their limit raised",
                     quoted(&refusal.words)
                 ),
             ),
@@ -106,7 +106,7 @@ impl Lattice {
         }
     }
 
-    /// The request was not sent.
+    /// Reports why the request was not sent.
     pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),

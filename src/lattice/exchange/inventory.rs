@@ -8,7 +8,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Quirks;
-use crate::lattice::dialect::v0::requests;
+use crate::lattice::dialect::v0::requests::Request;
+use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::failure::Asked;
 use crate::lattice::exchange::request::{NoAnswer, read};
 use crate::lattice::model::Inventory;
@@ -29,7 +30,7 @@ impl Lattice {
         deadline: Deadline,
     ) -> Result<Inventory, Error> {
         let asked = Asked::Host(self, host);
-        let question = requests::inventory(&self.id, host);
+        let question = Request::empty(subject::inventory(&self.id, host));
         let reply = self.ask(asked, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
         let inventory = move || read(&reply).map(Inventory::without_repetitions);

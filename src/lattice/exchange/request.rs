@@ -4,7 +4,7 @@
 //! `NoResponders` and `Refused`, it was certainly not carried out. After `Timeout`,
 //! `ConnectionLost`, `Unheard` and `BadReply`, it was sent, and may have been.
 
-use async_nats::StatusCode;
+use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -41,15 +41,17 @@ impl Lattice {
         acknowledged(asked, &reply)
     }
 
-    /// Sends a question to the hosts, and reads the reply of the one that answers.
+    /// Asks the hosts a question that is all in its subject, and reads the reply of the one
+    /// that answers.
     ///
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn ask_hosts<T: DeserializeOwned>(
         &self,
-        question: Request,
+        question: Subject,
     ) -> Result<T, Error> {
         let asked = Asked::Hosts(self);
+        let question = Request::empty(question);
         let reply = self.ask(asked, question, self.deadline).await?;
         read(&reply).map_err(|problem| problem.of(asked))
     }

@@ -57,7 +57,7 @@ impl Lattice {
     /// As [`Lattice::hosts`], saying that nothing was sent; `Unsupported` where all hosts
     /// are too old for commands, too.
     pub(super) async fn dialects_for_command(&self) -> Result<Vec<Dialect>, Error> {
-        let dialects: Vec<Dialect> = match self.known_dialects() {
+        let dialects: Vec<Dialect> = match self.roster.all(self.connection.epoch()) {
             Some(known) => known,
             None => {
                 // The command needs time, too.
@@ -122,7 +122,7 @@ fn too_old(who: &str) -> Error {
     Error::new(
         Kind::Unsupported,
         format!(
-            "{who} is too old for orders: hosts before wasmCloud 0.52.1 ignore counts and want \
+            "{who} is too old for commands: hosts before wasmCloud 0.52.1 ignore counts and need \
              other members; nothing was sent: update it"
         ),
     )

@@ -3,7 +3,6 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::requests;
 use crate::lattice::exchange::gather::{Ended, Enough, Gathered, Terms};
 use crate::lattice::model::Host;
@@ -18,7 +17,7 @@ impl Lattice {
     /// As [`Lattice::ask_all`]; `Unsupported` where only 1.x hosts answer.
     pub async fn hosts(&self, deadline: Deadline) -> Result<Vec<Host>, Error> {
         let terms = self.terms_for_all(deadline);
-        if self.known_dialects().is_some() {
+        if self.roster.all(self.connection.epoch()).is_some() {
             let hosts = self.ping_hosts(terms).await?;
             if hosts.is_empty() {
                 self.refuse_v1().await?;
@@ -47,11 +46,6 @@ impl Lattice {
         stopped
     }
 
-    /// Returns how each host is talked to, where all were pinged lately and any answered.
-    pub(super) fn known_dialects(&self) -> Option<Vec<Dialect>> {
-        self.roster.all(self.connection.epoch())
-    }
-
     /// Pings on these terms, and returns the hosts that answered.
     pub(super) async fn ping_hosts(&self, terms: Terms) -> Result<Vec<Host>, Error> {
         let (pings, _) = self.ping(None, terms, |_, _| false).await?;
@@ -72,7 +66,7 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::hosts`].
     pub(super) async fn refuse_if_only_v1(&self) -> Result<(), Error> {
-        if self.known_dialects().is_some() {
+        if self.roster.all(self.connection.epoch()).is_some() {
             return Ok(());
         }
         let any = self.patient_terms(Enough::First, self.deadline.half());

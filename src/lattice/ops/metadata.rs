@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
-use crate::lattice::dialect::v0::requests;
+use crate::lattice::dialect::v0::subject;
 use crate::lattice::model::{Claims, Link};
 
 impl Lattice {
@@ -39,7 +39,7 @@ impl Lattice {
     /// # Errors
     /// As every request.
     pub(super) async fn links_from_hosts(&self) -> Result<Vec<Link>, Error> {
-        let reply: LinksReply = self.ask_hosts(requests::links(&self.id)).await?;
+        let reply: LinksReply = self.ask_hosts(subject::links(&self.id)).await?;
         Ok(reply.links)
     }
 
@@ -48,7 +48,7 @@ impl Lattice {
     /// # Errors
     /// As every request.
     pub(super) async fn claims_from_hosts(&self) -> Result<Vec<Claims>, Error> {
-        let reply: ClaimsReply = self.ask_hosts(requests::claims(&self.id)).await?;
+        let reply: ClaimsReply = self.ask_hosts(subject::claims(&self.id)).await?;
         Ok(reply.claims)
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::Message;
+use bytes::Bytes;
 use tracing::warn;
 
 use crate::connections::{Question, Replies};
@@ -10,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::V1Ping;
-use crate::lattice::dialect::v0::{requests, subject};
+use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::ask_all::Proof;
 use crate::lattice::exchange::gather::{Answer, Ended, Enough, Expected, Gathered, Terms};
 use crate::lattice::model::Host;
@@ -40,8 +41,8 @@ impl Lattice {
         let heard = |answer: &Answer<Host>| {
             self.roster.heard(&answer.host, &answer.said, answer.after);
         };
-        let ping = requests::ping(&self.id);
-        let ping = self.connection.question(ping.subject, ping.body);
+        let ping = subject::ping(&self.id);
+        let ping = self.connection.question(ping, Bytes::new());
         let questions: Vec<&Question> = auction.into_iter().chain([&ping]).collect();
         let asked = self.ask_all(&questions, terms, Proof::Needed, aside, heard);
         let (pings, replies) = asked.await?;
@@ -68,8 +69,8 @@ impl Lattice {
     pub(crate) async fn ping_v1(&self) -> Result<Option<Host>, Error> {
         let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
         let terms = self.patient_terms(Enough::First, deadline);
-        let ping = requests::ping_v1(&self.id);
-        let ping = self.connection.question(ping.subject, ping.body);
+        let ping = subject::ping_v1(&self.id);
+        let ping = self.connection.question(ping, Bytes::new());
         let questions = [&ping];
         let asked =
             self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, |_, _| false, |_| ());

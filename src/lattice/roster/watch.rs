@@ -122,7 +122,7 @@ impl Watch {
                 () = self.released.cancelled() => return,
                 event = next(&mut events) => match event {
                     Some(_) if self.is_flooded() => {
-                        info!(lattice = %self.id, "too many events; not heard for a while");
+                        info!(lattice = %self.id, "too many events; they are ignored for a while");
                         events = None;
                     }
                     Some(event) => if self.asks_for_ping(&event) {

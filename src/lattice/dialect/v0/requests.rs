@@ -1,9 +1,9 @@
 //! What hosts are asked and told: each function makes the subject and the body of one
-//! request. The bodies are exact, as opposed to those that are read.
+//! request. All fail with `Internal` where a body cannot be encoded.
 
 use async_nats::Subject;
 use bytes::Bytes;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::error::{Error, Kind};
 use crate::lattice::dialect::quirks::Quirks;
@@ -20,7 +20,8 @@ pub struct Request {
 }
 
 impl Request {
-    fn empty(subject: Subject) -> Self {
+    /// Makes a question that says nothing beyond its subject.
+    pub fn empty(subject: Subject) -> Self {
         Self {
             subject,
             body: Bytes::new(),
@@ -33,14 +34,45 @@ impl Request {
             body: encoded(body)?,
         })
     }
+}
 
-    fn command(
-        lattice: &LatticeId,
-        host: &HostId,
-        verb: Verb,
-        body: &impl Serialize,
-    ) -> Result<Self, Error> {
-        Self::new(subject::command(lattice, host, verb), body)
+/// A JSON object, member by member.
+struct Body(Vec<u8>);
+
+impl Body {
+    fn new() -> Self {
+        Self(b"{".to_vec())
+    }
+
+    fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        serde_json::to_writer(&mut self.0, name).map_err(not_encoded)?;
+        self.0.push(b':');
+        serde_json::to_writer(&mut self.0, value).map_err(not_encoded)?;
+        Ok(self)
+    }
+
+    fn with_some(self, name: &str, value: Option<&impl Serialize>) -> Result<Self, Error> {
+        match value {
+            Some(value) => self.with(name, value),
+            None => Ok(self),
+        }
+    }
+
+    /// Adds annotations, where there are any.
+    fn annotated(self, annotations: &TextMap) -> Result<Self, Error> {
+        let annotations = Some(annotations).filter(|map| !map.is_empty());
+        self.with_some("annotations", annotations)
+    }
+
+    fn on(mut self, subject: Subject) -> Request {
+        self.0.push(b'}');
+        Request {
+            subject,
+            body: self.0.into(),
+        }
     }
 }
 
@@ -51,38 +83,14 @@ impl Request {
 pub fn encoded(body: &impl Serialize) -> Result<Bytes, Error> {
     serde_json::to_vec(body)
         .map(Bytes::from)
-        .map_err(|error| Error::new(Kind::Internal, format!("body not encoded: {error}")))
+        .map_err(not_encoded)
 }
 
-/// Asks every host what it is.
-pub fn ping(lattice: &LatticeId) -> Request {
-    Request::empty(subject::ping(lattice))
-}
-
-/// Asks every 1.x host what it is; nothing else is asked of those.
-pub fn ping_v1(lattice: &LatticeId) -> Request {
-    Request::empty(subject::ping_v1(lattice))
-}
-
-/// Asks a host what runs on it.
-pub fn inventory(lattice: &LatticeId, host: &HostId) -> Request {
-    Request::empty(subject::inventory(lattice, host))
-}
-
-/// Asks any host for all claims.
-pub fn claims(lattice: &LatticeId) -> Request {
-    Request::empty(subject::claims(lattice))
-}
-
-/// Asks any host for all links.
-pub fn links(lattice: &LatticeId) -> Request {
-    Request::empty(subject::links(lattice))
+fn not_encoded(error: serde_json::Error) -> Error {
+    Error::new(Kind::Internal, format!("body not encoded: {error}"))
 }
 
 /// Tells any host to store a link.
-///
-/// # Errors
-/// `Internal`, as all functions here.
 pub fn put_link(lattice: &LatticeId, link: &Link) -> Result<Request, Error> {
     Request::new(subject::put_link(lattice), link)
 }
@@ -97,264 +105,156 @@ pub fn put_registries(lattice: &LatticeId, logins: &impl Serialize) -> Result<Re
     Request::new(subject::registries(lattice), logins)
 }
 
-/// Asks every host whether it would run an actor.
+/// Asks every host whether it would run an actor. `constraints` is never absent: Rust hosts
+/// refuse null.
 pub fn auction_actor(
     lattice: &LatticeId,
     actor_ref: &str,
     constraints: &TextMap,
 ) -> Result<Request, Error> {
-    /// `constraints` is never absent: Rust hosts refuse null.
-    #[derive(Serialize)]
-    struct Auction<'a> {
-        actor_ref: &'a str,
-        constraints: &'a TextMap,
-    }
-    let body = Auction {
-        actor_ref,
-        constraints,
-    };
-    Request::new(subject::auction_actor(lattice), &body)
+    let body = Body::new()
+        .with("actor_ref", actor_ref)?
+        .with("constraints", constraints)?;
+    Ok(body.on(subject::auction_actor(lattice)))
 }
 
-/// Asks every host whether it would run a provider.
+/// Asks every host whether it would run a provider. `constraints` is never absent, as for
+/// actors.
 pub fn auction_provider(
     lattice: &LatticeId,
     provider_ref: &str,
     link_name: &LinkName,
     constraints: &TextMap,
 ) -> Result<Request, Error> {
-    /// `constraints` is never absent: Rust hosts refuse null.
-    #[derive(Serialize)]
-    struct Auction<'a> {
-        provider_ref: &'a str,
-        #[serde(serialize_with = "display")]
-        link_name: &'a LinkName,
-        constraints: &'a TextMap,
-    }
-    let body = Auction {
-        provider_ref,
-        link_name,
-        constraints,
-    };
-    Request::new(subject::auction_provider(lattice), &body)
+    let body = Body::new()
+        .with("provider_ref", provider_ref)?
+        .with("link_name", link_name.as_str())?
+        .with("constraints", constraints)?;
+    Ok(body.on(subject::auction_provider(lattice)))
 }
 
 /// Tells a host to start `count` more instances of an actor, at least 1: OTP hosts
 /// start two for 0.
 pub fn start_actor(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     actor_ref: &str,
     annotations: &TextMap,
     count: u16,
 ) -> Result<Request, Error> {
-    #[derive(Serialize)]
-    struct Start<'a> {
-        actor_ref: &'a str,
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        count: u16,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-    }
-    let body = Start {
-        actor_ref,
-        annotations,
-        count,
-        host_id,
-    };
-    Request::command(lattice, host_id, Verb::StartActor, &body)
+    let body = Body::new()
+        .with("actor_ref", actor_ref)?
+        .annotated(annotations)?
+        .with("count", &count)?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StartActor)))
 }
 
-/// Tells a host how many instances of an actor shall run. Without a count, some hosts
-/// take it for "without limit".
+/// Tells a host how many instances of an actor shall run. `count` has this name on every
+/// host, is 16 bits wide before 0.82, and is always there, if only as null for "without
+/// limit": a missing one stops the actor on some hosts (trap T21).
 pub fn scale_actor(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     quirks: &Quirks,
     actor: Option<&ActorId>,
     actor_ref: &str,
     annotations: &TextMap,
     count: Option<u32>,
 ) -> Result<Request, Error> {
-    /// `count` has this name on every host, and is always there: a missing one stops
-    /// the actor on some hosts (trap T21). It is 16 bits wide before 0.82.
-    #[derive(Serialize)]
-    struct Scale<'a> {
-        #[serde(
-            skip_serializing_if = "Option::is_none",
-            serialize_with = "display_some"
-        )]
-        actor_id: Option<&'a ActorId>,
-        actor_ref: &'a str,
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        count: Option<u32>,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-    }
-    let body = Scale {
-        actor_id: actor.filter(|_| quirks.scale_names_actor),
-        actor_ref,
-        annotations,
-        count,
-        host_id,
-    };
-    Request::command(lattice, host_id, Verb::ScaleActor, &body)
+    let actor = actor.filter(|_| quirks.scale_names_actor);
+    let body = Body::new()
+        .with_some("actor_id", actor.map(ActorId::as_str).as_ref())?
+        .with("actor_ref", actor_ref)?
+        .annotated(annotations)?
+        .with("count", &count)?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::ScaleActor)))
 }
 
 /// Tells a host to stop `count` instances of an actor, 0 for all of them. Hosts that
-/// count maximums have no such member.
+/// count maximums have no such member. `actor_ref` holds the public key, in spite of its
+/// name.
 pub fn stop_actor(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     actor: &ActorId,
     annotations: &TextMap,
     count: Option<u16>,
 ) -> Result<Request, Error> {
-    /// `actor_ref` holds the public key, in spite of its name.
-    #[derive(Serialize)]
-    struct Stop<'a> {
-        #[serde(serialize_with = "display")]
-        actor_ref: &'a ActorId,
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        count: Option<u16>,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-    }
-    let body = Stop {
-        actor_ref: actor,
-        annotations,
-        count,
-        host_id,
-    };
-    Request::command(lattice, host_id, Verb::StopActor, &body)
+    let body = Body::new()
+        .with("actor_ref", actor.as_str())?
+        .annotated(annotations)?
+        .with_some("count", count.as_ref())?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopActor)))
 }
 
 /// Tells a host to exchange the code of an actor. OTP hosts do not read the key, which
 /// may be empty for them.
 pub fn update_actor(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     actor: Option<&ActorId>,
     annotations: &TextMap,
     new_actor_ref: &str,
 ) -> Result<Request, Error> {
-    #[derive(Serialize)]
-    struct Update<'a> {
-        actor_id: &'a str,
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-        new_actor_ref: &'a str,
-    }
-    let body = Update {
-        actor_id: actor.map_or("", ActorId::as_str),
-        annotations,
-        host_id,
-        new_actor_ref,
-    };
-    Request::command(lattice, host_id, Verb::UpdateActor, &body)
+    let body = Body::new()
+        .with("actor_id", actor.map_or("", ActorId::as_str))?
+        .annotated(annotations)?
+        .with("host_id", host.as_str())?
+        .with("new_actor_ref", new_actor_ref)?;
+    Ok(body.on(subject::command(lattice, host, Verb::UpdateActor)))
 }
 
 /// Tells a host to start a provider, which gets the configuration as it is.
 pub fn start_provider(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     provider_ref: &str,
     link_name: &LinkName,
     configuration: Option<&str>,
     annotations: &TextMap,
 ) -> Result<Request, Error> {
-    #[derive(Serialize)]
-    struct Start<'a> {
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        configuration: Option<&'a str>,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-        #[serde(serialize_with = "display")]
-        link_name: &'a LinkName,
-        provider_ref: &'a str,
-    }
-    let body = Start {
-        annotations,
-        configuration,
-        host_id,
-        link_name,
-        provider_ref,
-    };
-    Request::command(lattice, host_id, Verb::StartProvider, &body)
+    let body = Body::new()
+        .annotated(annotations)?
+        .with_some("configuration", configuration.as_ref())?
+        .with("host_id", host.as_str())?
+        .with("link_name", link_name.as_str())?
+        .with("provider_ref", provider_ref)?;
+    Ok(body.on(subject::command(lattice, host, Verb::StartProvider)))
 }
 
-/// Tells a host to stop a provider. Hosts log the contract id at most; it may be empty.
+/// Tells a host to stop a provider. Hosts log the contract id at most. It may be empty, and
+/// is never absent, because some Rust hosts may require it. `provider_ref` holds the public
+/// key, in spite of its name.
 pub fn stop_provider(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     provider: &ProviderId,
     link_name: &LinkName,
     contract_id: &str,
     annotations: &TextMap,
 ) -> Result<Request, Error> {
-    /// `provider_ref` holds the public key, in spite of its name. `contract_id` is never
-    /// absent: some Rust hosts may require the member.
-    #[derive(Serialize)]
-    struct Stop<'a> {
-        #[serde(skip_serializing_if = "TextMap::is_empty")]
-        annotations: &'a TextMap,
-        contract_id: &'a str,
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-        #[serde(serialize_with = "display")]
-        link_name: &'a LinkName,
-        #[serde(serialize_with = "display")]
-        provider_ref: &'a ProviderId,
-    }
-    let body = Stop {
-        annotations,
-        contract_id,
-        host_id,
-        link_name,
-        provider_ref: provider,
-    };
-    Request::command(lattice, host_id, Verb::StopProvider, &body)
+    let body = Body::new()
+        .annotated(annotations)?
+        .with("contract_id", contract_id)?
+        .with("host_id", host.as_str())?
+        .with("link_name", link_name.as_str())?
+        .with("provider_ref", provider.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopProvider)))
 }
 
-/// Tells a host to stop, within so many seconds where it looks at that.
+/// Tells a host to stop, within so many seconds where it looks at that. `timeout` is in
+/// **milliseconds** (trap T4).
 pub fn stop_host(
     lattice: &LatticeId,
-    host_id: &HostId,
+    host: &HostId,
     seconds: Option<u64>,
 ) -> Result<Request, Error> {
-    /// `timeout` is in **milliseconds** (trap T4).
-    #[derive(Serialize)]
-    struct Stop<'a> {
-        #[serde(serialize_with = "display")]
-        host_id: &'a HostId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        timeout: Option<u64>,
-    }
-    let body = Stop {
-        host_id,
-        timeout: seconds.map(|seconds| seconds.saturating_mul(1000)),
-    };
-    Request::command(lattice, host_id, Verb::StopHost, &body)
-}
-
-fn display<T: std::fmt::Display, S: Serializer>(value: &T, output: S) -> Result<S::Ok, S::Error> {
-    output.collect_str(value)
-}
-
-fn display_some<T: std::fmt::Display, S: Serializer>(
-    value: &Option<T>,
-    output: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => output.collect_str(value),
-        None => output.serialize_none(),
-    }
+    let timeout = seconds.map(|seconds| seconds.saturating_mul(1000));
+    let body = Body::new()
+        .with("host_id", host.as_str())?
+        .with_some("timeout", timeout.as_ref())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopHost)))
 }

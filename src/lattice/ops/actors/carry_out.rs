@@ -37,7 +37,7 @@ impl Lattice {
                 _ => Error::new(
                     Kind::Partial,
                     format!(
-                        "{done} of {} orders were carried out, then: {error}",
+                        "{done} of {} commands were carried out, then: {error}",
                         plan.commands.len()
                     ),
                 ),
@@ -136,7 +136,7 @@ impl Lattice {
                 return Err(Error::new(
                     Kind::Timeout,
                     format!(
-                        "{} took the order and does not show it yet: to stop some of an actor and \
+                        "{} acknowledged the command and does not show its effect yet: to stop some of an actor and \
                          not the rest it must fetch the image first; check that the registry is \
                          there, or stop the whole actor, which needs none",
                         self.display_host(to.host)

@@ -239,7 +239,7 @@ impl Lattice {
         Error::new(
             Kind::Busy,
             format!(
-                "{} does not show yet what it was told of actor {} {} ms ago, and what comes next \
+                "{} does not show yet what it was told about actor {} {} ms ago, and this command \
                  depends on it; nothing was sent: try again. After {} s it counts as failed",
                 self.display_host(to.host),
                 to.name(),

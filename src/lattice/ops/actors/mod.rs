@@ -143,7 +143,7 @@ impl Lattice {
             .target(to.target(), Hold::Alone, self.deadline)
             .await?;
         let Some(decided) = self.decide(to, decide, blind).await? else {
-            return Err(Error::new(Kind::Internal, "an order without a decision"));
+            return Err(Error::new(Kind::Internal, "a command without a decision"));
         };
         let running = decided.running.as_ref();
         self.carry_out(to, running, &decided.plan).await

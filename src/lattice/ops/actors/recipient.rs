@@ -65,7 +65,7 @@ impl<'a> Recipient<'a> {
     /// `Internal` where it is not known; only starts go without.
     pub(super) fn key(&self) -> Result<&'a ActorId, Error> {
         self.actor
-            .ok_or_else(|| Error::new(Kind::Internal, "an order without the actor's key"))
+            .ok_or_else(|| Error::new(Kind::Internal, "a command without the actor's key"))
     }
 
     pub(super) fn target(&self) -> Target<'a> {

@@ -153,7 +153,7 @@ impl Replacement {
             Some(other) => format!("{} is of actor {other}", quoted(&self.image_ref)),
             None if is_known || self.claims_changed(before).await => return Ok(()),
             None => format!(
-                "nobody tells whether {} is of actor {}: allow the credentials of {} to subscribe \
+                "it is not known whether {} is of actor {}: allow the credentials of {} to subscribe \
                  to {}",
                 quoted(&self.image_ref),
                 self.actor,
@@ -241,8 +241,8 @@ impl Replacement {
             Err(error) => Err(Error::new(
                 Kind::Partial,
                 format!(
-                    "{why}, and {host} runs {} now in the place of some instances: {error}; order \
-                     UpdateActor to what shall run",
+                    "{why}, and {host} runs {} now in the place of some instances: {error}; call \
+                     UpdateActor with what shall run",
                     quoted(&self.image_ref)
                 ),
             )),
@@ -374,7 +374,7 @@ impl Replacement {
                     if let Some(other) = running.other_reference(&self.image_ref) {
                         let other = quoted(other);
                         let what = format!(
-                            "somebody else started it from {other} meanwhile; order UpdateActor again"
+                            "somebody else started it from {other} meanwhile; call UpdateActor again"
                         );
                         return Err(Error::new(Kind::Partial, what));
                     }

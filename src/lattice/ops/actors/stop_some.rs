@@ -47,7 +47,7 @@ impl Lattice {
             passed += left;
             if left > 0 && passed + left >= all {
                 let why = "what is left to stop stands at the end of its list by now, and the \
-                           others would run unheard";
+                           others would get no calls";
                 return Err(Error::new(
                     Kind::Partial,
                     format!("{} of {count} instances were stopped: {why}", count - left),

@@ -59,10 +59,10 @@ impl Lattice {
             match lattice.what_was_started(&to, began, lattice.deadline).await {
                 Some(started) => {
                     if let Err(error) = lattice.take_back(&to, &annotations, started).await {
-                        warn!(%error, "an actor that was ordered does not run");
+                        warn!(%error, "an actor that was started does not run");
                     }
                 }
-                None => info!(%host, image_ref, "an actor that was ordered is not there yet"),
+                None => info!(%host, image_ref, "an actor that was started is not there yet"),
             }
         });
         Ok(())

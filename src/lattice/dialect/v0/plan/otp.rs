@@ -79,7 +79,7 @@ fn scale_without_annotations(
 ) -> Result<Plan, Objection> {
     if !wanted.is_empty() {
         return Err(cannot(
-            "it does not tell annotations, so that nobody can count by them",
+            "it does not show annotations, so that instances cannot be counted by them",
         ));
     }
     let sum = total(&running.matching(wanted));
@@ -122,12 +122,12 @@ pub(super) fn stop(
             StopTakes::First => {
                 return Err(cannot("it cannot select instances by annotations"));
             }
-            StopTakes::FirstThatMatch if some == sum => return Err(unheard()),
+            StopTakes::FirstThatMatch if some == sum => return Err(would_end_calls()),
             StopTakes::FirstThatMatch => order(wanted, u16::try_from(some).unwrap_or(u16::MAX)),
             StopTakes::MatchingAmongFirst
                 if reach(running, wanted, some) >= running.sequence.len() =>
             {
-                return Err(unheard());
+                return Err(would_end_calls());
             }
             StopTakes::MatchingAmongFirst => Command::StopAmongFirst {
                 annotations: wanted.clone(),
@@ -155,10 +155,10 @@ fn reach(running: &Running, wanted: &TextMap, count: u32) -> usize {
     usize::MAX
 }
 
-fn unheard() -> Objection {
+fn would_end_calls() -> Objection {
     cannot(
         "with the last instance that it would have to stop it ends the actor's subscription for \
-         calls, and instances with other annotations would run unheard; stop those, too, or stop \
+         calls, and instances with other annotations would get no calls; stop those, too, or stop \
          fewer",
     )
 }

@@ -291,7 +291,7 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
     assert_eq!(stop("0.59.0", &old, 1), Ok(some.clone()));
     assert_eq!(stop("0.55.1", &old, 1), Ok(some));
     for count in [0, 2, 9] {
-        is_refused(stop("0.59.0", &old, count), "unheard");
+        is_refused(stop("0.59.0", &old, count), "get no calls");
     }
     // From 0.60 on, all there are.
     let first = |count| Command::StopAmongFirst {
@@ -304,11 +304,11 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
     let new = [group(&[], 3), group(&[("a", "1")], 2)];
     assert_eq!(stop("0.63.2", &new, 1), Ok(vec![first(1)]));
     for count in [0, 2, 9] {
-        is_refused(stop("0.60.0", &new, count), "unheard");
+        is_refused(stop("0.60.0", &new, count), "get no calls");
     }
     // ScaleActor is under the same rule.
     let scale = scale(&quirks("0.63.2"), &of(&new), &wanted, 0, REF);
-    is_refused(scale, "unheard");
+    is_refused(scale, "get no calls");
     // Before, none looks at annotations.
     is_refused(stop("0.55.0", &old, 1), "annotations");
     is_refused(stop("", &old, 1), "annotations");
