@@ -7,6 +7,7 @@ use crate::support::eventually;
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::proxy::Proxy;
 use crate::support::time::{SHORTLY, assert_under, timeout};
 use crate::support::world::{World, ctx};
@@ -143,16 +144,9 @@ async fn rejected_credentials_are_said_to_be_that() {
         host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),
         timeout: None,
     };
-    let ack = world
-        .actor
-        .lattice()
-        .stop_host(&ctx(), &command)
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("rejected"),
-        "{}",
-        ack.error
+    refused(
+        world.actor.lattice().stop_host(&ctx(), &command).await,
+        "rejected",
     );
     world
         .set_lattice(

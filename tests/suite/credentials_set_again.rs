@@ -7,6 +7,7 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::{accepted, refused};
 use crate::support::provider::Identity;
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, bucket_of, edit, key, last_written};
@@ -29,8 +30,7 @@ async fn purge_without_mark(bucket: &kv::Store, identity: &Identity, lattice: &s
 }
 
 async fn set(actor: &Actor, lattice: &str, url: &str) {
-    let ack = world::set(actor, lattice, url).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(actor, lattice, url).await);
 }
 
 /// So many sets at once, of which each is accepted.
@@ -143,12 +143,7 @@ async fn one_write_that_fails_does_not_open_the_bucket_again() {
     let bucket = bucket_of(&world.nats, &world.identity.lattice).await;
     edit(&world.nats, &bucket, |config| config.max_message_size = 10).await;
     for lattice in ["y", "z"] {
-        let ack = world.try_set_lattice(lattice, &url).await.unwrap();
-        assert!(
-            !ack.accepted && ack.error.contains("did not take"),
-            "{}",
-            ack.error
-        );
+        refused(world.try_set_lattice(lattice, &url).await, "did not take");
     }
     edit(&world.nats, &bucket, |config| config.max_message_size = -1).await;
     for lattice in ["y", "z"] {

@@ -368,8 +368,7 @@ async fn the_providers_own_user_needs_no_more_than_it_is_said_to() {
     use wasmcloud_interface_lattice_control::LatticeController as _;
     let calls = actor.lattice();
     let ctx = support::world::ctx();
-    let ack = calls.set_lattice_credentials(&ctx, &request).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(calls.set_lattice_credentials(&ctx, &request).await);
     // Credentials are kept, others looked for, and there after a restart.
     let error = calls.get_hosts(&ctx, "other").await.unwrap_err();
     assert!(error.to_string().contains("is unknown"), "{error}");

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crate::support::drill::{Drill, host_on, in_time, set, start_actor};
 use crate::support::eventually;
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::proxy::Proxy;
 use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::ctx;
@@ -363,11 +364,9 @@ async fn an_order_larger_than_the_lattices_server_takes_is_refused_and_sent_to_n
     let mut command = start_actor("x", &host.id);
     let label = ("zone".to_owned(), "x".repeat(20_000));
     command.annotations = Some(HashMap::from([label]));
-    let ack = in_time(client.start_actor(&ctx(), &command)).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("NATS server takes"),
-        "{}",
-        ack.error
+    refused(
+        in_time(client.start_actor(&ctx(), &command)).await,
+        "NATS server takes",
     );
     assert!(host.received_on(".la").is_empty());
     // The connection is as good as before.

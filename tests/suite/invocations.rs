@@ -93,12 +93,7 @@ async fn a_changed_body_is_refused() {
     let nats = world.nats.client().await;
     let mut calls = nats.subscribe(world.identity.subject("")).await.unwrap();
     support::fence(&nats).await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap();
+    world.hosts("default").await.unwrap();
     let call = futures::StreamExt::next(&mut calls).await.unwrap();
     let mut invocation: Invocation = rmp_serde::from_slice(&call.payload).unwrap();
     // As long as the true one: a shorter one would be looked for in the store.
@@ -171,13 +166,8 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
         }
         support::fence(&nats).await;
     });
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("needs JetStream"), "{error}");
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("needs JetStream"), "{error}");
 }
 
 #[tokio::test]

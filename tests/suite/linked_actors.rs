@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::host::Generation;
 use crate::support::host::lattice::{SimLattice, link_key};
 use crate::support::nats::NatsServer;
-use crate::support::operator::Operated;
+use crate::support::operator::{Operated, refused};
 use crate::support::provider::{Identity, Provider};
 use crate::support::proxy::Proxy;
 use crate::support::time::assert_under;
@@ -155,12 +155,7 @@ async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
         .await;
     answers(&world.actor, "default", "link of actor").await;
     let url = world.nats.url();
-    let ack = world.try_set_lattice("default", &url).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("lattices"),
-        "{}",
-        ack.error
-    );
+    refused(world.try_set_lattice("default", &url).await, "lattices");
 }
 
 /// The metadata bucket of the provider's own lattice.

@@ -10,6 +10,7 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::jwt::Operator;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::{found_in, plant};
 use crate::support::world::{World, ctx};
@@ -144,8 +145,7 @@ async fn the_list_shows_what_the_provider_logs_and_no_secret() {
         js_domain: None,
     };
     let set = world.actor.lattice();
-    let ack = set.set_lattice_credentials(&ctx(), &request).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(set.set_lattice_credentials(&ctx(), &request).await);
 
     let here = world.nats.address();
     for (lattice, server, login) in [

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::actor::Actor;
 use crate::support::invocation::{bytes, mint, mint_by, mint_raw, send};
 use crate::support::nats::NatsServer;
-use crate::support::operator::{Annotations, map};
+use crate::support::operator::{Annotations, map, refused};
 use crate::support::provider::health;
 use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
@@ -162,13 +162,10 @@ async fn no_actor_and_no_lattice_takes_every_place() {
             timeout: None,
         };
         let asked = Instant::now();
-        let ack = world
-            .actor
-            .lattice()
-            .stop_host(&ctx(), &order)
-            .await
-            .unwrap();
-        assert!(!ack.accepted && ack.error.contains("busy"), "{}", ack.error);
+        refused(
+            world.actor.lattice().stop_host(&ctx(), &order).await,
+            "busy",
+        );
         assert_under(Duration::from_millis(1000), asked.elapsed());
         let answers = join_all(hanging).await;
         let count = |what: &str| {
@@ -203,12 +200,7 @@ async fn calls_that_prove_nothing_take_no_place_of_an_actor() {
     let refused = (0..8).map(|_| send(&nats, &world.identity, bytes(&forged)));
     let mut answers = join_all(refused).await.into_iter();
     assert!(answers.all(|answer| answer.error.is_some()));
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "other")
-        .await
-        .unwrap();
+    world.hosts("other").await.unwrap();
 }
 
 // --- sizes ---

@@ -10,6 +10,7 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::{Identity, Provider, answers_health, health};
 use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
@@ -130,22 +131,12 @@ async fn a_wrong_configuration_leaves_it_up_unhealthy_and_refusing() {
         !health.healthy && message.contains("bogus") && message.contains("max_calls"),
         "{message}"
     );
-    let ack = world
-        .try_set_lattice("default", &world.nats.url())
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("bogus"),
-        "{}",
-        ack.error
+    refused(
+        world.try_set_lattice("default", &world.nats.url()).await,
+        "bogus",
     );
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("bogus"), "{error}");
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("bogus"), "{error}");
 }
 
 #[tokio::test]
@@ -196,12 +187,7 @@ async fn test_mode_speaks_json() {
 #[tokio::test]
 async fn each_call_leaves_one_line_at_debug() {
     let world = World::with_lattice().await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap();
+    world.hosts("default").await.unwrap();
     world.provider.logged("LatticeController.GetHosts").await;
     let log = world.provider.log();
     let lines: Vec<_> = log

@@ -4,6 +4,7 @@
 use crate::support;
 use std::collections::HashMap;
 
+use crate::support::operator::{accepted, refused};
 use crate::support::world::{World, ctx};
 use serde_json::{Value, json};
 use wasmbus_rpc::error::RpcError;
@@ -250,14 +251,9 @@ async fn a_configuration_over_500000_bytes_is_refused() {
         configuration: Some("x".repeat(length)),
     };
     let lattice = world.actor.lattice();
-    let ack = lattice
-        .start_provider(&ctx(), &command(500_001))
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("500001 bytes"),
-        "{}",
-        ack.error
+    refused(
+        lattice.start_provider(&ctx(), &command(500_001)).await,
+        "500001 bytes",
     );
     nothing_was_sent(&world, watch).await;
     let ack = lattice
@@ -343,11 +339,7 @@ async fn a_blank_optional_member_counts_as_absent() {
         user_seed: Some(String::new()),
     };
     let lattice = world.actor.lattice();
-    let ack = lattice
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(lattice.set_lattice_credentials(&ctx(), &request).await);
     assert!(
         lattice
             .get_hosts(&ctx(), "default")
@@ -407,14 +399,9 @@ async fn a_bad_domain_is_refused() {
         ..Default::default()
     };
     let lattice = world.actor.lattice();
-    let ack = lattice
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("domain"),
-        "{}",
-        ack.error
+    refused(
+        lattice.set_lattice_credentials(&ctx(), &request).await,
+        "domain",
     );
 }
 
@@ -455,11 +442,7 @@ async fn the_default_url_is_the_providers_setting() {
             ..Default::default()
         };
         let lattice = world.actor.lattice();
-        let ack = lattice
-            .set_lattice_credentials(&ctx(), &request)
-            .await
-            .unwrap();
-        assert!(ack.accepted, "{}", ack.error);
+        accepted(lattice.set_lattice_credentials(&ctx(), &request).await);
         assert!(
             lattice
                 .get_hosts(&ctx(), "default")

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::support::actor::Actor;
 use crate::support::jwt::Operator;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::{found_in, plant};
 use crate::support::world::{World, ctx};
@@ -34,11 +35,7 @@ async fn a_jwt_and_its_seed_connect_to_a_lattice() {
         js_domain: None,
     };
     let client = world.actor.lattice();
-    let ack = client
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(client.set_lattice_credentials(&ctx(), &request).await);
     assert!(client.get_hosts(&ctx(), "x").await.unwrap().is_empty());
     assert_eq!(remote.open_connections("for lattices"), 1);
     // Anonymous is not enough there.
@@ -142,11 +139,7 @@ async fn user_info_in_urls_logs_in_and_is_not_shown() {
         ..Default::default()
     };
     let client = actor.lattice();
-    let ack = client
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(client.set_lattice_credentials(&ctx(), &request).await);
     assert!(client.get_hosts(&ctx(), "x").await.unwrap().is_empty());
 }
 
@@ -220,13 +213,7 @@ async fn the_configuration_is_not_shown() {
                 .into();
     })
     .await;
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "x")
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("default_lattice_url"), "{error}");
     assert_eq!(found_in(&error), None);
 }

@@ -9,6 +9,7 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::{Identity, Provider, health};
 use crate::support::time::{SHORTLY, assert_under, timeout};
 use crate::support::world::{World, ctx};
@@ -133,21 +134,11 @@ async fn new_calls_are_refused_at_once_while_it_stops() {
     let ending = tokio::spawn(async move { nats.request(subject, order.into()).await });
     world.provider.logged("stopping").await;
     let started = Instant::now();
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("the provider is stopping"),
-        "{error}"
-    );
-    let ack = world.try_set_lattice("x", "127.0.0.1:4222").await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("the provider is stopping"),
-        "{}",
-        ack.error
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("the provider is stopping"), "{error}");
+    refused(
+        world.try_set_lattice("x", "127.0.0.1:4222").await,
+        "the provider is stopping",
     );
     assert_under(Duration::from_millis(150), started.elapsed());
     ending.await.unwrap().unwrap();
@@ -161,12 +152,7 @@ async fn every_call_that_was_sent_before_the_order_is_answered() {
     let nats = world.nats.client().await;
     let mut samples = nats.subscribe(world.identity.subject("")).await.unwrap();
     support::fence(&nats).await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "unknown")
-        .await
-        .unwrap_err();
+    world.hosts("unknown").await.unwrap_err();
     let call = samples.next().await.unwrap().payload;
     drop(samples);
     let inbox = nats.new_inbox();

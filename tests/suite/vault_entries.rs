@@ -6,6 +6,7 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, UNOPENED, bucket_of, key, last_written};
@@ -215,8 +216,7 @@ async fn entries_without_a_place_can_be_refused_and_are_set_anew() {
     assert!(error.contains("cannot be opened"), "{error}");
     let bucket = bucket_of(&one.nats, &one.identity.lattice).await;
     assert_eq!(last_written(&bucket).await, 1);
-    let ack = world::set(&one.actor, "x", &one.nats.url()).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(&one.actor, "x", &one.nats.url()).await);
     assert!(hosts(&one.actor, "x").await.is_ok());
     // One that is put back afterwards takes no effect.
     let sealed = unplaced(&xkey, "x", &one.identity.actor, "nats://127.0.0.1:1");
@@ -245,8 +245,7 @@ async fn an_entry_that_was_copied_to_another_key_or_bucket_is_not_opened() {
     let xkey = plant(XKey::new().seed().unwrap());
     let ours = Identity::new();
     let (_provider, actor) = provider(&nats, &ours, &xkey).await;
-    let ack = world::set(&actor, "x", &nats.url()).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(&actor, "x", &nats.url()).await);
     let bucket = bucket_of(&nats, &ours.lattice).await;
     let sealed = bucket.get(key(&ours, "x")).await.unwrap().unwrap();
     let of = |change: fn(&mut Identity)| {

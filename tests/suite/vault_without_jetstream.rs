@@ -4,6 +4,7 @@
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::health;
 use crate::support::store::{IN_MEMORY, KEPT, bucket_of, key};
 use crate::support::world::{World, hosts, none_fails, set_acknowledged as set};
@@ -121,11 +122,9 @@ async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unheal
     };
     let why = eventually("it to be unhealthy", unhealthy).await;
     assert!(why.contains("credentials_store"), "{why}");
-    let ack = world.try_set_lattice("x", &world.nats.url()).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("credentials_store"),
-        "{}",
-        ack.error
+    refused(
+        world.try_set_lattice("x", &world.nats.url()).await,
+        "credentials_store",
     );
     let error = hosts(&world.actor, "x").await.unwrap_err();
     assert!(error.contains("credentials_store"), "{error}");
