@@ -11,6 +11,7 @@ mod host;
 #[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/path.rs"]
 mod path;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the other bench uses the rest")]

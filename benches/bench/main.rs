@@ -19,6 +19,7 @@ mod forwarding;
 mod gathers;
 mod idle;
 mod lists;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the bench of allocations uses the rest")]

@@ -19,6 +19,7 @@ mod callers;
 mod faults;
 mod lattices;
 mod random;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod tally;
@@ -36,7 +37,7 @@ use callers::Scene;
 use lattices::strangers;
 use random::Random;
 use support::actor::Actor;
-use support::nats::NatsServer;
+use support::nats::{NatsServer, OURS};
 use support::provider::{Identity, Provider};
 use support::world::ctx;
 use tally::Tally;
@@ -52,9 +53,6 @@ const IDLE_LIMIT: Duration = Duration::from_secs(2);
 const MAY_GROW: i64 = 8 * 1024;
 /// Where the provider's log is kept where a promise was broken.
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/soak.log");
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
-
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse();

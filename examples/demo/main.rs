@@ -2,6 +2,7 @@
 //! provider with host data on its standard input, and a linked actor that walks
 //! through the contract. Ends with 0 only if every answer was as expected.
 
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -26,8 +27,14 @@ async fn main() -> ExitCode {
     let client = nats.client().await;
     let lattice = Arc::new(SimLattice::with_bucket(client, walk::LATTICE).await);
     let actor_key = lattice.publish_actor(walk::ACTOR_REF, "shop", 3).await;
-    let provider_key = lattice
-        .publish_provider(walk::PROVIDER_REF, "HTTP Server", walk::CONTRACT)
+    let provider_key = Identity::new().provider_key;
+    lattice
+        .publish_provider_as(
+            walk::PROVIDER_REF,
+            &provider_key,
+            "HTTP Server",
+            walk::CONTRACT,
+        )
         .await;
     let mut hosts = Vec::new();
     for (generation, zone) in [

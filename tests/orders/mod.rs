@@ -8,11 +8,6 @@
 //! - [`run`]: gives the orders and judges them
 //! - [`tally`]: what came of a run
 
-#![allow(
-    dead_code,
-    reason = "simulated and real hosts each use a part of what they share"
-)]
-
 pub mod contract;
 pub mod generate;
 pub mod run;

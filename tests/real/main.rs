@@ -13,6 +13,7 @@ mod modules;
 mod orders;
 mod report;
 mod site;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../support/mod.rs"]
 mod support;
 mod walk;

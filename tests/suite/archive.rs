@@ -1,5 +1,5 @@
-//! The archive that `make par` makes: read, unpacked, started and called as hosts
-//! do it.
+//! The archive that `make par` makes is read, unpacked, started and called as
+//! hosts do it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use lattice_controller::settings::{LinkSettings, ProviderSettings};
 use provider_archive::ProviderArchive;
 use serde_json::Value;
 
-/// This machine, as hosts name it.
+/// Returns the name that hosts have for this machine's target.
 fn target() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
@@ -26,7 +26,7 @@ fn path() -> PathBuf {
     path
 }
 
-/// What a host reads: its own target.
+/// Reads the archive's binary for this machine, as a host does.
 async fn archive() -> ProviderArchive {
     ProviderArchive::try_load_target_from_file(path(), &target())
         .await
@@ -56,7 +56,7 @@ async fn the_archived_provider_starts_and_is_called() {
     std::fs::set_permissions(&program, mode).unwrap();
 
     let nats = NatsServer::start();
-    // Hosts know the provider by the subject of the claims.
+    // Hosts identify the provider by the subject of the claims.
     let identity = Identity {
         provider_key: claims.subject,
         ..Identity::new()
@@ -77,7 +77,8 @@ async fn the_archived_provider_starts_and_is_called() {
     assert_eq!(lattice.hosts[0].instances(ACTOR), 2);
 }
 
-/// Versions of glibc that a binary needs, as `GLIBC_2.17` in its symbols.
+/// Returns the versions of glibc that a binary needs, from symbols such as
+/// `GLIBC_2.17`.
 fn glibc_needs(binary: &[u8]) -> BTreeSet<(u32, u32)> {
     const NAME: &[u8] = b"GLIBC_";
     let found = binary.windows(NAME.len()).enumerate();
@@ -101,14 +102,14 @@ fn contains(binary: &[u8], name: &[u8]) -> bool {
 
 #[tokio::test]
 async fn the_archived_binary_starts_on_the_images_of_old_hosts() {
-    // Debian 11 has glibc 2.31, and what is called for is 2.28.
+    // Debian 11 has glibc 2.31; the archive is built for 2.28.
     let archive = archive().await;
     let binary = archive.target_bytes(&target()).unwrap();
     let needs = glibc_needs(&binary);
     assert!(!needs.is_empty());
     let newest = needs.last().unwrap();
     assert!(*newest <= (2, 28), "{needs:?}");
-    // Names without a number: relative relocations need 2.36.
+    // A version without a number: relative relocations need glibc 2.36.
     assert!(!contains(&binary, b"GLIBC_ABI_DT_RELR"));
 }
 
@@ -129,9 +130,9 @@ fn the_schema_is_that_of_the_settings() {
         let kinds = serde_json::json!(["string", "array"]);
         assert_eq!(settings["properties"][key]["type"], kinds, "{key}");
     }
-    // Its bounds are those of the reader.
+    // The schema's bounds are those of the parser.
     let read = |key: &str, value: i64| {
-        // No part is more than its whole.
+        // No part may be more than its whole.
         let mut text = serde_json::json!({
             "max_lattices": 100_000, "max_credentials_bytes": 1_073_741_824_i64,
         });
@@ -152,8 +153,8 @@ fn the_schema_is_that_of_the_settings() {
     assert_eq!(bounded, 17);
 }
 
-/// Texts of the files in a folder of the repository; none where the folder is not
-/// in a package.
+/// Reads the files in a folder of the repository. A folder that is not in the
+/// package has none.
 fn texts(folder: &str) -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(folder).into_iter().flatten();

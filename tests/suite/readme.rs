@@ -1,4 +1,4 @@
-//! What README.md says is so.
+//! The statements of README.md are true.
 
 use crate::support;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +11,14 @@ fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
 }
 
-/// The section under this heading.
+/// Returns the section under this heading.
 fn section(heading: &str) -> String {
     let text = readme();
     let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
     rest.split("\n## ").next().unwrap().to_owned()
 }
 
-/// The rows of the first table in `text`, without its head.
+/// Returns the rows of the first table in `text` without its head.
 fn rows(text: &str) -> Vec<Vec<String>> {
     text.lines()
         .skip_while(|line| !line.starts_with('|'))
@@ -63,7 +63,8 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
     let mut members = Vec::new();
     for row in rows_of("Settings of the provider") {
         let member = format!("\"{}\": {}", names(&row[0])[0], row[3].trim_matches('`'));
-        // No key that somebody might copy.
+        // The README shows no key that somebody might copy, so the test puts
+        // one in.
         let member = member.replace("SX…", &nkeys::XKey::new().seed().unwrap());
         members.push(certs.in_place_of_documented(&member));
     }
