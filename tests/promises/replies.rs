@@ -1,5 +1,6 @@
-//! Whatever comes from a lattice is read or not, and costs no more than it
-//! should: answers of hosts of every generation, events, entries of the bucket.
+//! Anything that comes from a lattice is read or passed over, at a bounded
+//! cost: answers of hosts of every generation, events, and entries of the
+//! bucket.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use nkeys::KeyPairType;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Versions of hosts that differ, and what is none.
+/// Versions of hosts that differ, and a text that is no version.
 const VERSIONS: [Option<&str>; 9] = [
     None,
     Some("0.57.1"),
@@ -31,7 +32,7 @@ const VERSIONS: [Option<&str>; 9] = [
     Some("nightly"),
 ];
 
-/// See the module: the input is the body of a message.
+/// Checks the promise. The input is the body of a message.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     read::<HostPing>(input);
@@ -68,7 +69,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// A list is never one of these, whatever is in it.
+/// A list is never read as one of these, whatever is in it.
 fn check_lists(input: &[u8]) {
     let list = [b"[", input, b"]"].concat();
     assert!(wire::parse::<HostPing>(&list).is_err());
@@ -84,7 +85,8 @@ fn check_lists(input: &[u8]) {
     if serde_json::from_slice::<IgnoredAny>(&list).is_ok() {
         let reply = [br#"{"links":["#, &list[..], b"]}"].concat();
         let links = wire::parse::<LinksReply>(&reply).map(|reply| reply.links);
-        // Or not readable at all: it may hold numbers that there are not.
+        // Or it is not readable at all: it may hold numbers that are out of
+        // range.
         assert!(links.map_or(true, |links| links.is_empty()));
     }
 }
@@ -95,7 +97,7 @@ fn read<'a, T: Deserialize<'a>>(input: &'a [u8]) {
     }
 }
 
-/// Every message counts once, in one way.
+/// Every message is counted once, in one way.
 fn take<T: FromHost>(input: &[u8]) -> Harvest<T> {
     let mut harvest = Harvest::<T>::default();
     let counts = harvest.take(input, Duration::ZERO);
@@ -152,7 +154,7 @@ fn check_plans(traits: &Traits, running: &Running, wanted: &TextMap) {
         ];
         let orders = plans.into_iter().flatten().flat_map(|plan| plan.orders);
         for order in orders.take(20) {
-            // Zero stops everything where it is told, and starts two (T20).
+            // Where a host gets 0, it stops everything, or starts two (T20).
             let zero = matches!(order, Order::Start { count: 0, .. });
             assert!(!zero, "{order:?}");
             let _ = plan::effect(traits, running, &order);
@@ -161,7 +163,7 @@ fn check_plans(traits: &Traits, running: &Running, wanted: &TextMap) {
     let _ = plan::replace(traits, &running.groups, image_ref);
 }
 
-/// An inventory of so many actors, and so many instances of one.
+/// Returns an inventory of so many actors, with so many instances of one.
 pub fn crowd(instances: usize) -> Vec<u8> {
     let host = super::key(KeyPairType::Server).public_key();
     let instance = |number: usize| {
@@ -179,7 +181,7 @@ pub fn crowd(instances: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let _: fn(&ActorInstance) -> Option<u32> = ActorInstance::maximum;
     let host = super::key(KeyPairType::Server).public_key();
