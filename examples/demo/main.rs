@@ -1,6 +1,7 @@
-//! `make demo`: a nats-server, a lattice of three simulated hosts, the real
-//! provider with host data on its standard input, and a linked actor that walks
-//! through the contract. Ends with 0 only if every answer was as expected.
+//! `make demo` starts a nats-server, a lattice of three simulated hosts, the
+//! real provider with host data on its standard input, and a linked actor that
+//! walks through the contract. It exits with 0 only if every answer was as
+//! expected.
 
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
@@ -68,7 +69,7 @@ async fn main() -> ExitCode {
     .all()
     .await;
 
-    // As our host would end it.
+    // The provider ends as by its host.
     let order = format!("{{\"host_id\":\"{}\"}}", identity.host_id);
     let control = nats.client().await;
     let ended = control

@@ -1,4 +1,4 @@
-//! The bucket of sealed credentials: what is in it, and removing from it.
+//! Lists the bucket of sealed credentials, and removes entries from it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use tokio::time::timeout;
 
 use crate::{DomainOption, ProviderOptions, Result, login};
 
-/// Longest silence between two entries.
+/// The longest pause between two entries.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 
-/// What entries are opened with.
+/// The keys that open entries.
 #[derive(Args)]
 pub struct KeyOptions {
     /// File with the provider's `credentials_key` (SX…); else the variable
@@ -39,7 +39,7 @@ pub struct KeyOptions {
 
 impl KeyOptions {
     fn key(&self) -> Result<StoreKey> {
-        // A file that is named counts more than any variable.
+        // A file takes precedence over a variable.
         let set = match &self.cluster_seed_file {
             Some(_) => None,
             None => login::seed(
@@ -64,7 +64,8 @@ impl KeyOptions {
 }
 
 fn cluster_key(seed: &SecretString) -> Result<StoreKey> {
-    // An xkey is a seed as well, and would open nothing without a word.
+    // An xkey is a seed as well. As a cluster seed it would open nothing,
+    // without a message.
     let key = match seed.expose_secret().starts_with("SX") {
         true => None,
         false => StoreKey::of_cluster(seed),
@@ -72,10 +73,10 @@ fn cluster_key(seed: &SecretString) -> Result<StoreKey> {
     key.ok_or_else(|| "the cluster seed cannot be used: it is not one (SC…)".into())
 }
 
-/// Opens the bucket, and makes none.
+/// Opens the bucket, and does not make one.
 async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket> {
     let domain = domain.js_domain.as_deref().map(JsDomain::parse);
-    // A mistyped key would look like a provider that keeps nothing.
+    // A mistyped key would look like a provider without stored credentials.
     let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
     let home = Home {
         client: login::connect(options).await?,
@@ -93,7 +94,7 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     found.ok_or_else(|| format!("there is no bucket {name}: nothing is kept there"))
 }
 
-/// A table of what the bucket has.
+/// Prints a table of the bucket's entries.
 pub async fn bindings(
     options: &ProviderOptions,
     domain: DomainOption,
@@ -120,7 +121,7 @@ pub async fn bindings(
     Ok(table.trim_fmt())
 }
 
-/// What the table says of an entry; nothing of those that were removed.
+/// Returns the row of an entry; removed ones have none.
 fn row(
     change: &Change,
     key: &StoreKey,
@@ -175,7 +176,7 @@ fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
     ]
 }
 
-/// How long ago that is, in the largest unit that fits.
+/// Returns how long ago that is, in the largest unit that fits.
 fn age(at: u64) -> String {
     let seconds = Entry::now().saturating_sub(at) / 1000;
     match seconds {
