@@ -1,5 +1,6 @@
-//! Whatever comes from a lattice is read or not, and costs no more than it
-//! should: answers of hosts of every generation, events, entries of the bucket.
+//! Anything that comes from a lattice is read or passed over, at a bounded
+//! cost: answers of hosts of every generation, events, and entries of the
+//! bucket.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use nkeys::KeyPairType;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Versions of hosts that differ, and what is none.
+/// Versions of hosts that differ, and a text that is no version.
 const VERSIONS: [Option<&str>; 9] = [
     None,
     Some("0.57.1"),
@@ -36,7 +37,7 @@ const VERSIONS: [Option<&str>; 9] = [
     Some("nightly"),
 ];
 
-/// See the module: the input is the body of a message.
+/// Checks the promise. The input is the body of a message.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     read::<Host>(input);
@@ -73,7 +74,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// A list is never one of these, whatever is in it.
+/// A list is never read as one of these, whatever is in it.
 fn check_lists(input: &[u8]) {
     let list = [b"[", input, b"]"].concat();
     assert!(parse::<Host>(&list).is_err());
@@ -100,7 +101,7 @@ fn read<'a, T: Deserialize<'a>>(input: &'a [u8]) {
     }
 }
 
-/// Every message counts once, in one way.
+/// Every message is counted once, in one way.
 fn take<T: FromHost>(input: &[u8]) -> Harvest<T> {
     let mut harvest = Harvest::<T>::default();
     let counts = harvest.take(input, Duration::ZERO);
@@ -169,7 +170,7 @@ fn check_plans(quirks: &Quirks, running: &Running, wanted: &TextMap) {
     let _ = plan::replace(quirks, &running.groups, image_ref);
 }
 
-/// An inventory of so many actors, and so many instances of one.
+/// Returns an inventory of so many actors, with so many instances of one.
 pub fn crowd(instances: usize) -> Vec<u8> {
     let host = super::key(KeyPairType::Server).public_key();
     let instance = |number: usize| {
@@ -187,7 +188,7 @@ pub fn crowd(instances: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let _: fn(&ActorInstance) -> Option<u32> = ActorInstance::maximum;
     let host = super::key(KeyPairType::Server).public_key();

@@ -1,6 +1,6 @@
-//! Names are types, and no input whatever breaks us: every promise of
-//! `promises/`, tried with inputs that get far, with changes of them, with any
-//! bytes, and with every input that ever broke one (`tests/fixtures/crashes/`).
+//! No input breaks a promise of `promises/`. Each promise is tried with inputs
+//! that get far, with changes of them, with any bytes, and with every input
+//! that ever broke one (`tests/fixtures/crashes/`).
 
 use crate::promises;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestRunner;
 
-/// What often means something.
+/// Bytes that often have a meaning.
 const WORDS: [&[u8]; 24] = [
     b".",
     b"*",
@@ -93,7 +93,7 @@ impl Change {
     }
 }
 
-/// Any bytes, and inputs that get far, changed here and there.
+/// Makes any bytes, and inputs that get far with some changes.
 fn input(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let changed = (select(seeds), vec(Change::any(), 0..6)).prop_map(|(mut input, changes)| {
         changes.iter().for_each(|change| change.apply(&mut input));
@@ -172,7 +172,7 @@ fn nothing_is_too_deep() {
 #[test]
 fn an_inventory_costs_no_more_than_it_should() {
     promises::replies::check(&promises::replies::crowd(2000));
-    // Compared one with the other, they would take minutes.
+    // If each were compared with each, this would take minutes.
     let many = promises::replies::crowd(30_000);
     let started = std::time::Instant::now();
     let inventory: Inventory = parse(&many).unwrap();
