@@ -11,11 +11,11 @@ use futures::StreamExt as _;
 use lattice_controller::credentials::vault::bucket::{self, Bucket, Change};
 use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::sealed::{self, Opened, Unopened};
+use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
 use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
-use lattice_controller::nats::ErrorFeed;
-use lattice_controller::nats::OwnLattice;
+use lattice_controller::nats::{ErrorFeed, OwnLattice};
+use lattice_controller::settings::Unplaced;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -136,7 +136,12 @@ fn row(
         let what = "no entry of the provider".into();
         return Some(unknown("?".into(), what, change));
     };
-    let opened = sealed::open(key, places, lattice, value).and_then(|opened| {
+    let sealer = Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    };
+    let opened = sealer.open(lattice, value).and_then(|opened| {
         let Opened { given: entry, .. } = opened;
         let credentials = Credentials::from_store(&entry).map_err(|_| Unopened::Malformed)?;
         Ok((entry, credentials))

@@ -35,17 +35,17 @@ pub struct Connection {
     client: Client,
     address: Arc<str>,
     epoch: u64,
-    reports: watch::Receiver<Reported>,
+    pub(super) reports: watch::Receiver<Reported>,
     errors: PermissionErrors,
     sizes: Arc<Sizes>,
     inbox: Inbox,
-    usage: Usage,
+    pub(super) usage: Usage,
     /// Notified when a request got no answer: the connection may be dead.
-    doubted: Notify,
+    pub(super) doubted: Notify,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
     /// Its place among all connections, until it is retired.
-    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    pub(super) permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Drop for Connection {
@@ -203,11 +203,6 @@ impl Connection {
         self.doubted.notify_one();
     }
 
-    /// Waits for the next [`Connection::doubt`].
-    pub(super) async fn doubted(&self) {
-        self.doubted.notified().await;
-    }
-
     /// Whether its server answers. A permission error is an answer, too, so that
     /// credentials need no permission for this.
     pub async fn answers(&self) -> bool {
@@ -240,26 +235,11 @@ impl Connection {
         self.client.server_info().lame_duck_mode
     }
 
-    /// Takes its place among all connections.
-    pub(super) fn set_permit(&self, permit: OwnedSemaphorePermit) {
-        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
-    }
-
     /// Gives its place to others: nobody is to use it any more.
     pub(super) fn retire(&self) {
         self.released.cancel();
         let permit = self.permit.lock();
         drop(permit.unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    /// How it is used.
-    pub(super) fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    /// Returns its reports from now on.
-    pub(super) fn reports(&self) -> watch::Receiver<Reported> {
-        self.reports.clone()
     }
 
     /// Returns `; its server said "…"`, where it said anything from this moment on;

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{
@@ -68,8 +68,8 @@ impl Dialer {
         let _dial = self.capacity.reserve_dial().await?;
         let dialled = timeout(DIAL_ENDS_AFTER, self.dial_servers(credentials, login)).await;
         let late = || DialFailure::Unreachable("no server answered in time".into());
-        let connection = dialled.unwrap_or_else(|_| Err(late()))?;
-        connection.set_permit(permit);
+        let mut connection = dialled.unwrap_or_else(|_| Err(late()))?;
+        connection.permit = Mutex::new(Some(permit));
         Ok(connection)
     }
 

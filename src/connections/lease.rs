@@ -11,7 +11,7 @@ pub struct Lease(Arc<Connection>);
 
 impl Lease {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        connection.usage().begin();
+        connection.usage.begin();
         Self(connection)
     }
 
@@ -31,6 +31,6 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.usage().end();
+        self.0.usage.end();
     }
 }

@@ -43,7 +43,7 @@ pub use crate::connections::lease::Lease;
 pub use crate::connections::permissions::{Heard, Refusal};
 pub use crate::connections::reports::Loss;
 pub use crate::connections::sizes::Sent;
-use crate::connections::slot::ForCall;
+use crate::connections::state::Answer;
 use crate::connections::supervisor::Supervisor;
 use crate::credentials::SharedCredentials;
 use crate::deadline::Deadline;
@@ -103,12 +103,12 @@ impl Connections {
     async fn connection(&self, credentials: &Arc<SharedCredentials>) -> Result<Lease, DialFailure> {
         let slot = self.0.capacity.slot(credentials);
         let mut dial = match slot.ask(credentials) {
-            ForCall::Lease(lease) => return Ok(lease),
-            ForCall::Failure(failure) => return Err(failure),
-            ForCall::Wait(dial, result) => {
+            Answer::Lease(lease) => return Ok(lease),
+            Answer::Failure(failure) => return Err(failure),
+            Answer::Wait(dial, result) => {
                 if let Some(result) = result {
                     // A call that gives up does not end a dial that others wait for.
-                    Supervisor::start(self.0.clone(), slot.clone(), credentials.clone(), result);
+                    Supervisor::start(self.0.clone(), slot, credentials.clone(), result);
                 }
                 dial
             }
@@ -117,12 +117,7 @@ impl Connections {
             Ok(dialled) => dialled.clone(),
             Err(_) => None,
         };
-        match dialled {
-            Some(dialled) => dialled.map(|lease| Lease::new(lease.connection().clone())),
-            None => {
-                slot.dial_aborted(&dial);
-                Err(DialFailure::Aborted)
-            }
-        }
+        let lease = dialled.unwrap_or(Err(DialFailure::Aborted))?;
+        Ok(Lease::new(lease.connection().clone()))
     }
 }

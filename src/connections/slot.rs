@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -12,29 +11,22 @@ use crate::connections::connection::Connection;
 use crate::connections::failure::DialFailure;
 use crate::connections::lease::Lease;
 use crate::connections::reports::LoginHistory;
-use crate::connections::state::{Answer, Dial, Dialled, State};
+use crate::connections::state::{Answer, Dialled, State};
 use crate::credentials::{Fingerprint, SharedCredentials};
 
 /// The state of a connection, and what is remembered from one connection to the next.
 pub(super) struct Slot {
     credentials: Weak<SharedCredentials>,
     fingerprint: Fingerprint,
-    address: Arc<str>,
-    login: Arc<LoginHistory>,
+    /// Where it connects to, for people.
+    pub(super) address: Arc<str>,
+    pub(super) login: Arc<LoginHistory>,
     /// How often the credentials had been set when a call last asked.
     times_set: AtomicU64,
     made: Instant,
     /// When a call last asked for the connection, in milliseconds after `made`.
     asked: AtomicU64,
     state: Mutex<State>,
-}
-
-/// What a call gets.
-pub(super) enum ForCall {
-    Lease(Lease),
-    Failure(DialFailure),
-    /// It waits for a dial. Where that has to begin, its result goes to the sender.
-    Wait(Dial, Option<watch::Sender<Option<Dialled>>>),
 }
 
 /// What follows a dial that was to replace a broken connection.
@@ -73,18 +65,8 @@ impl Slot {
         self.credentials.strong_count() > 0
     }
 
-    /// Where it connects to, for people.
-    pub(super) fn address(&self) -> &str {
-        &self.address
-    }
-
-    pub(super) fn login(&self) -> &Arc<LoginHistory> {
-        &self.login
-    }
-
-    /// Returns what a call gets now. The first one that finds no connection has to
-    /// have it dialled.
-    pub(super) fn ask(&self, credentials: &SharedCredentials) -> ForCall {
+    /// Returns what a call gets now.
+    pub(super) fn ask(&self, credentials: &SharedCredentials) -> Answer {
         let since = self.made.elapsed().as_millis() as u64;
         self.asked.store(since, Ordering::Relaxed);
         let times_set = credentials.times_set();
@@ -93,23 +75,9 @@ impl Slot {
             self.login.oversize.forget();
         }
         if let Some(why) = credentials.expired() {
-            return ForCall::Failure(DialFailure::Rejected(why));
+            return Answer::Failure(DialFailure::Rejected(why));
         }
-        let mut state = self.lock();
-        match state.answer(times_set, Instant::now()) {
-            Answer::Connection(connection) => ForCall::Lease(Lease::new(connection)),
-            Answer::Failure(failure) => ForCall::Failure(failure),
-            Answer::Wait(dial) => ForCall::Wait(dial, None),
-            Answer::MustDial { failed_before } => {
-                let (result, dial) = watch::channel(None);
-                let connecting = State::Connecting {
-                    dial: dial.clone(),
-                    failed_before,
-                };
-                self.enter(&mut state, connecting);
-                ForCall::Wait(dial, Some(result))
-            }
-        }
+        self.lock().answer(times_set, Instant::now())
     }
 
     // --- transitions ---
@@ -137,27 +105,14 @@ impl Slot {
         }
     }
 
-    /// Leaves the state of a dial whose task ended without a result.
-    pub(super) fn dial_aborted(&self, dial: &Dial) {
+    /// Enters another state, if calls get this connection now; returns whether they do.
+    pub(super) fn replace(&self, connection: &Arc<Connection>, next: State) -> bool {
         let mut state = self.lock();
-        if matches!(&*state, State::Connecting { dial: current, .. } if current.same_channel(dial))
-        {
-            self.enter(&mut state, State::Idle);
+        let is_current = state.has(connection);
+        if is_current {
+            self.enter(&mut state, next);
         }
-    }
-
-    /// Notes that a connection broke, and why; returns whether it is to be made again.
-    pub(super) fn broke(&self, connection: &Arc<Connection>, why: Option<String>) -> bool {
-        let mut state = self.lock();
-        if !state.has(connection) {
-            return false;
-        }
-        let broken = State::Broken {
-            why: why.unwrap_or_else(|| "the server closed it or is away".into()),
-            since: Instant::now(),
-        };
-        self.enter(&mut state, broken);
-        true
+        is_current
     }
 
     /// Enters the state after a dial that was to replace a broken connection. Gives
@@ -184,34 +139,14 @@ impl Slot {
             }
             Err(failure) => {
                 let next = state.after_redial(failure, self.times_set(), Instant::now());
-                match &next {
+                if matches!(next, State::Broken { .. }) {
                     // Not a new state: every attempt would be logged.
-                    State::Broken { .. } => *state = next,
-                    _ => self.enter(&mut state, next),
+                    *state = next;
+                    return AfterRedial::TryAgain;
                 }
-                match *state {
-                    State::Broken { .. } => AfterRedial::TryAgain,
-                    _ => AfterRedial::GiveUp,
-                }
+                self.enter(&mut state, next);
+                AfterRedial::GiveUp
             }
-        }
-    }
-
-    /// Replaces a connection whose server is about to stop.
-    pub(super) fn replace(&self, old: &Arc<Connection>, new: &Arc<Connection>) -> bool {
-        let mut state = self.lock();
-        let is_current = state.has(old);
-        if is_current {
-            self.enter(&mut state, State::Ready(new.clone()));
-        }
-        is_current
-    }
-
-    /// Lets go of a connection whose credentials no lattice is bound to any more.
-    pub(super) fn release(&self, connection: &Arc<Connection>) {
-        let mut state = self.lock();
-        if state.has(connection) {
-            self.enter(&mut state, State::Idle);
         }
     }
 
@@ -233,7 +168,7 @@ impl Slot {
             return false;
         }
         info!(
-            address = self.address(),
+            address = &*self.address,
             "a connection that nobody uses is closed"
         );
         connection.retire();
@@ -247,7 +182,7 @@ impl Slot {
     }
 
     fn enter(&self, state: &mut State, next: State) {
-        let (address, fingerprint) = (self.address(), self.fingerprint);
+        let (address, fingerprint) = (&*self.address, self.fingerprint);
         match next.first_failure() {
             Some(failure) => {
                 let heard = failure.heard().map(tracing::field::display);

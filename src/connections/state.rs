@@ -56,37 +56,42 @@ pub(super) struct Failed {
     times_set: u64,
 }
 
-/// What a call gets in a state.
+/// What a call gets.
 pub(super) enum Answer {
-    /// The connection.
-    Connection(Arc<Connection>),
-    /// It waits for this dial.
-    Wait(Dial),
-    /// This failure.
+    Lease(Lease),
     Failure(DialFailure),
-    /// A dial has to begin, after so many failures in a row.
-    MustDial { failed_before: usize },
+    /// It waits for a dial. Where that has to begin, its result goes to the sender.
+    Wait(Dial, Option<watch::Sender<Option<Dialled>>>),
 }
 
 impl State {
-    /// Returns what a call gets now, when the credentials were set so many times.
-    pub(super) fn answer(&self, times_set: u64, now: Instant) -> Answer {
-        match self {
-            Self::Idle => Answer::MustDial { failed_before: 0 },
-            Self::Connecting { dial, .. } => Answer::Wait(dial.clone()),
-            Self::Ready(connection) => Answer::Connection(connection.clone()),
-            Self::Broken { why, since } => Answer::Failure(DialFailure::Down(format!(
-                "it broke {:.1} s ago: {why}",
-                now.saturating_duration_since(*since).as_secs_f64()
-            ))),
-            Self::Failed(failed) if failed.times_set != times_set => {
-                Answer::MustDial { failed_before: 0 }
+    /// Returns what a call gets now, when the credentials were set so many times. The
+    /// first call that finds no connection has one dialled.
+    pub(super) fn answer(&mut self, times_set: u64, now: Instant) -> Answer {
+        let failed_before = match self {
+            // Unless the task that dials died.
+            Self::Connecting { dial, .. } if dial.has_changed().is_ok() => {
+                return Answer::Wait(dial.clone(), None);
             }
-            Self::Failed(failed) if now < failed.until => Answer::Failure(failed.failure.clone()),
-            Self::Failed(failed) => Answer::MustDial {
-                failed_before: failed.in_a_row,
+            Self::Ready(connection) => return Answer::Lease(Lease::new(connection.clone())),
+            Self::Broken { why, since } => {
+                return Answer::Failure(DialFailure::Down(format!(
+                    "it broke {:.1} s ago: {why}",
+                    now.saturating_duration_since(*since).as_secs_f64()
+                )));
+            }
+            Self::Failed(failed) if failed.times_set == times_set => match now < failed.until {
+                true => return Answer::Failure(failed.failure.clone()),
+                false => failed.in_a_row,
             },
-        }
+            _ => 0,
+        };
+        let (result, dial) = watch::channel(None);
+        *self = Self::Connecting {
+            dial: dial.clone(),
+            failed_before,
+        };
+        Answer::Wait(dial, Some(result))
     }
 
     /// Returns the state after a dial that a call asked for failed.
@@ -128,7 +133,7 @@ impl State {
     /// Returns since when nobody uses the connection, where there is one.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         match self {
-            Self::Ready(connection) => connection.usage().idle_since(),
+            Self::Ready(connection) => connection.usage.idle_since(),
             _ => None,
         }
     }
@@ -179,10 +184,12 @@ mod tests {
         }
     }
 
-    /// After how many failures a call dials; `None` where it does not.
-    fn dials(state: &State, times_set: u64, now: Instant) -> Option<usize> {
-        match state.answer(times_set, now) {
-            Answer::MustDial { failed_before } => Some(failed_before),
+    /// After how many failures in a row a call dials; `None` where it does not.
+    fn dials(state: &mut State, times_set: u64, now: Instant) -> Option<usize> {
+        match (state.answer(times_set, now), state) {
+            (Answer::Wait(_, Some(_)), State::Connecting { failed_before, .. }) => {
+                Some(*failed_before)
+            }
             _ => None,
         }
     }
@@ -190,46 +197,55 @@ mod tests {
     #[test]
     fn the_first_call_dials_and_the_others_wait() {
         let now = Instant::now();
-        assert_eq!(dials(&State::Idle, 0, now), Some(0));
-        assert!(matches!(connecting(0).answer(0, now), Answer::Wait(_)));
+        let mut state = State::Idle;
+        let Answer::Wait(_, Some(result)) = state.answer(0, now) else {
+            panic!("{state}");
+        };
+        assert!(matches!(state.answer(0, now), Answer::Wait(_, None)));
+        // Where the task that dials dies, the next call dials.
+        drop(result);
+        assert_eq!(dials(&mut state, 0, now), Some(0));
     }
 
     #[test]
     fn a_failure_is_the_answer_for_a_while_and_counts_in_a_row() {
         let now = Instant::now();
-        let failed = connecting(4).after_failure(unreachable(), 1, now);
+        let mut failed = connecting(4).after_failure(unreachable(), 1, now);
         assert!(
             matches!(failed.answer(1, now), Answer::Failure(failure) if failure == unreachable())
         );
-        assert_eq!(dials(&failed, 1, now + Duration::from_secs(2)), Some(5));
         assert!(failed.first_failure().is_none());
-        let first = connecting(0).after_failure(unreachable(), 1, now);
-        assert_eq!(dials(&first, 1, now + Duration::from_millis(100)), Some(1));
+        assert_eq!(dials(&mut failed, 1, now + Duration::from_secs(2)), Some(5));
+        let mut first = connecting(0).after_failure(unreachable(), 1, now);
         assert!(first.first_failure().is_some());
+        assert_eq!(
+            dials(&mut first, 1, now + Duration::from_millis(100)),
+            Some(1)
+        );
     }
 
     #[test]
     fn a_refused_login_is_not_tried_for_longer() {
         let now = Instant::now();
-        let failed = connecting(0).after_failure(rejected(), 1, now);
+        let mut failed = connecting(0).after_failure(rejected(), 1, now);
         let later = |ms| now + Duration::from_millis(ms);
-        assert_eq!(dials(&failed, 1, later(4999)), None);
-        assert_eq!(dials(&failed, 1, later(5000)), Some(1));
+        assert_eq!(dials(&mut failed, 1, later(4999)), None);
+        assert_eq!(dials(&mut failed, 1, later(5000)), Some(1));
     }
 
     #[test]
     fn credentials_that_are_set_again_are_tried_at_once_and_anew() {
         let now = Instant::now();
-        let failed = connecting(4).after_failure(rejected(), 1, now);
-        assert_eq!(dials(&failed, 2, now), Some(0));
+        let mut failed = connecting(4).after_failure(rejected(), 1, now);
+        assert_eq!(dials(&mut failed, 2, now), Some(0));
     }
 
     #[test]
     fn neither_a_limit_nor_a_dial_that_was_cut_off_keeps_the_next_call_from_dialling() {
         let now = Instant::now();
         for failure in [DialFailure::Limit("full".into()), DialFailure::Aborted] {
-            let failed = connecting(0).after_failure(failure, 1, now);
-            assert!(dials(&failed, 1, now).is_some());
+            let mut failed = connecting(0).after_failure(failure, 1, now);
+            assert!(dials(&mut failed, 1, now).is_some());
         }
     }
 
@@ -241,15 +257,15 @@ mod tests {
             since,
         };
         let now = since + Duration::from_secs(3);
-        let still = broken.after_redial(unreachable(), 1, now);
+        let mut still = broken.after_redial(unreachable(), 1, now);
         let Answer::Failure(DialFailure::Down(why)) = still.answer(1, now) else {
             panic!("{still}");
         };
         assert_eq!(why, "it broke 3.0 s ago: away");
         // Setting the credentials again does not disturb the dials under way.
         assert!(matches!(still.answer(2, now), Answer::Failure(_)));
-        let over = still.after_redial(rejected(), 1, now);
+        let mut over = still.after_redial(rejected(), 1, now);
         assert!(matches!(over.answer(1, now), Answer::Failure(failure) if failure == rejected()));
-        assert_eq!(dials(&over, 2, now), Some(0));
+        assert_eq!(dials(&mut over, 2, now), Some(0));
     }
 }

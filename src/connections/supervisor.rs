@@ -14,7 +14,7 @@ use crate::connections::connection::Connection;
 use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
 use crate::connections::slot::{AfterRedial, Slot};
-use crate::connections::state::Dialled;
+use crate::connections::state::{Dialled, State};
 use crate::credentials::SharedCredentials;
 
 /// Pauses before a broken connection is dialled again: so short at first that a
@@ -68,7 +68,10 @@ impl Supervisor {
         credentials: Arc<SharedCredentials>,
         result: watch::Sender<Option<Dialled>>,
     ) {
-        let dialled = self.dial(credentials).await;
+        // Where this panics, calls that wait see the end of `result`. In a box, since
+        // the memory of this task stays with the connection.
+        let dialled = Box::pin(self.dialer.dial(&credentials, &self.slot.login)).await;
+        drop(credentials);
         let (dialled, connection) = self.slot.dialled(dialled);
         // Where all calls have given up, the result is dropped.
         let _ = result.send(Some(dialled));
@@ -88,9 +91,12 @@ impl Supervisor {
         }
     }
 
-    /// Dials in a task of its own: a panic there is a failed dial.
-    async fn dial(&self, credentials: Arc<SharedCredentials>) -> Result<Connection, DialFailure> {
-        let (dialer, login) = (self.dialer.clone(), self.slot.login().clone());
+    /// Dials in a task of its own: a panic there is a failed dial, and another follows.
+    async fn dial_apart(
+        &self,
+        credentials: Arc<SharedCredentials>,
+    ) -> Result<Connection, DialFailure> {
+        let (dialer, login) = (self.dialer.clone(), self.slot.login.clone());
         let dial = async move { dialer.dial(&credentials, &login).await };
         let dialled = tokio::spawn(dial).await;
         dialled.unwrap_or(Err(DialFailure::Aborted))
@@ -98,7 +104,7 @@ impl Supervisor {
 
     /// Looks after a connection until it ends.
     async fn look_after(&self, connection: &Arc<Connection>) -> End {
-        let (mut reports, released) = (connection.reports(), connection.released());
+        let (mut reports, released) = (connection.reports.clone(), connection.released());
         let mut look_at = self.next_look(connection);
         let (mut leave_at, mut has_warned) = (None::<Instant>, false);
         loop {
@@ -106,7 +112,7 @@ impl Supervisor {
             tokio::select! {
                 () = released.cancelled() => return End::Unneeded,
                 () = self.unbound.cancelled() => {
-                    self.slot.release(connection);
+                    self.slot.replace(connection, State::Idle);
                     return End::Unneeded;
                 }
                 report = reports.changed() => {
@@ -120,7 +126,7 @@ impl Supervisor {
                         leave_at = Some(Instant::now());
                     }
                 }
-                () = connection.doubted() => {
+                () = connection.doubted.notified() => {
                     if !Box::pin(connection.answers()).await {
                         return End::Broke(Some("its server does not answer any more".into()));
                     }
@@ -144,7 +150,7 @@ impl Supervisor {
     /// Returns when the connection may have been idle for long enough.
     fn next_look(&self, connection: &Connection) -> Instant {
         let limit = self.dialer.capacity.idle_limit();
-        match connection.usage().idle_since() {
+        match connection.usage.idle_since() {
             Some(since) => (since + limit).max(Instant::now() + Duration::from_millis(1)),
             None => Instant::now() + IN_USE,
         }
@@ -155,12 +161,12 @@ impl Supervisor {
         let Some(credentials) = self.slot.credentials() else {
             return Some(End::Unneeded);
         };
-        let address = self.slot.address();
-        match self.dial(credentials).await {
+        let address = &*self.slot.address;
+        match self.dial_apart(credentials).await {
             Ok(new) if !new.is_lame() => {
                 info!(address, "left a server that is about to stop");
                 let new = Arc::new(new);
-                Some(match self.slot.replace(old, &new) {
+                Some(match self.slot.replace(old, State::Ready(new.clone())) {
                     true => End::Replaced(new),
                     false => End::Unneeded,
                 })
@@ -185,11 +191,15 @@ impl Supervisor {
         broken: Arc<Connection>,
         why: Option<String>,
     ) -> Option<Arc<Connection>> {
-        if !self.slot.broke(&broken, why) {
+        let next = State::Broken {
+            why: why.unwrap_or_else(|| "the server closed it or is away".into()),
+            since: Instant::now(),
+        };
+        if !self.slot.replace(&broken, next) {
             return None;
         }
         // A server that accepts and closes at once is not dialled all the time.
-        let mut failed = match broken.usage().age() > SHORT_LIVED {
+        let mut failed = match broken.usage.age() > SHORT_LIVED {
             true => 0,
             false => FAILED_WHERE_SHORT_LIVED,
         };
@@ -197,7 +207,7 @@ impl Supervisor {
         drop(broken);
         loop {
             sleep(REDIAL.pause(failed)).await;
-            let dialled = self.dial(self.slot.credentials()?).await;
+            let dialled = self.dial_apart(self.slot.credentials()?).await;
             let idle_limit = self.dialer.capacity.idle_limit();
             match self.slot.redialled(dialled, idle_limit) {
                 AfterRedial::Connected(connection) => return Some(connection),

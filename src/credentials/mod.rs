@@ -9,8 +9,8 @@
 //! | `bindings` | which lattice is bound to what, and which of two bindings counts |
 //! | `owners`, `ledger`, `locks` | whose they are; limits; one call at a time for a lattice |
 //! | [`vault`] | the bucket of sealed credentials |
-//! | `registry` | all of that together |
-//! | `set`, `find` | what calls do: set the credentials of a lattice, find them |
+//! | `registry` | all of that together, and how a call sets credentials |
+//! | `find` | how a call finds them |
 //! | `stored`, `follow`, `rewrite` | what the bucket says, and what it lacks |
 
 mod bindings;
@@ -23,7 +23,6 @@ mod locks;
 mod owners;
 mod registry;
 mod rewrite;
-mod set;
 mod shared;
 mod stored;
 mod value;

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 
 use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::sealed::{self, Opened, Unopened};
+use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
 use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId};
+use lattice_controller::settings::Unplaced;
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
 use serde_json::json;
@@ -21,12 +22,12 @@ pub fn check(input: &[u8]) {
     super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
     let key = SealingKey::from_seed(&seed()).unwrap();
-    let opened = sealed::open(&key, &places(), &lattice, input);
+    let opened = sealer(&key, &places()).open(&lattice, input);
     assert_eq!(opened.err(), Some(Unopened::Sealed));
 
     let sealed = sealed(&key);
     let changed = edited(sealed, input);
-    match sealed::open(&key, &places(), &lattice, &changed) {
+    match sealer(&key, &places()).open(&lattice, &changed) {
         Ok(_) => assert!(changed == sealed, "another entry opens"),
         Err(why) => assert_eq!(why, Unopened::Sealed),
     }
@@ -36,7 +37,7 @@ pub fn check(input: &[u8]) {
     let xkey = XKey::new_from_raw([7; 32]);
     let others = xkey.seal(input, &xkey).unwrap();
     let text = String::from_utf8_lossy(input);
-    match sealed::open(&key, &places(), &lattice, &others) {
+    match sealer(&key, &places()).open(&lattice, &others) {
         Ok(Opened { given: entry, .. }) => {
             assert_eq!(entry.lattice, lattice);
             assert!(text.contains(r#""version""#));
@@ -82,6 +83,14 @@ fn seed() -> SecretString {
     XKey::new_from_raw([7; 32]).seed().unwrap().into()
 }
 
+fn sealer<'a>(key: &'a SealingKey, places: &'a Places) -> Sealer<'a> {
+    Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    }
+}
+
 fn places() -> Places {
     Places::new("home", "V1", "default")
 }
@@ -99,7 +108,7 @@ fn sealed(key: &SealingKey) -> &'static [u8] {
             seed: Some("SUASEED".into()),
             js_domain: Some(JsDomain::parse("hub").unwrap()),
         };
-        sealed::seal(&entry, key, &places()).unwrap()
+        sealer(key, &places()).seal(&entry).unwrap()
     })
 }
 

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::sealed;
+use lattice_controller::credentials::vault::sealed::Sealer;
 use lattice_controller::name::LatticeId;
+use lattice_controller::settings::Unplaced;
 use nkeys::XKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -44,7 +45,15 @@ fn lattice_of(entry: &Value) -> LatticeId {
     LatticeId::parse(text(&entry["lattice"])).unwrap()
 }
 
-/// Returns the places of a provider that no test starts.
+fn sealer<'a>(key: &'a SealingKey, places: &'a Places) -> Sealer<'a> {
+    Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    }
+}
+
+/// The places of a provider of no test.
 fn places() -> Places {
     Places::new("home", "V1", "default")
 }
@@ -83,7 +92,9 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
             (&of_cluster, &expected["sealed_by_cluster"]),
             (&of_xkey, &expected["sealed_by_key"]),
         ] {
-            let opened = sealed::open(key, &places(), &lattice, &bytes(sealed)).unwrap();
+            let opened = sealer(key, &places())
+                .open(&lattice, &bytes(sealed))
+                .unwrap();
             let entry = opened.given;
             let secret = |secret: &Option<secrecy::SecretString>| {
                 json!(secret.as_ref().map(|secret| secret.expose_secret()))
@@ -108,7 +119,7 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
                 ])
             );
             // What becomes of it here, as the release before opens it.
-            let again = sealed::seal(&entry, &of_xkey, &places()).unwrap();
+            let again = sealer(&of_xkey, &places()).seal(&entry).unwrap();
             let plain = raw.open(&again, &raw).unwrap();
             let read: EarlierPlain = serde_json::from_slice(&plain).unwrap();
             assert_eq!(
@@ -180,7 +191,7 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
         let id = LatticeId::parse(lattice).unwrap();
         let placed = || async {
             let sealed = bucket.get(key(identity, lattice)).await.unwrap().unwrap();
-            let opened = sealed::open(&of_key, &places, &id, &sealed).unwrap();
+            let opened = sealer(&of_key, &places).open(&id, &sealed).unwrap();
             opened.is_placed.then_some(opened.given)
         };
         let entry = eventually("it to be placed", placed).await;

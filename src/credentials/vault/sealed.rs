@@ -81,82 +81,70 @@ pub struct Opened {
     pub is_placed: bool,
 }
 
-/// Seals credentials for their place; `None` where that fails.
-pub fn seal(given: &GivenCredentials, key: &SealingKey, places: &Places) -> Option<Vec<u8>> {
-    fn secret(text: &Option<SecretString>) -> Option<&str> {
-        text.as_ref().map(|text| text.expose_secret())
-    }
-    let plain = Plain {
-        version: VERSION,
-        lattice: given.lattice.as_str(),
-        actor: &given.actor,
-        set_at: given.set_at,
-        urls: given.urls.expose_secret(),
-        jwt: secret(&given.jwt),
-        seed: secret(&given.seed),
-        js_domain: given.js_domain.as_ref().map(|domain| domain.as_str()),
-        place: &places.of(&given.lattice),
-    };
-    key.seal(&json::written(&plain)?)
-}
-
-/// Opens credentials that were found in the place of a lattice.
-///
-/// # Errors
-/// Why they cannot be used.
-pub fn open(
-    key: &SealingKey,
-    places: &Places,
-    lattice: &LatticeId,
-    sealed: &[u8],
-) -> Result<Opened, Unopened> {
-    let bytes = key.open(sealed).ok_or(Unopened::Sealed)?;
-    let version: Versioned = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
-    if version.version != VERSION {
-        return Err(Unopened::Version);
-    }
-    let read: Read = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
-    let is_elsewhere = |place: &String| *place != places.of(lattice);
-    if read.lattice != lattice.as_str() || read.place.as_ref().is_some_and(is_elsewhere) {
-        return Err(Unopened::Moved);
-    }
-    let secret = |raw| json::secret(raw).ok_or(Unopened::Malformed);
-    let js_domain = read.js_domain.as_deref().map(JsDomain::parse).transpose();
-    let given = GivenCredentials {
-        lattice: lattice.clone(),
-        actor: read.actor,
-        set_at: read.set_at,
-        urls: secret(read.urls)?,
-        jwt: read.jwt.map(secret).transpose()?,
-        seed: read.seed.map(secret).transpose()?,
-        js_domain: js_domain.map_err(|_| Unopened::Malformed)?,
-    };
-    Ok(Opened {
-        given,
-        is_placed: read.place.is_some(),
-    })
-}
-
-/// Seals and opens the credentials of one provider, as its settings say.
+/// Seals and opens the credentials of one provider.
 #[derive(Clone, Copy)]
-pub(super) struct Sealer<'a> {
-    pub(super) key: &'a SealingKey,
-    pub(super) places: &'a Places,
-    /// What becomes of credentials that do not say where they belong.
-    pub(super) unplaced: Unplaced,
+pub struct Sealer<'a> {
+    /// The key.
+    pub key: &'a SealingKey,
+    /// Where they belong.
+    pub places: &'a Places,
+    /// What becomes of those that do not say where they belong.
+    pub unplaced: Unplaced,
 }
 
 impl Sealer<'_> {
-    pub(super) fn seal(&self, given: &GivenCredentials) -> Option<Vec<u8>> {
-        seal(given, self.key, self.places)
+    /// Seals credentials for their place; `None` where that fails.
+    pub fn seal(&self, given: &GivenCredentials) -> Option<Vec<u8>> {
+        fn secret(text: &Option<SecretString>) -> Option<&str> {
+            text.as_ref().map(|text| text.expose_secret())
+        }
+        let plain = Plain {
+            version: VERSION,
+            lattice: given.lattice.as_str(),
+            actor: &given.actor,
+            set_at: given.set_at,
+            urls: given.urls.expose_secret(),
+            jwt: secret(&given.jwt),
+            seed: secret(&given.seed),
+            js_domain: given.js_domain.as_ref().map(|domain| domain.as_str()),
+            place: &self.places.of(&given.lattice),
+        };
+        self.key.seal(&json::written(&plain)?)
     }
 
-    pub(super) fn open(&self, lattice: &LatticeId, sealed: &[u8]) -> Result<Opened, Unopened> {
-        let opened = open(self.key, self.places, lattice, sealed)?;
-        match opened.is_placed || self.unplaced == Unplaced::Accepted {
-            true => Ok(opened),
-            false => Err(Unopened::Unplaced),
+    /// Opens credentials that were found in the place of a lattice.
+    ///
+    /// # Errors
+    /// Why they cannot be used.
+    pub fn open(&self, lattice: &LatticeId, sealed: &[u8]) -> Result<Opened, Unopened> {
+        let bytes = self.key.open(sealed).ok_or(Unopened::Sealed)?;
+        let version: Versioned = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
+        if version.version != VERSION {
+            return Err(Unopened::Version);
         }
+        let read: Read = serde_json::from_slice(&bytes).map_err(|_| Unopened::Malformed)?;
+        let is_elsewhere = |place: &String| *place != self.places.of(lattice);
+        if read.lattice != lattice.as_str() || read.place.as_ref().is_some_and(is_elsewhere) {
+            return Err(Unopened::Moved);
+        }
+        if read.place.is_none() && self.unplaced == Unplaced::Refused {
+            return Err(Unopened::Unplaced);
+        }
+        let secret = |raw| json::secret(raw).ok_or(Unopened::Malformed);
+        let js_domain = read.js_domain.as_deref().map(JsDomain::parse).transpose();
+        let given = GivenCredentials {
+            lattice: lattice.clone(),
+            actor: read.actor,
+            set_at: read.set_at,
+            urls: secret(read.urls)?,
+            jwt: read.jwt.map(secret).transpose()?,
+            seed: read.seed.map(secret).transpose()?,
+            js_domain: js_domain.map_err(|_| Unopened::Malformed)?,
+        };
+        Ok(Opened {
+            given,
+            is_placed: read.place.is_some(),
+        })
     }
 }
 
@@ -182,12 +170,20 @@ mod tests {
         Places::new("home", "V1", "default")
     }
 
+    fn sealer<'a>(key: &'a SealingKey, places: &'a Places) -> Sealer<'a> {
+        Sealer {
+            key,
+            places,
+            unplaced: Unplaced::Accepted,
+        }
+    }
+
     fn open(key: &SealingKey, lattice: &LatticeId, sealed: &[u8]) -> Result<Opened, Unopened> {
-        super::open(key, &places(), lattice, sealed)
+        sealer(key, &places()).open(lattice, sealed)
     }
 
     fn sealed(lattice: &str, key: &SealingKey) -> Vec<u8> {
-        seal(&given(lattice), key, &places()).unwrap()
+        sealer(key, &places()).seal(&given(lattice)).unwrap()
     }
 
     fn key(seed: &str) -> SealingKey {
@@ -236,7 +232,7 @@ mod tests {
             Places::new("home", "V2", "default"),
             Places::new("home", "V1", "default2"),
         ] {
-            let opened = super::open(&key, &elsewhere, &lattice, &sealed);
+            let opened = sealer(&key, &elsewhere).open(&lattice, &sealed);
             assert_eq!(opened.err(), Some(Unopened::Moved));
         }
     }
