@@ -4,7 +4,7 @@ use crate::contract::GetClaimsResponse;
 use crate::controller::execution::Execution;
 use crate::error::Error;
 
-/// Every set of claims of a lattice.
+/// Lists the claims of a lattice.
 pub(super) async fn list(
     call: &Execution<'_>,
     lattice_id: &str,

@@ -1,16 +1,49 @@
-//! Which function carries out which operation.
+//! Carries out calls: which function carries out which operation.
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
+use tracing::info;
 
 use crate::contract::{Request, Response};
 use crate::controller::execution::Execution;
-use crate::controller::{actors, auctions, claims, credentials, hosts, links, providers};
+use crate::controller::{
+    Controller, actors, auctions, claims, credentials, hosts, links, providers,
+};
 use crate::error::Error;
+use crate::nats::OwnLattice;
+use crate::serve::{Call, Operations};
+
+impl Operations for Controller {
+    async fn carry_out(&self, call: &Call<'_>, request: Request) -> Result<Response, Error> {
+        let execution = Execution::new(self, call);
+        let result = dispatch(&execution, &request).await;
+        execution.ended(&result);
+        result
+    }
+
+    fn begin(&self, home: OwnLattice) {
+        crate::credentials::follow(&self.credentials, home);
+    }
+
+    async fn finish(&self) {
+        self.duties.close();
+        if !self.duties.is_empty() {
+            info!(
+                duties = self.duties.len(),
+                "commands are carried out to their end"
+            );
+        }
+        self.duties.wait().await;
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.credentials.health()
+    }
+}
 
 /// Returns the future that carries out a call. It is on the heap in the size that its
 /// operation needs.
-pub(super) fn dispatch<'a>(
+fn dispatch<'a>(
     call: &'a Execution<'_>,
     request: &'a Request,
 ) -> BoxFuture<'a, Result<Response, Error>> {

@@ -1,20 +1,20 @@
-//! How much of a member an operation takes. Nobody honest meets these limits;
-//! they keep what hosts must take small, and what the provider keeps.
+//! Limits the size of the members of a request. They are far above what actors need, and keep
+//! small what hosts must take and what the provider keeps.
 
 use std::collections::HashMap;
 
 use crate::error::Error;
 
-/// Entries of a map.
+/// Most entries of a map.
 const MAX_ENTRIES: usize = 256;
-/// Bytes of annotations, and of constraints: names and values together.
+/// Most bytes of annotations and of constraints, names and values together.
 const MAX_LABEL_BYTES: usize = 64 * 1024;
-/// Bytes of the values of a link, and of registry credentials.
+/// Most bytes of the values of a link and of registry credentials.
 const MAX_VALUE_BYTES: usize = 512 * 1024;
-/// Bytes of `natsUrl`: some hundred servers.
+/// Most bytes of `natsUrl`, which is enough for some hundred servers.
 pub(super) const MAX_URLS: usize = 16 * 1024;
 
-/// Annotations of a request; none where there are none.
+/// Checks the annotations of a request and returns them, none where it has none.
 ///
 /// # Errors
 /// `Invalid`: too many, or too long.
@@ -53,7 +53,7 @@ pub(super) fn text(name: &str, value: Option<&str>, most: usize) -> Result<(), E
     crate::name::at_most(name, value.map_or(0, str::len), most)
 }
 
-/// Checks a JWT, or its seed: in the place of one, some put a whole file with both.
+/// Checks a JWT or its seed. Some actors send a whole file with both in the place of one.
 ///
 /// # Errors
 /// `Invalid`: too long for `max_jwt_bytes`.
@@ -62,6 +62,7 @@ pub(super) fn jwt(name: &str, value: Option<&str>, most: usize) -> Result<(), Er
     checked.map_err(|error| Error::invalid(format!("{error} (max_jwt_bytes)")))
 }
 
+/// Checks how many entries a map has, and how many bytes.
 fn entries(name: &str, count: usize, bytes: usize, most: usize) -> Result<(), Error> {
     if count > MAX_ENTRIES {
         return Err(Error::invalid(format!(

@@ -8,7 +8,8 @@ mod claims;
 mod credentials;
 mod dispatch;
 mod execution;
-mod hosts;
+#[doc(hidden)]
+pub mod hosts;
 mod limits;
 mod links;
 mod providers;
@@ -17,26 +18,21 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
-use crate::contract::{Request, Response};
-use crate::controller::execution::Execution;
-#[doc(hidden)]
-pub use crate::controller::hosts::described;
-use crate::credentials::Pool;
-use crate::credentials::vault::StoreKey;
-use crate::error::Error;
-use crate::lattice::roster::Roster;
-use crate::nats::OwnLattice;
+use crate::connections::Connections;
+use crate::credentials::Registry;
+use crate::credentials::vault::key::SealingKey;
+use crate::lattice::rosters::Rosters;
 use crate::serve::places::Limiter;
-use crate::serve::{Call, Operations};
 use crate::settings::ProviderSettings;
 use crate::telemetry::LogLimiter;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
     settings: ProviderSettings,
-    pool: Arc<Pool<Roster>>,
+    credentials: Arc<Registry>,
+    connections: Connections,
+    rosters: Rosters,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
     /// Work that goes on after its call and must not be left half done.
@@ -60,44 +56,17 @@ impl Controller {
     ) -> Result<Self, String> {
         let (pool, tls) = (&settings.pool, settings.tls.clone());
         let key = match &pool.key {
-            Some(seed) => StoreKey::from_seed(seed).ok(),
-            None => cluster_seed.and_then(StoreKey::of_cluster),
+            Some(seed) => SealingKey::from_seed(seed),
+            None => cluster_seed.and_then(SealingKey::of_cluster),
         };
-        let pool = Arc::new(Pool::new(name, pool, tls, key)?);
         Ok(Self {
             lattices: Limiter::new(settings.calls.to_lattice()),
+            credentials: Arc::new(Registry::new(pool, key)?),
+            connections: Connections::new(name, pool, tls),
+            rosters: Rosters::default(),
             settings,
-            pool,
             duties: TaskTracker::new(),
             busy_log: LogLimiter::default(),
         })
-    }
-}
-
-impl Operations for Controller {
-    async fn carry_out(&self, call: &Call<'_>, request: Request) -> Result<Response, Error> {
-        let execution = Execution::new(self, call);
-        let result = dispatch::dispatch(&execution, &request).await;
-        execution.ended(&result);
-        result
-    }
-
-    fn begin(&self, home: OwnLattice) {
-        self.pool.follow(home);
-    }
-
-    async fn finish(&self) {
-        self.duties.close();
-        if !self.duties.is_empty() {
-            info!(
-                duties = self.duties.len(),
-                "commands are carried out to their end"
-            );
-        }
-        self.duties.wait().await;
-    }
-
-    fn health(&self) -> Result<(), String> {
-        self.pool.store().health()
     }
 }

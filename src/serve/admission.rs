@@ -47,8 +47,9 @@ impl Admission {
             .ok()
             .and_then(|bytes| self.bytes.clone().try_acquire_many_owned(bytes).ok());
         let permit = permit.ok_or_else(|| {
-            self.busy(&format!(
-                "the calls under way have {MAX_BYTES} bytes together; try again later"
+            self.busy(format!(
+                "the provider is busy: the calls under way have {MAX_BYTES} bytes together; \
+                 try again later"
             ))
         })?;
         match self.calls.enter(()) {
@@ -60,8 +61,8 @@ impl Admission {
     /// Returns the error of a call for which no place got free.
     pub fn full(&self) -> Error {
         let most = self.calls.most();
-        self.busy(&format!(
-            "{most} calls are under way (max_calls); try again later"
+        self.busy(format!(
+            "the provider is busy: {most} calls are under way (max_calls); try again later"
         ))
     }
 
@@ -73,8 +74,9 @@ impl Admission {
         let place = self.actors.place(actor, deadline).await;
         place.ok_or_else(|| {
             let most = self.actors.most();
-            self.busy(&format!(
-                "{most} calls of actor {actor} are under way (max_actor_calls); try again later"
+            self.busy(format!(
+                "the provider is busy: {most} calls of actor {actor} are under way \
+                 (max_actor_calls); try again later"
             ))
         })
     }
@@ -85,18 +87,20 @@ impl Admission {
     /// `Busy`.
     pub fn check_time(&self, deadline: Deadline) -> Result<(), Error> {
         match deadline.remaining().is_zero() {
-            true => Err(self.busy("the call came to its turn too late to be carried out")),
+            true => Err(self.busy(
+                "the provider is busy: the call came to its turn too late to be carried out",
+            )),
             false => Ok(()),
         }
     }
 
-    fn busy(&self, why: &str) -> Error {
+    fn busy(&self, message: impl Into<String>) -> Error {
         if self.busy_log.is_due() {
             warn!(
                 in_flight = self.in_flight.len(),
                 "calls are refused as busy"
             );
         }
-        Error::new(Kind::Busy, format!("the provider is busy: {why}"))
+        Error::new(Kind::Busy, message)
     }
 }

@@ -97,7 +97,7 @@ async fn changed_link_values_take_effect() {
     world
         .publish_link("linkdefs.put", actor, json!({ "bogus": "x" }))
         .await;
-    answers(&world.actor, "default", "\"bogus\" is no setting").await;
+    answers(&world.actor, "default", "unknown setting \"bogus\"").await;
     world.publish_link("linkdefs.put", actor, json!({})).await;
     answers(&world.actor, "default", "0 hosts").await;
 }
@@ -196,18 +196,19 @@ struct Away {
 impl Away {
     async fn with(actors: usize) -> Self {
         // What docs/permissions.md says that it takes, and nothing else of JetStream.
-        let nats = NatsServer::with_config(
-            r#"no_auth_user: home
-            authorization { users = [
-                { user: home, password: pw }
-                { user: provider, password: pw, permissions: { subscribe: ">", publish: [
-                    "_INBOX.>"
-                    "$JS.API.STREAM.INFO.KV_LATTICEDATA_home"
-                    "$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_home"
-                ] } }
-            ] }"#,
-        );
         let identity = Identity::new();
+        let lattice = &identity.lattice;
+        let nats = NatsServer::with_config(&format!(
+            r#"no_auth_user: home
+            authorization {{ users = [
+                {{ user: home, password: pw }}
+                {{ user: provider, password: pw, permissions: {{ subscribe: ">", publish: [
+                    "_INBOX.>"
+                    "$JS.API.STREAM.INFO.KV_LATTICEDATA_{lattice}"
+                    "$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_{lattice}"
+                ] }} }}
+            ] }}"#,
+        ));
         let proxy = Proxy::to(&nats.address()).await;
         let url = proxy.url().replace("nats://", "nats://provider:pw@");
         let provider = Provider::start(&identity.host_data(&url));
@@ -251,7 +252,7 @@ impl Away {
             self.world
                 .provider
                 .log()
-                .matches("what the bucket has")
+                .matches("the state of the bucket with links")
                 .count()
         };
         self.proxy.cut();
