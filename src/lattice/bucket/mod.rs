@@ -5,10 +5,10 @@
 //! Every call looks for the bucket anew, and reads it in one pass: a lattice may get its
 //! bucket, or JetStream, later (trap T9). Where there is none, hosts are asked instead.
 //!
-//! - [`lookup`]: whether there is a bucket
-//! - [`ask`]: one question to JetStream
-//! - [`read`], [`write`](mod@write): its entries, and changes of links
-//! - [`references`]: of which actor an image reference is
+//! - `lookup`: whether there is a bucket
+//! - `ask`: one question to JetStream
+//! - `read`, `write`: its entries, and changes of links
+//! - `references`: of which actor an image reference is
 
 pub(crate) mod ask;
 pub(crate) mod lookup;

@@ -1,4 +1,4 @@
-//! What is in flight, and until when.
+//! How long something is in flight.
 
 use super::*;
 use crate::lattice::model::Group;
@@ -25,7 +25,7 @@ fn shown(groups: &[(&[(&str, &str)], u32)]) -> Running {
     }
 }
 
-/// An inventory that tells of no other actor.
+/// An inventory that shows no other actor.
 fn nothing() -> Seen<'static> {
     Seen {
         asked: Instant::now(),
@@ -44,7 +44,7 @@ fn of<'a>(host: &'a HostId, key: Option<&'a str>) -> Target<'a> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
+async fn a_command_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     let (in_flight, host) = (InFlight::default(), host());
     let of = of(&host, Some("M"));
     let none = notes(&[]);
@@ -61,7 +61,7 @@ async fn an_order_counts_until_the_inventory_shows_it_or_its_time_is_over() {
     let groups = After::Groups(vec![notes(&[("a", "b")])]);
     assert!(expected.in_the_way_of(&groups).is_none());
     assert!(expected.in_the_way_of(&After::AllButStarts).is_some());
-    // Shown, it is forgotten, and what comes later is another's.
+    // Once the inventory has shown it, later changes are somebody else's.
     let there = shown(&[(&[], 3)]);
     assert_eq!(
         in_flight.expected(of, there.clone(), &nothing()).running,
@@ -126,7 +126,7 @@ async fn what_cannot_come_true_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
+async fn a_start_of_an_unknown_actor_keeps_only_commands_waiting_that_may_concern_it() {
     let (in_flight, host) = (InFlight::default(), host());
     in_flight.add_starts(of(&host, None), &notes(&[]), Some(0), 1);
     let expected = |key: Option<&str>, names_actor, shown| {
@@ -141,7 +141,7 @@ async fn a_start_of_an_unknown_actor_waits_for_nobody_else() {
     };
     assert!(!expected(Some("M"), false, shown(&[])));
     assert!(!expected(None, false, shown(&[])));
-    // Of which nothing is there, and which may be the one.
+    // Nothing runs of the named actor, so that the start may be of it.
     assert!(expected(Some("M"), true, shown(&[])));
     let mut others = shown(&[(&[], 1)]);
     others.groups[0].image_ref = "other".into();

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn orders_for_one_actor_take_turns_and_others_do_not_wait() {
+    async fn commands_for_one_actor_take_turns_and_others_do_not_wait() {
         let (locks, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
         let of = |key: Option<&'static str>, image_ref: &'static str| Target {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_order_whose_actor_and_reference_have_one_name_does_not_wait_for_itself() {
+    async fn a_command_whose_actor_and_reference_have_one_name_does_not_wait_for_itself() {
         let (locks, id) = (Locks::default(), KeyPair::new(KeyPairType::Server));
         let host = HostId::parse(&id.public_key()).unwrap();
         let target = Target {

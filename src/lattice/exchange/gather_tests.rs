@@ -22,11 +22,11 @@ static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
 enum Sent {
     /// A host's answer.
     Good(usize),
-    /// A host's answer, in which much is odd.
+    /// A host's answer with odd members.
     Odd(usize),
     /// A failed acknowledgement.
     Refusal,
-    /// One whose words are pasted in unescaped.
+    /// A failed acknowledgement that is not valid JSON (trap T17).
     UnescapedRefusal,
     /// No answer at all.
     Rubbish(Vec<u8>),
@@ -75,7 +75,7 @@ struct Case {
     are_all: bool,
 }
 
-/// What came of a case; times in milliseconds.
+/// The result of a case; times in milliseconds.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     hosts: Vec<(HostId, u64)>,
@@ -103,7 +103,7 @@ fn no_responders() -> Message {
     }
 }
 
-/// Messages that come when they should, and nothing more.
+/// A stream of messages, each at its time, that does not end.
 fn timed(messages: Vec<(u64, Message)>) -> impl Stream<Item = Message> + Unpin {
     let start = Instant::now();
     let timed = stream::iter(messages).then(move |(at, message)| async move {
@@ -137,7 +137,7 @@ fn terms(case: &Case) -> Terms {
     }
 }
 
-/// Runs something in a time of its own, which passes only where all wait.
+/// Runs a future with a clock of its own, which moves on only when all wait.
 fn in_still_time<T>(run: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -173,7 +173,7 @@ fn run(case: &Case) -> Outcome {
     run_messages(case, messages.collect())
 }
 
-/// The first answer of each host, in order.
+/// Returns the first answer of each host, in order.
 fn first_answers(case: &Case) -> Vec<(HostId, u64)> {
     let mut first: Vec<(HostId, u64)> = Vec::new();
     for (at, sent) in &case.messages {

@@ -14,7 +14,8 @@ impl Lattice {
     /// their answers.
     ///
     /// # Errors
-    /// As [`Lattice::ask_all`]; `Unsupported` where only 1.x hosts answer.
+    /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Timeout` where the
+    /// server does not answer; `Unsupported` where only 1.x hosts answer.
     pub async fn hosts(&self, deadline: Deadline) -> Result<Vec<Host>, Error> {
         let terms = self.terms_for_all(deadline);
         if self.roster.all(self.connection.epoch()).is_some() {

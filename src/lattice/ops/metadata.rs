@@ -9,6 +9,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::model::{Claims, Link};
+use crate::name::ActorId;
 
 impl Lattice {
     /// Returns every link of the lattice.
@@ -47,9 +48,20 @@ impl Lattice {
     ///
     /// # Errors
     /// As every request.
-    pub(super) async fn claims_from_hosts(&self) -> Result<Vec<Claims>, Error> {
+    async fn claims_from_hosts(&self) -> Result<Vec<Claims>, Error> {
         let reply: ClaimsReply = self.ask_hosts(subject::claims(&self.id)).await?;
         Ok(reply.claims)
+    }
+
+    /// Asks the hosts for the revision in the claims of an actor.
+    ///
+    /// # Errors
+    /// As every request.
+    pub(super) async fn claimed_revision(&self, actor: &ActorId) -> Result<Option<i32>, Error> {
+        let claims = self.claims_from_hosts().await?;
+        let mut claims = claims.iter();
+        let ours = claims.find(|claims| claims.is_of(actor.as_str()));
+        Ok(ours.and_then(Claims::revision))
     }
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where

@@ -11,8 +11,8 @@ fn host() -> HostId {
     HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
 }
 
-/// A ping to all hosts that took so long and ended like this; whether there is a
-/// hint.
+/// Makes a ping to all hosts that took so long and ended like this. Returns whether the
+/// check has something to log.
 async fn ping_that(
     export_check: &ExportCheck,
     hosts: &[&HostId],
@@ -38,7 +38,7 @@ async fn ping_that(
     hint
 }
 
-/// One that was waited for.
+/// Makes a ping that waited for every host.
 async fn patient_ping(export_check: &ExportCheck, hosts: &[&HostId]) -> bool {
     ping_that(export_check, hosts, PATIENT, Ended::Deadline).await
 }
@@ -47,7 +47,7 @@ async fn quick_ping(export_check: &ExportCheck, hosts: &[&HostId]) -> bool {
     ping_that(export_check, hosts, SHORT, Ended::Stall).await
 }
 
-/// A host of two is heard, the other is known from its events alone.
+/// Makes a check with two hosts: one answers pings, and one sends only events.
 async fn one_of_two() -> (ExportCheck, HostId, HostId) {
     let (export_check, heard, other) = (ExportCheck::default(), host(), host());
     export_check.alive(&other);
@@ -60,7 +60,7 @@ async fn one_of_two() -> (ExportCheck, HostId, HostId) {
 async fn a_host_that_beats_on_and_is_not_heard_is_a_hint() {
     let (export_check, heard, _) = one_of_two().await;
     assert!(quick_ping(&export_check, &[&heard]).await);
-    // Not with every ping.
+    // It is not logged with every ping.
     assert!(!quick_ping(&export_check, &[&heard]).await);
 }
 
@@ -121,7 +121,7 @@ async fn a_host_that_is_gone_is_no_hint() {
     for _ in 0..3 {
         assert!(!patient_ping(&export_check, &[&heard]).await);
     }
-    // Nor one whose last sign is from long ago, or that says it ends.
+    // A host does not count whose last sign is long ago, or that says that it ends.
     let (export_check, heard, _) = one_of_two().await;
     advance(ALIVE_FOR).await;
     assert!(!patient_ping(&export_check, &[&heard]).await);

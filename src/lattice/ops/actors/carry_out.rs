@@ -136,7 +136,7 @@ impl Lattice {
                 return Err(Error::new(
                     Kind::Timeout,
                     format!(
-                        "{} acknowledged the command and does not show its effect yet: to stop some of an actor and \
+                        "{} acknowledged the command and does not show it yet: to stop some of an actor and \
                          not the rest it must fetch the image first; check that the registry is \
                          there, or stop the whole actor, which needs none",
                         self.display_host(to.host)

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout_at};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::plan::Objection;
-use crate::lattice::model::{Claims, Inventory, Listed, Running, listed};
+use crate::lattice::model::{Inventory, Listed, Running, listed};
 use crate::lattice::ops::actors::decide::LOOK_AGAIN_AFTER;
 use crate::lattice::ops::actors::recipient::Recipient;
 use crate::name::{ActorId, HostId, is_other_tag};
@@ -84,11 +84,9 @@ impl Lattice {
         let by = self.deadline.within(most);
         let mut other = None;
         while !by.remaining().is_zero() {
-            let claims = timeout_at(by.at(), self.claims_from_hosts()).await;
-            let Ok(Ok(claims)) = claims else { break };
-            let mut claims = claims.iter();
-            let ours = claims.find(|claims| claims.is_of(actor.as_str()));
-            let claimed = ours.and_then(Claims::revision)?;
+            let claimed = timeout_at(by.at(), self.claimed_revision(actor)).await;
+            let Ok(Ok(claimed)) = claimed else { break };
+            let claimed = claimed?;
             if claimed == listed {
                 return None;
             }

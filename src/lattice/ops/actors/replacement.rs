@@ -166,11 +166,8 @@ impl Replacement {
 
     /// Returns the revision in the actor's claims, where a host says it.
     async fn claimed(&self) -> Option<i32> {
-        let asked = timeout(CLAIMS_WITHIN, self.lattice.claims_from_hosts()).await;
-        let claims = asked.ok()?.ok()?;
-        let mut claims = claims.iter();
-        let ours = claims.find(|claims| claims.is_of(self.actor.as_str()))?;
-        ours.revision()
+        let claimed = self.lattice.claimed_revision(&self.actor);
+        timeout(CLAIMS_WITHIN, claimed).await.ok()?.ok()?
     }
 
     /// Tells whether the update gave the actor other claims than it had. If so, the image

@@ -117,7 +117,7 @@ fn another_reference_of_what_runs_is_refused_where_code_would_start() {
         is_refused(scale(&quirks, &running, &none, 5, REF), "UpdateActor");
     }
     for version in MAXIMUM {
-        // To take away some starts the others anew.
+        // To stop some starts the others again.
         is_refused(stop(&quirks(version), &running, &none, 1), "UpdateActor");
         let all = stop(&quirks(version), &running, &none, 0);
         assert_eq!(commands(all), Ok(vec![sa(&[], None)]));
@@ -131,7 +131,7 @@ fn a_stop_of_some_groups_never_takes_the_whole_actor_from_a_host_that_keeps_a_ma
         group(&[("a", "1")], 2),
         group(&[("a", "1"), ("b", "2")], 4),
     ];
-    // Each with the reference that it has.
+    // Each group is scaled with the reference that it has.
     groups[1].image_ref = "r:2".into();
     let running = of(&groups);
     let wanted = notes(&[("a", "1")]);
@@ -152,10 +152,10 @@ fn a_stop_of_some_groups_never_takes_the_whole_actor_from_a_host_that_keeps_a_ma
                 [zero(&groups[1]), zero(&groups[2])],
                 "{version}"
             );
-            // It fetches the image, after it said yes.
+            // The host acknowledges before it fetches the image.
             assert!(plan.until_shown, "{version}");
         }
-        // Every group, what was ordered a moment ago included.
+        // Every group counts, also what is still in flight.
         for plan in [
             stop(&quirks(version), &running, &notes(&[]), 0),
             scale(&quirks(version), &running, &notes(&[]), 0, REF),
@@ -255,7 +255,7 @@ fn stopping_n_stops_n_on_every_generation() {
             Ok(vec![sa(&[], Some(4))]),
             "{version}"
         );
-        // Never all where N was asked.
+        // Never "all" where a number was asked for.
         assert_eq!(
             stop(version, &[], 9),
             Ok(vec![sa(&[], Some(9))]),
@@ -286,14 +286,14 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
     let stop = |version: &str, groups: &[Group], count| {
         commands(stop(&quirks(version), &of(groups), &wanted, count))
     };
-    // Up to 0.59 all that match count.
+    // Up to 0.59, the number is of those that match.
     let some = vec![sa(&[("a", "1")], Some(1))];
     assert_eq!(stop("0.59.0", &old, 1), Ok(some.clone()));
     assert_eq!(stop("0.55.1", &old, 1), Ok(some));
     for count in [0, 2, 9] {
         is_refused(stop("0.59.0", &old, count), "get no calls");
     }
-    // From 0.60 on, all there are.
+    // From 0.60 on, it is of all instances.
     let first = |count| Command::StopAmongFirst {
         annotations: wanted.clone(),
         count,
@@ -306,13 +306,13 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
     for count in [0, 2, 9] {
         is_refused(stop("0.60.0", &new, count), "get no calls");
     }
-    // ScaleActor is under the same rule.
+    // The same holds for ScaleActor.
     let scale = scale(&quirks("0.63.2"), &of(&new), &wanted, 0, REF);
     is_refused(scale, "get no calls");
-    // Before, none looks at annotations.
+    // Before 0.55.1, hosts ignore annotations.
     is_refused(stop("0.55.0", &old, 1), "annotations");
     is_refused(stop("", &old, 1), "annotations");
-    // Where nothing else runs, all is well.
+    // Where nothing else runs, they can be stopped.
     let alone = [group(&[("a", "1"), ("b", "2")], 2)];
     for version in ["0.55.1", "0.59.0", "0.63.2"] {
         let all = vec![sa(&[("a", "1")], Some(0))];
