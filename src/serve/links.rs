@@ -196,7 +196,7 @@ impl LinkTable {
     }
 
     /// Returns the settings of the actor's link: of the one under our contract, else of the
-    /// first under any (hosts check the contract, see wasmbus-abi B.3).
+    /// first under any (hosts check the contract, see docs/wasmbus.md#who-may-call).
     ///
     /// # Errors
     /// Why the actor may not call.

@@ -30,9 +30,9 @@ const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 
 /// A call that was decoded. Its id was taken out.
 pub(super) struct Received {
-    invocation: Invocation,
+    pub(super) invocation: Invocation,
     /// The claims, or why they prove nothing.
-    claims: Result<Claims, String>,
+    pub(super) claims: Result<Claims, String>,
     /// The operation, where the contract has it.
     pub(super) operation: Option<Operation>,
 }
@@ -43,16 +43,6 @@ struct Body {
     bytes: Zeroizing<Vec<u8>>,
     /// The place among large calls of a body that was fetched from the object store.
     fetched: Option<Place>,
-}
-
-impl Received {
-    pub(super) fn new(invocation: Invocation, claims: Result<Claims, String>) -> Self {
-        Self {
-            operation: Operation::from_full_name(&invocation.operation),
-            invocation,
-            claims,
-        }
-    }
 }
 
 impl<O: Operations> Door<O> {
@@ -81,9 +71,9 @@ impl<O: Operations> Door<O> {
         match ended {
             Ok(Ok(Ok(body))) => Ok(body),
             Ok(Ok(Err(failure))) => {
-                let called = &invocation.operation;
-                failure.log(id, called, &invocation.origin.public_key);
-                failure.into_answer(called)
+                let full_name = &invocation.operation;
+                failure.log(id, full_name, &invocation.origin.public_key);
+                failure.into_answer(full_name)
             }
             Ok(Err(_)) => Err(panicked()),
             Err(_) => {
@@ -121,7 +111,10 @@ impl<O: Operations> Door<O> {
         let body = body.await?;
         let signed_body = claims.check_body(invocation, &body.bytes);
         signed_body.map_err(unproved)?;
-        self.remove_fetched(id, &body, deadline).await;
+        if body.fetched.is_some() {
+            let removed = Box::pin(self.large_bodies.remove(id));
+            let _ = timeout_at(deadline.at(), removed).await;
+        }
 
         // Whether it may be carried out.
         service.admission.check_time(deadline)?;
@@ -204,14 +197,6 @@ impl<O: Operations> Door<O> {
             bytes: fetched.into(),
             fetched: Some(place),
         })
-    }
-
-    /// Removes a body from the object store, where it was fetched from there and is proved.
-    async fn remove_fetched(&self, id: &str, body: &Body, deadline: Deadline) {
-        if body.fetched.is_some() {
-            let removed = Box::pin(self.large_bodies.remove(id));
-            let _ = timeout_at(deadline.at(), removed).await;
-        }
     }
 }
 

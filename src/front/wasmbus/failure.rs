@@ -40,10 +40,10 @@ impl Failure {
     }
 
     /// Makes the failure of a call whose operation the contract does not have.
-    pub(super) fn unknown_operation(called: &str) -> Self {
+    pub(super) fn unknown_operation(full_name: &str) -> Self {
         Self::Rpc {
             outcome: "unknown_operation",
-            error: RpcError::MethodNotHandled(quoted(called)),
+            error: RpcError::MethodNotHandled(quoted(full_name)),
         }
     }
 
@@ -56,14 +56,14 @@ impl Failure {
     }
 
     /// Logs the one line that every call has at debug. Operations log their own calls.
-    pub(super) fn log(&self, id: &str, called: &str, actor: &str) {
+    pub(super) fn log(&self, id: &str, full_name: &str, actor: &str) {
         let outcome = match self {
             Self::Rpc { outcome, .. } => outcome,
             Self::Refused(error) => error.kind().name(),
             Self::Failed(_) => return,
         };
         debug!(
-            operation = called,
+            operation = full_name,
             lattice = "-",
             actor,
             outcome,
@@ -74,14 +74,14 @@ impl Failure {
     }
 
     /// Says it in the way of the operation that was called.
-    pub(super) fn into_answer(self, called: &str) -> RpcResult<Vec<u8>> {
+    pub(super) fn into_answer(self, full_name: &str) -> RpcResult<Vec<u8>> {
         let error = match self {
             Self::Rpc { error, .. } => return Err(error),
             Self::Refused(error) | Self::Failed(error) => error,
         };
-        match Operation::from_full_name(called) {
+        match Operation::from_full_name(full_name) {
             Some(operation) => error_answer(operation, error),
-            None => Self::unknown_operation(called).into_answer(called),
+            None => Self::unknown_operation(full_name).into_answer(full_name),
         }
     }
 }

@@ -87,7 +87,11 @@ impl<O: Operations> Door<O> {
                 continue;
             };
             let payload = message.payload;
-            let (wanted, bytes) = match self.enter(payload.len()) {
+            let entered = match payload.len() {
+                0..=MAX_MESSAGE => self.service.admission.enter(payload.len()),
+                bytes => Err(too_large(bytes as u64)),
+            };
+            let (wanted, bytes) = match entered {
                 Ok(entered) => entered,
                 Err(error) => {
                     refused.push((reply, payload, error));
@@ -116,14 +120,6 @@ impl<O: Operations> Door<O> {
         for (reply, payload, error) in refused {
             self.refuse_unread(reply, &payload, error, deadline).await;
         }
-    }
-
-    /// Asks for a place for a call whose message has so many bytes.
-    fn enter(&self, bytes: usize) -> Result<(Wanted, OwnedSemaphorePermit), Error> {
-        if bytes > MAX_MESSAGE {
-            return Err(too_large(bytes as u64));
-        }
-        self.service.admission.enter(bytes)
     }
 
     /// Serves a call once there is a place for it.

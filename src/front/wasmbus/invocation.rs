@@ -3,7 +3,7 @@
 //! An invocation carries claims, which one of the cluster's issuers has signed. They name its
 //! id, its origin, its target and its operation, and have a hash of the last three and the
 //! body.
-//! Source: wasmbus-abi reference, B.2 and B.3.
+//! See docs/wasmbus.md#claims-of-an-invocation.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -7,7 +7,7 @@
 //! wasmbus.rpc.{lattice}.{provider}.{link}.health         is all well?
 //! wasmbus.rpc.{lattice}.{provider}.{link}.shutdown       stop
 //! ```
-//! Source: wasmbus-abi reference, section B.
+//! See docs/wasmbus.md#subjects.
 
 use std::sync::Arc;
 
