@@ -1,6 +1,7 @@
-//! `make bench`, too: what a call allocates. A provider in this program, whose
-//! allocator counts, started as a process of its own: callers and hosts do not
-//! count. A bench of its own, so that counting slows nothing down in the other.
+//! How often a call allocates; `make bench` runs this, too. The provider is
+//! this program with a counting allocator, as a process of its own, so that
+//! callers and hosts are not counted. It is a bench of its own so that the
+//! counting does not slow down the other one.
 
 #[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/calls.rs"]
@@ -11,6 +12,7 @@ mod host;
 #[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/path.rs"]
 mod path;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the other bench uses the rest")]
@@ -41,9 +43,10 @@ use table::{Promise, Row, Table, Unit};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Makes this program such a provider: where its NATS server is.
+/// The variable that makes this program such a provider, with the address of
+/// its NATS server.
 const VARIABLE: &str = "BENCH_COUNTED_PROVIDER";
-/// Where it tells how often it allocated.
+/// The subject on which it tells how often it has allocated.
 const TOLD_ON: &str = "bench.allocations";
 
 const ROUNDS: usize = 5;
@@ -60,7 +63,7 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The provider, until it is killed.
+/// Runs the provider until it is killed.
 async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     let lines = Lines::to_standard_error().unwrap();
@@ -84,7 +87,7 @@ async fn provide(url: &str) -> ExitCode {
     }
 }
 
-/// Counts the allocations of orders that come one by one.
+/// Counts the allocations of commands that come one by one.
 async fn measure(table: &mut Table) {
     let (nats, remote) = (NatsServer::start(), NatsServer::without_jetstream());
     let identity = Identity::new();

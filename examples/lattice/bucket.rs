@@ -1,4 +1,4 @@
-//! The bucket of sealed credentials: what is in it, and removing from it.
+//! Lists the bucket of sealed credentials, and removes entries from it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,22 +9,23 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use futures::StreamExt as _;
 use lattice_controller::credentials::vault::bucket::{self, Bucket, Change};
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
-use lattice_controller::credentials::{Credentials, FingerprintKey};
+use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
+use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
-use lattice_controller::nats::ErrorFeed;
-use lattice_controller::nats::OwnLattice;
+use lattice_controller::nats::{ErrorFeed, OwnLattice};
+use lattice_controller::settings::Unplaced;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::{DomainOption, ProviderOptions, Result, login};
 
-/// Longest silence between two entries.
+/// The longest pause between two entries.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 
-/// What entries are opened with.
+/// The keys that open entries.
 #[derive(Args)]
 pub struct KeyOptions {
     /// File with the provider's `credentials_key` (SX…); else the variable
@@ -38,7 +39,7 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    fn key(&self) -> Result<StoreKey> {
+    fn key(&self) -> Result<SealingKey> {
         // A file that is named counts more than any variable.
         let set = match &self.cluster_seed_file {
             Some(_) => None,
@@ -48,8 +49,11 @@ impl KeyOptions {
             )?,
         };
         if let Some(seed) = set {
-            return StoreKey::from_seed(&seed)
-                .map_err(|problem| format!("the credentials key cannot be used: {problem}"));
+            return SealingKey::from_seed(&seed).ok_or_else(|| {
+                "the credentials key cannot be used: it is not the seed of an xkey (SX…, \
+                     made by `nk -gen curve`)"
+                    .into()
+            });
         }
         let cluster = login::seed(self.cluster_seed_file.as_deref(), "WASMCLOUD_CLUSTER_SEED")?;
         let Some(seed) = cluster else {
@@ -63,19 +67,19 @@ impl KeyOptions {
     }
 }
 
-fn cluster_key(seed: &SecretString) -> Result<StoreKey> {
+fn cluster_key(seed: &SecretString) -> Result<SealingKey> {
     // An xkey is a seed as well, and would open nothing without a word.
     let key = match seed.expose_secret().starts_with("SX") {
         true => None,
-        false => StoreKey::of_cluster(seed),
+        false => SealingKey::of_cluster(seed),
     };
     key.ok_or_else(|| "the cluster seed cannot be used: it is not one (SC…)".into())
 }
 
-/// Opens the bucket, and makes none.
+/// Opens the bucket, and does not make one.
 async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket> {
     let domain = domain.js_domain.as_deref().map(JsDomain::parse);
-    // A mistyped key would look like a provider that keeps nothing.
+    // A mistyped key would look like a provider without stored credentials.
     let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
     let home = OwnLattice {
         client: login::connect(options).await?,
@@ -93,7 +97,7 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     found.ok_or_else(|| format!("there is no bucket {name}: nothing is kept there"))
 }
 
-/// A table of what the bucket has.
+/// Prints a table of the bucket's entries.
 pub async fn bindings(
     options: &ProviderOptions,
     domain: DomainOption,
@@ -120,10 +124,10 @@ pub async fn bindings(
     Ok(table.trim_fmt())
 }
 
-/// What the table says of an entry; nothing of those that were removed.
+/// Returns the row of an entry; removed ones have none.
 fn row(
     change: &Change,
-    key: &StoreKey,
+    key: &SealingKey,
     places: &Places,
     fingerprints: &FingerprintKey,
 ) -> Option<[String; 6]> {
@@ -132,9 +136,14 @@ fn row(
         let what = "no entry of the provider".into();
         return Some(unknown("?".into(), what, change));
     };
-    let opened = Entry::open(key, places, lattice, value).and_then(|opened| {
-        let Opened { entry, .. } = opened;
-        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
+    let sealer = Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    };
+    let opened = sealer.open(lattice, value).and_then(|opened| {
+        let Opened { given: entry, .. } = opened;
+        let credentials = Credentials::from_store(&entry).map_err(|_| Unopened::Malformed)?;
         Ok((entry, credentials))
     });
     Some(match opened {
@@ -175,9 +184,9 @@ fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
     ]
 }
 
-/// How long ago that is, in the largest unit that fits.
+/// Returns how long ago that is, in the largest unit that fits.
 fn age(at: u64) -> String {
-    let seconds = Entry::now().saturating_sub(at) / 1000;
+    let seconds = GivenCredentials::now().saturating_sub(at) / 1000;
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_199 => format!("{} min", seconds / 60),

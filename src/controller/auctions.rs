@@ -7,7 +7,6 @@ use crate::contract::{
 use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire;
 use crate::name::{LinkName, required};
 
 /// Asks which hosts would run an actor.
@@ -17,12 +16,9 @@ pub(super) async fn for_actor(
 ) -> Result<ActorAuctionAcks, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     limits::labels("constraints", &arg.constraints)?;
-    let auction = wire::ActorAuction {
-        actor_ref: required("actorRef", &arg.actor_ref)?,
-        constraints: &arg.constraints,
-    };
+    let actor_ref = required("actorRef", &arg.actor_ref)?;
     let lattice = call.connect(lattice).await?;
-    let bids = lattice.auction_actor(&auction).await?;
+    let bids = lattice.auction_actor(actor_ref, &arg.constraints).await?;
     Ok(bids
         .into_iter()
         .map(|host| ActorAuctionAck {
@@ -40,13 +36,11 @@ pub(super) async fn for_provider(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
     limits::labels("constraints", &arg.constraints)?;
-    let auction = wire::ProviderAuction {
-        provider_ref: required("providerRef", &arg.provider_ref)?,
-        link_name: &link_name,
-        constraints: &arg.constraints,
-    };
+    let provider_ref = required("providerRef", &arg.provider_ref)?;
     let lattice = call.connect(lattice).await?;
-    let bids = lattice.auction_provider(&auction).await?;
+    let bids = lattice
+        .auction_provider(provider_ref, &link_name, &arg.constraints)
+        .await?;
     Ok(bids
         .into_iter()
         .map(|host| ProviderAuctionAck {

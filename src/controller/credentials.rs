@@ -1,5 +1,5 @@
-//! SetLatticeCredentials, SetRegistryCredentials. Nothing here formats a
-//! request: the generated types would print what they hold.
+//! SetLatticeCredentials, SetRegistryCredentials. Nothing here formats a request: the
+//! generated types would print their secrets.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,9 @@ use crate::contract::{
 };
 use crate::controller::execution::Execution;
 use crate::controller::limits;
-use crate::credentials::Credentials;
-use crate::credentials::vault::Entry;
+use crate::credentials::{Credentials, GivenCredentials};
 use crate::error::{Error, quoted};
-use crate::lattice::dialect::v0::wire::RegistryEntry;
+use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
 use crate::nats::{LoginMembers, is_armoured};
 
@@ -23,7 +22,7 @@ const MEMBERS: LoginMembers = LoginMembers {
     seed: "userSeed",
 };
 
-/// Binds a lattice to what it is reached with, once that is kept.
+/// Checks what an actor gives for a lattice, and sets it.
 pub(super) async fn of_lattice(
     call: &Execution<'_>,
     arg: &SetLatticeCredentialsRequest,
@@ -43,20 +42,23 @@ pub(super) async fn of_lattice(
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
         .transpose()?;
-    let entry = Entry {
+    let given = GivenCredentials {
         lattice,
         actor: call.actor().to_owned(),
-        set_at: Entry::now(),
+        set_at: GivenCredentials::now(),
         urls,
         jwt,
         seed,
         js_domain,
     };
-    call.controller.pool.set(entry, call.deadline()).await
+    call.controller
+        .credentials
+        .set(given, call.deadline())
+        .await
 }
 
-/// A user's JWT and seed, as they are meant. What is wrong with the seed is said
-/// first: the JWT may be checked with it.
+/// Reads a user's JWT and seed. A mistake in the seed is reported first: the JWT may
+/// be checked with it.
 fn login(
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(Option<SecretString>, Option<SecretString>), Error> {
@@ -73,7 +75,7 @@ fn login(
     Ok((jwt, seed))
 }
 
-/// Gives the hosts of a lattice registry credentials.
+/// Gives registry credentials to the hosts of a lattice.
 pub(super) async fn of_registries(
     call: &Execution<'_>,
     arg: &SetRegistryCredentialsRequest,
@@ -126,8 +128,8 @@ fn size((registry, credential): (&String, &RegistryCredential)) -> usize {
     registry.len() + credential.registry_type.len() + secrets.sum::<usize>()
 }
 
-/// The form of a registry that hosts of every generation know. OTP hosts take
-/// scheme and path off themselves; Rust hosts compare with the text before the
+/// Returns the form of a registry that hosts of every generation know. OTP hosts
+/// remove scheme and path themselves; Rust hosts compare with the text before the
 /// first `/` of image references.
 fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
     let registry = registry.trim();
@@ -143,7 +145,7 @@ fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
 fn entry<'a>(
     registry: &str,
     credential: &'a RegistryCredential,
-) -> Result<RegistryEntry<'a>, Error> {
+) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
     // Any other value crashes OTP hosts (trap T1).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
@@ -159,7 +161,7 @@ fn entry<'a>(
         present(credential.password.as_deref()),
     );
     let token = match (token, basic) {
-        // All that use credentials use these two then, whatever the token.
+        // Every host that uses credentials uses these two then, whatever the token is.
         (_, (Some(_), Some(_))) => None,
         // Trap T48.
         (Some(_), (None, None)) if credential.registry_type == "oci" => {
@@ -170,7 +172,7 @@ fn entry<'a>(
             )));
         }
         (Some(_), (None, None)) => token,
-        // Rust hosts take any other mixture for no credentials at all.
+        // Rust hosts treat any other mixture as no credentials.
         _ => {
             return Err(Error::invalid(format!(
                 "credentials for {} must be a username and a password, or, for a \"bindle\" \
@@ -179,7 +181,7 @@ fn entry<'a>(
             )));
         }
     };
-    Ok(RegistryEntry {
+    Ok(RegistryLogin {
         password: basic.1,
         registry_type: &credential.registry_type,
         token,

@@ -22,7 +22,7 @@ impl Operations for Controller {
     }
 
     fn begin(&self, home: OwnLattice) {
-        self.pool.follow(home);
+        crate::credentials::follow(&self.credentials, home);
     }
 
     async fn finish(&self) {
@@ -37,7 +37,7 @@ impl Operations for Controller {
     }
 
     fn health(&self) -> Result<(), String> {
-        self.pool.store().health()
+        self.credentials.health()
     }
 }
 

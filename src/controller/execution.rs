@@ -78,16 +78,22 @@ impl<'a> Execution<'a> {
             ));
         };
         let _ = self.place.set(place);
-        let lease = self
-            .controller
-            .pool
-            .lease(&id, self.actor(), deadline)
-            .await?;
-        let _ = self.credentials.set(lease.fingerprint);
-        let limits = self.controller.settings.limits;
+        let controller = self.controller;
+        let found = controller.credentials.find(&id, self.actor(), deadline);
+        let route = found.await?;
+        let roster = controller.rosters.of(&route);
+        let leased = controller
+            .connections
+            .lease(&id, &route.credentials, deadline);
+        let lease = leased.await?;
+        let _ = self.credentials.set(route.credentials.fingerprint());
+        let limits = controller.settings.limits;
         let limits = limits.with_link(&self.incoming.link.limits);
-        let duties = self.controller.duties.clone();
-        Ok(Lattice::new(id, lease, deadline, limits, duties))
+        let duties = controller.duties.clone();
+        let js_domain = route.js_domain.clone();
+        Ok(Lattice::new(
+            id, js_domain, lease, roster, deadline, limits, duties,
+        ))
     }
 
     /// Returns the public key of the actor that calls.

@@ -6,8 +6,8 @@ use crate::contract::{
 };
 use crate::controller::execution::Execution;
 use crate::error::Error;
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::wire::{self, HostPing, Inventory};
+use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::model::{self, Inventory};
 use crate::name::HostId;
 
 /// Most instances that an inventory lists of one annotation set.
@@ -19,7 +19,7 @@ const MAX_REPEATED: usize = 16 * 1024 * 1024;
 /// Lists the hosts of a lattice.
 pub(super) async fn list(call: &Execution<'_>, lattice_id: &str) -> Result<Hosts, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let hosts = lattice.hosts().await?;
+    let hosts = lattice.hosts(lattice.deadline).await?;
     Ok(hosts.into_iter().map(host).collect())
 }
 
@@ -31,9 +31,9 @@ pub(super) async fn inventory(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let id = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
-    let traits = lattice.traits_of(&id).await?;
-    let inventory = lattice.inventory(&id).await?;
-    Ok(described(&id, &traits, inventory))
+    let quirks = lattice.software_of(&id).await?.quirks;
+    let inventory = lattice.inventory(&id, lattice.deadline).await?;
+    Ok(described(&id, quirks, inventory))
 }
 
 /// Stops a host. `timeout` is in seconds. TinyGo actors send 0 where they mean none, which a
@@ -46,7 +46,7 @@ pub(super) async fn stop(call: &Execution<'_>, arg: &StopHostCommand) -> Result<
     lattice.stop_host(&host, seconds).await
 }
 
-fn host(ping: HostPing) -> Host {
+fn host(ping: model::Host) -> Host {
     Host {
         cluster_issuers: ping.cluster_issuers,
         ctl_host: ping.ctl_host,
@@ -66,12 +66,12 @@ fn host(ping: HostPing) -> Host {
 }
 
 /// Turns the inventory of a host into that of the contract.
-pub fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInventory {
+pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInventory {
     let actors = inventory.actors.into_iter();
     let mut room = MAX_REPEATED;
     HostInventory {
         actors: actors
-            .map(|described| actor(traits, described, &mut room))
+            .map(|described| actor(quirks, described, &mut room))
             .collect(),
         host_id: id.to_string(),
         labels: inventory.labels,
@@ -79,32 +79,28 @@ pub fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInve
     }
 }
 
-fn actor(traits: &Traits, actor: wire::Actor, room: &mut usize) -> ActorDescription {
+fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescription {
     ActorDescription {
         id: actor.id,
         image_ref: actor.image_ref.filter(|text| !text.is_empty()),
         instances: actor
             .instances
             .into_iter()
-            .flat_map(|instance| instances(traits, instance, room))
+            .flat_map(|instance| instances(quirks, instance, room))
             .collect(),
         name: actor.name.filter(|text| !text.is_empty()),
     }
 }
 
-/// Turns an entry of an inventory into instances. Hosts from 0.79.1 on list one entry for each
+/// Turns an entry of an inventory into instances. Some hosts list one entry for each
 /// annotation set, with the most instances that may run: the contract's inventory has it that
-/// many times, as that of other hosts has. An entry without limit is listed once.
+/// many times, as that of other hosts has.
 fn instances(
-    traits: &Traits,
-    instance: wire::ActorInstance,
+    quirks: &Quirks,
+    instance: model::ActorInstance,
     room: &mut usize,
 ) -> impl Iterator<Item = ActorInstance> + use<> {
-    let generation = traits.generation;
-    let count = match instance.maximum() {
-        Some(count) if generation.counts_maximum() && count < generation.unbounded() => count,
-        _ => 1,
-    };
+    let count = quirks.instances_of(&instance);
     let texts = instance.annotations.iter().flatten();
     let size = texts.fold(instance.instance_id.len() + 100, |size, (name, value)| {
         size + name.len() + value.len()
@@ -121,7 +117,7 @@ fn instances(
     })
 }
 
-fn provider(provider: wire::Provider) -> ProviderDescription {
+fn provider(provider: model::Provider) -> ProviderDescription {
     ProviderDescription {
         annotations: provider.annotations,
         id: provider.id,

@@ -6,7 +6,7 @@ use crate::contract::{
 use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire::{Link, LinkKey, TextMap};
+use crate::lattice::model::{Link, TextMap};
 use crate::name::{ActorId, LinkName, ProviderId, required};
 
 /// Lists the links of a lattice.
@@ -50,7 +50,7 @@ pub(super) async fn remove(
     arg: &RemoveLinkDefinitionRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    let key = LinkKey {
+    let key = Link {
         actor_id: ActorId::parse(&arg.actor_id)?.to_string(),
         provider_id: String::new(),
         link_name: LinkName::parse(&arg.link_name)?.to_string(),

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
-use crate::credentials::Pool;
-use crate::credentials::vault::StoreKey;
-use crate::lattice::roster::Roster;
+use crate::connections::Connections;
+use crate::credentials::Registry;
+use crate::credentials::vault::key::SealingKey;
+use crate::lattice::rosters::Rosters;
 use crate::serve::places::Limiter;
 use crate::settings::ProviderSettings;
 use crate::telemetry::LogLimiter;
@@ -29,7 +30,9 @@ use crate::telemetry::LogLimiter;
 /// Carries out the operations of the contract.
 pub struct Controller {
     settings: ProviderSettings,
-    pool: Arc<Pool<Roster>>,
+    credentials: Arc<Registry>,
+    connections: Connections,
+    rosters: Rosters,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
     /// Work that goes on after its call and must not be left half done.
@@ -53,14 +56,15 @@ impl Controller {
     ) -> Result<Self, String> {
         let (pool, tls) = (&settings.pool, settings.tls.clone());
         let key = match &pool.key {
-            Some(seed) => StoreKey::from_seed(seed).ok(),
-            None => cluster_seed.and_then(StoreKey::of_cluster),
+            Some(seed) => SealingKey::from_seed(seed),
+            None => cluster_seed.and_then(SealingKey::of_cluster),
         };
-        let pool = Arc::new(Pool::new(name, pool, tls, key)?);
         Ok(Self {
             lattices: Limiter::new(settings.calls.to_lattice()),
+            credentials: Arc::new(Registry::new(pool, key)?),
+            connections: Connections::new(name, pool, tls),
+            rosters: Rosters::default(),
             settings,
-            pool,
             duties: TaskTracker::new(),
             busy_log: LogLimiter::default(),
         })

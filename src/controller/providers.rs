@@ -4,7 +4,6 @@ use crate::contract::{StartProviderCommand, StopProviderCommand};
 use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire;
 use crate::name::{HostId, LinkName, ProviderId, optional, required};
 
 /// Longest configuration, in bytes (the contract's own limit).
@@ -18,15 +17,11 @@ pub(super) async fn start(call: &Execution<'_>, arg: &StartProviderCommand) -> R
     let configuration = arg.configuration.as_deref().filter(|text| !text.is_empty());
     limits::text("configuration", configuration, MAX_CONFIGURATION)?;
     let annotations = limits::annotations(arg.annotations.as_ref())?;
-    let body = wire::StartProvider {
-        annotations: Some(&annotations).filter(|map| !map.is_empty()),
-        configuration,
-        host_id: &host,
-        link_name: &link_name,
-        provider_ref: required("providerRef", &arg.provider_ref)?,
-    };
+    let reference = required("providerRef", &arg.provider_ref)?;
     let lattice = call.connect(lattice).await?;
-    lattice.start_provider(&host, &body).await
+    lattice
+        .start_provider(&host, reference, &link_name, configuration, &annotations)
+        .await
 }
 
 /// Stops a provider on a host. Its contract id may be left out: hosts do not look
@@ -37,13 +32,9 @@ pub(super) async fn stop(call: &Execution<'_>, arg: &StopProviderCommand) -> Res
     let provider = ProviderId::parse(&arg.provider_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
     let annotations = limits::annotations(arg.annotations.as_ref())?;
-    let body = wire::StopProvider {
-        annotations: Some(&annotations).filter(|map| !map.is_empty()),
-        contract_id: optional("contractId", &arg.contract_id)?,
-        host_id: &host,
-        link_name: &link_name,
-        provider_ref: &provider,
-    };
+    let contract_id = optional("contractId", &arg.contract_id)?;
     let lattice = call.connect(lattice).await?;
-    lattice.stop_provider(&host, &body).await
+    lattice
+        .stop_provider(&host, &provider, &link_name, contract_id, &annotations)
+        .await
 }

@@ -50,15 +50,11 @@ impl CallLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{ProviderSettings, SettingsError};
+    use crate::settings::{SettingsError, parse};
 
     fn read(values: &[(&str, u64)]) -> Result<CallLimits, SettingsError> {
-        let settings: serde_json::Map<_, _> = values
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-            .collect();
-        let settings = serde_json::Value::Object(settings).to_string();
-        ProviderSettings::parse(Some(&settings)).map(|settings| settings.calls)
+        let pairs: Vec<_> = values.iter().map(|(key, n)| (*key, (*n).into())).collect();
+        parse::of(&pairs).map(|settings| settings.calls)
     }
 
     #[test]

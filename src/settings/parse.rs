@@ -182,6 +182,16 @@ fn wipe(value: &mut Value) {
     }
 }
 
+/// Reads settings as tests have them.
+#[cfg(test)]
+pub(super) fn of(pairs: &[(&str, Value)]) -> Result<ProviderSettings, SettingsError> {
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let members: Map<_, _> = pairs.collect();
+    ProviderSettings::parse(Some(&Value::Object(members).to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

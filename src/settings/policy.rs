@@ -132,18 +132,13 @@ impl EffectivePolicy<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value, json};
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::settings::{ProviderSettings, SettingsError};
+    use crate::settings::{SettingsError, parse};
 
     fn read(values: &[(&str, Value)]) -> Result<Policy, SettingsError> {
-        let settings: Map<_, _> = values
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect();
-        let settings = Value::Object(settings).to_string();
-        ProviderSettings::parse(Some(&settings)).map(|settings| settings.default_policy)
+        parse::of(values).map(|settings| settings.default_policy)
     }
 
     fn operations(text: &str) -> Operations {

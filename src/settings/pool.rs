@@ -118,15 +118,11 @@ impl PoolSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::ProviderSettings;
-    use serde_json::{Map, Value, json};
+    use crate::settings::parse;
+    use serde_json::{Value, json};
 
     fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {
-        let settings: Map<_, _> = pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone()))
-            .collect();
-        let read = ProviderSettings::parse(Some(&Value::Object(settings).to_string()));
+        let read = parse::of(pairs);
         read.map(|it| it.pool).map_err(|error| error.to_string())
     }
 

@@ -1,5 +1,5 @@
-//! Every operation ends with an answer or an error, whatever its arguments are;
-//! and while no lattice is known, without a socket or a task of its own.
+//! Every operation ends with an answer or an error, whatever its arguments are.
+//! While no lattice has credentials, it opens no socket and starts no task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +19,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 thread_local! {
-    /// Without IO: whoever asks for a socket panics.
+    /// The runtime has no IO: opening a socket panics.
     static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
 }
 
-/// See the module: the input is the arguments of each operation in turn.
+/// Checks the promise. The input is the arguments of each operation in turn.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     for operation in Operation::ALL {
@@ -43,7 +43,7 @@ fn check_one(operation: Operation, argument: &[u8]) {
     }
 }
 
-/// Credentials are quoted nowhere.
+/// No error quotes credentials.
 fn check_secrets(input: &[u8]) {
     let marked = |text: &mut Option<String>| {
         if let Some(text) = text {
@@ -99,7 +99,7 @@ fn call(operation: Operation, argument: &[u8]) -> Result<(), String> {
     })
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let public = |kind| super::key(kind).public_key();
     let user = super::key(KeyPairType::User);
@@ -109,7 +109,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let provider = public(KeyPairType::Service);
     let arguments: [Value; 9] = [
         json!("default"),
-        // Of every command at once: unknown members are ignored.
+        // The members of all requests at once: unknown members are ignored.
         json!({ "latticeId": "default", "hostId": host, "actorId": actor, "actorRef": "a/b:1",
                 "newActorRef": "a/b:2", "providerId": provider, "providerRef": "a/c:1",
                 "contractId": "c:d", "linkName": "default", "count": 3, "timeout": 5,

@@ -1,6 +1,5 @@
-//! Settings and link values are taken or refused, whatever they are; what is
-//! taken is within the bounds that the README names, and what is refused is not
-//! quoted.
+//! Any settings and link values are accepted or refused. Accepted ones are
+//! within the bounds that the README names, and a refusal does not quote them.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -13,11 +12,11 @@ use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
 
-/// Longest message: of fifty mistakes, each with every key.
+/// The longest message: fifty mistakes, each with every key.
 const LONGEST: usize = 50 * 700;
 
-/// See the module: the input is the provider's settings; texts, in turn keys and
-/// values of a link; and a link as hosts send it.
+/// Checks the promise. The input is the provider's settings; texts that are
+/// keys and values of a link in turn; and a link as hosts send it.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let text = String::from_utf8_lossy(input);
@@ -42,7 +41,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// Paths are shown.
+/// Paths may be shown.
 fn without_files(mut json: Value) -> Value {
     if let Some(members) = json.as_object_mut() {
         members.retain(|key, _| !key.starts_with("tls_"));
@@ -107,7 +106,7 @@ fn check_link(values: &HashMap<String, String>) {
     let nothing = Policy::default();
     let allowed = nothing.with_link(&settings.policy);
     let given = |key: &str| values.get(key).map_or("", |value| value.trim());
-    // A list allows what it has, and without wildcards nothing else.
+    // A list allows its entries, and without wildcards nothing else.
     let lattices = given("lattices");
     for lattice in lattices.split(',').map(str::trim) {
         let name = lattice.replace('*', "x");
@@ -132,7 +131,7 @@ fn check_definition(link: LinkDefinition) {
     assert!(table.settings(&link.actor_id).is_err());
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let seed = nkeys::XKey::new_from_raw([7; 32]).seed().unwrap();
     let provider = json!({

@@ -1,40 +1,44 @@
-//! Of the store's entries only those open that were sealed with the key, as they
-//! were and for the place; and what opens is used or refused, whatever it is.
+//! An entry of the bucket of credentials opens only where it was sealed with
+//! the key, unchanged and for its place; and whatever it holds is then used or
+//! refused.
 
 use std::sync::OnceLock;
 
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
-use lattice_controller::credentials::{Credentials, FingerprintKey};
+use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
+use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId};
+use lattice_controller::settings::Unplaced;
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
 use serde_json::json;
 
 use super::invocation::edited;
 
-/// See the module: the input is an entry; what is changed of a sealed one; and
-/// what is sealed.
+/// Checks the promise. The input is an entry, the changes of a sealed one, and
+/// the text that is sealed.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
-    let key = StoreKey::from_seed(&seed()).unwrap();
-    let opened = Entry::open(&key, &places(), &lattice, input);
+    let key = SealingKey::from_seed(&seed()).unwrap();
+    let opened = sealer(&key, &places()).open(&lattice, input);
     assert_eq!(opened.err(), Some(Unopened::Sealed));
 
     let sealed = sealed(&key);
     let changed = edited(sealed, input);
-    match Entry::open(&key, &places(), &lattice, &changed) {
+    match sealer(&key, &places()).open(&lattice, &changed) {
         Ok(_) => assert!(changed == sealed, "another entry opens"),
         Err(why) => assert_eq!(why, Unopened::Sealed),
     }
 
-    // What a later version, or somebody who has the key, may have written.
+    // This may have been written by a later version, or by somebody who has the
+    // key.
     let xkey = XKey::new_from_raw([7; 32]);
     let others = xkey.seal(input, &xkey).unwrap();
     let text = String::from_utf8_lossy(input);
-    match Entry::open(&key, &places(), &lattice, &others) {
-        Ok(Opened { entry, .. }) => {
+    match sealer(&key, &places()).open(&lattice, &others) {
+        Ok(Opened { given: entry, .. }) => {
             assert_eq!(entry.lattice, lattice);
             assert!(text.contains(r#""version""#));
             check_credentials(&entry);
@@ -49,7 +53,7 @@ pub fn check(input: &[u8]) {
     };
     let plain = texts.first().cloned().unwrap_or_default();
     for urls in [plain, format!("nats://{}@h", super::secret())] {
-        check_credentials(&Entry {
+        check_credentials(&GivenCredentials {
             lattice: lattice.clone(),
             actor: "M1".into(),
             set_at: 0,
@@ -61,8 +65,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn check_credentials(entry: &Entry) {
-    for taken in [Credentials::new(entry), Credentials::kept(entry)] {
+fn check_credentials(entry: &GivenCredentials) {
+    for taken in [Credentials::new(entry), Credentials::from_store(entry)] {
         match taken {
             Ok(credentials) => {
                 let shown = format!("{credentials:?} {}", credentials.kind());
@@ -79,15 +83,23 @@ fn seed() -> SecretString {
     XKey::new_from_raw([7; 32]).seed().unwrap().into()
 }
 
+fn sealer<'a>(key: &'a SealingKey, places: &'a Places) -> Sealer<'a> {
+    Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    }
+}
+
 fn places() -> Places {
     Places::new("home", "V1", "default")
 }
 
 /// An entry that opens.
-fn sealed(key: &StoreKey) -> &'static [u8] {
+fn sealed(key: &SealingKey) -> &'static [u8] {
     static SEALED: OnceLock<Vec<u8>> = OnceLock::new();
     SEALED.get_or_init(|| {
-        let entry = Entry {
+        let entry = GivenCredentials {
             lattice: LatticeId::parse("x").unwrap(),
             actor: "MACTOR".into(),
             set_at: 1_700_000_000_000,
@@ -96,11 +108,11 @@ fn sealed(key: &StoreKey) -> &'static [u8] {
             seed: Some("SUASEED".into()),
             js_domain: Some(JsDomain::parse("hub").unwrap()),
         };
-        entry.seal(key, &places()).unwrap()
+        sealer(key, &places()).seal(&entry).unwrap()
     })
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let user = super::key(KeyPairType::User);
     let claims = json!({ "sub": user.public_key(), "exp": 4_000_000_000_u64 }).to_string();

@@ -20,15 +20,16 @@ pub const CHECKS: usize = 20;
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
-/// Link name of the provider that the walk starts.
+/// The link name of the provider that the walk starts.
 const LINK: &str = "walk";
 
-/// How long something may take until it shows.
+/// How long an effect may take until it shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 type Checked = Result<(), String>;
 
-/// Walks; how many checks were right, and what was wrong with the others.
+/// Makes all checks, and returns how many were right and what was wrong with
+/// the others.
 pub async fn walk(site: &mut Site) -> (usize, Vec<String>) {
     let key = site.new_actor();
     let mut walk = Walk {
@@ -140,7 +141,7 @@ impl Walk<'_> {
             lattice_id: LATTICE.into(),
             credentials: Some(HashMap::from([("registry.invalid".into(), credential)])),
         };
-        // No acknowledgement: success is all it says.
+        // It has no acknowledgement: success is all that it tells.
         let set = self.client.set_registry_credentials(&ctx(), &request).await;
         set.map_err(|error| error.to_string())
     }
@@ -206,7 +207,8 @@ impl Walk<'_> {
         self.runs(3, 2).await
     }
 
-    /// So many instances show, and calls are answered by that revision alone.
+    /// Checks that so many instances show, and that only this revision answers
+    /// calls.
     async fn runs(&self, count: usize, revision: u32) -> Checked {
         shows(async || {
             let inventory = self.inventory().await?;
@@ -344,7 +346,8 @@ impl Walk<'_> {
         let ended = self.site.host.ends().await;
         match ack {
             _ if !ended => Err(format!("the host runs on, {ack:?}")),
-            // A provider that the host kills with itself may not get to answer.
+            // A provider that the host kills with itself may not be able to
+            // answer.
             Err(_) if self.site.way == Way::Archive => Ok(()),
             ack => accepted(ack),
         }
@@ -366,7 +369,7 @@ fn unexpected(got: impl Debug) -> String {
     format!("got {got:?}")
 }
 
-/// Asks again until it is right, or time is up.
+/// Repeats a check until it succeeds or the time is up.
 async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
     let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {

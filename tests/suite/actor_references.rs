@@ -1,5 +1,6 @@
-//! Image references and the code behind them: what a host would not start, or would
-//! start other than it lists, is refused.
+//! Image references and the code behind them. A command is refused where the
+//! host would not start the code that the reference names, or would list
+//! another than it starts.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use Generation::{G1b, G2a, G2b, G3a, G3b, Otp59, Otp60};
 
 const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
 
-/// Another actor, which runs there.
+/// Starts another actor on the host.
 async fn with_another(lattice: &Operated) -> String {
     let host = &lattice.hosts[0];
     let other = lattice.sim.publish_actor(OTHER_REF, "echo", 1).await;
@@ -48,7 +49,7 @@ async fn a_host_that_would_start_other_code_than_it_lists_is_not_told_to() {
         );
         refused(lattice.stop_actor(&host.id, 1, &none()).await, odd);
         assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
-        // As the message says.
+        // What the message recommends works.
         accepted(lattice.update_actor(&host.id, &none()).await);
         accepted(
             lattice
@@ -110,12 +111,12 @@ async fn another_tag_of_what_runs_is_refused() {
         lattice.get_hosts().await.unwrap();
         accepted(lattice.start_actor(&host.id, 2, &none()).await);
         Operated::comes_to_run(host, 2).await;
-        // Whose it is, nobody knows yet.
+        // Nobody knows yet which actor this reference is of.
         let ack = lattice
             .start_from(&host.id, NEW_ACTOR_REF, 1, &map(&[("a", "1")]))
             .await;
         refused(ack, "");
-        // Now it is known, and the old one is another tag.
+        // After the update it is known, and the old reference is the other tag.
         accepted(lattice.update_actor(&host.id, &none()).await);
         let ack = lattice
             .start_from(&host.id, ACTOR_REF, 1, &map(&[("a", "1")]))
@@ -147,7 +148,7 @@ async fn a_reference_that_turns_out_to_be_of_what_runs_is_taken_back() {
             .await;
         refused(ack, "taken back");
         Operated::comes_to_run(host, 2).await;
-        // Nothing of it is in the way.
+        // It leaves nothing that would block later commands.
         accepted(lattice.scale_actor(&host.id, 3, &none()).await);
         Operated::comes_to_run(host, 3).await;
         assert!(host.meant_harm().is_some());
@@ -211,8 +212,8 @@ async fn what_the_bucket_knows_of_a_reference_counts_where_no_host_lists_it() {
     let lattice = Operated::one(G1b).await;
     let host = &lattice.hosts[0];
     let other = lattice.sim.publish_actor(OTHER_REF, "echo", 1).await;
-    // Before the first call: the provider hears of it neither in events nor in an
-    // inventory.
+    // This happens before the first call, so the provider sees it neither in
+    // events nor in an inventory.
     let body = json!({ "actor_ref": OTHER_REF, "count": 1 });
     lattice.another_tells("la", body).await;
     eventually("the other", || async {
@@ -230,7 +231,7 @@ async fn what_the_bucket_knows_of_a_reference_counts_where_no_host_lists_it() {
 
 #[tokio::test]
 async fn what_a_host_would_ignore_is_refused() {
-    // After an update of some instances, two references run.
+    // After an update of some instances, two references run on the host.
     for generation in [G2b, G3a, G3b] {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
@@ -253,7 +254,8 @@ async fn what_a_host_would_ignore_is_refused() {
             lattice.stop_actor(&host.id, 1, &none()).await,
             "use UpdateActor",
         );
-        // Each group has its own reference, and another group is not lost.
+        // Each group has its own reference, and a stop of one does not lose the
+        // other.
         accepted(lattice.stop_actor(&host.id, 0, &managed()).await);
         Operated::ends_up_running(host, 2).await;
     }

@@ -1,5 +1,5 @@
-//! Stops of some instances where a host stops others with them, or shows too late
-//! that it did; and instances without limit.
+//! Stops of some instances on hosts that would stop others with them or show it
+//! too late; and instances without limit.
 
 use crate::support::eventually;
 use crate::support::host::Generation;
@@ -21,7 +21,7 @@ async fn a_stop_of_some_groups_without_their_image_says_that_it_is_not_shown() {
         assert!(error.contains("does not show it yet"), "{error}");
         assert!(error.contains("unknown whether"), "{error}");
         assert_eq!(host.instances(ACTOR), 4, "{generation:?}");
-        // The whole actor needs no registry.
+        // A stop of the whole actor needs no registry.
         eventually("the stop", || async {
             let ack = lattice.scale_actor(&host.id, 0, &none()).await;
             ack.is_ok_and(|ack| ack.accepted).then_some(())
@@ -40,10 +40,13 @@ async fn a_stop_that_would_leave_others_unheard_is_refused_and_changes_nothing()
         Operated::comes_to_run(host, 2).await;
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
         Operated::comes_to_run(host, 4).await;
-        refused(lattice.stop_actor(&host.id, 0, &managed()).await, "unheard");
+        refused(
+            lattice.stop_actor(&host.id, 0, &managed()).await,
+            "get no calls",
+        );
         refused(
             lattice.scale_actor(&host.id, 0, &managed()).await,
-            "unheard",
+            "get no calls",
         );
         assert_eq!(host.instances(ACTOR), 4);
         accepted(lattice.stop_actor(&host.id, 1, &managed()).await);
@@ -61,7 +64,7 @@ async fn what_runs_without_limit_stays_so() {
         let subject = format!("wasmbus.ctl.default.cmd.{}.scale", host.id);
         let body = serde_json::json!({ "actor_ref": ACTOR_REF, "count": null }).to_string();
         nats.request(subject, body.into()).await.unwrap();
-        // Done a little after the acknowledgement.
+        // The host does it a little after its acknowledgement.
         assert_eq!(host.instances(ACTOR), 65_535);
         assert_eq!(lattice.listed(&host.id).await, 1);
         accepted(lattice.start_actor(&host.id, 2, &none()).await);

@@ -1,5 +1,5 @@
-//! Where the provider connects to when an actor says where: nowhere but to what
-//! `allowed_servers` allows, checked before anything is sent.
+//! The provider connects only to servers that `allowed_servers` allows,
+//! whatever URL an actor sets, and checks that before it sends anything.
 
 use crate::support;
 use crate::support::eventually;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 const SETTING: &str = "(allowed_servers)";
 
-/// A provider that may connect to these alone.
+/// Starts a provider that may connect to these servers only.
 async fn allowing(entries: Value) -> World {
     World::start_on(NatsServer::start(), |data| {
         data["config_json"] = json!({ "allowed_servers": entries }).to_string().into();
@@ -21,7 +21,7 @@ async fn allowing(entries: Value) -> World {
     .await
 }
 
-/// What an actor is told who sets this URL, which is not accepted.
+/// Sets this URL, which must not be accepted, and returns the reason.
 async fn refused(world: &World, lattice: &str, url: &str) -> String {
     let ack = world.try_set_lattice(lattice, url).await.unwrap();
     assert!(!ack.accepted, "{url}");
@@ -47,12 +47,12 @@ async fn link_local_addresses_are_refused_unless_they_are_named() {
     let both = format!("{},169.254.169.254", world.nats.address());
     let error = refused(&world, "x", &both).await;
     assert!(error.contains("server 2 of 2"), "{error}");
-    // Whoever looks after the provider is told who wanted that.
+    // The log tells the operator which actor tried it.
     world.provider.logged("cause=\"server\"").await;
     let log = world.provider.log();
     let line = log.lines().find(|line| line.contains("cause=\"server\""));
     assert!(line.unwrap().contains(&world.identity.actor), "{line:?}");
-    // Everything else is as it was.
+    // Other servers are still accepted.
     world.set_lattice("x", &world.nats.url()).await;
     assert!(world.hosts("x").await.unwrap().is_empty());
     let world = allowing(json!(["169.254.0.0/16"])).await;
@@ -63,7 +63,7 @@ async fn link_local_addresses_are_refused_unless_they_are_named() {
 async fn a_name_that_leads_elsewhere_is_refused_before_anything_is_sent() {
     let remote = NatsServer::without_jetstream();
     let (port, dead) = (remote.port(), NatsServer::free_port());
-    // The provider's own NATS is none of an actor's servers.
+    // An actor may not use the provider's own NATS server.
     let world = allowing(json!(["10.0.0.0/8"])).await;
     for (lattice, url, server) in [
         ("there", format!("nats://localhost:{port}"), "localhost:"),
@@ -74,12 +74,13 @@ async fn a_name_that_leads_elsewhere_is_refused_before_anything_is_sent() {
             "server 2 of 2, localhost:",
         ),
     ] {
-        // It could be anywhere, until it is asked for.
+        // A name may lead anywhere until it is looked up.
         world.set_lattice(lattice, &url).await;
         let why = world.hosts(lattice).await.unwrap_err();
         let told = format!("may not connect to {server}");
         assert!(why.contains(&told) && why.contains(SETTING), "{why}");
-        // Nothing of where it leads, or whether anybody is there.
+        // The error does not say where the name leads, nor whether a server is
+        // there.
         assert!(
             !why.contains("127.0.0.1") && !why.contains("refused"),
             "{why}"
@@ -89,7 +90,7 @@ async fn a_name_that_leads_elsewhere_is_refused_before_anything_is_sent() {
     }
     assert_eq!(remote.dials(), 0);
     world.provider.logged("it is at 127.0.0.1").await;
-    // What may be, may be: the answer is about the network again.
+    // Where the server is allowed, the answer is about the network again.
     world.set_lattice("there", "nats://10.255.255.1:1").await;
     let error = world.hosts("there").await.unwrap_err();
     assert!(error.contains("no connection to"), "{error}");
@@ -150,7 +151,7 @@ async fn what_another_instance_took_is_checked_before_it_is_used() {
         ..Default::default()
     };
     let ctx = support::world::ctx();
-    // Either of them is asked.
+    // The provider dials either of them.
     eventually("the one without the setting to take it", || async {
         let ack = client.set_lattice_credentials(&ctx, &request).await.ok()?;
         ack.accepted.then_some(())
@@ -182,7 +183,7 @@ async fn a_server_cannot_send_the_provider_elsewhere() {
             let _ = world.hosts("x").await;
         }
     };
-    // It tells of the other one, lets the provider in, and hangs up.
+    // This server tells of the other one, lets the provider in, and hangs up.
     let thrice = async {
         for _ in 0..3 {
             let (mut stream, _) = server.accept().await.unwrap();

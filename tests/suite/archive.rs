@@ -1,5 +1,5 @@
-//! The archive that `make par` makes: read, unpacked, started and called as hosts
-//! do it.
+//! The archive that `make par` makes is read, unpacked, started and called as
+//! hosts do it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use data_encoding::BASE64;
 use provider_archive::ProviderArchive;
 use serde_json::Value;
 
-/// This machine, as hosts name it.
+/// Returns the name that hosts have for this machine's target.
 fn target() -> String {
     format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS)
 }
@@ -25,7 +25,7 @@ fn path() -> PathBuf {
     path
 }
 
-/// What a host reads: its own target.
+/// Reads the archive's binary for this machine, as a host does.
 async fn archive() -> ProviderArchive {
     ProviderArchive::try_load_target_from_file(path(), &target())
         .await
@@ -55,7 +55,7 @@ async fn the_archived_provider_starts_and_is_called() {
     std::fs::set_permissions(&program, mode).unwrap();
 
     let nats = NatsServer::start();
-    // Hosts know the provider by the subject of the claims.
+    // Hosts identify the provider by the subject of the claims.
     let identity = Identity {
         provider_key: claims.subject,
         ..Identity::new()
@@ -76,7 +76,8 @@ async fn the_archived_provider_starts_and_is_called() {
     assert_eq!(lattice.hosts[0].instances(ACTOR), 2);
 }
 
-/// Versions of glibc that a binary needs, as `GLIBC_2.17` in its symbols.
+/// Returns the versions of glibc that a binary needs, from symbols such as
+/// `GLIBC_2.17`.
 fn glibc_needs(binary: &[u8]) -> BTreeSet<(u32, u32)> {
     const NAME: &[u8] = b"GLIBC_";
     let found = binary.windows(NAME.len()).enumerate();
@@ -100,14 +101,14 @@ fn contains(binary: &[u8], name: &[u8]) -> bool {
 
 #[tokio::test]
 async fn the_archived_binary_starts_on_the_images_of_old_hosts() {
-    // Debian 11 has glibc 2.31, and what is called for is 2.28.
+    // Debian 11 has glibc 2.31; the archive is built for 2.28.
     let archive = archive().await;
     let binary = archive.target_bytes(&target()).unwrap();
     let needs = glibc_needs(&binary);
     assert!(!needs.is_empty());
     let newest = needs.last().unwrap();
     assert!(*newest <= (2, 28), "{needs:?}");
-    // Names without a number: relative relocations need 2.36.
+    // A version without a number: relative relocations need glibc 2.36.
     assert!(!contains(&binary, b"GLIBC_ABI_DT_RELR"));
 }
 

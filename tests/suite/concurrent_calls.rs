@@ -1,4 +1,5 @@
-//! Calls that come together are read and verified together, and share no fate.
+//! Calls that arrive together are read and verified as a batch, and one that
+//! fails takes none of the others with it.
 
 use crate::support;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use lattice_controller::serve::{Call, Operations};
 use serde_json::{Value, json};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 
-/// Sends these as calls, all at once: the answer to each, and when it came.
+/// Sends these calls at once, and returns the answer to each and when it came.
 async fn send_together(
     nats: &async_nats::Client,
     identity: &Identity,
@@ -46,7 +47,8 @@ async fn send_together(
     answers.into_iter().map(Option::unwrap).collect()
 }
 
-/// An order to start an actor, whose claims are signed after `change`.
+/// Makes a call that starts an actor; `change` may change its claims before
+/// they are signed.
 fn order(identity: &Identity, host: &str, change: impl FnOnce(&mut Value)) -> Invocation {
     mint(identity, "StartActor", &start_actor(LATTICE, host), change)
 }
@@ -136,7 +138,8 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
     several_came_together(&world.provider).await;
 }
 
-/// Waits until the log says that the provider read several calls together.
+/// Waits until the log says that the provider has read several calls as a
+/// batch.
 async fn several_came_together(provider: &Provider) {
     support::eventually("calls that came together", || async {
         let log = provider.log();
@@ -163,7 +166,7 @@ async fn orders_beyond_the_places_are_refused_and_the_places_are_free_afterwards
         ack(answer).is_some_and(|ack| !ack.accepted && ack.error.contains("busy"))
     });
     assert_eq!((busy.len(), sent.len()), (22, 8));
-    // Who waits for a place waits for 100 ms.
+    // A call waits 100 ms for a place.
     assert!(
         busy.iter()
             .all(|(_, after)| *after < Duration::from_millis(900))
@@ -206,7 +209,7 @@ async fn orders_in_flight_together_are_all_answered_when_the_host_ends_the_provi
         let error = answer.error.unwrap();
         assert!(error.contains("the provider stopped"), "{error}");
     }
-    // In a batch whose signatures hold.
+    // They came as a batch whose signatures are valid.
     several_came_together(&lattice.world.provider).await;
     assert_eq!(lattice.world.provider.ended().await.code(), Some(0));
 }
@@ -231,7 +234,7 @@ async fn a_silent_host_keeps_no_order_beside_it_waiting() {
             assert!(error.contains("did not answer in time"), "{error}");
         } else {
             assert!(is_accepted(answer), "{answer:?}");
-            // Far from the 1.8 s that the others wait.
+            // That is far from the 1.8 s that the others wait.
             assert!(*after < Duration::from_millis(900), "{after:?}");
         }
     }

@@ -1,20 +1,18 @@
-//! Connections over time: shared failures, idle ones, broken ones, and how many
-//! there may be.
+//! Connections over time: failures that callers share, idle connections, broken
+//! ones, and how many there may be.
 
 use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
-use crate::support::nats::NatsServer;
+use crate::support::nats::{NatsServer, OURS};
+use crate::support::operator::refused;
 use crate::support::secrets::plant;
 use crate::support::time::{assert_under, scaled};
 use crate::support::world::{World, ctx};
 use serde_json::json;
 use wasmcloud_interface_lattice_control::*;
-
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
 
 async fn configured(settings: serde_json::Value) -> World {
     World::start_on(NatsServer::start(), |data| {
@@ -23,7 +21,7 @@ async fn configured(settings: serde_json::Value) -> World {
     .await
 }
 
-/// As many calls at once, and what each was told.
+/// Makes so many calls at once, and returns the answer to each.
 async fn at_once(world: &World, lattice: &str, calls: usize) -> Vec<Result<Vec<Host>, String>> {
     let calls: Vec<_> = (0..calls)
         .map(|_| {
@@ -64,10 +62,10 @@ async fn a_rejection_is_one_dial_for_all_who_ask_and_is_not_tried_again_at_once(
         }
     }
     assert_eq!(remote.dials() - before, 1);
-    // New credentials count at once.
+    // New credentials take effect at once.
     world.set_lattice("x", &url(&right)).await;
     assert!(world.hosts("x").await.unwrap().is_empty());
-    // The same ones, set again, are tried again.
+    // Setting the same credentials again has them tried again.
     world.set_lattice("x", &url(&wrong)).await;
     assert!(world.hosts("x").await.is_err());
 }
@@ -78,7 +76,7 @@ async fn a_server_that_is_away_is_one_dial_for_all_who_ask() {
     let port = listener.local_addr().unwrap().port();
     let dials = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let counted = dials.clone();
-    // Takes connections, and hangs up.
+    // This server accepts connections and closes them.
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -94,7 +92,7 @@ async fn a_server_that_is_away_is_one_dial_for_all_who_ask() {
         assert!(error.contains("no connection to"), "{error}");
     }
     let dials = dials.load(std::sync::atomic::Ordering::SeqCst);
-    // All of them may take longer than a failure counts.
+    // The calls together may take longer than a failure is remembered.
     assert!((1..=3).contains(&dials), "{dials}");
 }
 
@@ -110,7 +108,7 @@ async fn a_server_that_says_nothing_is_said_within_the_budget() {
     let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("no connection to"), "{error}");
     assert_under(Duration::from_secs(2), started.elapsed());
-    // One of several that says nothing does not keep the call from the others.
+    // A silent server among several does not keep a call from the others.
     let other = NatsServer::start();
     let both = format!("nats://127.0.0.1:{port},{}", other.address());
     world.set_lattice("y", &both).await;
@@ -130,8 +128,8 @@ async fn what_nobody_needs_any_more_is_not_connected_again() {
     .await;
     world.set_lattice("x", &here.url()).await;
     assert!(world.hosts("x").await.is_ok());
-    // Whoever was trying to connect again has stopped: nobody does for longer than the
-    // longest pause between two attempts, 2 s.
+    // Attempts to connect have stopped: there is none for longer than the
+    // longest pause between two, 2 s.
     gone.restart();
     let until = Instant::now() + Duration::from_millis(2500);
     while Instant::now() < until {
@@ -200,7 +198,8 @@ async fn a_server_about_to_stop_is_left_without_a_lost_call() {
         lattice_id: "x".into(),
         host_id: host.id.clone(),
     };
-    // Callers all the time: before, while the provider moves, after the end.
+    // There are callers all the time: before, while the provider changes
+    // servers, and after the end of the first server.
     let calls = |number: usize| {
         let (actor, request) = (world.actor.clone(), request.clone());
         tokio::spawn(async move {
@@ -246,14 +245,14 @@ async fn idle_time_counts_from_the_end_of_the_last_use() {
         lattice_id: "x".into(),
         host_id: host.id.clone(),
     };
-    // Three times as long as a connection may be idle, and in use all the time.
+    // The connection is in use for three times as long as it may be idle.
     let client = world.actor.lattice();
     let inventory = client.get_host_inventory(&ctx(), &request).await.unwrap();
     assert_eq!(inventory.host_id, host.id);
     assert_eq!(remote.open_connections(OURS), 1);
     let closed = || async { (remote.open_connections(OURS) == 0).then_some(()) };
     eventually("the connection to close", closed).await;
-    // The next call makes another.
+    // The next call makes a new connection.
     assert_eq!(world.hosts("x").await.unwrap().len(), 1);
 }
 
@@ -262,7 +261,8 @@ async fn five_hundred_credentials_leave_no_connection_behind() {
     let world = configured(json!({ "idle_limit_ms": 1000 })).await;
     let remote = NatsServer::without_jetstream();
     let before = remote.open_connections("");
-    // On a server that wants none, every token is right, and another credential.
+    // A server without authentication accepts every token, and each token makes
+    // other credentials.
     for number in 0..500 {
         let url = format!("nats://token{number:03}@{}", remote.address());
         world.set_lattice(&format!("x{number}"), &url).await;
@@ -284,13 +284,8 @@ async fn lattices_beyond_the_limit_are_refused_and_the_others_stay() {
     for lattice in ["a", "b"] {
         world.set_lattice(lattice, &url).await;
     }
-    let ack = world.try_set_lattice("c", &url).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("max_lattices"),
-        "{}",
-        ack.error
-    );
-    // Those that are known may change.
+    refused(world.try_set_lattice("c", &url).await, "max_lattices");
+    // Lattices with credentials may get other ones.
     world.set_lattice("a", &url).await;
     assert!(world.hosts("a").await.is_ok());
     let error = world.hosts("c").await.unwrap_err();
@@ -321,7 +316,7 @@ async fn a_busy_connection_is_never_closed_for_another() {
     let error = world.hosts("y").await.unwrap_err();
     assert!(error.contains("max_connections"), "{error}");
     assert_eq!(busy.await.unwrap().unwrap().host_id, host.id);
-    // One that is idle makes room.
+    // An idle connection makes room for it.
     assert!(world.hosts("y").await.unwrap().is_empty());
     assert_eq!(world.hosts("x").await.unwrap().len(), 1);
 }
@@ -362,11 +357,12 @@ async fn a_broken_connection_at_the_limit_comes_back_in_the_place_of_an_idle_one
             world.hosts("x").await.err()
         })
         .await;
-        // The place goes to another, and stays there while nobody calls.
+        // Another connection takes the place and keeps it while there are no
+        // calls.
         let taken = || async { world.hosts("y").await.ok() };
         eventually("the other to have the place", taken).await;
         one.restart();
-        // Asked all the time, as callers do.
+        // Calls ask for it all the time.
         let back = || async { world.hosts("x").await.ok() };
         eventually("the first to come back", back).await;
     }
@@ -391,18 +387,16 @@ async fn a_rejection_counts_more_than_a_server_that_is_away() {
 async fn a_list_of_servers_has_an_end() {
     let world = World::start().await;
     let many: Vec<String> = (0..17).map(|n| format!("10.0.0.{n}")).collect();
-    let ack = world.try_set_lattice("x", &many.join(",")).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("16 servers"),
-        "{}",
-        ack.error
+    refused(
+        world.try_set_lattice("x", &many.join(",")).await,
+        "16 servers",
     );
 }
 
 #[tokio::test]
 async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
     let world = configured(json!({ "max_dials": 1 })).await;
-    // Takes connections, and says nothing.
+    // This server accepts connections and sends nothing.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     world
@@ -415,6 +409,6 @@ async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
     let error = world.hosts("y").await.unwrap_err();
     assert!(error.contains("max_dials"), "{error}");
     assert!(slow.await.unwrap().is_err());
-    // Not for longer than the dial takes.
+    // The refusal lasts no longer than the dial.
     eventually("another try", || async { world.hosts("y").await.ok() }).await;
 }

@@ -1,5 +1,6 @@
-//! Credentials that are set again, by many at once, or after their entry left the
-//! store: what changes nothing writes nothing, and everybody is accepted.
+//! Credentials that are set again, set by many at once, or set after their
+//! entry has left the bucket: each is accepted, and what changes nothing writes
+//! nothing.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::{accepted, refused};
 use crate::support::provider::Identity;
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, bucket_of, edit, key, last_written};
@@ -21,7 +23,7 @@ use wasmcloud_interface_lattice_control::{
     CtlOperationAck, LatticeController as _, SetLatticeCredentialsRequest,
 };
 
-/// Removes an entry without a mark that says so.
+/// Removes an entry without leaving a delete marker.
 async fn purge_without_mark(bucket: &kv::Store, identity: &Identity, lattice: &str) {
     let subject = format!("{}{}", bucket.prefix, key(identity, lattice));
     let purged = bucket.stream.purge().filter(subject).await.unwrap();
@@ -29,11 +31,10 @@ async fn purge_without_mark(bucket: &kv::Store, identity: &Identity, lattice: &s
 }
 
 async fn set(actor: &Actor, lattice: &str, url: &str) {
-    let ack = world::set(actor, lattice, url).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(actor, lattice, url).await);
 }
 
-/// So many sets at once, of which each is accepted.
+/// Sets credentials so many times at once; each must be accepted.
 async fn set_at_once(actor: &Actor, urls: impl Iterator<Item = String>) {
     let sets: Vec<_> = urls
         .map(|url| {
@@ -59,7 +60,7 @@ async fn what_changes_nothing_writes_nothing_and_is_accepted_however_many_set_it
         set(&world.actor, "x", &url).await;
     }
     assert_eq!(last_written(&bucket).await, before + 1);
-    // Other members are another matter.
+    // A change of other members is written.
     let request = SetLatticeCredentialsRequest {
         lattice_id: "x".into(),
         nats_url: Some(url),
@@ -75,7 +76,8 @@ async fn what_changes_nothing_writes_nothing_and_is_accepted_however_many_set_it
     assert_eq!(last_written(&bucket).await, before + 2);
 }
 
-/// Instances that keep credentials together, and an actor; both have time.
+/// Starts instances that share their stored credentials, and an actor, all with
+/// long time limits.
 async fn twenty_instances() -> (Instances, Actor) {
     let twenty = Instances::start(20, |_, data| {
         data["default_rpc_timeout_ms"] = 10_000.into();
@@ -143,19 +145,14 @@ async fn one_write_that_fails_does_not_open_the_bucket_again() {
     let bucket = bucket_of(&world.nats, &world.identity.lattice).await;
     edit(&world.nats, &bucket, |config| config.max_message_size = 10).await;
     for lattice in ["y", "z"] {
-        let ack = world.try_set_lattice(lattice, &url).await.unwrap();
-        assert!(
-            !ack.accepted && ack.error.contains("did not take"),
-            "{}",
-            ack.error
-        );
+        refused(world.try_set_lattice(lattice, &url).await, "did not take");
     }
     edit(&world.nats, &bucket, |config| config.max_message_size = -1).await;
     for lattice in ["y", "z"] {
         world.set_lattice(lattice, &url).await;
         assert!(hosts(&world.actor, lattice).await.is_ok());
     }
-    // Which would take less than this.
+    // Opening the bucket again would take less time than this.
     tokio::time::sleep(scaled(SHORTLY)).await;
     let log = world.provider.log();
     assert_eq!(log.matches(KEPT).count(), 1, "{log}");
@@ -228,7 +225,7 @@ async fn a_bucket_that_somebody_made_anew_takes_the_next_credentials() {
             .unwrap_err()
             .contains("127.0.0.1:1")
     );
-    // And has, a moment later, what was in the one before.
+    // A moment later it has what was in the bucket before.
     let all = || async { (last_written(&bucket).await == 2).then_some(()) };
     eventually("both to be kept", all).await;
 }
@@ -244,12 +241,13 @@ async fn the_same_again_forgets_that_a_login_was_rejected() {
     let error = hosts(&world.actor, "x").await.unwrap_err();
     assert!(error.contains("rejected"), "{error}");
     remote.reconfigure("authorization { users: [ { user: a, password: another } ] }");
-    // Without it, that would be the answer for 5 s.
+    // Without that, the rejection would be the answer for 5 s.
     world.set_lattice("x", &url).await;
     hosts(&world.actor, "x").await.unwrap();
 }
 
-/// A JWT of so many bytes for a user, and the seed of the user.
+/// Makes a JWT of so many bytes for a user, and returns it with the user's
+/// seed.
 fn user(bytes: usize) -> (String, String) {
     let user = KeyPair::new(KeyPairType::User);
     let jwt = |padding: usize| {
@@ -304,7 +302,7 @@ async fn a_jwt_has_16_kib_unless_a_setting_allows_more() {
     one.logged(KEPT).await;
     let longest = user(256 * 1024 - 3);
     assert!(set_user(&one.actor, "y", &longest).await.accepted);
-    // It is kept as well, also where less is allowed from then on.
+    // It is stored, too, and stays where less is allowed later.
     one.configure(json!({}));
     one.restart().await;
     for lattice in ["x", "y"] {

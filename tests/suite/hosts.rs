@@ -1,8 +1,9 @@
-//! Hosts that are too old or too new for orders, that are gone, slow, or share an id;
-//! and how a host is stopped.
+//! Hosts that are too old or too new for commands, that are gone or slow or
+//! share an id; and how a host is stopped.
 
 use std::time::Duration;
 
+use crate::support::every_operation::{ORDERS, every_operation};
 use crate::support::host::Generation;
 use crate::support::operator::*;
 use crate::support::{Responder, eventually, fence, fixtures, respond};
@@ -11,25 +12,11 @@ use serde_json::json;
 
 use Generation::{G1b, G2b, G3b, Otp51};
 
-/// Operations that tell hosts to do something.
-const ORDERS: [&str; 10] = [
-    "StartActor",
-    "ScaleActor",
-    "UpdateActor",
-    "StopActor",
-    "StartProvider",
-    "StopProvider",
-    "StopHost",
-    "AdvertiseLink",
-    "RemoveLink",
-    "SetRegistryCredentials",
-];
-
 fn key() -> String {
     nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key()
 }
 
-/// A host of 0.51.0, as far as it answers questions.
+/// Answers queries as a host of 0.51.0 does.
 async fn oldest(lattice: &Operated, host: &str) -> Vec<Responder> {
     let nats = lattice.world.nats.client().await;
     let ping = json!({ "id": host, "uptime_seconds": 5 });
@@ -142,7 +129,7 @@ async fn two_hosts_with_one_id_are_said_in_the_log() {
     let once = respond(&nats, subject, vec![ping("calm-wind-1", 70); 2]).await;
     assert_eq!(lattice.get_hosts().await.unwrap().len(), 1);
     drop(once);
-    // One that is heard twice is no second one.
+    // The same host heard twice is no second host.
     let log = lattice.world.provider.log();
     assert!(!log.contains("under one id"), "{log}");
     let twins = vec![ping("calm-wind-1", 71), ping("red-rain-2", 3)];
@@ -171,7 +158,7 @@ async fn hosts_that_are_gone_do_not_count_as_there() {
     let mut lattice = Operated::one(G2b).await;
     accepted(lattice.advertise_link().await);
     lattice.hosts.clear();
-    // The server forgets them a moment later than they.
+    // The server drops their subscriptions a moment after they have left.
     eventually("nobody to answer", || async {
         lattice.get_hosts().await.unwrap().is_empty().then_some(())
     })

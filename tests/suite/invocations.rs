@@ -1,4 +1,4 @@
-//! What a call must prove, and that every call gets an answer that hosts take.
+//! What a call must prove; and every call gets an answer that hosts accept.
 
 use crate::support;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
-/// Sends any bytes as a call; the whole response.
+/// Sends any bytes as a call and returns the whole response.
 async fn send(world: &World, bytes: Vec<u8>) -> InvocationResponse {
     let nats = world.nats.client().await;
     let reply = nats.request(world.identity.subject(""), bytes.into());
@@ -31,7 +31,7 @@ async fn a_call_that_does_not_decode_is_answered_under_its_id() {
     let world = World::start().await;
     let bytes = rmp_serde::to_vec_named(&json!({ "id": "the-id", "operation": 5 })).unwrap();
     let response = send(&world, bytes).await;
-    // Rust hosts take no answer under another id, or without a length.
+    // Rust hosts accept no answer under another id or without a length.
     assert_eq!(response.invocation_id, "the-id");
     assert_eq!(response.content_length, Some(0));
     assert!(response.error.unwrap().contains("deserialization"));
@@ -75,7 +75,8 @@ async fn a_call_for_another_provider_is_refused() {
     let world = World::with_lattice().await;
     let mut identity = world.identity.clone();
     identity.provider_key = nkeys::KeyPair::new(nkeys::KeyPairType::Service).public_key();
-    // The published client signs for the other; its call arrives here.
+    // The published client signs for the other provider, and the call is
+    // delivered to this one.
     let nats = world.nats.client().await;
     let theirs = identity.subject("");
     let mut stolen = nats.subscribe(theirs).await.unwrap();
@@ -93,15 +94,11 @@ async fn a_changed_body_is_refused() {
     let nats = world.nats.client().await;
     let mut calls = nats.subscribe(world.identity.subject("")).await.unwrap();
     support::fence(&nats).await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap();
+    world.hosts("default").await.unwrap();
     let call = futures::StreamExt::next(&mut calls).await.unwrap();
     let mut invocation: Invocation = rmp_serde::from_slice(&call.payload).unwrap();
-    // As long as the true one: a shorter one would be looked for in the store.
+    // The argument is as long as the signed one: the provider would look for
+    // the rest of a shorter one in the object store.
     invocation.msg = rmp_serde::to_vec(&"defaulx").unwrap();
     let response = send(&world, rmp_serde::to_vec_named(&invocation).unwrap()).await;
     assert!(
@@ -171,13 +168,8 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
         }
         support::fence(&nats).await;
     });
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("needs JetStream"), "{error}");
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("needs JetStream"), "{error}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::host::Generation;
 use crate::support::host::lattice::{SimLattice, link_key};
 use crate::support::nats::NatsServer;
-use crate::support::operator::Operated;
+use crate::support::operator::{Operated, refused};
 use crate::support::provider::{Identity, Provider};
 use crate::support::proxy::Proxy;
 use crate::support::time::assert_under;
@@ -17,7 +17,7 @@ use crate::support::world::{World, ctx};
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::*;
 
-/// Waits until calls of the actor are answered with a text.
+/// Waits until calls of the actor are answered with this text.
 async fn answers(actor: &Actor, lattice: &str, text: &str) {
     eventually(&format!("an answer with {text:?}"), || async {
         let answer = match actor.lattice().get_hosts(&ctx(), lattice).await {
@@ -43,7 +43,7 @@ async fn only_linked_actors_may_call() {
     answers(&world.actor, "default", "0 hosts").await;
 }
 
-/// A link definition as a list, in the order that its members have.
+/// Encodes a link definition as a list of its members in order.
 fn by_position(world: &World, actor: &str) -> serde_json::Value {
     let (us, link_name) = (&world.identity.provider_key, &world.identity.link_name);
     json!([actor, us, link_name, "wasmcloud:latticecontrol", {}])
@@ -142,7 +142,7 @@ async fn a_links_budget_beyond_the_providers_leaves_the_answer_its_time() {
         .publish_link("linkdefs.put", &world.identity.actor, values)
         .await;
     answers(&world.actor, "other", "does not allow lattice").await;
-    // Not "the call took longer than it may".
+    // The answer is not "the call took longer than it may".
     assert!(operated.get_hosts().await.unwrap().is_empty());
 }
 
@@ -155,12 +155,7 @@ async fn a_refused_link_is_no_acceptance_for_operations_that_acknowledge() {
         .await;
     answers(&world.actor, "default", "link of actor").await;
     let url = world.nats.url();
-    let ack = world.try_set_lattice("default", &url).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("lattices"),
-        "{}",
-        ack.error
-    );
+    refused(world.try_set_lattice("default", &url).await, "lattices");
 }
 
 /// The metadata bucket of the provider's own lattice.
@@ -172,7 +167,7 @@ impl Bucket {
         Self(lattice, identity.clone())
     }
 
-    /// Writes what hosts write of a link, changed by `change`.
+    /// Writes a link as hosts do, after `change`.
     async fn put(&self, actor: &str, change: impl FnOnce(&mut Value)) {
         let mut link = self.1.link(actor, json!({}));
         let key = link_key(&link);
@@ -186,7 +181,7 @@ impl Bucket {
     }
 }
 
-/// A provider that reaches its NATS through a proxy, linked to some actors.
+/// A provider that reaches its NATS server through a proxy, and actors to link.
 struct Away {
     world: World,
     proxy: Proxy,
@@ -235,7 +230,8 @@ impl Away {
             .await;
     }
 
-    /// Waits until the provider knows how far the bucket has come after so many puts.
+    /// Waits until the provider has read the bucket's revision after so many
+    /// puts.
     async fn known(&self, puts: usize) {
         let line = |line: &str| {
             line.contains("the state of the bucket with links is known")
@@ -245,8 +241,8 @@ impl Away {
         eventually("the bucket to be known", found).await;
     }
 
-    /// Takes the provider's NATS away for as long as this takes, and waits until it
-    /// has looked.
+    /// Cuts the provider off from its NATS server while `then` runs, and waits
+    /// until the provider has looked at the bucket after that.
     async fn while_away(&self, then: impl Future<Output = ()>) {
         let looked = || {
             self.world
@@ -282,13 +278,13 @@ async fn a_link_that_was_removed_while_nats_was_away_is_gone() {
         bucket.put(key(actor), |_| {}).await;
         away.link(actor).await;
     }
-    // Linked by hosts that keep no links in the bucket: this one has nothing of it,
-    // and of the next an older removal.
+    // Two actors are linked by hosts that keep no links in the bucket. The
+    // bucket has nothing of the first, and an older removal of the second.
     away.link(never).await;
     bucket.put(key(marked), |_| {}).await;
     bucket.remove(key(marked), "DEL").await;
     away.link(marked).await;
-    // One link is of the host data.
+    // One link comes from the host data.
     away.known(9).await;
     for actor in &away.actors {
         answers(actor, "default", "0 hosts").await;
@@ -339,7 +335,8 @@ async fn a_bucket_that_is_gone_or_made_anew_removes_no_link() {
     away.while_away(async {
         let name = format!("KV_LATTICEDATA_{}", away.world.identity.lattice);
         jetstream.delete_stream(name).await.unwrap();
-        // Markers of another history, further on than the one that is known.
+        // The delete markers of another bucket, whose revision is beyond the
+        // known one.
         let bucket = Bucket::new(&away.world.nats, &away.world.identity).await;
         for _ in 0..5 {
             bucket.remove(actor.public_key(), "DEL").await;

@@ -1,8 +1,10 @@
-//! The tests of the whole program, in one binary, so that what they share is
-//! compiled once: real NATS servers, the real provider process, simulated hosts.
+//! The tests of the whole program, with real NATS servers, the real provider
+//! process and simulated hosts. They are one binary, so that what they share is
+//! compiled once.
 //!
-//! `cargo test --locked --test suite store::` runs those of one module.
+//! `cargo test --locked --test suite vault::` runs those of one module.
 
+#[allow(dead_code, reason = "reports on real hosts use the rest")]
 #[path = "../orders/mod.rs"]
 mod orders;
 #[path = "../promises/mod.rs"]

@@ -1,5 +1,5 @@
-//! Links and claims from a lattice's bucket: old shapes and new, some of them
-//! broken, and a bucket that comes and goes.
+//! Links and claims from a lattice's metadata bucket: old and new shapes, some
+//! of them broken, and a bucket that comes and goes.
 
 use crate::support;
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn the_bucket_tells_what_hosts_of_every_generation_wrote() {
 
 #[tokio::test]
 async fn a_bucket_that_comes_later_is_found() {
-    // The choice is made by every call (T9).
+    // Every call looks for the bucket anew (T9).
     let lattice = Operated::without_bucket(&[(Generation::G2b, &[])]).await;
     assert!(lattice.links().await.unwrap().is_empty());
     let asked = lattice.hosts[0].received_on("get.links").len();
@@ -118,7 +118,8 @@ async fn ten_thousand_links_are_told() {
     let lattice = Operated::in_world(world, &[(Generation::G2b, &[])]).await;
     let values = json!({ "address": "0.0.0.0:8080" });
     lattice.sim.put_links(10_000, &values).await;
-    // Over 2 MB: through the object store of the provider's lattice.
+    // This is over 2 MB, and goes through the object store of the provider's
+    // lattice.
     let links = lattice.links().await.unwrap();
     let names: std::collections::HashSet<_> = links.iter().map(|link| &link.link_name).collect();
     assert_eq!((links.len(), names.len()), (10_000, 10_000));

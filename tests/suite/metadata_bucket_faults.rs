@@ -1,5 +1,6 @@
-//! A metadata bucket that says no, that is a mirror of another one, and from which
-//! the server removes by itself; and JetStream that does not answer.
+//! A metadata bucket that refuses writes, that is a mirror of another one, or
+//! from which the server itself removes entries; and JetStream that does not
+//! answer.
 
 use crate::support::host::Generation::G2b;
 use crate::support::host::lattice::bucket;
@@ -21,10 +22,11 @@ async fn jetstream_of(nats: &NatsServer) -> Context {
     jetstream::new(nats.client().await)
 }
 
-/// Makes a bucket another than hosts do.
+/// Makes the metadata bucket with another configuration than hosts do.
 type Change = fn(&mut Config);
 
-/// A bucket of this name that is a mirror of another one, in a domain perhaps.
+/// Makes a bucket of this name that is a mirror of another one, which may be in
+/// a domain.
 fn mirror(of: &str, domain: Option<&str>) -> Config {
     Config {
         subjects: Vec::new(),
@@ -42,7 +44,7 @@ fn mirror(of: &str, domain: Option<&str>) -> Config {
     }
 }
 
-/// Waits until these are the links: a mirror is a moment behind.
+/// Waits until these are the links: a mirror is a moment behind its origin.
 async fn come_to_be(lattice: &Operated, links: &[LinkDefinition]) {
     eventually("the links", || async {
         (lattice.links().await.unwrap() == links).then_some(())
@@ -110,7 +112,7 @@ async fn hosts_are_asked_where_the_bucket_may_have_no_more_readers() {
     assert_eq!(lattice.claims().await.unwrap().len(), 2);
 }
 
-/// A lattice on a leaf node, whose bucket is a mirror of the hub's.
+/// Starts a lattice on a leaf node whose bucket is a mirror of the hub's.
 async fn on_a_leaf(leaf: &str, url: impl Fn(&NatsServer) -> String) -> (NatsServer, Operated) {
     let (hub, leaf) = NatsServer::hub_and_leaf(leaf).await;
     let origin = bucket("LATTICEDATA_default");
@@ -141,7 +143,7 @@ async fn a_mirror_of_another_domain_is_written_where_it_comes_from() {
     come_to_be(&lattice, &[link()]).await;
     accepted(lattice.remove_link().await);
     come_to_be(&lattice, &[]).await;
-    // The same lattice, reached from the hub.
+    // The same lattice is reached from the hub.
     let request = SetLatticeCredentialsRequest {
         lattice_id: LATTICE.into(),
         nats_url: Some(hub.url()),
@@ -152,7 +154,7 @@ async fn a_mirror_of_another_domain_is_written_where_it_comes_from() {
     accepted(client.set_lattice_credentials(&ctx(), &request).await);
     accepted(lattice.advertise_link().await);
     come_to_be(&lattice, &[link()]).await;
-    // And where the hub cannot be reached.
+    // This is what is said where the hub cannot be reached.
     let url = lattice.world.nats.url();
     lattice.world.set_lattice(LATTICE, &url).await;
     hub.kill();
@@ -201,7 +203,8 @@ async fn a_mirror_beside_its_origin_is_written_there_and_read_under_its_names() 
     refused(lattice.advertise_link().await, reason);
 }
 
-/// What a server from 2.11 on writes where a value expired, or was removed.
+/// Returns the message that nats-server writes from 2.11 on where a value has
+/// expired or was removed.
 async fn mark(nats: &NatsServer, subject: String, reason: &str) {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Marker-Reason", reason);
@@ -250,8 +253,9 @@ async fn credentials_that_the_server_marks_as_removed_are_let_go() {
     }
 }
 
-/// Where answers arrive, of connections whose name contains `name`: what ends in
-/// `*` for many, and for one each while it is waited for.
+/// Returns the inboxes of connections whose name contains `name`: those that
+/// end in `*` are for many answers, the others for one each while a caller
+/// waits.
 fn inboxes(nats: &NatsServer, name: &str) -> (usize, usize) {
     let all = nats.subscriptions(name).into_iter();
     let all: Vec<_> = all.filter(|one| one.starts_with("_INBOX.")).collect();
@@ -259,8 +263,9 @@ fn inboxes(nats: &NatsServer, name: &str) -> (usize, usize) {
     (shared, all.len() - shared)
 }
 
-/// The place that async-nats keeps for an answer is in a table that is there once
-/// it subscribed for all answers together: where it did not, nothing is kept.
+/// async-nats keeps places for answers in a table, which exists once it has
+/// subscribed for all answers together. Without that subscription nothing is
+/// kept.
 #[tokio::test]
 async fn questions_that_jetstream_of_a_lattice_does_not_answer_leave_nothing_behind() {
     let nats = NatsServer::without_jetstream();
@@ -274,7 +279,8 @@ async fn questions_that_jetstream_of_a_lattice_does_not_answer_leave_nothing_beh
         refused(lattice.advertise_link().await, "cannot be looked up");
     }
     let nats = &lattice.world.nats;
-    // The one is ours, and forgets who no longer waits.
+    // This inbox is the provider's own, which forgets a caller that no longer
+    // waits.
     eventually("no inbox", || async {
         (inboxes(nats, "for lattices") == (1, 0)).then_some(())
     })
@@ -285,7 +291,7 @@ async fn questions_that_jetstream_of_a_lattice_does_not_answer_leave_nothing_beh
 async fn writes_that_are_not_confirmed_leave_nothing_behind() {
     let lattice = Operated::without_bucket(&[(G2b, &[])]).await;
     let nats = &lattice.world.nats;
-    // A stream that confirms nothing.
+    // Makes a stream that confirms no writes.
     let config = Config {
         no_ack: true,
         ..bucket("LATTICEDATA_default")
@@ -310,7 +316,8 @@ async fn writes_that_are_not_confirmed_leave_nothing_behind() {
     .await;
 }
 
-/// A provider whose own user may do everything but publish there.
+/// Starts a provider whose own user may do everything except publish to this
+/// subject.
 async fn at_home_without(refused: &str) -> World {
     let nats = NatsServer::with_config(&format!(
         "no_auth_user: home
@@ -326,7 +333,7 @@ async fn at_home_without(refused: &str) -> World {
     world
 }
 
-/// That nothing is left but where changes of credentials arrive.
+/// Asserts that no inbox is left but the one for changes of credentials.
 async fn nothing_is_left(world: &World) {
     let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
     let name = format!("lattice-controller {provider} {link}");
@@ -339,7 +346,7 @@ async fn nothing_is_left(world: &World) {
 #[tokio::test]
 async fn questions_that_our_own_jetstream_does_not_answer_leave_nothing_behind() {
     let nats = NatsServer::start();
-    // A stream that confirms nothing.
+    // A stream that confirms no writes.
     let config = Config {
         no_ack: true,
         ..bucket("LATTICECREDS_home")

@@ -1,5 +1,5 @@
-//! Lattices in another NATS account, behind exports that let answers through and
-//! exports that do not.
+//! Lattices in another NATS account, behind exports that let all answers
+//! through and exports that let one through.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use Generation::{G1b, G2b, G3b};
 const ALONE: &[(&str, &str)] = &[];
 const HINT: &str = "one host answers each ping, though others are alive";
 
-/// Hosts in one account, the credentials of their lattice in another, and the
-/// export of the control interface like this.
+/// Starts hosts in one account with credentials of their lattice in another,
+/// and with this export of the control interface.
 fn accounts(export: &str) -> String {
     format!(
         r#"no_auth_user: home
@@ -39,8 +39,8 @@ async fn found(lattice: &Operated) -> BTreeSet<String> {
     hosts.into_iter().map(|host| host.id).collect()
 }
 
-/// Calls and heartbeats until a ping in the background, which waits for the
-/// slowest, brought so many hosts; then some more.
+/// Makes calls and heartbeats until a ping in the background, which waits for
+/// the slowest host, has found so many hosts; then some more.
 async fn go_on_past_a_patient_ping(lattice: &Operated, hosts: usize) {
     let beats_and_a_call = || async {
         for host in &lattice.hosts {
@@ -80,7 +80,7 @@ async fn a_hint_comes_for(generation: Generation) {
     ] {
         assert!(line.contains(named), "{line}");
     }
-    // Once in a while, however many calls.
+    // The log has it once in a while, however many calls there are.
     assert_eq!(log.matches(HINT).count(), 1);
 }
 

@@ -1,6 +1,6 @@
-//! What answers where an actor says a lattice is, and is no NATS server, or says
-//! more than a NATS server would: it is not an actor's to read, and cannot write
-//! into our log.
+//! An actor sets the URL of something that is no NATS server, or that says more
+//! than one would. The actor does not get to read its words, and its words
+//! cannot forge lines of our log.
 
 use crate::support::eventually;
 use crate::support::nats::NatsServer;
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 const INFO: &str = r#"INFO {"server_id":"x","version":"2.10.0","proto":1,"max_payload":1000}"#;
 
-/// Something that listens; it ends with this value.
+/// A listening socket, which is closed when this is dropped.
 struct Listener {
     address: String,
     accepting: JoinHandle<()>,
@@ -24,7 +24,8 @@ impl Drop for Listener {
     }
 }
 
-/// Something that says this to whoever connects, and then reads until they leave.
+/// Starts a server that sends this to every connection, and then reads until
+/// the connection ends.
 async fn saying(words: Vec<u8>) -> Listener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -41,13 +42,13 @@ async fn saying(words: Vec<u8>) -> Listener {
     Listener { address, accepting }
 }
 
-/// 1 MB that would be another line, in red, if it were shown as it is.
+/// Returns 1 MB that would be a red line of its own if it were shown as it is.
 fn flood() -> String {
     let line = "\n\x1b[31m2026-01-01T00:00:00Z ERROR lattice_controller: forged\x1b[0m";
     line.repeat(1_000_000 / line.len())
 }
 
-/// What the actor is told in all, by question and by order.
+/// Returns what the actor is told by a query and by a command.
 async fn told(world: &World, lattice: &str) -> [String; 2] {
     [
         world.hosts(lattice).await.unwrap_err(),
@@ -55,8 +56,7 @@ async fn told(world: &World, lattice: &str) -> [String; 2] {
     ]
 }
 
-/// That the log has no line, and no control character, that somebody else put
-/// there.
+/// Asserts that the log has no line and no control character from elsewhere.
 fn is_ours(log: &str) {
     for line in log.lines() {
         assert!(line.len() < 2_000, "{} bytes: {:.100}", line.len(), line);
@@ -104,7 +104,7 @@ async fn what_is_no_nats_server_is_not_shown_to_actors() {
     world.provider.logged("SSH-2.0-x").await;
     let log = world.provider.log();
     is_ours(&log);
-    // Whoever looks after the provider is told what was heard.
+    // The log tells the operator what was heard.
     let warned = |line: &&str| line.contains(FIXED.trim_matches(['(', ')']));
     let lines: Vec<&str> = log.lines().filter(warned).collect();
     let heard = |line: &&&str| line.contains(" WARN ") && line.contains("heard=");
@@ -170,7 +170,8 @@ async fn a_real_server_is_still_heard() {
     .await;
 }
 
-/// A NATS server that takes everybody in, and says this to whoever publishes.
+/// Starts a NATS server that lets everybody in, and sends this when somebody
+/// publishes.
 async fn saying_when_asked(words: &'static str) -> Listener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -198,7 +199,7 @@ async fn saying_when_asked(words: &'static str) -> Listener {
 #[tokio::test]
 async fn a_call_ends_at_once_when_the_task_of_its_connection_dies() {
     let world = World::start().await;
-    // async-nats panics on an error without words.
+    // async-nats panics on an error without a text.
     for words in ["-ERR\r\n", "MSG nonsense\r\n"] {
         let server = saying_when_asked(words).await;
         let url = format!("nats://{}", server.address);

@@ -1,5 +1,5 @@
-//! What an operator does beside the provider, with `examples/lattice`: the
-//! program itself is run.
+//! What an operator does beside the provider with `examples/lattice`. The tests
+//! run the program itself.
 
 use crate::support;
 use std::io::Write as _;
@@ -10,23 +10,25 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::jwt::Operator;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::{found_in, plant};
 use crate::support::world::{World, ctx};
+use lattice_controller::credentials::vault::bucket;
 use nkeys::{KeyPair, KeyPairType, XKey};
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::*;
 
 const KEPT: &str = "credentials are kept in JetStream";
 
-/// What the program printed, and its exit code.
+/// The output of the program, and its exit code.
 struct Ran {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-/// The program, with the environment that names this provider.
+/// Prepares the program with the environment that names this provider.
 struct Cli {
     env: Vec<(&'static str, String)>,
 }
@@ -52,7 +54,7 @@ impl Cli {
         self.run_with(arguments, "")
     }
 
-    /// The same with this on standard input. No planted secret is printed.
+    /// Runs it with this on standard input. It must print no planted secret.
     fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
         let mut child = Command::new(support::example("lattice"))
             .args(arguments)
@@ -63,7 +65,7 @@ impl Cli {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Where it reads nothing it may have ended already.
+        // Where it reads nothing, it may have ended already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let Output {
             status,
@@ -82,21 +84,21 @@ impl Cli {
         ran
     }
 
-    /// What it printed, where all went well.
+    /// Runs it, which must succeed, and returns what it printed.
     fn prints(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
         ran.out
     }
 
-    /// What it complained about.
+    /// Runs it, which must fail, and returns its message.
     fn refuses(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{}", ran.err);
         ran.err
     }
 
-    /// The line of a lattice in the list, word by word.
+    /// Returns the words of a lattice's line in the list.
     fn binding(&self, lattice: &str) -> Vec<String> {
         let list = self.prints(&["bindings"]);
         let mut lines = list.lines().map(|line| {
@@ -108,7 +110,7 @@ impl Cli {
     }
 }
 
-/// The fingerprint that the provider logs when credentials are set.
+/// Returns the fingerprint that the provider logs when credentials are set.
 async fn logged_fingerprint(provider: &Provider, lattice: &str) -> String {
     let set = format!("credentials set lattice={lattice} ");
     provider.logged(&set).await;
@@ -118,7 +120,8 @@ async fn logged_fingerprint(provider: &Provider, lattice: &str) -> String {
     rest.split_whitespace().next().unwrap().to_owned()
 }
 
-/// A provider that keeps its credentials, and the program.
+/// Starts a provider that stores its credentials, and prepares the program for
+/// it.
 async fn start() -> (World, Cli) {
     let world = World::start().await;
     world.provider.logged(KEPT).await;
@@ -144,8 +147,7 @@ async fn the_list_shows_what_the_provider_logs_and_no_secret() {
         js_domain: None,
     };
     let set = world.actor.lattice();
-    let ack = set.set_lattice_credentials(&ctx(), &request).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(set.set_lattice_credentials(&ctx(), &request).await);
 
     let here = world.nats.address();
     for (lattice, server, login) in [
@@ -163,7 +165,7 @@ async fn the_list_shows_what_the_provider_logs_and_no_secret() {
         assert!(age < 60 && rest[3] == "s", "{line:?}");
     }
     assert!(!cli.prints(&["bindings"]).contains("bob"));
-    // Not those of another link name, which are others' business.
+    // The list leaves out entries of another link name.
     let mut other = Cli::of(&world.nats, &world.identity);
     other.set("LATTICE_LINK_NAME", "other");
     assert!(!other.prints(&["bindings"]).contains("by-password"));
@@ -186,7 +188,7 @@ async fn a_set_key_opens_what_it_sealed_and_may_come_from_a_file() {
     let file = file.path().to_str().unwrap();
     let list = cli.prints(&["bindings", "--credentials-key-file", file]);
     assert!(list.contains(&fingerprint), "{list}");
-    // It counts more than the cluster's, as with the provider.
+    // This key is used in the place of the cluster's, as in the provider.
     cli.set("LATTICE_CREDENTIALS_KEY", &key);
     assert!(cli.binding("x").contains(&fingerprint));
 }
@@ -234,7 +236,7 @@ async fn a_purged_lattice_is_unknown_and_purged_once() {
     for lattice in ["x", "y"] {
         world.set_lattice(lattice, &world.nats.url()).await;
     }
-    // The key is not needed.
+    // This command needs no key.
     cli.set("WASMCLOUD_CLUSTER_SEED", "");
     assert!(cli.prints(&["purge", "x"]).contains("every instance"));
     let gone = || async {
@@ -256,13 +258,13 @@ async fn a_purged_lattice_is_unknown_and_purged_once() {
 #[tokio::test]
 async fn no_bucket_is_made_by_looking_for_one() {
     let nats = NatsServer::start();
-    let cli = Cli::of(&nats, &Identity::new());
+    let identity = Identity::new();
+    let cli = Cli::of(&nats, &identity);
+    let bucket = bucket::name(&identity.lattice);
     for command in [&["bindings"][..], &["purge", "x"]] {
         let why = cli.refuses(command);
-        assert!(
-            why.contains("there is no bucket LATTICECREDS_home"),
-            "{why}"
-        );
+        let missing = format!("there is no bucket {bucket}");
+        assert!(why.contains(&missing), "{why}");
     }
     assert_eq!(nats.monitoring("/jsz")["streams"], 0);
     drop(nats);
@@ -272,7 +274,7 @@ async fn no_bucket_is_made_by_looking_for_one() {
     assert!(why.contains("cannot be opened"), "{why}");
 }
 
-// The host answers from here while the program is waited for.
+// The simulated host answers in this process while the program runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_are_called_as_a_linked_actor_calls_them() {
     let (world, cli) = start().await;
@@ -283,7 +285,7 @@ async fn operations_are_called_as_a_linked_actor_calls_them() {
         &[("zone", "eu")],
     )
     .await;
-    // What has secrets is read from standard input.
+    // Arguments with secrets are read from standard input.
     let credentials = json!({ "latticeId": "default", "natsUrl": world.nats.url() }).to_string();
     let ran = cli.run_with(&["call", "SetLatticeCredentials", "-"], &credentials);
     let answer: Value = serde_json::from_str(&ran.out).expect(&ran.err);
@@ -302,7 +304,7 @@ async fn operations_are_called_as_a_linked_actor_calls_them() {
         "{\n  \"links\": []\n}"
     );
 
-    // An order that is refused is a failure.
+    // A command that is refused is a failure.
     let ran = cli.run(&["call", "StopHost", r#"{"latticeId":"nope","hostId":"x"}"#]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("\"accepted\": false"), "{}", ran.err);
@@ -323,7 +325,7 @@ async fn what_was_mistyped_or_left_out_is_not_sent() {
     });
     let why = cli.refuses(&["call", "StopActor", &stop.to_string()]);
     assert!(why.contains("anotations"), "{why}");
-    // 0 would stop all of them.
+    // 0 would stop all instances.
     let mut stop = stop;
     stop.as_object_mut()
         .unwrap()
@@ -336,7 +338,7 @@ async fn what_was_mistyped_or_left_out_is_not_sent() {
         assert_eq!(ran.code, Some(1), "{}", ran.err);
     }
     assert!(cli.refuses(&["call", "Nope", "{}"]).contains("Nope"));
-    // Nor without a proof of who calls.
+    // Nothing is sent without a key that proves the caller either.
     cli.set("WASMCLOUD_CLUSTER_SEED", "");
     assert!(
         cli.refuses(&["call", "GetHosts", "default"])
@@ -368,7 +370,7 @@ async fn a_login_comes_from_the_environment_or_a_file_and_not_from_an_argument()
         cli.refuses(&["call", "GetHosts", "x"])
             .contains("is unknown")
     );
-    // Not shown with the defaults of options either.
+    // The help does not show it as the default of an option either.
     for command in ["call", "bindings", "purge"] {
         cli.prints(&[command, "--help"]);
     }
@@ -386,7 +388,7 @@ async fn a_login_comes_from_the_environment_or_a_file_and_not_from_an_argument()
     let mut cli = Cli::of(&nats, &identity);
     assert!(cli.refuses(&["bindings"]).contains("no connection"));
     cli.set("LATTICE_NATS_CREDS", file.path().to_str().unwrap());
-    // It is let in, and there is nothing.
+    // The login succeeds, and there is nothing to list.
     assert!(cli.refuses(&["bindings"]).contains("cannot be opened"));
     let called = cli.refuses(&["call", "GetHosts", "x"]);
     assert!(!called.contains("no connection"), "{called}");

@@ -1,5 +1,6 @@
-//! Orders for actors while a host has not yet done what it acknowledged: what they
-//! wait for, what they are refused for, and what is forgotten.
+//! Commands for actors while a host has not yet carried out what it
+//! acknowledged: what they wait for, when they are refused, and what is
+//! forgotten.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use Generation::{G1a, G1b, G2a, G2b, G3a, G3b, Otp59};
 
 const MISSING: &str = "wasmcloud.azurecr.io/missing:0.1.0";
 
-/// How long hosts lag behind what they acknowledged here.
+/// How long hosts here lag behind what they acknowledged.
 const LAG: Duration = Duration::from_millis(120);
 
 async fn lagging(generation: Generation) -> Operated {
@@ -52,8 +53,8 @@ async fn a_stop_right_after_a_start_stops_as_many_as_it_says() {
 
 #[tokio::test]
 async fn a_host_that_lags_is_not_harmed() {
-    // Each of these in a row panics a 0.78 or 0.79.0 that is taken at its
-    // inventory's word (T3).
+    // Each of these commands in a row would panic a 0.78 or 0.79.0 if its
+    // inventory were believed (T3).
     let lattice = lagging(G2a).await;
     let host = &lattice.hosts[0];
     accepted(lattice.start_actor(&host.id, 2, &map(&[("b", "1")])).await);
@@ -88,12 +89,13 @@ async fn a_retry_of_a_start_that_failed_starts_as_many_as_it_says() {
     for generation in [G1a, Otp59, G1b, G2a, G2b, G3b] {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
-        // Events are heard from the first call on.
+        // The provider hears events from the first call on.
         lattice.get_hosts().await.unwrap();
         accepted(lattice.start_from(&host.id, MISSING, 3, &none()).await);
         eventually("the failure", || async { host.caught_up().then_some(()) }).await;
         let key = lattice.sim.publish_actor(MISSING, "late", 1).await;
-        // Where the host says nothing of it, it is busy for a while.
+        // Where the host does not tell of the failure, starts are refused as
+        // busy for a while.
         let until = Instant::now() + scaled(Duration::from_secs(20));
         loop {
             let ack = lattice
@@ -169,7 +171,7 @@ async fn what_a_slow_host_owes_is_waited_for_and_then_it_is_busy() {
     Operated::comes_to_run(host, 1).await;
     host.lag_by(Duration::from_secs(3));
     accepted(lattice.start_actor(&host.id, 1, &none()).await);
-    // Another set of annotations does not depend on it.
+    // A start with other annotations does not depend on it.
     accepted(lattice.start_actor(&host.id, 1, &managed()).await);
     refused(
         lattice.start_actor(&host.id, 1, &none()).await,

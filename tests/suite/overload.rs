@@ -1,5 +1,6 @@
-//! What calls may take of the provider: places, memory, lines in its log. Whoever
-//! takes more is told so at once, and the others notice nothing.
+//! What calls may take of the provider: places, memory, and lines in its log. A
+//! caller who takes more is refused at once, and other callers do not notice
+//! it.
 
 use crate::support;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::support::actor::Actor;
 use crate::support::invocation::{bytes, mint, mint_by, mint_raw, send};
 use crate::support::nats::NatsServer;
-use crate::support::operator::{Annotations, map};
+use crate::support::operator::{Annotations, map, refused};
 use crate::support::provider::health;
 use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
@@ -19,13 +20,13 @@ use serde_json::{Value, json};
 use wasmbus_rpc::core::{InvocationResponse, LinkDefinition};
 use wasmcloud_interface_lattice_control::*;
 
-/// A provider with these settings, whose lattice `silent` hears everything and
-/// answers nothing, and whose lattice `other` is empty.
+/// Starts a provider with these settings. Its lattice `silent` receives
+/// everything and answers nothing, and its lattice `other` is empty.
 async fn with_silent(settings: Value, rpc_timeout_ms: u64) -> (World, async_nats::Subscriber) {
     let world = World::start_on(NatsServer::start(), |data| {
         data["config_json"] = settings.to_string().into();
         data["default_rpc_timeout_ms"] = rpc_timeout_ms.into();
-        // A line for each of many calls would be most of what they cost.
+        // A log line for each of many calls would be most of their cost.
         data["log_level"] = "info".into();
     })
     .await;
@@ -38,7 +39,7 @@ async fn with_silent(settings: Value, rpc_timeout_ms: u64) -> (World, async_nats
     (world, requests)
 }
 
-/// Another actor that is linked.
+/// Links and connects another actor.
 async fn another(world: &World) -> Actor {
     let (identity, nats) = (&world.identity, world.nats.client().await);
     let key = nkeys::KeyPair::new(nkeys::KeyPairType::Module).public_key();
@@ -59,7 +60,7 @@ async fn another(world: &World) -> Actor {
     actor
 }
 
-/// How a call ended, in a word.
+/// Returns how a call ended, in a word.
 fn outcome(response: &InvocationResponse) -> &'static str {
     match &response.error {
         None => "answered",
@@ -112,7 +113,7 @@ async fn ten_thousand_calls_at_once_to_a_silent_lattice_cost_little_and_nobody_e
             most = most.max(world.provider.resident());
         }
         if number == CALLS - 300 {
-            // The others hang, and will for long.
+            // The other calls hang, and will do so for long.
             let asked = Instant::now();
             let hosts = other.lattice().get_hosts(&ctx(), "other").await;
             assert!(hosts.unwrap().is_empty());
@@ -155,20 +156,17 @@ async fn no_actor_and_no_lattice_takes_every_place() {
         let hanging: Vec<_> = hanging.collect();
         silent.next().await.unwrap();
         other.lattice().get_hosts(&ctx(), "other").await.unwrap();
-        // An order says so in its own way.
+        // A command is refused with `accepted: false`.
         let order = StopHostCommand {
             lattice_id: "silent".into(),
             host_id: world.identity.host_id.clone(),
             timeout: None,
         };
         let asked = Instant::now();
-        let ack = world
-            .actor
-            .lattice()
-            .stop_host(&ctx(), &order)
-            .await
-            .unwrap();
-        assert!(!ack.accepted && ack.error.contains("busy"), "{}", ack.error);
+        refused(
+            world.actor.lattice().stop_host(&ctx(), &order).await,
+            "busy",
+        );
         assert_under(Duration::from_millis(1000), asked.elapsed());
         let answers = join_all(hanging).await;
         let count = |what: &str| {
@@ -203,17 +201,12 @@ async fn calls_that_prove_nothing_take_no_place_of_an_actor() {
     let refused = (0..8).map(|_| send(&nats, &world.identity, bytes(&forged)));
     let mut answers = join_all(refused).await.into_iter();
     assert!(answers.all(|answer| answer.error.is_some()));
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "other")
-        .await
-        .unwrap();
+    world.hosts("other").await.unwrap();
 }
 
 // --- sizes ---
 
-/// The text of an order that was refused.
+/// Returns the reason why a command was not accepted.
 fn refusal(ack: wasmbus_rpc::error::RpcResult<CtlOperationAck>) -> String {
     let ack = ack.unwrap();
     assert!(!ack.accepted);
@@ -309,12 +302,12 @@ async fn arguments_over_two_mebibytes_are_refused_however_they_come() {
         configuration: Some("x".repeat(bytes)),
     };
     let client = world.actor.lattice();
-    // Through the object store.
+    // These come through the object store.
     let said = refusal(client.start_provider(&ctx(), &command(2_200_000)).await);
     assert!(said.contains("bytes; 2097152 are allowed"), "{said}");
     let said = refusal(client.start_provider(&ctx(), &command(2_000_000)).await);
     assert!(said.contains("configuration of 2000000 bytes"), "{said}");
-    // In the message.
+    // These come in the message.
     let nats = world.nats.client().await;
     for bytes_of in [2_200_000, 5_000_000] {
         let call = mint(&world.identity, "StartProvider", &command(bytes_of), |_| {});
@@ -336,10 +329,10 @@ async fn input_that_is_nested_deeply_is_refused_and_overflows_nothing() {
     let identity = &world.identity;
     let nested = |depth: usize| [&b"\x81\xa1x"[..], &vec![0x91; depth]].concat();
     for depth in [500, 5000, 900_000] {
-        // Of the call.
+        // In the call.
         let response = send(&nats, identity, nested(depth)).await;
         assert!(response.error.unwrap().contains("deserialization"));
-        // Of the arguments.
+        // In the arguments.
         for operation in [
             "StopHost",
             "GetHosts",
@@ -354,10 +347,10 @@ async fn input_that_is_nested_deeply_is_refused_and_overflows_nothing() {
             });
             assert!(said.contains("nested too deeply"), "{operation}: {said}");
         }
-        // Of a link.
+        // In a link.
         let put = identity.subject("linkdefs.put");
         nats.publish(put, nested(depth).into()).await.unwrap();
-        // Of a host.
+        // In a host's answer.
         let lattice = format!("deep{depth}");
         world.set_lattice(&lattice, &world.nats.url()).await;
         let ping = format!("wasmbus.ctl.{lattice}.ping.hosts");
@@ -410,7 +403,7 @@ async fn whoever_sends_what_is_refused_does_not_fill_the_log() {
             nats.publish(identity.subject(""), "".into()).await.unwrap();
         }
     }
-    // Then all that came before was taken.
+    // By then the provider has taken all earlier messages.
     support::eventually("an answer after them", || async {
         let response = send(&nats, identity, bytes(&unlinked)).await;
         response.error.filter(|error| error.contains("not linked"))

@@ -1,5 +1,5 @@
-//! JWTs and seeds as people paste them: taken as they are meant, or refused at once
-//! with what belongs where.
+//! JWTs and seeds as people paste them are accepted as they are meant, or
+//! refused at once with a hint what belongs where.
 
 use crate::support::jwt::{Operator, User};
 use crate::support::nats::NatsServer;
@@ -14,7 +14,8 @@ fn server_of(operator: &Operator) -> NatsServer {
     NatsServer::with_config_without_jetstream(&operator.server_config())
 }
 
-/// A text as `nsc` and people put it around a part of a credentials file.
+/// Puts around a part of a credentials file what `nsc` and people put around
+/// it.
 fn armoured(label: &str, part: &str) -> String {
     format!("-----BEGIN {label}-----\n{part}\n------END {label}------\n\n")
 }
@@ -27,7 +28,7 @@ fn armoured_seed(user: &User) -> String {
     armoured("USER NKEY SEED", &user.seed)
 }
 
-/// What comes of setting this as it is.
+/// Sets these credentials as they are.
 async fn set_as(world: &World, url: &str, jwt: &str, seed: &str) -> CtlOperationAck {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let request = SetLatticeCredentialsRequest {
@@ -63,7 +64,7 @@ async fn a_jwt_and_a_seed_are_taken_as_they_are_pasted() {
         assert!(ack.accepted, "{}", ack.error);
         assert!(world.hosts("x").await.unwrap().is_empty());
     }
-    // All of them are the same credentials.
+    // All of these texts are the same credentials.
     assert_eq!(server.open_connections("for lattices"), 1);
 }
 
@@ -121,7 +122,7 @@ async fn host_datas_login_is_taken_as_it_was_pasted() {
     let provider = Provider::start_with(&format!("\u{feff}{line}\r\n"), &[]);
     provider.ready().await;
     assert!(!provider.log().contains("the configuration is wrong"));
-    // Where it can never log in, it ends and says which part belongs where.
+    // A provider that can never log in ends, and says which part belongs where.
     let file = armoured_jwt(&user) + &armoured_seed(&user);
     data["lattice_rpc_user_seed"] = file.into();
     let mut provider = Provider::start(&data);

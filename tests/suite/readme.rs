@@ -1,4 +1,4 @@
-//! What README.md says is so.
+//! The statements of README.md are true.
 
 use crate::support;
 use std::collections::BTreeSet;
@@ -14,14 +14,14 @@ fn readme() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap()
 }
 
-/// The section under this heading.
+/// Returns the section under this heading.
 fn section(heading: &str) -> String {
     let text = readme();
     let (_, rest) = text.split_once(&format!("\n## {heading}\n")).unwrap();
     rest.split("\n## ").next().unwrap().to_owned()
 }
 
-/// The rows of the first table in `text`, without its head.
+/// Returns the rows of the first table in `text` without its head.
 fn rows(text: &str) -> Vec<Vec<String>> {
     text.lines()
         .skip_while(|line| !line.starts_with('|'))

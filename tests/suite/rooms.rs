@@ -1,14 +1,15 @@
-//! The rooms of `src/` know only those that they may know, and nothing is
-//! imported in a circle: not between rooms, not between the files of a room.
+//! Each room of `src/` imports only from rooms that it may know, and no import
+//! goes in a circle, neither between rooms nor between the files of a room.
 //!
-//! Read are `use` and paths in code, without what is built for unit tests only.
-//! A name that a file re-exports counts as the file that it comes from.
+//! The test reads `use` declarations and paths in code, and skips what is
+//! compiled for unit tests only. A re-exported name counts as the file that
+//! defines it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Rooms, and the rooms that each may know beside [`BASE`]: the ones below it.
-/// `main.rs` puts them together and may know all.
+/// The rooms, each with the rooms below it that it may know beside [`BASE`].
+/// `main.rs` puts them together and may know all of them.
 const ROOMS: [(&str, &[&str]); 9] = [
     ("front", &["serve", "contract", "settings", "nats"]),
     (
@@ -42,8 +43,8 @@ const BASE: [(&str, &[&str]); 6] = [
     ("backoff", &[]),
 ];
 
-/// What connections know of credentials: the value that they are handed, and
-/// nothing of who has which.
+/// The one file of `credentials` that `connections` may know: the value that
+/// they are given, and nothing of which lattice has which.
 const VALUE: &str = "src/credentials/value.rs";
 
 /// The most lines of a file.
@@ -63,7 +64,7 @@ struct File {
     exports: BTreeMap<String, Module>,
 }
 
-/// That one file imports another, and where it says so.
+/// An import of one file by another, and the place of it.
 struct Import {
     from: Module,
     to: Module,
@@ -110,9 +111,9 @@ fn text(part: &std::ffi::OsStr) -> String {
     part.to_str().unwrap().to_owned()
 }
 
-/// Returns the lines of a file without comments, and empty where they belong to
-/// something for unit tests only. Relies on the layout of rustfmt: an item ends
-/// where its indentation comes back.
+/// Returns the lines of a file without comments. Lines of items for unit tests
+/// are empty. This relies on the layout of rustfmt, where an item ends at its
+/// own indentation.
 fn code_of(text: &str) -> Vec<String> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let mut test_item: Option<usize> = None;
@@ -128,7 +129,7 @@ fn code_of(text: &str) -> Vec<String> {
             lines.push(line.to_owned());
             continue;
         };
-        // Attributes stand between `cfg` and what it is about.
+        // Other attributes may stand between `cfg` and its item.
         let ends = line.ends_with([';', '}', ',']) && !line.trim_start().starts_with('#');
         if ends && indent(line) == outer {
             test_item = None;
@@ -138,8 +139,8 @@ fn code_of(text: &str) -> Vec<String> {
     lines
 }
 
-/// Returns the paths of a `use` tree: `a::{b, c::d as e}` is `a::b`, `a::c::d`,
-/// each with the name that it gets.
+/// Returns the paths of a `use` tree, each with the name that it gets: `a::{b,
+/// c::d as e}` has `a::b` and `a::c::d`.
 fn paths_of(tree: &str, before: &[String]) -> Vec<(Module, String)> {
     let tree = tree.trim();
     if let Some(inner) = tree
@@ -181,7 +182,8 @@ fn paths_of(tree: &str, before: &[String]) -> Vec<(Module, String)> {
     vec![(path, name)]
 }
 
-/// Returns a path as one from the crate, or `None` where it leads out of it.
+/// Returns a path as one from the root of the crate, or `None` where it leads
+/// to another crate.
 fn absolute(path: &[String], module: &Module, children: &BTreeSet<String>) -> Option<Module> {
     let mut base = module.clone();
     let mut rest = path;
@@ -268,7 +270,7 @@ fn inline_paths(line: &str) -> Vec<Module> {
         .collect()
 }
 
-/// Returns the module of the file in which what a path names is written.
+/// Returns the module of the file that defines what a path names.
 fn home_of(files: &BTreeMap<Module, File>, path: &Module) -> Option<Module> {
     // A re-export may lead to another one.
     let mut path = path.clone();
@@ -295,7 +297,7 @@ fn imports() -> (BTreeMap<Module, File>, Vec<Import>) {
         .filter(|path| *path != "src/main.rs")
         .map(|path| (module_of(path), parse(path)))
         .collect();
-    // Files of unit tests are declared for them only.
+    // Files of unit tests are declared only for those.
     let declared: BTreeSet<Module> = files
         .iter()
         .flat_map(|(module, file)| {
@@ -354,8 +356,9 @@ fn every_room_knows_only_the_rooms_below_it() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// The modules in one folder and the imports between them: files, and folders
-/// with all that is below them. The folder's own `mod.rs` is `mod`.
+/// Returns the imports between the parts of a folder: its files, and its
+/// folders with all files below them. The folder's own `mod.rs` is the part
+/// `mod`.
 fn within(folder: &Module, imports: &[Import]) -> BTreeMap<String, BTreeMap<String, String>> {
     let part_of = |module: &Module| {
         let rest = module.strip_prefix(folder.as_slice())?;

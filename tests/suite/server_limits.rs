@@ -1,5 +1,5 @@
-//! What a server takes no more of, of a user or an account, is said by the call
-//! that meets it, in the server's words.
+//! Limits that a server has for a user or an account. A call that reaches one
+//! reports it in the server's words.
 
 use crate::support;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use wasmcloud_interface_lattice_control::{
     AdvertiseLinkRequest, CtlOperationAck, LatticeController as _,
 };
 
-/// A lattice of one host, on a server of its own, whose user has these limits.
+/// Starts a lattice of one host on a server of its own, whose user has these
+/// limits.
 struct Limited {
     lattice: Operated,
     server: NatsServer,
@@ -88,7 +89,7 @@ async fn one_subscription_is_enough() {
         }
         assert_eq!(lattice.auction_actor(&[]).await.unwrap().len(), 1);
         accepted(lattice.advertise_link().await);
-        // From hosts, where there is no subscription left for the bucket.
+        // Links come from hosts where no subscription is left for the bucket.
         assert_eq!(lattice.links().await.unwrap().len(), 1, "{with_bucket}");
         accepted(lattice.remove_link().await);
         assert!(lattice.links().await.unwrap().is_empty());
@@ -99,7 +100,7 @@ async fn one_subscription_is_enough() {
 async fn where_no_answer_can_be_heard_the_servers_words_are_the_answer() {
     let limited = Limited::to(json!({ "subs": 0 }), false).await;
     let words = "maximum subscriptions exceeded";
-    // More than once: what is known is said at once.
+    // The second time the provider knows of it and says so at once.
     for _ in 0..2 {
         let error = limited.lattice.get_hosts().await.unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -115,7 +116,8 @@ async fn a_message_that_is_too_large_for_a_user_was_not_carried_out() {
         accepted(limited.link_of(10).await);
         refused(limited.link_of(1000).await, "Maximum Payload Violation");
         refused(limited.link_of(1000).await, "nothing was ");
-        // Known now: nobody else loses the connection for it.
+        // The provider knows the limit now, so no later call breaks the
+        // connection.
         eventually("the connection", || async {
             limited.lattice.get_hosts().await.ok()
         })
@@ -156,8 +158,8 @@ async fn an_order_that_a_host_has_is_never_said_to_be_too_large() {
             (!host.received_on(".la").is_empty()).then_some(())
         })
         .await;
-        // While an answer is waited for, less is allowed than was: enough for what
-        // hosts answer.
+        // While the call waits for its answer, the limit goes down to what
+        // hosts' answers need.
         let low = Account {
             payload: Some(1000),
             ..Account::default()
@@ -170,7 +172,7 @@ async fn an_order_that_a_host_has_is_never_said_to_be_too_large() {
     let error = first.unwrap_err().to_string();
     assert!(error.contains("it is unknown whether"), "{error}");
     assert!(error.contains("Maximum Payload Violation"), "{error}");
-    // Whether or not it is known to be the last one.
+    // This holds whether or not the limit is known.
     assert!(second.map_or(true, |ack| !ack.accepted));
 }
 
@@ -179,7 +181,7 @@ async fn links_are_read_where_the_question_for_the_bucket_is_too_large() {
     let limited = Limited::to(json!({ "payload": 300 }), true).await;
     let links = || async { limited.lattice.links().await.ok() };
     assert!(eventually("links", links).await.is_empty());
-    // From hosts from then on, and nobody loses the connection for it.
+    // From then on links come from hosts, and no call breaks the connection.
     let dials = limited.server.dials();
     assert!(limited.lattice.links().await.is_ok() && limited.lattice.claims().await.is_ok());
     assert_eq!(limited.server.dials(), dials);
@@ -209,7 +211,7 @@ async fn what_was_too_large_is_tried_again_when_credentials_are_set_again() {
     world.set_user(LATTICE, &limited.server.url(), &user).await;
     eventually("the link", || async {
         let ack = limited.link_of(1000).await.unwrap();
-        // Until the connection is there again.
+        // This lasts until the connection is back.
         assert!(!ack.error.contains("lately took none"), "{}", ack.error);
         ack.accepted.then_some(())
     })
@@ -248,7 +250,7 @@ async fn an_answer_that_is_too_large_for_the_providers_own_user_is_said_to_be() 
     let actor = Actor::over(client, &identity, &identity.actor, &identity.cluster);
     let ack = support::world::set(&actor, "x", &remote.url()).await;
     assert!(ack.unwrap().accepted);
-    // The first one costs the connection, and no other does.
+    // The first of them breaks the connection, and no other does.
     for _ in 0..2 {
         let error = support::world::hosts(&actor, "x").await.unwrap_err();
         assert!(error.contains("Maximum Payload Violation"), "{error}");
@@ -292,7 +294,7 @@ async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it
     operator.update(&nats, &Account::default()).await;
     eventually("it to be healthy", well(true)).await;
     provider.ready().await;
-    // Once more, and it comes to no more subscriptions than the first time.
+    // The second time it gets no more subscriptions than the first time.
     let name = format!(
         "lattice-controller {} {}",
         identity.provider_key, identity.link_name
@@ -310,7 +312,7 @@ async fn a_provider_that_may_not_subscribe_to_all_it_needs_is_unhealthy_until_it
             .count()
     };
     assert!(count() <= 6, "{:?}", nats.subscriptions(&name));
-    // It hears what it did not hear before.
+    // It receives what it could not receive before.
     let shutdown = json!({ "host_id": identity.host_id }).to_string();
     let stopped = client.request(identity.subject("shutdown"), shutdown.into());
     assert_eq!(stopped.await.unwrap().payload, "shutting down");

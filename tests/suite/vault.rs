@@ -1,5 +1,5 @@
-//! Credentials are kept: every instance has them at once and after a restart,
-//! sealed, and nobody else has them.
+//! Credentials are stored sealed: every instance has them at once and after a
+//! restart, and nobody else can read them.
 
 use crate::support;
 use std::collections::HashMap;
@@ -26,17 +26,17 @@ async fn credentials_that_are_set_once_are_known_to_every_instance_and_after_a_r
     let mut two = Instances::start(2, |_, _| {}).await;
     assert!(set(&two.actor, "x", &remote.url()).await.accepted);
     none_fails(&two.actor, "x", 200).await;
-    // Both were asked: each has a connection.
+    // Both instances got calls: each has a connection.
     assert_eq!(remote.open_connections("for lattices"), 2);
     two.restart().await;
     none_fails(&two.actor, "x", 200).await;
-    // What is set again under another name comes over, too.
+    // The same credentials under another lattice reach the other instance, too.
     assert!(set(&two.actor, "y", &remote.url()).await.accepted);
     none_fails(&two.actor, "y", 200).await;
 }
 
-/// A host of this name in lattice `x` that answers late, and says which server
-/// it is on.
+/// Starts a host in lattice `x` that answers late, and whose name says which
+/// server it is on.
 async fn host_at(nats: &NatsServer, id: &str, name: &str) -> SimHost {
     let sim = Arc::new(SimLattice::without_bucket(nats.client().await, "x"));
     let host = SimHost::start_as(&sim, Generation::G2b, &[("server", name)], id.to_owned()).await;
@@ -53,7 +53,7 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     let two = Instances::start(2, |_, data| {
         data["default_rpc_timeout_ms"] = 30_000.into();
         data["config_json"] = json!({ "max_calls": 4000 }).to_string().into();
-        // A line for every call is enough to tell.
+        // One log line for each call is enough for this test.
         data["log_level"] = "debug".into();
     })
     .await;
@@ -68,7 +68,7 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
         let inventory = actor.lattice().get_host_inventory(&ctx(), &request).await;
         (started, inventory.unwrap().labels["server"].clone())
     };
-    // Both know the host before the crowd comes.
+    // Both instances know the host before the many calls come.
     for _ in 0..8 {
         call(actor.clone(), id.clone()).await;
     }
@@ -93,7 +93,8 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
         assert!(!late || server == "new", "{:?}", started - acknowledged);
     }
     assert!(served["old"] > 1000 && served["new"] > 100, "{served:?}");
-    // At the instance that was told, not one call that started later.
+    // At the instance that set the credentials, no call that started later used
+    // the old ones.
     let logs = two.providers.iter().map(|provider| provider.log());
     let told = logs
         .filter_map(|log| Rotation::read(&log, &new.address()))
@@ -111,15 +112,15 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     assert!(astray.is_empty(), "{astray:?}");
 }
 
-/// What the log of an instance says that was told to rotate to a server. Times
-/// are seconds of the day.
+/// What an instance's log says of a change to a server's credentials. Times are
+/// seconds of the day.
 struct Rotation {
     fingerprint: String,
     acknowledged: f64,
     calls: Vec<Used>,
 }
 
-/// When a call started, and the fingerprint of what it used.
+/// When a call started, and the fingerprint of the credentials that it used.
 #[derive(Debug)]
 struct Used {
     started: f64,
@@ -179,7 +180,7 @@ async fn the_bucket_holds_no_plain_secret_and_opens_in_no_other_cluster() {
     for secret in [password.as_str(), "operator-bob", remote.address().as_str()] {
         assert!(!home.nats.stores(secret.as_bytes()), "{secret}");
     }
-    // The same names elsewhere, another cluster.
+    // Another cluster with the same names on another server.
     let elsewhere = NatsServer::start();
     let mut identity = home.identity.clone();
     identity.cluster = Arc::new(support::provider::signing_key(KeyPairType::Cluster));
@@ -207,7 +208,7 @@ async fn the_bucket_holds_no_plain_secret_and_opens_in_no_other_cluster() {
         error.contains("is unknown") && error.contains("credentials_key"),
         "{error}"
     );
-    // It is no hindrance: credentials are set anew over it.
+    // Such an entry is in nobody's way: credentials can be set over it.
     assert!(set(&actor, "x", &url).await.accepted);
     assert!(hosts(&actor, "x").await.unwrap().is_empty());
 }
@@ -264,7 +265,7 @@ async fn a_purged_lattice_is_unknown_to_every_instance_at_once() {
         let error = hosts(&two.actor, "x").await.unwrap_err();
         assert!(error.contains("is unknown"), "{error}");
     }
-    // And known again once it is set again.
+    // The lattice is known again once its credentials are set again.
     assert!(set(&two.actor, "x", &two.nats.url()).await.accepted);
     none_fails(&two.actor, "x", 50).await;
 }
@@ -286,7 +287,7 @@ async fn instances_of_several_cluster_keys_share_what_one_credentials_key_seals(
     two.logged(KEPT).await;
     assert!(set(&two.actor, "x", &two.nats.url()).await.accepted);
     none_fails(&two.actor, "x", 50).await;
-    // Without it, each has a key of its own, and says so.
+    // Without the setting, each instance has a key of its own and warns of it.
     let apart = Instances::start(2, other).await;
     apart.logged(KEPT).await;
     assert!(set(&apart.actor, "x", &apart.nats.url()).await.accepted);

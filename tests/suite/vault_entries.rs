@@ -1,26 +1,30 @@
-//! Threat: somebody who may write into buckets copies a sealed entry elsewhere. It
-//! opens where it belongs only. Entries of earlier releases, which do not say where
-//! that is, are read, and written again so that they do, unless they are refused.
+//! Threat: somebody who may write into buckets copies a sealed entry to another
+//! place. An entry opens only in its own place. Entries of earlier releases do
+//! not name their place: they are read and written again with it, or refused
+//! where a setting says so.
 
 use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::plant;
 use crate::support::store::{KEPT, UNOPENED, bucket_of, key, last_written};
 use crate::support::world::{self, hosts};
 use bytes::Bytes;
 use data_encoding::BASE64;
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, StoreKey};
+use lattice_controller::credentials::vault::sealed::Sealer;
 use lattice_controller::name::LatticeId;
+use lattice_controller::settings::Unplaced;
 use nkeys::XKey;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-/// Entries that commit 9dee31c sealed, before they said where they belong, with what
-/// was sealed.
+/// Entries that commit 9dee31c sealed, when they did not yet name their place,
+/// with their contents.
 fn earlier() -> Value {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -41,12 +45,20 @@ fn lattice_of(entry: &Value) -> LatticeId {
     LatticeId::parse(text(&entry["lattice"])).unwrap()
 }
 
+fn sealer<'a>(key: &'a SealingKey, places: &'a Places) -> Sealer<'a> {
+    Sealer {
+        key,
+        places,
+        unplaced: Unplaced::Accepted,
+    }
+}
+
 /// The places of a provider of no test.
 fn places() -> Places {
     Places::new("home", "V1", "default")
 }
 
-/// What the release before this one reads an entry with, to the letter.
+/// Opens an entry with the code of the previous release, to the letter.
 #[derive(serde::Deserialize)]
 struct EarlierPlain {
     version: u32,
@@ -69,8 +81,8 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
         text(&earlier["cluster_seed"]),
         text(&earlier["credentials_key"]),
     );
-    let of_cluster = StoreKey::of_cluster(&cluster.into()).unwrap();
-    let of_xkey = StoreKey::from_seed(&xkey.into()).unwrap();
+    let of_cluster = SealingKey::of_cluster(&cluster.into()).unwrap();
+    let of_xkey = SealingKey::from_seed(&xkey.into()).unwrap();
     let raw = XKey::from_seed(xkey).unwrap();
     let entries = earlier["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 3);
@@ -80,8 +92,10 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
             (&of_cluster, &expected["sealed_by_cluster"]),
             (&of_xkey, &expected["sealed_by_key"]),
         ] {
-            let opened = Entry::open(key, &places(), &lattice, &bytes(sealed)).unwrap();
-            let entry = opened.entry;
+            let opened = sealer(key, &places())
+                .open(&lattice, &bytes(sealed))
+                .unwrap();
+            let entry = opened.given;
             let secret = |secret: &Option<secrecy::SecretString>| {
                 json!(secret.as_ref().map(|secret| secret.expose_secret()))
             };
@@ -105,7 +119,7 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
                 ])
             );
             // What becomes of it here, as the release before opens it.
-            let again = entry.seal(&of_xkey, &places()).unwrap();
+            let again = sealer(&of_xkey, &places()).seal(&entry).unwrap();
             let plain = raw.open(&again, &raw).unwrap();
             let read: EarlierPlain = serde_json::from_slice(&plain).unwrap();
             assert_eq!(
@@ -125,7 +139,7 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
     }
 }
 
-/// An entry as the release before sealed it, for this server.
+/// Seals an entry for this server as the previous release did.
 fn unplaced(xkey: &str, lattice: &str, actor: &str, url: &str) -> Bytes {
     let key = XKey::from_seed(xkey).unwrap();
     let plain = json!({
@@ -135,8 +149,8 @@ fn unplaced(xkey: &str, lattice: &str, actor: &str, url: &str) -> Bytes {
     key.seal(plain.to_string().as_bytes(), &key).unwrap().into()
 }
 
-/// Instances with this key and these settings beside, over a bucket with entries of
-/// the release before for these lattices.
+/// Starts instances with this key and these settings, on a bucket with entries
+/// of the previous release for these lattices.
 async fn over_earlier(count: usize, lattices: &[&str], settings: Value) -> (Instances, String) {
     let xkey = plant(XKey::new().seed().unwrap());
     let mut settings = settings;
@@ -167,7 +181,7 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
     let (four, xkey) = over_earlier(4, &lattices, json!({})).await;
     let bucket = bucket_of(&four.nats, &four.identity.lattice).await;
     let identity = &four.identity;
-    let of_key = StoreKey::from_seed(&xkey.as_str().into()).unwrap();
+    let of_key = SealingKey::from_seed(&xkey.as_str().into()).unwrap();
     let places = Places::new(
         &identity.lattice,
         &identity.provider_key,
@@ -177,8 +191,8 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
         let id = LatticeId::parse(lattice).unwrap();
         let placed = || async {
             let sealed = bucket.get(key(identity, lattice)).await.unwrap().unwrap();
-            let opened = Entry::open(&of_key, &places, &id, &sealed).unwrap();
-            opened.is_placed.then_some(opened.entry)
+            let opened = sealer(&of_key, &places).open(&id, &sealed).unwrap();
+            opened.is_placed.then_some(opened.given)
         };
         let entry = eventually("it to be placed", placed).await;
         assert_eq!(
@@ -187,19 +201,20 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
         );
         assert!(hosts(&four.actor, lattice).await.unwrap().is_empty());
     }
-    // Each once, whoever did it.
+    // Each entry was written once, by whichever instance.
     assert_eq!(last_written(&bucket).await, 60);
     let told = || async {
         let tells = |one: &Provider| one.log().contains(PLACED);
         four.providers.iter().any(tells).then_some(())
     };
     eventually("an instance to tell of it", told).await;
-    // What an instance of the release before writes beside is, too.
+    // An entry that an instance of the previous release writes meanwhile is
+    // written again, too.
     let sealed = unplaced(&xkey, "late", &identity.actor, &four.nats.url());
     bucket.put(key(identity, "late"), sealed).await.unwrap();
     let written = || async { (last_written(&bucket).await == 62).then_some(()) };
     eventually("it to be placed", written).await;
-    // And nobody does so a second time.
+    // No instance writes it a second time.
     let mut four = four;
     four.restart().await;
     four.logged(KEPT).await;
@@ -215,10 +230,9 @@ async fn entries_without_a_place_can_be_refused_and_are_set_anew() {
     assert!(error.contains("cannot be opened"), "{error}");
     let bucket = bucket_of(&one.nats, &one.identity.lattice).await;
     assert_eq!(last_written(&bucket).await, 1);
-    let ack = world::set(&one.actor, "x", &one.nats.url()).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(&one.actor, "x", &one.nats.url()).await);
     assert!(hosts(&one.actor, "x").await.is_ok());
-    // One that is put back afterwards takes no effect.
+    // An old entry that is put back afterwards takes no effect.
     let sealed = unplaced(&xkey, "x", &one.identity.actor, "nats://127.0.0.1:1");
     let name = key(&one.identity, "x");
     bucket.put(name, sealed).await.unwrap();
@@ -230,7 +244,7 @@ async fn entries_without_a_place_can_be_refused_and_are_set_anew() {
     assert!(hosts(&one.actor, "x").await.is_ok());
 }
 
-/// A provider with this identity on this server, with this key.
+/// Starts a provider with this identity and this key on this server.
 async fn provider(nats: &NatsServer, identity: &Identity, xkey: &str) -> (Provider, Actor) {
     let mut data = identity.host_data(&nats.url());
     data["config_json"] = json!({ "credentials_key": xkey }).to_string().into();
@@ -245,8 +259,7 @@ async fn an_entry_that_was_copied_to_another_key_or_bucket_is_not_opened() {
     let xkey = plant(XKey::new().seed().unwrap());
     let ours = Identity::new();
     let (_provider, actor) = provider(&nats, &ours, &xkey).await;
-    let ack = world::set(&actor, "x", &nats.url()).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(world::set(&actor, "x", &nats.url()).await);
     let bucket = bucket_of(&nats, &ours.lattice).await;
     let sealed = bucket.get(key(&ours, "x")).await.unwrap().unwrap();
     let of = |change: fn(&mut Identity)| {
@@ -254,7 +267,7 @@ async fn an_entry_that_was_copied_to_another_key_or_bucket_is_not_opened() {
         change(&mut identity);
         identity
     };
-    // All of them have the key that it was sealed with.
+    // All of these providers have the key that the entry was sealed with.
     for theirs in [
         of(|identity| identity.link_name = "other".into()),
         of(|identity| identity.provider_key = Identity::new().provider_key),

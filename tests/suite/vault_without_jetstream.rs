@@ -1,9 +1,10 @@
-//! Where JetStream is missing, or goes away: what is acknowledged is kept as well as
-//! it can be, and nothing else is.
+//! JetStream is missing or goes away. What was acknowledged is kept as well as
+//! possible, and nothing is acknowledged that is not.
 
 use crate::support::eventually;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::health;
 use crate::support::store::{IN_MEMORY, KEPT, bucket_of, key};
 use crate::support::world::{World, hosts, none_fails, set_acknowledged as set};
@@ -23,7 +24,7 @@ async fn without_jetstream_credentials_are_in_memory_with_one_warning_until_ther
             .await
             .healthy
     );
-    // What was set meanwhile is kept as soon as it can be.
+    // What was set meanwhile is stored as soon as possible.
     world.nats.restart_with_jetstream();
     world
         .provider
@@ -82,7 +83,8 @@ async fn of_what_instances_took_without_a_store_the_later_stays() {
     let nats = NatsServer::without_jetstream();
     let mut two = Instances::start_on(nats, 2, |_, _| {}).await;
     two.logged(IN_MEMORY).await;
-    // Until each instance has its own, and the new ones are the last.
+    // This goes on until each instance has its own credentials and the new ones
+    // are the latest.
     let told = |log: &str| {
         let sets = log
             .lines()
@@ -121,11 +123,9 @@ async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unheal
     };
     let why = eventually("it to be unhealthy", unhealthy).await;
     assert!(why.contains("credentials_store"), "{why}");
-    let ack = world.try_set_lattice("x", &world.nats.url()).await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("credentials_store"),
-        "{}",
-        ack.error
+    refused(
+        world.try_set_lattice("x", &world.nats.url()).await,
+        "credentials_store",
     );
     let error = hosts(&world.actor, "x").await.unwrap_err();
     assert!(error.contains("credentials_store"), "{error}");
@@ -137,7 +137,7 @@ async fn a_store_that_is_required_and_missing_takes_no_credentials_and_is_unheal
     eventually("it to heal", heals).await;
     let nats = world.nats.client().await;
     assert!(health(&nats, &world.identity).await.healthy);
-    // Lost again, it is unhealthy again.
+    // When the store is lost again, the provider is unhealthy again.
     world.nats.restart_without_jetstream();
     let back = || async { world.try_set_lattice("y", "nats://h").await.ok() };
     eventually("our lattice to be back", back).await;
@@ -171,7 +171,8 @@ async fn a_bucket_that_is_lost_is_made_again_from_what_instances_know() {
     let jetstream = jetstream::new(world.nats.client().await);
     let stream = format!("KV_{}", bucket::name(&world.identity.lattice));
     jetstream.delete_stream(&stream).await.unwrap();
-    // The next one is not taken, and has it looked for.
+    // The next credentials are not accepted, and make the provider look for the
+    // bucket.
     let taken = || async {
         let ack = set(&world.actor, "y", &world.nats.url()).await;
         ack.accepted.then_some(())
@@ -203,6 +204,6 @@ async fn credentials_that_jetstream_does_not_take_are_not_acknowledged() {
     };
     let error = eventually("an answer", refused).await;
     assert!(error.contains("JetStream"), "{error}");
-    // What is known is used on.
+    // Known credentials are still used.
     assert!(hosts(&world.actor, "x").await.is_ok());
 }

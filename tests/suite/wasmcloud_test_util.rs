@@ -1,4 +1,4 @@
-//! The provider under wasmCloud's own provider test harness.
+//! The provider in wasmCloud's own test harness for providers.
 
 use crate::support;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use wasmcloud_interface_lattice_control::{
 };
 use wasmcloud_test_util::provider_test::{Provider, load_config, start_provider_test};
 
-/// Ends the harness's child also when the test fails: the harness does not.
+/// Ends the provider also when the test fails, which the harness does not do.
 struct Ended(nix::unistd::Pid);
 
 impl Drop for Ended {
@@ -44,7 +44,7 @@ async fn sets_credentials_and_finds_no_hosts(provider: &Provider, url: &str) -> 
     Ok(())
 }
 
-/// One test: the harness keeps one provider for a process.
+/// This is one test because the harness has one provider for a process.
 #[tokio::test]
 async fn the_test_harness_starts_calls_and_ends_it() {
     let nats = NatsServer::start();

@@ -1,4 +1,4 @@
-//! An actor that calls, through the published client crates.
+//! An actor that calls the provider through the published client crates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +27,12 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// The linked actor.
+    /// Connects as the linked actor.
     pub async fn connect(nats_url: &str, identity: &Identity) -> Self {
         Self::connect_as(nats_url, identity, &identity.actor, &identity.cluster).await
     }
 
-    /// Any actor, whose calls any key signs.
+    /// Connects as any actor; `key` signs its calls.
     pub async fn connect_as(
         nats_url: &str,
         identity: &Identity,
@@ -43,7 +43,7 @@ impl Actor {
         Self::over(nats, identity, actor, key)
     }
 
-    /// The same, over any connection.
+    /// Makes an actor that calls over this connection.
     pub fn over(
         nats: wasmbus_rpc::async_nats::Client,
         identity: &Identity,
@@ -68,12 +68,12 @@ impl Actor {
         self
     }
 
-    /// Its public key.
+    /// Returns its public key.
     pub fn public_key(&self) -> &str {
         &self.actor
     }
 
-    /// The published client of the contract.
+    /// Returns the published client of the contract.
     pub fn lattice(&self) -> LatticeControllerSender<Self> {
         LatticeControllerSender::via(self.clone())
     }

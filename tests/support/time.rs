@@ -1,15 +1,15 @@
-//! How long tests wait, and how long what they look at may take.
+//! How long tests wait, and how long what they watch may take.
 //!
-//! On a slow or busy machine `TEST_TIME_FACTOR=3 cargo test …` makes every such
-//! limit three times as long. Times that a thing must take at least, and the
-//! provider's own settings, stay as they are.
+//! On a slow or busy machine, `TEST_TIME_FACTOR=3 cargo test …` makes each of
+//! these limits three times as long. Lower bounds and the provider's own
+//! settings stay as they are.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::time::Timeout;
 
-/// How long tests wait to see that something does not happen; to be scaled.
+/// How long tests wait to see that something does not happen, before scaling.
 pub const SHORTLY: Duration = Duration::from_millis(200);
 
 static FACTOR: LazyLock<f64> = LazyLock::new(|| match std::env::var("TEST_TIME_FACTOR") {
@@ -20,12 +20,12 @@ static FACTOR: LazyLock<f64> = LazyLock::new(|| match std::env::var("TEST_TIME_F
     _ => 1.0,
 });
 
-/// Returns the limit as it is on this machine.
+/// Returns the limit for this machine.
 pub fn scaled(limit: Duration) -> Duration {
     limit.mul_f64(*FACTOR)
 }
 
-/// Waits for a future as long as the scaled limit says.
+/// Waits for a future for the scaled limit at most.
 pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
     tokio::time::timeout(scaled(limit), future)
 }

@@ -1,7 +1,6 @@
-//! The README's table of operations by generation is made here, from what was
-//! seen on simulated hosts. `UPDATE=1 cargo test --locked --test suite
-//! generations::` writes it into the README; without `UPDATE` the two are
-//! compared.
+//! Makes the README's table of operations by generation from what simulated
+//! hosts do. `UPDATE=1 cargo test --locked --test suite generations::` writes
+//! it into the README; without `UPDATE` the two are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::CtlOperationAck;
 
 use crate::support::eventually;
+use crate::support::every_operation::every_operation;
 use crate::support::host::{Generation, Received, SimHost};
 use crate::support::operator::*;
 use crate::support::time::{SHORTLY, timeout};
@@ -74,9 +74,9 @@ mod note {
 /// What was seen of an operation.
 #[derive(Clone, Default)]
 struct Seen {
-    /// It did what it was to do.
+    /// Whether it did what it should.
     works: bool,
-    /// It was sent to one host, on a subject with that host's id.
+    /// Whether it was sent to one host, on a subject with that host's id.
     to_one_host: bool,
     notes: BTreeSet<u8>,
 }
@@ -84,8 +84,8 @@ struct Seen {
 /// What was seen of each operation.
 type AllSeen = BTreeMap<&'static str, Seen>;
 
-/// Joins what was seen on several versions: what one of them can do is done,
-/// and what is to be known of one of them is said.
+/// Joins what was seen on several versions. An operation works where it works
+/// on one of them, and has the notes of all.
 fn joined<'a>(versions: impl IntoIterator<Item = &'a AllSeen>) -> AllSeen {
     let mut all = AllSeen::new();
     for seen in versions {
@@ -102,7 +102,7 @@ fn joined<'a>(versions: impl IntoIterator<Item = &'a AllSeen>) -> AllSeen {
 /// One host in a lattice, and what was seen of it so far.
 struct Watch {
     lattice: Operated,
-    /// Messages to the host that were looked at.
+    /// How many messages to the host were looked at.
     looked_at: usize,
     all: AllSeen,
 }
@@ -131,7 +131,8 @@ impl Watch {
         received
     }
 
-    /// Notes what came of an operation, and returns what the host received for it.
+    /// Notes whether an operation worked, and returns what the host received
+    /// for it.
     fn saw(&mut self, operation: &'static str, works: bool) -> Vec<Received> {
         let (received, id) = (self.received(), self.host().id.clone());
         let seen = self.all.entry(operation).or_default();
@@ -146,7 +147,7 @@ impl Watch {
         }
     }
 
-    /// What the lattice's hosts are asked together.
+    /// Calls the operations that go to all hosts of a lattice.
     async fn whole_lattice(&mut self) {
         let url = self.lattice.world.nats.url();
         let set = self.lattice.world.try_set_lattice(LATTICE, &url).await;
@@ -202,7 +203,7 @@ impl Watch {
         let id = self.host().id.clone();
         let first = took(self.lattice.start_actor(&id, 2, &none()).await);
         self.saw("StartActor", false);
-        // The first start of a reference asks what runs on every host.
+        // The first start of a reference reads the inventory on every version.
         let second = took(self.lattice.start_actor(&id, 1, &none()).await);
         let runs = self.host().instances(ACTOR);
         let told = self.saw("StartActor", first && second && runs == 3);
@@ -220,7 +221,8 @@ impl Watch {
         self.received();
     }
 
-    /// Scales to two, then starts one with annotations and scales those.
+    /// Scales to two instances, then starts one with annotations and scales
+    /// those.
     async fn scale(&mut self) {
         let id = self.host().id.clone();
         let up = took(self.lattice.scale_actor(&id, 5, &none()).await);
@@ -249,8 +251,8 @@ impl Watch {
         self.note("ScaleActor", note, as_meant && read_first(&told_up));
     }
 
-    /// Stops one of those without annotations, then all with annotations, of which
-    /// one was started last.
+    /// Stops one instance without annotations, then all with annotations, one
+    /// of which was started last.
     async fn stop_actors(&mut self) {
         let id = self.host().id.clone();
         let before = self.host().instances(ACTOR);

@@ -1,0 +1,158 @@
+//! The credentials of every lattice that the provider knows, and the path of
+//! `SetLatticeCredentials`: checked, kept, then bound.
+
+use std::sync::Arc;
+
+use tracing::{debug, info};
+
+use crate::credentials::bindings::{Binding, Bindings, Bound, Route};
+use crate::credentials::fingerprint::FingerprintKey;
+use crate::credentials::given::GivenCredentials;
+use crate::credentials::ledger::{Ledger, Reservation};
+use crate::credentials::locks::LatticeLocks;
+use crate::credentials::owners::{Owners, of_another_actor};
+use crate::credentials::shared::SharedTable;
+use crate::credentials::value::Credentials;
+use crate::credentials::vault::key::SealingKey;
+use crate::credentials::vault::{Kept, Vault};
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::nats::AllowedServers;
+use crate::settings::PoolSettings;
+use crate::telemetry::LogLimiter;
+use crate::telemetry::security::{self, Cause};
+
+/// Which lattice is bound to which credentials, and what is kept of that.
+pub struct Registry {
+    pub(super) bindings: Bindings,
+    pub(super) owners: Owners,
+    pub(super) ledger: Arc<Ledger>,
+    locks: LatticeLocks,
+    pub(super) vault: Vault,
+    /// Key of fingerprints and content hashes.
+    key: FingerprintKey,
+    /// Servers that lattices may have.
+    allowed: AllowedServers,
+    shared: SharedTable,
+    /// Limits the log lines about credentials that were left out for a limit.
+    pub(super) left_out: LogLimiter,
+}
+
+impl Registry {
+    /// Makes a registry without lattices. What it keeps is sealed with `key`.
+    ///
+    /// # Errors
+    /// A sentence where there is no key and the operating system gives no random
+    /// numbers.
+    pub fn new(settings: &PoolSettings, key: Option<SealingKey>) -> Result<Self, String> {
+        let owners = Owners(settings.isolation);
+        Ok(Self {
+            bindings: Bindings::new(owners),
+            owners,
+            ledger: Ledger::new(settings.limits, settings.isolation),
+            locks: LatticeLocks::default(),
+            key: match &key {
+                Some(key) => key.fingerprint_key(),
+                None => FingerprintKey::random()?,
+            },
+            vault: Vault::new(settings.store, owners, settings.unplaced, key),
+            allowed: settings.allowed.clone(),
+            shared: SharedTable::default(),
+            left_out: LogLimiter::default(),
+        })
+    }
+
+    /// Whether credentials are kept where they should be.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn health(&self) -> Result<(), String> {
+        self.vault.health()
+    }
+
+    /// Binds a lattice to what an actor gave, once that is kept: the next call uses
+    /// it. Calls in flight keep the connection of other credentials until they end.
+    /// Giving the same again changes nothing, and writes nothing that is there.
+    /// Calls that set the same lattice wait for each other.
+    ///
+    /// # Errors
+    /// `Invalid` as [`Credentials::new`], `Denied` where the lattice belongs to
+    /// another actor or the provider may not connect there, `LimitReached`, `Busy`,
+    /// `StoreUnavailable`; `Timeout` where it is not known whether they were kept.
+    pub async fn set(&self, given: GivenCredentials, deadline: Deadline) -> Result<(), Error> {
+        let credentials = Credentials::new(&given)?;
+        self.check_servers(&credentials, &given.actor)?;
+        let (lattice, actor) = (given.lattice.clone(), given.actor.clone());
+        let _lock = self.locks.lock(&lattice, deadline).await?;
+        let bound = self.bindings.get(&lattice);
+        if let Some(bound) = &bound {
+            self.owners.check(&lattice, &actor, &bound.owner)?;
+        }
+        let owner: Arc<str> = actor.as_str().into();
+        let reservation = self.ledger.reserve(&lattice, &owner, given.bytes())?;
+        let hash = given.content_hash(&self.key);
+        let version = bound.as_ref().and_then(|bound| bound.kept.version);
+        let same = bound.filter(|bound| bound.hash == hash);
+        let known = version.map(|version| (version, same.is_some()));
+        let kept = self.vault.keep(&given, hash, known, deadline).await?;
+        if let Some(same) = same
+            && kept.version.is_some()
+            && kept.version == same.kept.version
+        {
+            debug!(%lattice, actor, "the same credentials were set again");
+            same.route.credentials.set_again();
+            return Ok(());
+        }
+        info!(
+            %lattice,
+            server = credentials.address(),
+            fingerprint = %credentials.fingerprint(&self.key),
+            actor,
+            kept = kept.version.is_some(),
+            "credentials set"
+        );
+        match self.bind(given, credentials, kept, reservation) {
+            Bound::OtherOwner => Err(of_another_actor(&lattice, &actor)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the provider may connect to the servers, as far as that is known
+    /// without resolving their names.
+    fn check_servers(&self, credentials: &Credentials, actor: &str) -> Result<(), Error> {
+        let checked = self.allowed.check(credentials.access().servers());
+        checked.map_err(|forbidden| {
+            let message = forbidden.to_string();
+            security::refused(Cause::Server, actor, &message);
+            Error::new(Kind::Denied, message)
+        })
+    }
+
+    /// Binds a lattice to credentials, unless it is bound to newer ones.
+    pub(super) fn bind(
+        &self,
+        given: GivenCredentials,
+        credentials: Credentials,
+        kept: Kept,
+        reservation: Reservation,
+    ) -> Bound {
+        let fingerprint = credentials.fingerprint(&self.key);
+        let shared = self.shared.share(fingerprint, credentials);
+        let binding = Binding {
+            hash: given.content_hash(&self.key),
+            owner: given.actor.as_str().into(),
+            set_at: given.set_at,
+            route: Arc::new(Route::new(shared.clone(), given.js_domain)),
+            kept,
+        };
+        let (lattice, actor) = (given.lattice, given.actor);
+        let bound = self.bindings.put(lattice.clone(), binding, reservation);
+        if matches!(bound, Bound::NewRoute | Bound::SameRoute) {
+            shared.set_again();
+        }
+        if bound == Bound::NewRoute {
+            debug!(%lattice, server = %shared.address(), %fingerprint, actor, "bound");
+        }
+        bound
+    }
+}
