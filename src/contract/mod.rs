@@ -11,7 +11,7 @@ mod operation;
 mod request;
 mod secrets;
 
-pub use crate::contract::operation::{Answer, Group, Operation};
+pub use crate::contract::operation::{AnswerKind, Group, Operation};
 pub use crate::contract::request::{Counted, Request, Response};
 /// A link, as the contract has it. Generated code takes this type from `wasmbus-rpc`.
 pub use wasmbus_rpc::core::LinkDefinition;

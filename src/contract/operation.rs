@@ -13,7 +13,7 @@ pub enum Group {
 
 /// What an operation answers with when it was carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum AnswerKind {
     /// What was asked for.
     Data,
     /// `CtlOperationAck`, which can also say that it was not carried out.
@@ -62,9 +62,9 @@ macro_rules! operations {
             }
 
             /// Returns what the operation answers with.
-            pub const fn answer(self) -> Answer {
+            pub const fn answer(self) -> AnswerKind {
                 match self {
-                    $(Self::$name => Answer::$answer),*
+                    $(Self::$name => AnswerKind::$answer),*
                 }
             }
 
@@ -133,13 +133,13 @@ mod tests {
 
     #[test]
     fn ten_operations_answer_with_an_acknowledgement() {
-        let acknowledges = |one: &Operation| one.answer() == Answer::Acknowledgement;
+        let acknowledges = |one: &Operation| one.answer() == AnswerKind::Acknowledgement;
         let all = Operation::ALL;
         assert_eq!(all.iter().filter(|one| acknowledges(one)).count(), 10);
         // Of what only reads, none does.
         assert!(
             all.iter()
-                .all(|one| one.is_command() || one.answer() == Answer::Data)
+                .all(|one| one.is_command() || one.answer() == AnswerKind::Data)
         );
     }
 }

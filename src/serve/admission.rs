@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::serve::places::{Limiter, Place, Wanted};
+use crate::serve::places::{Limiter, Place, Ticket};
 use crate::settings::CallLimits;
 use crate::telemetry::LogLimiter;
 
@@ -42,7 +42,7 @@ impl Admission {
     ///
     /// # Errors
     /// `Busy`.
-    pub fn enter(&self, bytes: usize) -> Result<(Wanted, OwnedSemaphorePermit), Error> {
+    pub fn enter(&self, bytes: usize) -> Result<(Ticket, OwnedSemaphorePermit), Error> {
         let permit = u32::try_from(bytes)
             .ok()
             .and_then(|bytes| self.bytes.clone().try_acquire_many_owned(bytes).ok());
@@ -53,8 +53,8 @@ impl Admission {
             ))
         })?;
         match self.calls.enter(()) {
-            Wanted::Full => Err(self.full()),
-            wanted => Ok((wanted, permit)),
+            Ticket::Full => Err(self.full()),
+            ticket => Ok((ticket, permit)),
         }
     }
 
@@ -71,7 +71,7 @@ impl Admission {
     /// # Errors
     /// `Busy`.
     pub async fn place_of_actor(&self, actor: &str, deadline: Deadline) -> Result<Place, Error> {
-        let place = self.actors.place(actor, deadline).await;
+        let place = self.actors.enter(actor).place(deadline).await;
         place.ok_or_else(|| {
             let most = self.actors.most();
             self.busy(format!(

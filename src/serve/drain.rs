@@ -64,14 +64,14 @@ impl Drain {
 }
 
 /// An order to stop.
-pub struct StopOrder {
+pub struct StopRequest {
     /// Where it came from, for the log.
     pub from: &'static str,
     /// When calls in flight are cut off.
     pub cut_off: Instant,
 }
 
-impl StopOrder {
+impl StopRequest {
     /// Returns the order of a host, given now.
     pub fn of_host() -> Self {
         Self {
@@ -110,12 +110,12 @@ impl Signals {
     }
 
     /// Waits for one.
-    pub async fn order(&mut self) -> StopOrder {
+    pub async fn order(&mut self) -> StopRequest {
         let from = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         };
-        StopOrder {
+        StopRequest {
             from,
             cut_off: Instant::now() + SIGNAL_GRACE,
         }

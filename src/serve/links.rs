@@ -42,7 +42,7 @@ pub enum Unlinked {
 }
 
 /// A link in the table.
-struct Link {
+struct KnownLink {
     /// Its settings, or why it was refused.
     settings: Result<Arc<LinkSettings>, String>,
     /// The number of its last put.
@@ -51,7 +51,7 @@ struct Link {
 
 /// What names a link in the table. All of its links have the same provider and link name.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LinkKey {
+pub struct LinkId {
     /// Public key of the actor.
     pub actor: String,
     /// Contract id.
@@ -64,7 +64,7 @@ pub struct LinkTable {
     link_name: String,
     /// By actor, then by contract. Every host sends the same link, and an actor may be
     /// linked under several contracts.
-    links: DashMap<String, BTreeMap<String, Link>>,
+    links: DashMap<String, BTreeMap<String, KnownLink>>,
     /// How many links were put so far.
     puts: watch::Sender<u64>,
     change_log: LogLimiter,
@@ -104,7 +104,7 @@ impl LinkTable {
     }
 
     /// Takes a link of this provider if it may replace what the table has of it.
-    fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
+    fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&KnownLink>) -> bool) {
         let settings = LinkSettings::parse(&link.values)
             .map(Arc::new)
             .map_err(|error| error.to_string());
@@ -147,7 +147,7 @@ impl LinkTable {
                 security::refused(Cause::Link, actor, problem);
             }
         }
-        links.insert(contract.clone(), Link { settings, put });
+        links.insert(contract.clone(), KnownLink { settings, put });
     }
 
     /// Forgets a link.
@@ -159,11 +159,11 @@ impl LinkTable {
     }
 
     /// Forgets a link, if its last put is not after `up_to`.
-    pub fn forget(&self, key: &LinkKey, up_to: u64) {
+    pub fn forget(&self, key: &LinkId, up_to: u64) {
         self.remove(&key.actor, &key.contract, |link| link.put <= up_to);
     }
 
-    fn remove(&self, actor: &str, contract: &str, may_go: impl Fn(&Link) -> bool) {
+    fn remove(&self, actor: &str, contract: &str, may_go: impl Fn(&KnownLink) -> bool) {
         if let Some(mut links) = self.links.get_mut(actor)
             && links.get(contract).is_some_and(may_go)
             && links.remove(contract).is_some()
@@ -182,10 +182,10 @@ impl LinkTable {
     }
 
     /// Returns all links whose last put is not after `up_to`.
-    pub fn put_up_to(&self, up_to: u64) -> Vec<LinkKey> {
-        let of_actor = |(actor, links): (&String, &BTreeMap<String, Link>)| {
+    pub fn put_up_to(&self, up_to: u64) -> Vec<LinkId> {
+        let of_actor = |(actor, links): (&String, &BTreeMap<String, KnownLink>)| {
             let links = links.iter().filter(|(_, link)| link.put <= up_to);
-            let key = |(contract, _): (&String, &Link)| LinkKey {
+            let key = |(contract, _): (&String, &KnownLink)| LinkId {
                 actor: actor.clone(),
                 contract: contract.clone(),
             };
@@ -196,7 +196,7 @@ impl LinkTable {
     }
 
     /// Returns the settings of the actor's link: of the one under our contract, else of the
-    /// first under any (hosts check the contract, see wasmbus-abi B.3).
+    /// first under any (hosts check the contract, see docs/wasmbus.md#who-may-call).
     ///
     /// # Errors
     /// Why the actor may not call.
@@ -242,7 +242,7 @@ impl LinkTable {
 }
 
 /// Returns the link of an actor that its calls come by.
-fn effective(links: &BTreeMap<String, Link>) -> Option<&Link> {
+fn effective(links: &BTreeMap<String, KnownLink>) -> Option<&KnownLink> {
     links.get(CONTRACT_ID).or_else(|| links.values().next())
 }
 
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn what_was_put_later_is_neither_renewed_nor_forgotten() {
         let table = LinkTable::new("V1", "default");
-        let key = || LinkKey {
+        let key = || LinkId {
             actor: "M1".into(),
             contract: CONTRACT_ID.into(),
         };

@@ -33,7 +33,7 @@ struct InUse {
 }
 
 /// What a call gets that asks for a place.
-pub enum Wanted {
+pub enum Ticket {
     /// A place.
     Place(Place),
     /// A place once another call ends.
@@ -74,25 +74,25 @@ impl Limiter {
     }
 
     /// Asks for a place.
-    pub fn enter(self: &Arc<Self>, key: impl Hash) -> Wanted {
+    pub fn enter(self: &Arc<Self>, key: impl Hash) -> Ticket {
         let key = self.hasher.hash_one(key);
         let limiter = self.clone();
         let mut keys = self.keys();
         let in_use = keys.entry(key).or_default();
         if in_use.taken < self.most {
             in_use.taken += 1;
-            Wanted::Place(Place { limiter, key })
+            Ticket::Place(Place { limiter, key })
         } else if in_use.waiting.len() < self.most_waiting {
             let (give, place_given) = oneshot::channel();
             in_use.waiting.push_back(give);
-            Wanted::Queue(Queued {
+            Ticket::Queue(Queued {
                 limiter,
                 key,
                 place_given,
                 waits: true,
             })
         } else {
-            Wanted::Full
+            Ticket::Full
         }
     }
 
@@ -124,7 +124,7 @@ impl Limiter {
     }
 }
 
-impl Wanted {
+impl Ticket {
     /// Waits for the place where that may help.
     pub async fn place(self, deadline: Deadline) -> Option<Place> {
         match self {
@@ -203,7 +203,7 @@ mod tests {
         assert!((&mut first).now_or_never().is_none());
         assert!((&mut second).now_or_never().is_none());
         // As many wait as may wait.
-        assert!(matches!(limiter.enter(1), Wanted::Full));
+        assert!(matches!(limiter.enter(1), Ticket::Full));
         places.pop();
         assert!((&mut second).now_or_never().is_none());
         let place = (&mut first).now_or_never().unwrap();
@@ -216,7 +216,7 @@ mod tests {
     async fn a_place_that_is_given_to_a_call_that_gives_up_goes_to_the_next() {
         let limiter = Limiter::new(8);
         let mut places: Vec<_> = (0..8).map(|_| limiter.enter(1)).collect();
-        let (Wanted::Queue(gives_up), Wanted::Queue(waits)) = (limiter.enter(1), limiter.enter(1))
+        let (Ticket::Queue(gives_up), Ticket::Queue(waits)) = (limiter.enter(1), limiter.enter(1))
         else {
             panic!("no place in the queue");
         };
@@ -236,21 +236,21 @@ mod tests {
             steps in proptest::collection::vec((0_u8..3, any::<bool>(), 0_usize..20), 0..200),
         ) {
             let limiter = Limiter::new(most);
-            let mut inside: Vec<(u8, Wanted)> = Vec::new();
+            let mut inside: Vec<(u8, Ticket)> = Vec::new();
             for (key, comes, which) in steps {
                 if comes {
                     let entry = limiter.enter(key);
-                    let of_key = |kind: fn(&Wanted) -> bool| {
+                    let of_key = |kind: fn(&Ticket) -> bool| {
                         inside.iter().filter(|(k, e)| *k == key && kind(e)).count()
                     };
-                    let places = of_key(|e| matches!(e, Wanted::Place(_)));
-                    let queued = of_key(|e| matches!(e, Wanted::Queue(_)));
+                    let places = of_key(|e| matches!(e, Ticket::Place(_)));
+                    let queued = of_key(|e| matches!(e, Ticket::Queue(_)));
                     match &entry {
-                        Wanted::Place(_) => prop_assert!(places < most),
-                        Wanted::Queue(_) => prop_assert!(places + queued >= most),
-                        Wanted::Full => prop_assert!(places + queued >= most + most / 4),
+                        Ticket::Place(_) => prop_assert!(places < most),
+                        Ticket::Queue(_) => prop_assert!(places + queued >= most),
+                        Ticket::Full => prop_assert!(places + queued >= most + most / 4),
                     }
-                    if !matches!(entry, Wanted::Full) {
+                    if !matches!(entry, Ticket::Full) {
                         inside.push((key, entry));
                     }
                 } else if !inside.is_empty() {
@@ -259,12 +259,12 @@ mod tests {
                 // A call that was given a place takes it.
                 for (key, entry) in std::mem::take(&mut inside) {
                     let entry = match entry {
-                        Wanted::Queue(mut queued) => match queued.place_given.try_recv() {
+                        Ticket::Queue(mut queued) => match queued.place_given.try_recv() {
                             Ok(()) => {
                                 queued.waits = false;
-                                Wanted::Place(Place { limiter: limiter.clone(), key: queued.key })
+                                Ticket::Place(Place { limiter: limiter.clone(), key: queued.key })
                             }
-                            Err(_) => Wanted::Queue(queued),
+                            Err(_) => Ticket::Queue(queued),
                         },
                         entry => entry,
                     };

@@ -31,8 +31,8 @@ pub struct ReplayGuard {
 
 #[derive(Default)]
 struct Seen {
-    young: Generation,
-    old: Generation,
+    young: SeenGeneration,
+    old: SeenGeneration,
     /// When the young generation began, in seconds since 1970.
     since: u64,
     /// When the newest call was made that was forgotten.
@@ -40,7 +40,7 @@ struct Seen {
 }
 
 #[derive(Default)]
-struct Generation {
+struct SeenGeneration {
     calls: HashSet<u64>,
     /// When the newest of them was made.
     newest: u64,
@@ -48,7 +48,7 @@ struct Generation {
 
 /// The mark of a command that was taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Mark(u64);
+pub struct ReplayMark(u64);
 
 impl ReplayGuard {
     /// Makes a guard that takes calls up to this age.
@@ -94,7 +94,7 @@ impl ReplayGuard {
     ///
     /// # Errors
     /// That it was taken before, or may have been.
-    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<Mark, String> {
+    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<ReplayMark, String> {
         let call = self.hasher.hash_one(signed);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.turn(now, self.window + CLOCK_AHEAD, self.most);
@@ -113,12 +113,12 @@ impl ReplayGuard {
             );
         }
         seen.young.newest = seen.young.newest.max(iat);
-        Ok(Mark(call))
+        Ok(ReplayMark(call))
     }
 
     /// Forgets a command that was taken and certainly not carried out, so that its host may
     /// send it again.
-    pub fn give_back(&self, mark: Option<Mark>) {
+    pub fn give_back(&self, mark: Option<ReplayMark>) {
         let Some(mark) = mark else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if !seen.young.calls.remove(&mark.0) {

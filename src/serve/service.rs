@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 use crate::nats::OwnLattice;
 use crate::serve::admission::Admission;
 use crate::serve::call::Operations;
-use crate::serve::drain::{Drain, StopOrder};
+use crate::serve::drain::{Drain, StopRequest};
 use crate::serve::links::LinkTable;
 use crate::serve::policy;
 use crate::serve::replay::ReplayGuard;
@@ -116,7 +116,7 @@ impl<O: Operations> Service<O> {
 
     /// Refuses new calls from now on, and waits for those in flight and for the work that
     /// goes on after its call. What has not ended when its time is over is cut off.
-    pub async fn stop(&self, order: &StopOrder) {
+    pub async fn stop(&self, order: &StopRequest) {
         self.drain.stop();
         // Both at once: with `finish`, work that could be left half done begins no more.
         let ended = async { tokio::join!(self.drain.in_flight.wait(), self.operations.finish()) };

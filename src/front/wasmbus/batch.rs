@@ -84,7 +84,12 @@ impl<O: Operations> Door<O> {
             Ok(mut invocation) => {
                 let claims = checked.next().unwrap_or_else(|| Err("not checked".into()));
                 let id = std::mem::take(&mut invocation.id);
-                (id, Ok(Received::new(invocation, claims)))
+                let received = Received {
+                    operation: Operation::from_full_name(&invocation.operation),
+                    invocation,
+                    claims,
+                };
+                (id, Ok(received))
             }
             Err((id, error)) => (id, Err(error)),
         };

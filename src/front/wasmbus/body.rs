@@ -9,8 +9,8 @@ use wasmbus_rpc::error::RpcResult;
 use zeroize::Zeroizing;
 
 use crate::contract::{
-    Counted, CtlOperationAck, Operation, Request, Response, ScaleActorCommand, StartActorCommand,
-    StopActorCommand,
+    AnswerKind, Counted, CtlOperationAck, Operation, Request, Response, ScaleActorCommand,
+    StartActorCommand, StopActorCommand,
 };
 use crate::error::without_values;
 use crate::front::wasmbus::msgpack::{decode, is_shallow};
@@ -84,7 +84,7 @@ fn has_member(bytes: &[u8], name: &str) -> bool {
 /// Encodes what an operation answers with.
 pub(super) fn encode_response(operation: Operation, response: Response) -> RpcResult<Vec<u8>> {
     match response {
-        Response::Done if operation.answer() == crate::contract::Answer::Empty => Ok(Vec::new()),
+        Response::Done if operation.answer() == AnswerKind::Empty => Ok(Vec::new()),
         Response::Done => encode_data(&CtlOperationAck {
             accepted: true,
             error: String::new(),

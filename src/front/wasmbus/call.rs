@@ -15,8 +15,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
 use crate::front::wasmbus::door::Door;
-use crate::front::wasmbus::failure::{Failure, rpc_error_of_command};
-use crate::front::wasmbus::invocation::{Claims, now, signed_part};
+use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
+use crate::front::wasmbus::invocation::{InvocationClaims, now, signed_part};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, MAX_FETCHED, too_large};
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
@@ -30,9 +30,9 @@ const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 
 /// A call that was decoded. Its id was taken out.
 pub(super) struct Received {
-    invocation: Invocation,
+    pub(super) invocation: Invocation,
     /// The claims, or why they prove nothing.
-    claims: Result<Claims, String>,
+    pub(super) claims: Result<InvocationClaims, String>,
     /// The operation, where the contract has it.
     pub(super) operation: Option<Operation>,
 }
@@ -43,16 +43,6 @@ struct Body {
     bytes: Zeroizing<Vec<u8>>,
     /// The place among large calls of a body that was fetched from the object store.
     fetched: Option<Place>,
-}
-
-impl Received {
-    pub(super) fn new(invocation: Invocation, claims: Result<Claims, String>) -> Self {
-        Self {
-            operation: Operation::from_full_name(&invocation.operation),
-            invocation,
-            claims,
-        }
-    }
 }
 
 impl<O: Operations> Door<O> {
@@ -81,9 +71,9 @@ impl<O: Operations> Door<O> {
         match ended {
             Ok(Ok(Ok(body))) => Ok(body),
             Ok(Ok(Err(failure))) => {
-                let called = &invocation.operation;
-                failure.log(id, called, &invocation.origin.public_key);
-                failure.into_answer(called)
+                let full_name = &invocation.operation;
+                failure.log(id, full_name, &invocation.origin.public_key);
+                failure.into_answer(full_name)
             }
             Ok(Err(_)) => Err(panicked()),
             Err(_) => {
@@ -99,14 +89,14 @@ impl<O: Operations> Door<O> {
         &self,
         id: &str,
         invocation: &mut Invocation,
-        claims: Result<Claims, String>,
+        claims: Result<InvocationClaims, String>,
         operation: Option<Operation>,
         deadline: Deadline,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Vec<u8>, CallFailure> {
         let service = &self.service;
         let actor = &invocation.origin.public_key;
-        let unproved = |problem| Failure::unproved(Cause::Unproved, actor, problem);
-        let replayed = |problem| Failure::unproved(Cause::Repeated, actor, problem);
+        let unproved = |problem| CallFailure::unproved(Cause::Unproved, actor, problem);
+        let replayed = |problem| CallFailure::unproved(Cause::Repeated, actor, problem);
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
 
         // Who sent it, and when.
@@ -121,13 +111,16 @@ impl<O: Operations> Door<O> {
         let body = body.await?;
         let signed_body = claims.check_body(invocation, &body.bytes);
         signed_body.map_err(unproved)?;
-        self.remove_fetched(id, &body, deadline).await;
+        if body.fetched.is_some() {
+            let removed = Box::pin(self.large_bodies.remove(id));
+            let _ = timeout_at(deadline.at(), removed).await;
+        }
 
         // Whether it may be carried out.
         service.admission.check_time(deadline)?;
         service.drain.check()?;
         let link = link?;
-        let unknown = || Failure::unknown_operation(&invocation.operation);
+        let unknown = || CallFailure::unknown_operation(&invocation.operation);
         let operation = operation.ok_or_else(unknown)?;
         service.authorize(operation, actor, &link)?;
         // The mark before the place: of two copies, only one waits for a place. It is given
@@ -139,7 +132,7 @@ impl<O: Operations> Door<O> {
         let _place = place.inspect_err(|_| service.replay.give_back(mark))?;
 
         // The operation.
-        let request = decode_arguments(operation, &body.bytes).map_err(Failure::undecodable)?;
+        let request = decode_arguments(operation, &body.bytes).map_err(CallFailure::undecodable)?;
         let call = Call {
             id,
             operation,
@@ -148,8 +141,8 @@ impl<O: Operations> Door<O> {
             link,
         };
         let carried_out = service.operations.carry_out(&call, request).await;
-        let response = carried_out.map_err(Failure::Failed)?;
-        encode_response(operation, response).map_err(|error| Failure::Rpc {
+        let response = carried_out.map_err(CallFailure::Failed)?;
+        encode_response(operation, response).map_err(|error| CallFailure::Rpc {
             outcome: "unencodable",
             error,
         })
@@ -157,12 +150,12 @@ impl<O: Operations> Door<O> {
 
     /// Returns the settings of the actor's link. Where the link was refused, the call is
     /// refused in turn, but only once it has proved itself.
-    fn link_of(&self, actor: &str) -> Result<Result<Arc<LinkSettings>, Error>, Failure> {
+    fn link_of(&self, actor: &str) -> Result<Result<Arc<LinkSettings>, Error>, CallFailure> {
         match self.service.links.settings(actor) {
             Ok(link) => Ok(Ok(link)),
             Err(Unlinked::Refused(problem)) => Ok(Err(Error::new(Kind::Misconfigured, problem))),
             Err(Unlinked::Never(problem)) => {
-                Err(Failure::unproved(Cause::Unlinked, actor, problem))
+                Err(CallFailure::unproved(Cause::Unlinked, actor, problem))
             }
         }
     }
@@ -175,7 +168,7 @@ impl<O: Operations> Door<O> {
         content_length: Option<u64>,
         actor: &str,
         deadline: Deadline,
-    ) -> Result<Body, Failure> {
+    ) -> Result<Body, CallFailure> {
         let length = content_length.unwrap_or_default().max(inline.len() as u64);
         if length > MAX_BODY {
             return Err(too_large(length).into());
@@ -187,7 +180,7 @@ impl<O: Operations> Door<O> {
             });
         }
         let Some(place) = self.fetches.place((), deadline).await else {
-            return Err(Failure::Refused(Error::new(
+            return Err(CallFailure::Refused(Error::new(
                 Kind::Busy,
                 format!(
                     "the provider is busy: {MAX_FETCHED} calls with bodies over 900 KiB are \
@@ -199,19 +192,11 @@ impl<O: Operations> Door<O> {
         let fetch = Box::pin(self.large_bodies.fetch(id, length));
         let late = |_| Err("the body of the call was not to be had in time".into());
         let fetched = timeout_at(deadline.at(), fetch).await.unwrap_or_else(late);
-        let fetched = fetched.map_err(|why| Failure::unproved(Cause::Unproved, actor, why))?;
+        let fetched = fetched.map_err(|why| CallFailure::unproved(Cause::Unproved, actor, why))?;
         Ok(Body {
             bytes: fetched.into(),
             fetched: Some(place),
         })
-    }
-
-    /// Removes a body from the object store, where it was fetched from there and is proved.
-    async fn remove_fetched(&self, id: &str, body: &Body, deadline: Deadline) {
-        if body.fetched.is_some() {
-            let removed = Box::pin(self.large_bodies.remove(id));
-            let _ = timeout_at(deadline.at(), removed).await;
-        }
     }
 }
 

@@ -3,13 +3,13 @@
 use tracing::debug;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
-use crate::contract::{Answer, CtlOperationAck, Operation};
+use crate::contract::{AnswerKind, CtlOperationAck, Operation};
 use crate::error::{Error, Kind, quoted};
 use crate::front::wasmbus::body;
 use crate::telemetry::security::{self, Cause};
 
 /// Why a call was not carried out.
-pub(super) enum Failure {
+pub(super) enum CallFailure {
     /// The answer is an RPC error, whatever the operation is.
     Rpc {
         /// What the log calls it.
@@ -23,13 +23,13 @@ pub(super) enum Failure {
     Failed(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for CallFailure {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-impl Failure {
+impl CallFailure {
     /// Makes the failure of a call that does not prove what it must, and reports it.
     pub(super) fn unproved(cause: Cause, actor: &str, problem: String) -> Self {
         security::refused(cause, actor, &problem);
@@ -40,10 +40,10 @@ impl Failure {
     }
 
     /// Makes the failure of a call whose operation the contract does not have.
-    pub(super) fn unknown_operation(called: &str) -> Self {
+    pub(super) fn unknown_operation(full_name: &str) -> Self {
         Self::Rpc {
             outcome: "unknown_operation",
-            error: RpcError::MethodNotHandled(quoted(called)),
+            error: RpcError::MethodNotHandled(quoted(full_name)),
         }
     }
 
@@ -56,14 +56,14 @@ impl Failure {
     }
 
     /// Logs the one line that every call has at debug. Operations log their own calls.
-    pub(super) fn log(&self, id: &str, called: &str, actor: &str) {
+    pub(super) fn log(&self, id: &str, full_name: &str, actor: &str) {
         let outcome = match self {
             Self::Rpc { outcome, .. } => outcome,
             Self::Refused(error) => error.kind().name(),
             Self::Failed(_) => return,
         };
         debug!(
-            operation = called,
+            operation = full_name,
             lattice = "-",
             actor,
             outcome,
@@ -74,14 +74,14 @@ impl Failure {
     }
 
     /// Says it in the way of the operation that was called.
-    pub(super) fn into_answer(self, called: &str) -> RpcResult<Vec<u8>> {
+    pub(super) fn into_answer(self, full_name: &str) -> RpcResult<Vec<u8>> {
         let error = match self {
             Self::Rpc { error, .. } => return Err(error),
             Self::Refused(error) | Self::Failed(error) => error,
         };
-        match Operation::from_full_name(called) {
+        match Operation::from_full_name(full_name) {
             Some(operation) => error_answer(operation, error),
-            None => Self::unknown_operation(called).into_answer(called),
+            None => Self::unknown_operation(full_name).into_answer(full_name),
         }
     }
 }
@@ -89,14 +89,14 @@ impl Failure {
 /// Says in the way of an operation why it was not carried out.
 fn error_answer(operation: Operation, error: Error) -> RpcResult<Vec<u8>> {
     match operation.answer() {
-        Answer::Data => Err(rpc_error(error)),
-        Answer::Acknowledgement if error.kind().certainly_not_carried_out() => {
+        AnswerKind::Data => Err(rpc_error(error)),
+        AnswerKind::Acknowledgement if error.kind().certainly_not_carried_out() => {
             body::encode_data(&CtlOperationAck {
                 accepted: false,
                 error: error.to_string(),
             })
         }
-        Answer::Acknowledgement | Answer::Empty => Err(rpc_error_of_command(error)),
+        AnswerKind::Acknowledgement | AnswerKind::Empty => Err(rpc_error_of_command(error)),
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_an_unknown_operation_says_that_it_is_unknown() {
-        let refused = Failure::Refused(Error::new(Kind::Busy, "busy"));
+        let refused = CallFailure::Refused(Error::new(Kind::Busy, "busy"));
         let error = refused.into_answer("GetHosts").unwrap_err();
         assert!(matches!(error, RpcError::MethodNotHandled(_)), "{error}");
     }

@@ -217,7 +217,7 @@ fn secret(text: &str) -> Option<SecretString> {
 /// Reads to the end of a line; bytes after it may be lost. Every buffer that held the line is
 /// overwritten, also one that became too small for it.
 fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // Standard input keeps a copy of reads that are smaller than this.
+    // Larger than the buffer of standard input, which keeps a copy of smaller reads.
     let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
     loop {
         if line.len() == line.capacity() {

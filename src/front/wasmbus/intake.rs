@@ -11,11 +11,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::front::wasmbus::door::Door;
-use crate::front::wasmbus::failure::{Failure, rpc_error};
+use crate::front::wasmbus::failure::{CallFailure, rpc_error};
 use crate::front::wasmbus::head::{Head, id_of};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, too_large};
 use crate::serve::Operations;
-use crate::serve::places::{Place, Wanted};
+use crate::serve::places::{Place, Ticket};
 use crate::telemetry::security::{self, Cause};
 
 /// Most calls that are read and verified together. With more of them no call costs less,
@@ -87,7 +87,11 @@ impl<O: Operations> Door<O> {
                 continue;
             };
             let payload = message.payload;
-            let (wanted, bytes) = match self.enter(payload.len()) {
+            let entered = match payload.len() {
+                0..=MAX_MESSAGE => self.service.admission.enter(payload.len()),
+                bytes => Err(too_large(bytes as u64)),
+            };
+            let (ticket, bytes) = match entered {
                 Ok(entered) => entered,
                 Err(error) => {
                     refused.push((reply, payload, error));
@@ -102,12 +106,12 @@ impl<O: Operations> Door<O> {
                 place: None,
                 _in_flight: self.service.drain.in_flight.token(),
             };
-            match wanted {
-                Wanted::Place(place) => {
+            match ticket {
+                Ticket::Place(place) => {
                     call.place = Some(place);
                     batch.push(call);
                 }
-                wanted => drop(tokio::spawn(self.clone().serve_later(wanted, call))),
+                ticket => drop(tokio::spawn(self.clone().serve_later(ticket, call))),
             }
         }
         if !batch.is_empty() {
@@ -118,17 +122,9 @@ impl<O: Operations> Door<O> {
         }
     }
 
-    /// Asks for a place for a call whose message has so many bytes.
-    fn enter(&self, bytes: usize) -> Result<(Wanted, OwnedSemaphorePermit), Error> {
-        if bytes > MAX_MESSAGE {
-            return Err(too_large(bytes as u64));
-        }
-        self.service.admission.enter(bytes)
-    }
-
     /// Serves a call once there is a place for it.
-    async fn serve_later(self: Arc<Self>, wanted: Wanted, mut call: Admitted) {
-        call.place = wanted.place(call.deadline).await;
+    async fn serve_later(self: Arc<Self>, ticket: Ticket, mut call: Admitted) {
+        call.place = ticket.place(call.deadline).await;
         if call.place.is_some() {
             self.serve_batch(vec![call]).await;
         } else {
@@ -148,7 +144,7 @@ impl<O: Operations> Door<O> {
     ) {
         let (id, result) = match Head::read(payload) {
             Some(head) => {
-                let failure = Failure::Refused(error);
+                let failure = CallFailure::Refused(error);
                 failure.log(head.id, head.operation, head.origin.public_key);
                 (head.id.to_owned(), failure.into_answer(head.operation))
             }

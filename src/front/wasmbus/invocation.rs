@@ -3,7 +3,7 @@
 //! An invocation carries claims, which one of the cluster's issuers has signed. They name its
 //! id, its origin, its target and its operation, and have a hash of the last three and the
 //! body.
-//! Source: wasmbus-abi reference, B.2 and B.3.
+//! See docs/wasmbus.md#claims-of-an-invocation.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,15 +31,15 @@ pub struct Verifier {
     issuers: Issuers,
 }
 
-/// Claims of an invocation whose signature holds.
-pub struct Claims {
+/// InvocationClaims of an invocation whose signature holds.
+pub struct InvocationClaims {
     /// Whether they name the id of the invocation.
     is_same_id: bool,
     exp: Option<u64>,
     nbf: Option<u64>,
     /// When they were made, in seconds since 1970.
     pub iat: Option<u64>,
-    wascap: Option<Subject>,
+    wascap: Option<ClaimedCall>,
 }
 
 /// What a token claims.
@@ -53,11 +53,11 @@ struct Payload<'a> {
     exp: Option<u64>,
     nbf: Option<u64>,
     iat: Option<u64>,
-    wascap: Option<Subject>,
+    wascap: Option<ClaimedCall>,
 }
 
 #[derive(Deserialize)]
-struct Subject {
+struct ClaimedCall {
     target_url: String,
     origin_url: String,
     hash: String,
@@ -87,7 +87,7 @@ impl Verifier {
     /// Checks everything of these invocations that does not need the body: issuer,
     /// signature, times, host, target and origin. Their signatures are checked together.
     /// Returns for each, in their order, its claims or what is wrong with it.
-    pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<Claims, String>> {
+    pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<InvocationClaims, String>> {
         let read: Vec<_> = invocations
             .iter()
             .map(|invocation| self.read(invocation))
@@ -110,7 +110,11 @@ impl Verifier {
             .collect()
     }
 
-    fn check_claims(&self, claims: &Claims, invocation: &Invocation) -> Result<(), String> {
+    fn check_claims(
+        &self,
+        claims: &InvocationClaims,
+        invocation: &Invocation,
+    ) -> Result<(), String> {
         let now = now();
         if claims.exp.is_some_and(|exp| exp < now) {
             return Err("the invocation's claims have expired".into());
@@ -149,7 +153,10 @@ impl Verifier {
     }
 
     /// Reads the token of an invocation: its claims, and the signature that is to be checked.
-    fn read<'a>(&self, invocation: &'a Invocation) -> Result<(Claims, Signed<'a>), String> {
+    fn read<'a>(
+        &self,
+        invocation: &'a Invocation,
+    ) -> Result<(InvocationClaims, Signed<'a>), String> {
         let token = &invocation.encoded_claims;
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
@@ -180,7 +187,7 @@ impl Verifier {
             signature,
             key,
         };
-        let claims = Claims {
+        let claims = InvocationClaims {
             is_same_id: claimed.sub == invocation.id,
             exp: claimed.exp,
             nbf: claimed.nbf,
@@ -191,7 +198,7 @@ impl Verifier {
     }
 }
 
-impl Claims {
+impl InvocationClaims {
     /// Checks that the body is the one that was signed. Origin and target were found to be
     /// those of the claims before.
     ///

@@ -1,6 +1,6 @@
 //! Bodies over 900 KiB, of calls and of answers. They go through the JetStream object store
 //! of the provider's lattice, bucket `{lattice}`, under the id of the invocation (answers:
-//! `{id}-r`). Source: wasmbus-abi reference, B.6.
+//! `{id}-r`). See docs/wasmbus.md#large-bodies.
 
 use std::fmt::Display;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use async_nats::Subject;
 use crate::nats::PayloadLimit;
 
 /// An answer that was sent.
-pub(super) struct Sent {
+pub(super) struct SentAnswer {
     pub(super) reply: Subject,
     pub(super) id: String,
 }
@@ -20,7 +20,7 @@ pub(super) struct Sent {
 pub(super) struct LargestAnswer {
     bytes: AtomicUsize,
     /// The message, if it was an answer.
-    answer: Mutex<Option<Sent>>,
+    answer: Mutex<Option<SentAnswer>>,
     refused: PayloadLimit,
 }
 
@@ -36,7 +36,7 @@ impl LargestAnswer {
         let mut answer = self.lock();
         self.refused.check(bytes)?;
         self.bytes.store(bytes, Ordering::Release);
-        *answer = Some(Sent {
+        *answer = Some(SentAnswer {
             reply: reply.clone(),
             id: id.to_owned(),
         });
@@ -55,7 +55,7 @@ impl LargestAnswer {
     /// Notes that the server did not take a message for its size, which must be the largest
     /// one, or came behind it. Returns the answer if it was one: if it is larger than
     /// `others`, the size of the largest message that is no answer.
-    pub(super) fn too_large(&self, others: usize) -> Option<(usize, Sent)> {
+    pub(super) fn too_large(&self, others: usize) -> Option<(usize, SentAnswer)> {
         let mut answer = self.lock();
         let bytes = self.bytes.swap(0, Ordering::AcqRel);
         let large = answer.take().filter(|_| bytes > others)?;
@@ -63,7 +63,7 @@ impl LargestAnswer {
         Some((bytes, large))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Sent>> {
+    fn lock(&self) -> MutexGuard<'_, Option<SentAnswer>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

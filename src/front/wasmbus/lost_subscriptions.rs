@@ -30,7 +30,7 @@ const ENOUGH: usize = 64;
 
 /// Why a subscription is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(super) enum SubscriptionLoss {
     /// The server does not allow it.
     Refused,
     /// The client gave it up.
@@ -40,7 +40,7 @@ pub(super) enum Loss {
 }
 
 /// The lost subjects: why each is lost, and how often it was.
-pub(super) type LostSubjects = BTreeMap<String, (Loss, u64)>;
+pub(super) type LostSubjects = BTreeMap<String, (SubscriptionLoss, u64)>;
 
 /// The subscriptions of the provider that are lost.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl LostSubscriptions {
         let ours = refusal.subscription
             && rest.is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'.')));
         if ours {
-            self.lose(&refusal.subject, Loss::Refused);
+            self.lose(&refusal.subject, SubscriptionLoss::Refused);
         }
         ours
     }
@@ -101,7 +101,7 @@ impl LostSubscriptions {
     }
 
     /// Notes that a subscription is lost, once more.
-    pub(super) fn lose(&self, subject: &str, why: Loss) {
+    pub(super) fn lose(&self, subject: &str, why: SubscriptionLoss) {
         let mut times = 0;
         self.subjects.send_modify(|subjects| {
             let entry = subjects.entry(subject.to_owned()).or_insert((why, 0));
@@ -110,7 +110,7 @@ impl LostSubscriptions {
         });
         match times {
             // `refused` logged it already.
-            _ if why == Loss::TooMany => debug!(subject, "made again"),
+            _ if why == SubscriptionLoss::TooMany => debug!(subject, "made again"),
             1 => error!(
                 subject,
                 ?why,
@@ -156,10 +156,10 @@ impl LostSubscriptions {
     pub(super) fn check(&self) -> Result<(), String> {
         let subjects = self.subjects.borrow();
         let problems = subjects.iter().map(|(subject, (why, _))| match why {
-            Loss::Refused => {
+            SubscriptionLoss::Refused => {
                 format!("the provider's NATS user may not subscribe to {subject}")
             }
-            Loss::Ended | Loss::TooMany => {
+            SubscriptionLoss::Ended | SubscriptionLoss::TooMany => {
                 format!("the subscription to {subject} is lost and made again")
             }
         });
@@ -195,7 +195,7 @@ pub(super) async fn mend_too_many(client: Client, lost: LostSubscriptions) {
         if connected && tried.len() == SUBJECTS.len() && told.borrow().times == times {
             lost.connected();
             for name in SUBJECTS {
-                lost.lose(&lost.of(name), Loss::TooMany);
+                lost.lose(&lost.of(name), SubscriptionLoss::TooMany);
             }
         }
     }

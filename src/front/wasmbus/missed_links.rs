@@ -34,7 +34,7 @@ use crate::name::LatticeId;
 use crate::nats::OwnLattice;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
-use crate::serve::links::{LinkDefinition, LinkKey, LinkTable};
+use crate::serve::links::{LinkDefinition, LinkId, LinkTable};
 
 /// Pause after a reconnect. The instances of a provider reconnect together, and must not all
 /// ask at once.
@@ -58,12 +58,12 @@ pub(super) struct MissedLinks {
     jetstream: JetStream,
     lattice: LatticeId,
     link_name: String,
-    known: Option<Known>,
+    known: Option<BucketState>,
 }
 
 /// The state of the bucket up to which no change was missed.
 #[derive(Clone, Copy)]
-struct Known {
+struct BucketState {
     /// When the bucket was made, in nanoseconds since 1970: another bucket has other
     /// sequence numbers.
     era: i128,
@@ -156,7 +156,7 @@ impl MissedLinks {
                 return Looked::Failed;
             }
         };
-        let now = Known {
+        let now = BucketState {
             era: info.created.unix_timestamp_nanos(),
             sequence: info.state.last_sequence,
             puts,
@@ -182,7 +182,7 @@ impl MissedLinks {
     }
 
     /// Compares all links that were put before a state of the bucket with its changes since.
-    async fn compare(&self, known: Known) -> Result<(), String> {
+    async fn compare(&self, known: BucketState) -> Result<(), String> {
         let links = self.links.put_up_to(known.puts);
         let count = links.len();
         let compared = links.into_iter().map(|link| self.compare_one(known, link));
@@ -199,7 +199,7 @@ impl MissedLinks {
     }
 
     /// Compares one link with its entry, if that changed since.
-    async fn compare_one(&self, known: Known, link: LinkKey) -> Result<(), String> {
+    async fn compare_one(&self, known: BucketState, link: LinkId) -> Result<(), String> {
         let stream = stream_of(&self.lattice);
         let entry = entry_of(&self.lattice, &link, &self.link_name);
         let message = self.jetstream.last(&stream, &entry).await;
@@ -225,7 +225,7 @@ fn stream_of(lattice: &LatticeId) -> String {
 }
 
 /// Returns the subject of a link in that stream, which is the same in every domain.
-fn entry_of(lattice: &LatticeId, link: &LinkKey, link_name: &str) -> String {
+fn entry_of(lattice: &LatticeId, link: &LinkId, link_name: &str) -> String {
     let mut hash = Sha256::new();
     for part in [&link.actor, &link.contract, link_name] {
         hash.update(part);

@@ -7,7 +7,7 @@
 //! wasmbus.rpc.{lattice}.{provider}.{link}.health         is all well?
 //! wasmbus.rpc.{lattice}.{provider}.{link}.shutdown       stop
 //! ```
-//! Source: wasmbus-abi reference, section B.
+//! See docs/wasmbus.md#subjects.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::front::wasmbus::host_data::HostData;
 use crate::front::wasmbus::intake::Intake;
 use crate::front::wasmbus::lost_subscriptions::mend_too_many;
 use crate::front::wasmbus::missed_links::MissedLinks;
-use crate::serve::drain::{Signals, StopOrder};
+use crate::serve::drain::{Signals, StopRequest};
 use crate::serve::{Operations, Rules};
 
 /// Serves calls until the host or a signal ends it. NATS may be away, now or later: the
@@ -71,7 +71,7 @@ impl<O: Operations> Door<O> {
     /// Refuses new calls, lets those in flight end until they are cut off, and sends every
     /// answer. Only then it acknowledges the order: Rust hosts kill the provider the moment
     /// they hear that.
-    async fn stop(&self, order: &StopOrder, acknowledge_to: Option<Subject>, intake: &Intake) {
+    async fn stop(&self, order: &StopRequest, acknowledge_to: Option<Subject>, intake: &Intake) {
         let (service, client) = (&self.service, &self.home.client);
         let in_flight = || service.drain.in_flight.len();
         info!(from = order.from, in_flight = in_flight(), "stopping");

@@ -15,7 +15,7 @@ use crate::front::wasmbus::msgpack::decode;
 use crate::front::wasmbus::subscriptions::Subscription;
 use crate::json;
 use crate::serve::Operations;
-use crate::serve::drain::StopOrder;
+use crate::serve::drain::StopRequest;
 use crate::serve::links::LinkDefinition;
 use crate::telemetry::security::{self, Cause};
 
@@ -52,13 +52,13 @@ impl<O: Operations> Door<O> {
     /// Hands the host's order to stop to `orders`, with the subject for its acknowledgement.
     pub(super) async fn hear_stop(
         self: Arc<Self>,
-        orders: mpsc::Sender<(StopOrder, Option<Subject>)>,
+        orders: mpsc::Sender<(StopRequest, Option<Subject>)>,
     ) {
         let door = self.clone();
         let stop = move |message: Message| {
             if is_for(&door.host_id, &message.payload) {
                 // Where there is no room, an order was given already.
-                let _ = orders.try_send((StopOrder::of_host(), message.reply));
+                let _ = orders.try_send((StopRequest::of_host(), message.reply));
             } else if door.logs.foreign_orders.is_due() {
                 warn!("an order to stop that is not for this provider was ignored");
             }

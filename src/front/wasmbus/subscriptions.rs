@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::front::wasmbus::lost_subscriptions::{
-    ASK_AGAIN, Loss, LostSubjects, LostSubscriptions, SETTLED_AFTER,
+    ASK_AGAIN, LostSubjects, LostSubscriptions, SETTLED_AFTER, SubscriptionLoss,
 };
 
 /// Pauses before a subscription that could not be made is made again.
@@ -135,7 +135,7 @@ impl Subscription {
                 message = self.messages.next() => match message {
                     Some(message) => return message,
                     None => {
-                        self.lost.lose(&self.subject, Loss::Ended);
+                        self.lost.lose(&self.subject, SubscriptionLoss::Ended);
                         sleep(RESUBSCRIBE.pause(0)).await;
                         self.make().await;
                     }
@@ -143,7 +143,7 @@ impl Subscription {
                 _ = self.changes.changed(), if next.is_none() => {
                     let why = self.changes.borrow_and_update().get(&self.subject).copied();
                     match why {
-                        Some((Loss::TooMany, _)) => self.make_beside().await,
+                        Some((SubscriptionLoss::TooMany, _)) => self.make_beside().await,
                         Some(_) => self.make_later(),
                         None => {}
                     }
@@ -244,7 +244,7 @@ async fn subscribe(
             Ok(subscriber) => return subscriber,
             Err(error) => {
                 warn!(subject, %error, "subscription failed; retrying");
-                lost.lose(subject, Loss::Ended);
+                lost.lose(subject, SubscriptionLoss::Ended);
             }
         }
         sleep(RESUBSCRIBE.pause(0)).await;
