@@ -1,6 +1,7 @@
-//! `make bench`, too: what a call allocates. A provider in this program, whose
-//! allocator counts, started as a process of its own: callers and hosts do not
-//! count. A bench of its own, so that counting slows nothing down in the other.
+//! How often a call allocates; `make bench` runs this, too. The provider is
+//! this program with a counting allocator, as a process of its own, so that
+//! callers and hosts are not counted. It is a bench of its own so that the
+//! counting does not slow down the other one.
 
 #[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/calls.rs"]
@@ -11,6 +12,7 @@ mod host;
 #[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/path.rs"]
 mod path;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the other bench uses the rest")]
@@ -23,8 +25,9 @@ use std::process::ExitCode;
 use async_nats::Client;
 use futures::StreamExt as _;
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::Rules;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -40,9 +43,10 @@ use table::{Promise, Row, Table, Unit};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Makes this program such a provider: where its NATS server is.
+/// The variable that makes this program such a provider, with the address of
+/// its NATS server.
 const VARIABLE: &str = "BENCH_COUNTED_PROVIDER";
-/// Where it tells how often it allocated.
+/// The subject on which it tells how often it has allocated.
 const TOLD_ON: &str = "bench.allocations";
 
 const ROUNDS: usize = 5;
@@ -59,13 +63,14 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The provider, until it is killed.
+/// Runs the provider until it is killed.
 async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     let lines = Lines::to_standard_error().unwrap();
     telemetry::init(&lines, host.log_level.as_deref(), false);
-    let controller =
-        Controller::new(ProviderSettings::parse(None), "counted".into(), None).unwrap();
+    let settings = ProviderSettings::parse(None);
+    let rules = Rules::of(&settings);
+    let controller = Controller::new(settings.unwrap(), "counted".into(), None).unwrap();
     let client = async_nats::connect(url).await.unwrap();
     let mut asked = client.subscribe(TOLD_ON).await.unwrap();
     tokio::spawn(async move {
@@ -76,13 +81,13 @@ async fn provide(url: &str) -> ExitCode {
             told.await.unwrap();
         }
     });
-    match Server::run(host, controller).await {
+    match wasmbus::serve(host, rules, controller).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Counts the allocations of orders that come one by one.
+/// Counts the allocations of commands that come one by one.
 async fn measure(table: &mut Table) {
     let (nats, remote) = (NatsServer::start(), NatsServer::without_jetstream());
     let identity = Identity::new();

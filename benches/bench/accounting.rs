@@ -7,28 +7,28 @@ use nix::unistd::Pid;
 
 use crate::support::provider::Provider;
 
-/// A process that is watched.
+/// A process whose CPU time is read.
 #[derive(Clone, Copy)]
 pub struct Process {
     pid: Pid,
 }
 
 impl Process {
-    /// The process with this id.
+    /// Watches the process with this id.
     pub fn of(pid: u32) -> Self {
         Self {
             pid: Pid::from_raw(pid as i32),
         }
     }
 
-    /// CPU time that it used so far, all of its threads together.
+    /// Returns the CPU time that all of its threads have used so far.
     pub fn cpu(self) -> Duration {
         let clock = ClockId::pid_cpu_clock_id(self.pid).unwrap();
         clock.now().unwrap().into()
     }
 }
 
-/// CPU time for each of so many, in microseconds.
+/// Returns CPU time for each of so many, in microseconds.
 pub fn micros_each(cpu: Duration, count: usize) -> f64 {
     cpu.as_secs_f64() * 1e6 / count as f64
 }

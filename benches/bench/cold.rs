@@ -1,5 +1,5 @@
-//! What happens for the first time: a provider that starts, a call to a lattice
-//! that was never called, 500 lattices in turn.
+//! First times: the start of a provider, the first call to a lattice, and 500
+//! lattices in turn.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,8 +31,8 @@ pub async fn measure(table: &mut Table) {
     }
 }
 
-/// From the start of the process until it says that it is healthy. The floor is
-/// the same program started to tell its version.
+/// Measures the time from the start of the process until a health check
+/// succeeds. The floor is the same program when it prints its version.
 async fn start(table: &mut Table) {
     let nats = NatsServer::start();
     let client = nats.client().await;
@@ -59,7 +59,7 @@ async fn start(table: &mut Table) {
 
 async fn is_healthy(client: &Client, identity: &Identity) -> bool {
     let subject = identity.subject("health");
-    // Nobody listens at first.
+    // At first nothing listens.
     let Ok(reply) = client.request(subject, "".into()).await else {
         return false;
     };
@@ -68,8 +68,9 @@ async fn is_healthy(client: &Client, identity: &Identity) -> bool {
         .healthy
 }
 
-/// The first call to a lattice dials, asks the host what it is, and sends it the
-/// order. The floor is a client that does these three.
+/// Measures the first call to a lattice, which dials, asks the host for its
+/// version, and sends it the command. The floor is a client that does these
+/// three.
 async fn first_call(table: &mut Table, world: &World, remote: &NatsServer, host: &Host) {
     let mut row = Row::new("first call to a lattice", Unit::Ms, Promise::None);
     for number in 0..FIRST_CALLS {
@@ -86,7 +87,7 @@ async fn first_call(table: &mut Table, world: &World, remote: &NatsServer, host:
             client.request(subject, order).await.unwrap();
             started.elapsed()
         };
-        // Neither is always the first.
+        // The two take turns in being the first.
         if number % 2 == 0 {
             let floor = client().await;
             row.add_ms(floor, start_actor(world, host, &lattice).await);
@@ -98,7 +99,7 @@ async fn first_call(table: &mut Table, world: &World, remote: &NatsServer, host:
     table.add(row.over("client"));
 }
 
-/// Lattices that are bound, then called, then called again.
+/// Measures lattices that get credentials, are called, and are called again.
 async fn in_turn(table: &mut Table, remote: &NatsServer, host: &Host, login: &str, shared: bool) {
     let world = crate::world().await;
     let before = world.provider.resident();

@@ -1,5 +1,5 @@
-//! What calls, lattices and hosts cost the provider's process, beside the orders
-//! of [`crate::forwarding`].
+//! The cost of calls, lattices and hosts to the provider's process, beside the
+//! commands of [`crate::forwarding`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub async fn measure(table: &mut Table) {
     }
 }
 
-/// Calls to many hosts, and what many hosts send.
+/// Measures calls to many hosts, and the messages of many hosts.
 async fn of_hosts(table: &mut Table) {
     let hosts: Vec<(Generation, &[(&str, &str)])> = vec![(Generation::G2b, &[]); HOSTS];
     let lattice = Operated::in_world(crate::world().await, &hosts).await;
@@ -71,7 +71,7 @@ async fn of_hosts(table: &mut Table) {
     table.add(heartbeat);
 }
 
-/// Memory, in KiB, for a lattice of one host that was called.
+/// Measures memory in KiB for a lattice of one host that was called.
 async fn lattice_in_use(shared: bool) -> f64 {
     let world = crate::world().await;
     let client = world.nats.client().await;
@@ -81,7 +81,8 @@ async fn lattice_in_use(shared: bool) -> f64 {
         hosts.push(SimHost::start(&Arc::new(sim), Generation::G2b, &[]).await);
     }
     let lattice = world.actor.lattice();
-    // One lattice of each kind is there before: what all share does not count.
+    // One lattice of each kind exists before, so that what all share is not
+    // counted.
     world.set_lattice("x0", &world.nats.url()).await;
     lattice.get_hosts(&ctx(), "x0").await.unwrap();
     let before = world.provider.resident();
@@ -102,8 +103,8 @@ async fn lattice_in_use(shared: bool) -> f64 {
     (world.provider.resident() - before) as f64 / (LATTICES - 1) as f64
 }
 
-/// Memory, in KiB, for a host that answered a ping: of 5,000, so that what an answer
-/// takes for a moment hardly counts.
+/// Measures memory in KiB for a host that has answered a ping. There are 5,000
+/// hosts, so that the memory of an answer hardly counts.
 async fn known_host() -> f64 {
     const HOSTS: usize = 5000;
     let world = crate::world().await;

@@ -1,6 +1,6 @@
-//! Questions to 50 hosts that answer after 20 ms. The floor is the answer of the
-//! slowest of them to a client of our own; where nobody is there, one round
-//! trip to the server.
+//! Gathers from 50 hosts that answer after 20 ms. The floor is the answer of
+//! the slowest of them to a plain client; without hosts it is a round trip to
+//! the server.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -33,11 +33,11 @@ pub async fn measure(table: &mut Table) {
     );
     let mut warm = row("GetHosts, 50 hosts, known", Promise::Over(60.0));
     let mut auction = row("AuctionActor, 10 of 50 bid, known", Promise::Over(60.0));
-    // Rust hosts that bid are asked what they run: two answers, one after the
-    // other.
+    // Rust hosts that bid are asked for their inventory: these are two answers,
+    // one after the other.
     let mut providers = row("AuctionProvider, 10 of 50 bid, known", Promise::None);
     for round in 0..ROUNDS {
-        // Other credentials: nothing is known, not even the connection.
+        // With other credentials nothing is known, and there is no connection.
         let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
         lattice.world.set_lattice(LATTICE, &url).await;
         let least = slowest_answer(&client, HOSTS).await;
@@ -70,7 +70,7 @@ async fn fifty_hosts() -> Operated {
     lattice
 }
 
-/// How long the slowest of so many hosts takes to answer a ping.
+/// Measures how long the slowest of so many hosts takes to answer a ping.
 async fn slowest_answer(client: &async_nats::Client, hosts: usize) -> Duration {
     let inbox = client.new_inbox();
     let mut replies = client.subscribe(inbox.clone()).await.unwrap();
@@ -108,13 +108,13 @@ async fn auction_provider(lattice: &Operated) -> Duration {
     took
 }
 
-/// One of the hosts falls silent; it is missed, then forgotten.
+/// One of the hosts falls silent: gathers miss it, and then it is forgotten.
 async fn silent(table: &mut Table, lattice: &Operated, client: &async_nats::Client) {
     let others = HOSTS - 1;
     let mut missing = row("GetHosts, 1 of 50 falls silent", Promise::Under(1800.0));
     let mut forgotten = row("GetHosts, once it is forgotten", Promise::Over(60.0));
     for _ in 0..5 {
-        // All are known.
+        // All hosts are known.
         get_hosts(lattice, HOSTS).await;
         lattice.hosts[0].fall_silent_on("ping.hosts");
         let least = slowest_answer(client, others).await;

@@ -1,6 +1,6 @@
-//! What the provider takes where nothing happens, with 100 lattices of 100
-//! different credentials: connected, each with a host that sends heartbeats,
-//! and called a moment ago.
+//! What an idle provider uses, with 100 lattices of 100 different credentials,
+//! all connected and called a moment ago, each with a host that sends
+//! heartbeats.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::table::{KIB_OF_MIB, Promise, Row, Table, Unit};
 
 const LATTICES: usize = 100;
 const MEASURED_FOR: Duration = Duration::from_secs(60);
-/// Readings of its memory meanwhile.
+/// How often its memory is read meanwhile.
 const READINGS: u32 = 5;
 
 pub async fn measure(table: &mut Table) {
@@ -56,7 +56,7 @@ pub async fn measure(table: &mut Table) {
     let used = (process.cpu() - before).as_secs_f64() / MEASURED_FOR.as_secs_f64();
     beating.abort();
     let connections = remote.monitoring("/connz")["num_connections"].as_u64();
-    // Those of the provider, and that of the hosts.
+    // The provider's connections, and that of the hosts.
     assert_eq!(connections, Some(LATTICES as u64 + 1));
     let mut cpu = Row::new(
         "CPU, 100 lattices, 100 credentials, nothing called",

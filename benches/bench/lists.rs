@@ -1,6 +1,5 @@
-//! Links from the bucket. The floor is one subscription of a client of our own
-//! that is handed the same messages by a plain consumer, and reads no further
-//! than their count.
+//! Links from the bucket. The floor is a plain client's subscription that gets
+//! the same messages from a consumer and only counts them.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use crate::table::{Promise, Row, Table, Unit};
 pub async fn measure(table: &mut Table) {
     for (links, rounds, promise) in [
         (1_000, 15, Promise::Times(3.0)),
-        // Over 900 KiB, so the answer goes through the object store.
+        // The answer is over 900 KiB, so it goes through the object store.
         (10_000, 7, Promise::None),
     ] {
         let lattice = Operated::in_world(crate::world().await, &[]).await;
@@ -22,7 +21,7 @@ pub async fn measure(table: &mut Table) {
             .set_lattice(LATTICE, &lattice.world.nats.url())
             .await;
         let client = lattice.world.nats.client().await;
-        // Claims stand in the bucket, too: those of an actor and a provider.
+        // The bucket has the claims of an actor and a provider, too.
         let entries = links + 2;
         let values = json!({ "address": "0.0.0.0:8080" });
         lattice.sim.put_links(links, &values).await;
@@ -33,7 +32,7 @@ pub async fn measure(table: &mut Table) {
             let found = lattice.links().await.unwrap();
             let took = started.elapsed();
             assert_eq!(found.len(), links);
-            // The first one connects.
+            // The first call connects.
             if round > 0 {
                 row.add_ms(least, took);
             }
@@ -42,7 +41,7 @@ pub async fn measure(table: &mut Table) {
     }
 }
 
-/// How long a subscription takes to be handed so many entries.
+/// Measures how long a subscription takes to get so many entries.
 async fn direct(client: &async_nats::Client, entries: usize) -> Duration {
     let started = Instant::now();
     let inbox = client.new_inbox();

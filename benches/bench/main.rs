@@ -1,16 +1,17 @@
-//! `make bench`: real nats-servers, simulated hosts, the release provider as a
-//! process, a calling actor, and how long things take. Where there is a least that
-//! is possible, a floor, it is measured in the same run and interleaved; the
-//! table shows medians. Ends with 0 only if every promise was kept.
+//! `make bench` measures how long things take, with real nats-servers,
+//! simulated hosts, the release provider as a process and a calling actor.
+//! Where there is a least possible time, the floor, it is measured in the same
+//! run and interleaved. The table shows medians. It exits with 0 only if every
+//! promise was kept.
 //!
 //! `make bench BENCH="forwarding idle"` measures these parts only:
 //!
-//! - [`forwarding`]: an order to one host
-//! - [`gathers`]: questions to 50 hosts
+//! - [`forwarding`]: a command to one host
+//! - [`gathers`]: queries of 50 hosts
 //! - [`lists`]: links from the bucket
-//! - [`costs`]: what other calls, lattices and hosts cost the provider
-//! - [`idle`]: what it takes where nothing happens
-//! - [`cold`]: what happens for the first time
+//! - [`costs`]: the cost of other calls, of lattices and of hosts
+//! - [`idle`]: what an idle provider uses
+//! - [`cold`]: starts and first calls
 
 mod accounting;
 mod cold;
@@ -19,6 +20,7 @@ mod forwarding;
 mod gathers;
 mod idle;
 mod lists;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 #[allow(dead_code, reason = "the bench of allocations uses the rest")]
@@ -33,10 +35,10 @@ use support::nats::NatsServer;
 use support::world::World;
 use table::Table;
 
-/// What can be named.
+/// The names of the parts.
 const PARTS: [&str; 6] = ["forwarding", "gathers", "lists", "costs", "cold", "idle"];
 
-/// A provider that logs as in production, with its own nats-server.
+/// Starts a provider that logs as in production, with its own nats-server.
 async fn world() -> World {
     World::start_on(NatsServer::start(), |host_data| {
         host_data["log_level"] = "info".into();
@@ -47,7 +49,7 @@ async fn world() -> World {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // A process that it starts of itself.
+    // The relay, which is this program in another role.
     if let [first, rest @ ..] = arguments.as_slice()
         && first == forwarding::relay::ARGUMENT
     {
@@ -94,7 +96,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What was measured on.
+/// Describes the machine.
 fn machine() -> serde_json::Value {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find(|line| line.starts_with("model name"));

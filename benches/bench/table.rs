@@ -6,25 +6,25 @@ use std::time::Duration;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use serde_json::{Value, json};
 
-/// KiB of a MiB.
+/// How many KiB a MiB has.
 pub const KIB_OF_MIB: f64 = 1024.0;
 
-/// What a row is measured in.
+/// The unit of a row.
 #[derive(Clone, Copy)]
 pub enum Unit {
     /// Milliseconds.
     Ms,
     /// Microseconds.
     Micros,
-    /// So many in a second.
+    /// How many in a second.
     PerSecond,
     /// Memory.
     MiB,
     /// Memory.
     KiB,
-    /// Of one core.
+    /// CPU time as a share of one core.
     Percent,
-    /// So many.
+    /// A plain number.
     Count,
 }
 
@@ -42,7 +42,7 @@ impl Unit {
         }
     }
 
-    /// A value with as many digits as tell something.
+    /// Formats a value with a sensible number of digits.
     fn shown(self, value: f64) -> String {
         match self {
             Self::PerSecond => format!("{value:.0}"),
@@ -53,27 +53,27 @@ impl Unit {
     }
 }
 
-/// What a row must keep, in its unit.
+/// The promise of a row, in its unit.
 #[derive(Clone, Copy)]
 pub enum Promise {
-    /// So much more than the floor at most, in nine of ten rounds.
+    /// At most so much more than the floor in nine of ten rounds.
     Over(f64),
-    /// So much at most, in nine of ten rounds.
+    /// At most so much in nine of ten rounds.
     Under(f64),
-    /// So many times the floor at most, by the medians.
+    /// At most so many times the floor, by the medians.
     Times(f64),
-    /// So many times the floor at least, by the medians.
+    /// At least so many times the floor, by the medians.
     AtLeast(f64),
-    /// Nothing: the row is for comparison.
+    /// No promise: the row is for comparison.
     None,
 }
 
-/// What was measured under one name, round by round.
+/// A measurement, round by round.
 pub struct Row {
     name: String,
     unit: Unit,
     promise: Promise,
-    /// What the floor is, where it is not plain from the name.
+    /// What the floor is, where the name does not tell it.
     over: &'static str,
     /// The floor and the value of each round.
     rounds: Vec<(Option<f64>, f64)>,
@@ -90,23 +90,23 @@ impl Row {
         }
     }
 
-    /// Says what its floor is.
+    /// Sets the description of its floor.
     pub fn over(mut self, floor: &'static str) -> Self {
         self.over = floor;
         self
     }
 
-    /// A round.
+    /// Adds a round.
     pub fn add(&mut self, floor: f64, value: f64) {
         self.rounds.push((Some(floor), value));
     }
 
-    /// A round of durations, in milliseconds.
+    /// Adds a round of durations, in milliseconds.
     pub fn add_ms(&mut self, floor: Duration, value: Duration) {
         self.add(floor.as_secs_f64() * 1e3, value.as_secs_f64() * 1e3);
     }
 
-    /// A round without a floor.
+    /// Adds a round without a floor.
     pub fn note(&mut self, value: f64) {
         self.rounds.push((None, value));
     }
@@ -120,7 +120,7 @@ impl Row {
         part(self.values(), 0.5)
     }
 
-    /// Nine of ten rounds had no more.
+    /// Returns the value that nine of ten rounds did not exceed.
     fn most(&self) -> f64 {
         part(self.values(), 0.9)
     }
@@ -133,7 +133,7 @@ impl Row {
         Some(self.median() / self.floor()?)
     }
 
-    /// Whether the promise was kept, where there is one.
+    /// Returns whether the promise was kept, where there is one.
     fn kept(&self) -> Option<bool> {
         let floor = self.floor().unwrap_or(f64::NAN);
         match self.promise {
@@ -166,7 +166,7 @@ impl Row {
     }
 }
 
-/// The value that this part of all stays within.
+/// Returns the value that this part of all rounds stays within.
 fn part(mut values: Vec<f64>, part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (values.len() as f64 * part).ceil() as usize;
@@ -181,19 +181,19 @@ fn part(mut values: Vec<f64>, part: f64) -> f64 {
 pub struct Table(Vec<Row>);
 
 impl Table {
-    /// Adds a row, and says that it is there: all take a while.
+    /// Adds a row and prints its name, since all of them take a while.
     pub fn add(&mut self, row: Row) {
         let (median, unit) = (row.unit.shown(row.median()), row.unit.name());
         println!("measured: {}: {median} {unit}", row.name);
         self.0.push(row);
     }
 
-    /// Whether every promise was kept.
+    /// Returns whether every promise was kept.
     pub fn kept(&self) -> bool {
         self.0.iter().all(|row| row.kept() != Some(false))
     }
 
-    /// All rows, for programs.
+    /// Returns all rows as JSON.
     pub fn json(&self) -> Value {
         self.0.iter().map(Row::json).collect()
     }

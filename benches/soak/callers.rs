@@ -1,4 +1,4 @@
-//! Callers, and what they check of each answer.
+//! Callers, and their checks of each answer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,22 +14,22 @@ use crate::support::actor::Actor;
 use crate::support::world::ctx;
 use crate::tally::Tally;
 
-/// How long a set of credentials whose outcome is not known may still count: as
-/// long as a call may last, and more.
+/// How long credentials whose setting had an unknown outcome may still take
+/// effect: longer than a call can last.
 const UNSETTLED: Duration = Duration::from_millis(2500);
 
-/// What all callers share.
+/// The state that all callers share.
 pub struct Scene {
     pub lattices: Vec<Arc<Lattice>>,
     pub received: Arc<Received>,
     pub tally: Tally,
     pub over: AtomicBool,
-    /// Marks of orders that were certainly not carried out, as we were told.
+    /// The marks of commands that were reported as certainly not carried out.
     pub refused: Mutex<Vec<String>>,
     pub marks: AtomicU64,
 }
 
-/// Calls one operation after the other until it is over.
+/// Calls one operation after the other until the soak is over.
 pub async fn call_on(scene: Arc<Scene>, actor: Actor, mut random: Random) {
     while !scene.over.load(Relaxed) {
         let lattice = random.one(&scene.lattices).clone();
@@ -89,14 +89,14 @@ impl Caller<'_> {
         self.question("GetHostInventory", inventory, named).await;
     }
 
-    /// A host that the lattice has, where it may be bound to now.
+    /// Returns a host of the lattice in a place where it may be now.
     fn host(&self, random: &mut Random) -> String {
         let hosts: Vec<_> = self.lattice.hosts_in(self.lattice.bound()).collect();
         (*random.one(&hosts)).clone()
     }
 
-    /// A question, whose answer names no host that the lattice did not have
-    /// meanwhile.
+    /// Makes a query, whose answer must not name a host that the lattice did
+    /// not have meanwhile.
     async fn question<T>(
         &self,
         what: &str,
@@ -121,7 +121,7 @@ impl Caller<'_> {
         }
     }
 
-    /// An order with a mark of its own.
+    /// Gives a command with a mark of its own.
     async fn order(&self, random: &mut Random) {
         let mark = format!("mark/{}", self.scene.marks.fetch_add(1, Relaxed));
         let (client, context, started) = (self.actor.lattice(), ctx(), Instant::now());
@@ -169,8 +169,8 @@ impl Caller<'_> {
         }
     }
 
-    /// Sets the same credentials again, or those of the other place. One caller
-    /// at a time, so that it is known what counts.
+    /// Sets the same credentials again or those of the other place. One caller
+    /// does so at a time, so that it is known which take effect.
     async fn set(&self, random: &mut Random, rotate: bool) {
         let Ok(mut setting) = self.lattice.setting.try_lock() else {
             return;

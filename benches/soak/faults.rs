@@ -1,4 +1,4 @@
-//! Servers that are killed and started again.
+//! Kills servers and starts them again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,8 +14,8 @@ use crate::support::actor::Actor;
 use crate::support::nats::NatsServer;
 use crate::support::world::ctx;
 
-/// Restarts a server of lattices every now and then, until it is over; hands the
-/// servers back.
+/// Restarts a server of lattices every now and then until the soak is over, and
+/// returns the servers.
 pub async fn of_lattices(
     scene: Arc<Scene>,
     mut servers: Vec<NatsServer>,
@@ -29,7 +29,7 @@ pub async fn of_lattices(
     servers
 }
 
-/// The same for our own server, less often. Calls meanwhile may be cut off.
+/// Restarts our own server, less often. Calls in flight may be cut off.
 pub async fn of_home(
     scene: Arc<Scene>,
     mut server: NatsServer,
@@ -71,7 +71,7 @@ async fn restart(server: &mut NatsServer, away: u64) {
     tokio::task::block_in_place(|| server.restart());
 }
 
-/// Whether it goes on after so many milliseconds.
+/// Waits so many milliseconds, and returns whether the soak goes on.
 async fn pause(scene: &Scene, ms: u64) -> bool {
     let until = Instant::now() + Duration::from_millis(ms);
     while Instant::now() < until && !scene.over.load(Relaxed) {

@@ -1,5 +1,5 @@
-//! Lattices that can be in two places, with other hosts in each, so that every
-//! answer shows which place it came from.
+//! Lattices that can be in two places with different hosts, so that every
+//! answer shows its place.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::nats::NatsServer;
 
-/// Which of the two places a lattice may be bound to.
+/// The places that the present credentials of a lattice may lead to.
 pub type Places = [bool; 2];
 
 /// One place of a lattice.
@@ -22,18 +22,19 @@ pub struct Place {
     pub hosts: Vec<String>,
 }
 
-/// A lattice, its places, and where it was bound to in the course of time.
+/// A lattice, its places, and the history of its credentials.
 pub struct Lattice {
     pub id: String,
     pub places: [Place; 2],
-    /// Whether its credentials are its own, so that its connection is, too.
+    /// Whether its credentials, and so its connection, are its own.
     pub alone: bool,
     bound: Mutex<Vec<Places>>,
-    /// Held by who sets credentials: one after the other.
+    /// Held by the caller who sets credentials, so that one does so at a time.
     pub setting: tokio::sync::Mutex<Setting>,
 }
 
-/// How often credentials were set, and until when the last time may count.
+/// How often credentials were set, and until when those with an unknown outcome
+/// may take effect.
 #[derive(Default)]
 pub struct Setting {
     pub times: u64,
@@ -41,51 +42,52 @@ pub struct Setting {
 }
 
 impl Lattice {
-    /// Takes where it may be bound to from now on.
+    /// Notes where its credentials may lead from now on.
     pub fn may_be_in(&self, places: Places) {
         self.bound.lock().unwrap().push(places);
     }
 
-    /// Where it may be bound to now.
+    /// Returns where its credentials may lead now.
     pub fn bound(&self) -> Places {
         *self.bound.lock().unwrap().last().unwrap()
     }
 
-    /// A moment, for [`Lattice::bound_since`].
+    /// Returns the present moment, for [`Lattice::bound_since`].
     pub fn moment(&self) -> usize {
         self.bound.lock().unwrap().len() - 1
     }
 
-    /// Every place that it may have been bound to since then.
+    /// Returns every place that its credentials may have led to since then.
     pub fn bound_since(&self, moment: usize) -> Places {
         let bound = self.bound.lock().unwrap();
         let since = bound[moment..].iter();
         since.fold([false; 2], |all, one| [all[0] | one[0], all[1] | one[1]])
     }
 
-    /// Hosts of these places.
+    /// Returns the hosts of these places.
     pub fn hosts_in(&self, places: Places) -> impl Iterator<Item = &String> {
         let here = self.places.iter().zip(places).filter(|(_, is)| *is);
         here.flat_map(|(place, _)| &place.hosts)
     }
 
-    /// The URL of a place; `times` tells its credentials from others.
+    /// Returns the URL of a place; `times` makes its credentials differ from
+    /// others.
     pub fn url(&self, place: usize, times: u64) -> String {
         let server = &self.places[place].server;
         match self.alone {
-            // Servers that want no credentials take any.
+            // Servers without authentication accept any credentials.
             true => format!("nats://{}-{times}:pw@{server}", self.id),
             false => format!("nats://{server}"),
         }
     }
 }
 
-/// What hosts were told, and which of them.
+/// The commands that hosts have received.
 #[derive(Default)]
 pub struct Received(Mutex<HashMap<String, String>>);
 
 impl Received {
-    /// The host that received an order with this mark.
+    /// Returns the host that received a command with this mark.
     pub fn by(&self, mark: &str) -> Option<String> {
         self.0.lock().unwrap().get(mark).cloned()
     }
@@ -95,8 +97,8 @@ impl Received {
     }
 }
 
-/// So many lattices over these servers, and their hosts, who answer as long as the
-/// runtime lives.
+/// Makes so many lattices on these servers, and their hosts, which answer as
+/// long as the runtime lives.
 pub async fn start(
     count: usize,
     servers: &[NatsServer],
@@ -104,7 +106,7 @@ pub async fn start(
 ) -> Vec<Arc<Lattice>> {
     let mut clients = Vec::new();
     for server in servers {
-        // Back at once where the server is.
+        // It reconnects as soon as the server is back.
         let options = async_nats::ConnectOptions::new()
             .reconnect_delay_callback(|_| Duration::from_millis(20));
         clients.push(options.connect(server.url()).await.unwrap());
@@ -141,7 +143,7 @@ fn new_host() -> String {
     KeyPair::new(KeyPairType::Server).public_key()
 }
 
-/// Answers for the hosts of a lattice in one place.
+/// Answers as the hosts of a lattice in one place.
 async fn serve(
     client: &Client,
     lattice: &str,
@@ -159,7 +161,8 @@ async fn serve(
             };
             let subject = message.subject.as_str().trim_start_matches(&prefix);
             let answers = answers(subject, &message, version, &hosts, &received);
-            // So late that servers die between an order and its answer.
+            // Answers are late enough for servers to die between a command and
+            // its answer.
             let delay = Duration::from_millis(number * 7 % 50);
             let client = client.clone();
             tokio::spawn(async move {
@@ -204,7 +207,8 @@ fn answers(
     }
 }
 
-/// The hosts among these that the lattice does not have in these places.
+/// Returns the hosts among these that the lattice does not have in these
+/// places.
 pub fn strangers(
     lattice: &Lattice,
     places: Places,

@@ -1,24 +1,26 @@
-//! `make soak`: the release provider as a process, 64 callers, 50 lattices on
-//! three servers, which are killed and started again, and so is our own. Ends with
-//! 0 only if every promise was kept:
+//! `make soak` runs the release provider as a process, with 64 callers and 50
+//! lattices on three servers. These servers and our own are killed and started
+//! again. It exits with 0 only if every promise was kept:
 //!
-//! - no wrong answer: none names hosts of another lattice or of credentials that
-//!   were replaced before the call; an order that is acknowledged was received by
-//!   its host; one that was certainly not carried out was received by none;
-//! - no lost reply: every call is answered within 2 s, except those during which
-//!   our own server was away, from its death until each actor was served again;
-//! - nothing acknowledged is forgotten, also after the provider was killed;
-//! - connections and memory are back near where they were.
+//! - no wrong answer: none names hosts of another lattice or of credentials
+//!   that were replaced before the call; an acknowledged command was received
+//!   by its host; one that was certainly not carried out was received by no
+//!   host;
+//! - no lost reply: every call is answered within 2 s, except while our own
+//!   server was away, from its death until each actor was served again;
+//! - nothing acknowledged is forgotten, also not when the provider is killed;
+//! - connections and memory come back near to where they were.
 //!
-//! `SOAK_SECONDS` says for how long, `SOAK_SEED` repeats what was random.
+//! `SOAK_SECONDS` is its length, and `SOAK_SEED` repeats its random choices.
 //!
 //! - [`lattices`]: lattices in two places; [`callers`]: calls and their checks
-//! - [`faults`]: restarts; [`tally`]: what became of the calls
+//! - [`faults`]: restarts; [`tally`]: the outcomes of calls
 
 mod callers;
 mod faults;
 mod lattices;
 mod random;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod tally;
@@ -36,7 +38,7 @@ use callers::Scene;
 use lattices::strangers;
 use random::Random;
 use support::actor::Actor;
-use support::nats::NatsServer;
+use support::nats::{NatsServer, OURS};
 use support::provider::{Identity, Provider};
 use support::world::ctx;
 use tally::Tally;
@@ -45,16 +47,13 @@ const CALLERS: usize = 64;
 const ACTORS: usize = 8;
 const LATTICES: usize = 50;
 const SERVERS: usize = 3;
-/// How long calls go on before anything is measured or killed.
+/// How long calls go on before the first measurement and the first kill.
 const WARM_UP: Duration = Duration::from_secs(5);
 const IDLE_LIMIT: Duration = Duration::from_secs(2);
-/// How much more memory there may be at the end, in KiB.
+/// How much more memory may be in use at the end, in KiB.
 const MAY_GROW: i64 = 8 * 1024;
-/// Where the provider's log is kept where a promise was broken.
+/// The file for the provider's log if a promise was broken.
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/soak.log");
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
-
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     let number = text.parse();
@@ -122,7 +121,7 @@ async fn soak(time: Duration, mut random: Random) -> Vec<String> {
     println!("warm: {}; {memory} KiB", warm.tally);
 
     let scene = scene(Tally::new());
-    // Marks are told apart from those before.
+    // These marks differ from those before.
     scene.marks.store(1 << 32, Relaxed);
     let calling = begin(&scene, &actors, &mut random);
     let faults = faults::of_lattices(scene.clone(), servers, random.fork());
@@ -204,8 +203,8 @@ async fn set_all(actor: &Actor, lattices: &[Arc<lattices::Lattice>]) {
     }
 }
 
-/// Waits until the provider's connections to lattices are closed; how many are
-/// left after a while.
+/// Waits until the provider's connections to lattices are closed, and returns
+/// how many are left after a while.
 async fn idle(servers: &[NatsServer]) -> usize {
     let open = || servers.iter().map(|one| one.open_connections(OURS)).sum();
     let until = Instant::now() + IDLE_LIMIT + Duration::from_secs(8);
@@ -217,11 +216,12 @@ async fn idle(servers: &[NatsServer]) -> usize {
     }
 }
 
-/// That each lattice has all of its hosts, and is where it was bound to last.
+/// Checks that each lattice has all of its hosts, in the place of its last
+/// credentials.
 async fn known(scene: &Scene, actor: &Actor, when: &str) {
     for lattice in &scene.lattices {
         let until = Instant::now() + Duration::from_secs(5);
-        // Hosts that have just come back may miss a first question.
+        // Hosts that have just reconnected may miss a first query.
         while let Err(problem) = has_its_hosts(lattice, actor).await {
             if Instant::now() > until {
                 let id = &lattice.id;

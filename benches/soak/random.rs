@@ -1,4 +1,4 @@
-//! Numbers that a seed gives again, whatever machine it is.
+//! Random numbers that a seed repeats on every machine.
 
 /// SplitMix64.
 pub struct Random(u64);
@@ -8,7 +8,7 @@ impl Random {
         Self(seed)
     }
 
-    /// Another one, for somebody else.
+    /// Makes another generator, for another caller.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -20,12 +20,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of the range.
+    /// Returns a number of the range.
     pub fn of(&mut self, range: std::ops::Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start)
     }
 
-    /// One of them.
+    /// Returns one of these.
     pub fn one<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.of(0..all.len() as u64) as usize]
     }

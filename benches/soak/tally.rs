@@ -1,18 +1,18 @@
-//! What became of the calls.
+//! The outcomes of calls.
 
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Counts, and every broken promise.
+/// Counts of outcomes, and every broken promise.
 pub struct Tally {
     started: Instant,
     /// Answered with what was asked for.
     pub ok: AtomicUsize,
     /// Answered with an error that leaves no doubt, or with `accepted: false`.
     pub failed: AtomicUsize,
-    /// Answered: nobody knows.
+    /// Answered with an error after which the outcome is unknown.
     pub unknown: AtomicUsize,
     /// Not answered, while our own server was away.
     pub cut: AtomicUsize,
@@ -22,8 +22,8 @@ pub struct Tally {
     slowest: Mutex<Duration>,
     lost: Mutex<Vec<String>>,
     wrong: Mutex<Vec<String>>,
-    /// When our own server was away: from when it was killed until every actor was
-    /// served again.
+    /// The times when our own server was away: from its death until every actor
+    /// was served again.
     away: Mutex<Vec<(Instant, Option<Instant>)>>,
 }
 
@@ -54,15 +54,15 @@ impl Tally {
         away.last_mut().unwrap().1 = Some(Instant::now());
     }
 
-    /// Takes a call that was answered.
+    /// Counts a call that was answered.
     pub fn answered(&self, how: &AtomicUsize, started: Instant) {
         how.fetch_add(1, Relaxed);
         let mut slowest = self.slowest.lock().unwrap();
         *slowest = slowest.max(started.elapsed());
     }
 
-    /// Takes a call that was not answered: lost, unless our own server was away
-    /// at some moment of it.
+    /// Counts a call that was not answered. It is lost unless our own server
+    /// was away during it.
     pub fn unanswered(&self, what: &str, started: Instant) {
         let away = self.away.lock().unwrap();
         if away
@@ -79,7 +79,7 @@ impl Tally {
             .push(format!("{what}, called at {at:?}"));
     }
 
-    /// Takes a broken promise.
+    /// Notes a broken promise.
     pub fn wrong(&self, what: String) {
         let at = self.started.elapsed();
         self.wrong
@@ -88,7 +88,7 @@ impl Tally {
             .push(format!("{what}, at {at:?}"));
     }
 
-    /// What was promised and not kept.
+    /// Returns the broken promises.
     pub fn broken(&self) -> Vec<String> {
         let lost = self.lost.lock().unwrap();
         let wrong = self.wrong.lock().unwrap();

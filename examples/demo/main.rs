@@ -1,7 +1,9 @@
-//! `make demo`: a nats-server, a lattice of three simulated hosts, the real
-//! provider with host data on its standard input, and a linked actor that walks
-//! through the contract. Ends with 0 only if every answer was as expected.
+//! `make demo` starts a nats-server, a lattice of three simulated hosts, the
+//! real provider with host data on its standard input, and a linked actor that
+//! walks through the contract. It exits with 0 only if every answer was as
+//! expected.
 
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
 mod table;
@@ -26,8 +28,14 @@ async fn main() -> ExitCode {
     let client = nats.client().await;
     let lattice = Arc::new(SimLattice::with_bucket(client, walk::LATTICE).await);
     let actor_key = lattice.publish_actor(walk::ACTOR_REF, "shop", 3).await;
-    let provider_key = lattice
-        .publish_provider(walk::PROVIDER_REF, "HTTP Server", walk::CONTRACT)
+    let provider_key = Identity::new().provider_key;
+    lattice
+        .publish_provider_as(
+            walk::PROVIDER_REF,
+            &provider_key,
+            "HTTP Server",
+            walk::CONTRACT,
+        )
         .await;
     let mut hosts = Vec::new();
     for (generation, zone) in [
@@ -61,7 +69,7 @@ async fn main() -> ExitCode {
     .all()
     .await;
 
-    // As our host would end it.
+    // The provider ends as by its host.
     let order = format!("{{\"host_id\":\"{}\"}}", identity.host_id);
     let control = nats.client().await;
     let ended = control

@@ -13,13 +13,13 @@ pub fn print<const N: usize>(headings: [&str; N], rows: impl IntoIterator<Item =
     println!("{table}");
 }
 
-/// The first characters of a key, enough to tell it from others here.
+/// Returns the first characters of a key, enough to tell it from others here.
 pub fn short(key: &str) -> String {
     let head: String = key.chars().take(8).collect();
     format!("{head}…")
 }
 
-/// `a=1 b=2`, in order.
+/// Returns `a=1 b=2`, sorted.
 pub fn pairs(map: &std::collections::HashMap<String, String>) -> String {
     let mut pairs: Vec<_> = map.iter().map(|(k, v)| format!("{k}={v}")).collect();
     pairs.sort();

@@ -1,4 +1,4 @@
-//! What the actor does, step by step, and what it expects.
+//! The actor's steps, and the answers that it expects.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use wasmcloud_interface_lattice_control::*;
 use super::support::actor::Actor;
 use super::table::{pairs, print, short};
 
-/// How long a host has to start what it accepted.
+/// How long a host may take to start what it accepted.
 const STARTED_WITHIN: Duration = Duration::from_secs(3);
 
 pub const LATTICE: &str = "demo";
@@ -20,7 +20,7 @@ pub const ACTOR_REF: &str = "registry.example/shop:0.3.0";
 pub const PROVIDER_REF: &str = "registry.example/httpserver:0.17.0";
 pub const CONTRACT: &str = "wasmcloud:httpserver";
 
-/// A linked actor, and what it walks through.
+/// A linked actor, and the keys that it walks with.
 pub struct Walk {
     pub client: LatticeControllerSender<Actor>,
     pub url: String,
@@ -50,7 +50,7 @@ fn annotations() -> Option<HashMap<String, String>> {
 }
 
 impl Walk {
-    /// The whole walk; the number of its steps.
+    /// Makes the whole walk, and returns the number of its steps.
     pub async fn all(&self) -> Result<usize> {
         let mut steps = Steps::default();
         steps.next("A lattice is unknown before its credentials are set (GetHosts)");
@@ -179,7 +179,8 @@ impl Walk {
         )
     }
 
-    /// So many instances of the shop run, and the HTTP server if any do.
+    /// Waits until so many instances of the shop run, with the HTTP server if
+    /// there are any.
     async fn inventory(&self, host: &str, instances: usize) -> Result<()> {
         let request = GetHostInventoryRequest {
             lattice_id: LATTICE.into(),
@@ -192,7 +193,7 @@ impl Walk {
                 .get_host_inventory(&Context::default(), &request)
                 .await;
             let inventory = asked.map_err(failed)?;
-            // Hosts accept an order first, and then start what it names.
+            // Hosts accept a command first, and then start what it names.
             let actors = inventory.actors.iter();
             let listed: usize = actors.map(|actor| actor.instances.len()).sum();
             if listed == instances || Instant::now() > until {
@@ -357,7 +358,7 @@ fn zone(host: &Host) -> String {
         .unwrap_or_default()
 }
 
-/// Numbers the steps and tells how long each took.
+/// Prints the steps with their numbers, and how long each took.
 #[derive(Default)]
 struct Steps {
     count: usize,

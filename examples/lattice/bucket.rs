@@ -1,4 +1,4 @@
-//! The bucket of sealed credentials: what is in it, and removing from it.
+//! Lists the bucket of sealed credentials, and removes entries from it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,8 @@ use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
 use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
 use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
-use lattice_controller::home::Home;
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
-use lattice_controller::nats::Said;
+use lattice_controller::nats::{ErrorFeed, OwnLattice};
 use lattice_controller::settings::Unplaced;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -23,10 +22,10 @@ use tokio::time::timeout;
 
 use crate::{DomainOption, ProviderOptions, Result, login};
 
-/// Longest silence between two entries.
+/// The longest pause between two entries.
 const NEXT_ENTRY_WITHIN: Duration = Duration::from_secs(5);
 
-/// What entries are opened with.
+/// The keys that open entries.
 #[derive(Args)]
 pub struct KeyOptions {
     /// File with the provider's `credentials_key` (SX…); else the variable
@@ -77,16 +76,16 @@ fn cluster_key(seed: &SecretString) -> Result<SealingKey> {
     key.ok_or_else(|| "the cluster seed cannot be used: it is not one (SC…)".into())
 }
 
-/// Opens the bucket, and makes none.
+/// Opens the bucket, and does not make one.
 async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket> {
     let domain = domain.js_domain.as_deref().map(JsDomain::parse);
-    // A mistyped key would look like a provider that keeps nothing.
+    // A mistyped key would look like a provider without stored credentials.
     let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
-    let home = Home {
+    let home = OwnLattice {
         client: login::connect(options).await?,
         connects: watch::channel(1).1,
-        said: Said::default(),
-        questions: Arc::default(),
+        server_errors: ErrorFeed::default(),
+        requests: Arc::default(),
         js_domain: domain.transpose().map_err(|error| error.to_string())?,
         lattice: options.home.clone(),
         provider_key: provider.to_string(),
@@ -98,7 +97,7 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     found.ok_or_else(|| format!("there is no bucket {name}: nothing is kept there"))
 }
 
-/// A table of what the bucket has.
+/// Prints a table of the bucket's entries.
 pub async fn bindings(
     options: &ProviderOptions,
     domain: DomainOption,
@@ -125,7 +124,7 @@ pub async fn bindings(
     Ok(table.trim_fmt())
 }
 
-/// What the table says of an entry; nothing of those that were removed.
+/// Returns the row of an entry; removed ones have none.
 fn row(
     change: &Change,
     key: &SealingKey,
@@ -185,7 +184,7 @@ fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
     ]
 }
 
-/// How long ago that is, in the largest unit that fits.
+/// Returns how long ago that is, in the largest unit that fits.
 fn age(at: u64) -> String {
     let seconds = GivenCredentials::now().saturating_sub(at) / 1000;
     match seconds {

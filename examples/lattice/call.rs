@@ -1,4 +1,4 @@
-//! Calls as a linked actor's host makes them.
+//! Makes calls as a linked actor's host does.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use crate::{ProviderOptions, Result, login};
 
-/// What is called, and as whom.
+/// The call and the caller.
 #[derive(Args)]
 pub struct Options {
     /// Public key of an actor that is linked to the provider
@@ -41,7 +41,7 @@ pub struct Options {
     argument: String,
 }
 
-/// Calls, and what came back as JSON.
+/// Calls, and returns the answer as JSON.
 pub async fn call(provider: &ProviderOptions, options: Options) -> Result<String> {
     let shape = shape(&options.operation)
         .ok_or_else(|| format!("the contract has no operation {:?}", options.operation))?;
@@ -84,7 +84,7 @@ pub async fn call(provider: &ProviderOptions, options: Options) -> Result<String
     }
 }
 
-/// What stands for the argument on the command line.
+/// Reads the argument of the operation from the command line.
 fn argument(options: &Options) -> Result<Value> {
     let operation = options.operation.as_str();
     let mut text = options.argument.clone();
@@ -111,7 +111,7 @@ fn argument(options: &Options) -> Result<Value> {
     })
 }
 
-/// What an operation takes, and what it answers.
+/// The types of an operation's argument and answer.
 struct Shape {
     check: fn(Value) -> Result<Value>,
     read: fn(&[u8]) -> Result<Value>,
@@ -147,8 +147,8 @@ fn of<A: Serialize + DeserializeOwned, R: Serialize + DeserializeOwned>() -> Sha
     }
 }
 
-/// Whether the operation takes this. It is sent as it was given: the types give
-/// a number that is missing the value 0, which stops all there is.
+/// Checks that the operation takes this argument. It is sent as it was given:
+/// the types would make a missing number 0, which stops everything.
 fn check<A: Serialize + DeserializeOwned>(given: Value) -> Result<Value> {
     let wrong = |error: serde_json::Error| {
         let problem = without_values(&error.to_string());
@@ -162,7 +162,7 @@ fn check<A: Serialize + DeserializeOwned>(given: Value) -> Result<Value> {
     }
 }
 
-/// The first member that was given and is not there.
+/// Returns the first given member that the operation does not have.
 fn lost<'a>(given: &'a Value, taken: &Value) -> Option<&'a str> {
     let members = given.as_object()?.iter();
     members

@@ -1,4 +1,4 @@
-//! Seeds, and logins to the NATS of the provider's lattice.
+//! Seeds, and logins to the NATS servers of the provider's lattice.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{ProviderOptions, Result};
 
-/// How the connections show up at servers.
+/// The name of the connections on servers.
 const NAME: &str = "lattice (command line)";
 
-/// A seed from a file, else from the environment.
+/// Reads a seed from a file, else from the environment.
 pub fn seed(file: Option<&Path>, variable: &str) -> Result<Option<SecretString>> {
     let text = match file {
         Some(file) => std::fs::read_to_string(file)
@@ -21,13 +21,13 @@ pub fn seed(file: Option<&Path>, variable: &str) -> Result<Option<SecretString>>
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-/// A new seed that credentials can be sealed with.
+/// Makes a seed that can seal credentials.
 pub fn new_key() -> Result<String> {
     let seed = nkeys::XKey::new().seed();
     seed.map_err(|error| format!("no key: {error}"))
 }
 
-/// Servers, and the login in their URLs.
+/// Splits URLs into servers and the login in them.
 fn access(options: &ProviderOptions) -> Result<Access> {
     let is_argument = || std::env::args().any(|argument| argument.ends_with(&options.nats_url));
     if options.nats_url.contains('@') && is_argument() {
@@ -41,7 +41,7 @@ fn access(options: &ProviderOptions) -> Result<Access> {
         .map_err(|problem| format!("the URL cannot be used: {problem}"))
 }
 
-/// A connection for JetStream.
+/// Connects for JetStream.
 pub async fn connect(options: &ProviderOptions) -> Result<async_nats::Client> {
     let access = access(options)?;
     let mut login = access.options(NAME.into()).max_reconnects(1);
@@ -53,7 +53,7 @@ pub async fn connect(options: &ProviderOptions) -> Result<async_nats::Client> {
     connected.map_err(|error| no_connection(&access, &error))
 }
 
-/// A connection for calls: the published client has a NATS client of its own.
+/// Connects for calls: the published client has a NATS client of its own.
 pub async fn connect_caller(options: &ProviderOptions) -> Result<wasmbus_rpc::async_nats::Client> {
     use wasmbus_rpc::async_nats::{ConnectOptions, ServerAddr};
     let access = access(options)?;

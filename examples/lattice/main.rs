@@ -1,9 +1,9 @@
-//! `cargo run --example lattice -- COMMAND`: what an operator needs beside the
-//! provider. Calls it as a linked actor would, lists the credentials that it
-//! keeps in its bucket, and removes one of them.
+//! `cargo run --example lattice -- COMMAND` is for operators of the provider.
+//! It calls the provider as a linked actor would, lists the credentials in its
+//! bucket, and removes one of them.
 //!
-//! Seeds come from files or the environment: arguments are seen by everybody on
-//! the machine.
+//! Seeds come from files or the environment, since everybody on the machine can
+//! see arguments.
 
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-/// What goes wrong, as a sentence without secrets.
+/// An error as a sentence without secrets.
 type Result<T> = std::result::Result<T, String>;
 
 #[derive(Parser)]
@@ -65,7 +65,7 @@ enum Command {
     Key,
 }
 
-/// Which provider, and the NATS of the lattice that it lives in.
+/// The provider, and the NATS servers of the lattice that it lives in.
 #[derive(Args)]
 struct ProviderOptions {
     /// Servers of the provider's lattice. A login in it may stand in the

@@ -1,11 +1,11 @@
-//! What the fuzz targets share with `tests/promises/`.
+//! Runs the promises of `tests/promises/` as fuzz targets.
 
 #[path = "../../tests/promises/mod.rs"]
 pub mod promises;
 
 use promises::{ALL, root};
 
-/// Gives a target the inputs that get far, to begin with.
+/// Gives a target the inputs that get far as its first inputs.
 pub fn seed(name: &str) {
     let folder = root().join("fuzz/corpus").join(name);
     let promise = ALL.iter().find(|promise| promise.name == name).unwrap();
@@ -15,7 +15,7 @@ pub fn seed(name: &str) {
     }
 }
 
-/// The target of a promise.
+/// Defines the target of a promise.
 #[macro_export]
 macro_rules! target {
     ($name:ident) => {

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 
 use crate::connections::failure::DialFailure;
-use crate::nats::{Allowed, Forbidden};
+use crate::nats::{AllowedServers, Forbidden};
 use crate::telemetry::security::{self, Cause};
 
 /// How long the name of a server may take to resolve: less where there are several,
@@ -25,7 +25,7 @@ const NAMES_AT_ONCE: usize = 4;
 /// `Forbidden` where one of them is not allowed, `Unreachable` where no name
 /// resolves.
 pub(super) async fn reachable(
-    allowed: &Allowed,
+    allowed: &AllowedServers,
     servers: &[ServerAddr],
 ) -> Result<Vec<ServerAddr>, DialFailure> {
     let forbidden = |forbidden: Forbidden, found: String| {
@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_resolve_is_not_dialled_and_forbids_nothing() {
-        let allowed = Allowed::parse(["127.0.0.0/8"]).unwrap();
+        let allowed = AllowedServers::parse(["127.0.0.0/8"]).unwrap();
         let both = servers("nats://no-such-host.invalid,127.0.0.1");
         let found = reachable(&allowed, &both).await.unwrap();
         assert_eq!(found, [both[1].clone()]);
@@ -96,7 +96,7 @@ mod tests {
             matches!(failure, DialFailure::Unreachable(_)),
             "{failure:?}"
         );
-        let other = Allowed::parse(["10.0.0.0/8"]).unwrap();
+        let other = AllowedServers::parse(["10.0.0.0/8"]).unwrap();
         for forbidden in ["127.0.0.1", "localhost", "10.0.0.1,localhost"] {
             let failure = reachable(&other, &servers(forbidden)).await.unwrap_err();
             assert!(matches!(failure, DialFailure::Forbidden(_)), "{failure:?}");

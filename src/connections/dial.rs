@@ -21,7 +21,7 @@ use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
 use crate::credentials::SharedCredentials;
-use crate::nats::{Access, Allowed, Tls};
+use crate::nats::{Access, AllowedServers, Tls};
 
 /// Longest that one dial takes, however many servers, addresses and names there are:
 /// other dials wait for its place.
@@ -49,7 +49,7 @@ pub(super) struct Dialer {
     /// The name of connections at servers.
     pub(super) name: String,
     /// Where they may go.
-    pub(super) allowed: Allowed,
+    pub(super) allowed: AllowedServers,
     pub(super) tls: Tls,
     pub(super) capacity: Capacity,
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use crate::nats::Refusal;
-use crate::nats::said::{self, Said, Word};
+use crate::nats::error_feed::{self, ErrorFeed, Notice};
 
 /// How long the inbox is not subscribed to again after that was refused.
 const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl InboxState {
 /// The permission errors of one connection.
 #[derive(Clone, Default)]
 pub(super) struct PermissionErrors {
-    said: Said,
+    said: ErrorFeed,
     inbox: Arc<InboxState>,
 }
 
@@ -56,7 +56,7 @@ impl PermissionErrors {
         if inbox == Some(&refusal.subject) {
             *self.inbox.refused() = Some((refusal.clone(), Instant::now()));
         }
-        self.said.tell(Word::Refusal(refusal));
+        self.said.publish(Notice::Refusal(refusal));
     }
 
     /// Says which subject the inbox is, before it is subscribed to.
@@ -92,12 +92,12 @@ impl PermissionErrors {
 
     /// Returns a listener for the errors from now on.
     pub(super) fn listen(&self) -> Heard {
-        Heard(self.said.heard())
+        Heard(self.said.subscribe())
     }
 }
 
 /// Permission errors from some moment on.
-pub struct Heard(said::Heard);
+pub struct Heard(error_feed::ErrorReader);
 
 impl Heard {
     /// Waits for one that names one of these subjects.
@@ -121,9 +121,9 @@ impl Heard {
     }
 }
 
-fn one(word: &Word, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+fn one(word: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
     match word {
-        Word::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
+        Notice::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
         _ => None,
     }
 }

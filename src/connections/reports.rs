@@ -12,9 +12,9 @@ use tracing::{debug, info, warn};
 use crate::connections::permissions::{PermissionErrors, Refusal};
 use crate::connections::sizes::{Sent, Sizes};
 use crate::error::quoted;
-use crate::nats::oversize::Oversize;
+use crate::nats::PayloadLimit;
 use crate::nats::{without_prefix, words};
-use crate::telemetry::{Bursts, Complaints};
+use crate::telemetry::LogLimiter;
 
 /// How long before the end of a connection words of its server count as the reason.
 const IS_REASON_FOR: Duration = Duration::from_secs(5);
@@ -97,13 +97,23 @@ impl Reported {
 
 /// What all connections of one login share. Each kind of log line has a limit of its
 /// own, so that none fills the log or silences another.
-#[derive(Default)]
 pub(super) struct LoginHistory {
     /// The size of messages that the server refused.
-    pub(super) oversize: Arc<Oversize>,
-    slow: Complaints,
-    refusals: Complaints,
-    news: Bursts,
+    pub(super) oversize: Arc<PayloadLimit>,
+    slow: LogLimiter,
+    refusals: LogLimiter,
+    news: LogLimiter,
+}
+
+impl Default for LoginHistory {
+    fn default() -> Self {
+        Self {
+            oversize: Arc::default(),
+            slow: LogLimiter::default(),
+            refusals: LogLimiter::default(),
+            news: LogLimiter::bursts(),
+        }
+    }
 }
 
 /// Returns the handler of a connection's events.

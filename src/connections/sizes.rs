@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::nats::oversize::{Oversize, is_violation};
+use crate::nats::{PayloadLimit, is_payload_violation};
 
 /// The messages that are sent over one connection.
 pub(super) struct Sizes {
@@ -15,7 +15,7 @@ pub(super) struct Sizes {
     begun: AtomicU64,
     done: AtomicU64,
     /// The size that the server refused to this login, over any connection.
-    refused: Arc<Oversize>,
+    refused: Arc<PayloadLimit>,
 }
 
 /// The number of a message that was sent; `None` where others were sent at the same
@@ -40,7 +40,7 @@ impl Drop for Sending<'_> {
 }
 
 impl Sizes {
-    pub(super) fn new(refused: Arc<Oversize>) -> Self {
+    pub(super) fn new(refused: Arc<PayloadLimit>) -> Self {
         Self {
             largest: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
@@ -73,7 +73,7 @@ impl Sizes {
     /// it. Limits may change while a connection lasts, so nothing is certain about
     /// the others. From now on, a message as large as the largest is too large.
     pub(super) fn closed_with(&self, words: &str) -> Option<u64> {
-        if !is_violation(words) {
+        if !is_payload_violation(words) {
             return None;
         }
         self.refused.refuse(self.largest.load(Ordering::Acquire));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_a_server_refused_for_its_size_is_not_sent_again_until_it_is_forgotten() {
-        let login = Arc::new(Oversize::default());
+        let login = Arc::new(PayloadLimit::default());
         let first = Sizes::new(login.clone());
         for bytes in [10, 1000, 300] {
             assert!(first.sends(bytes).is_ok());

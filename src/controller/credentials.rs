@@ -8,31 +8,31 @@ use secrecy::SecretString;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
 };
-use crate::controller::bounds;
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
+use crate::controller::limits;
 use crate::credentials::{Credentials, GivenCredentials};
 use crate::error::{Error, quoted};
-use crate::lattice::dialect::v0::wire::RegistryEntry;
+use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
-use crate::nats::pasted::{self, Members};
+use crate::nats::{LoginMembers, is_armoured};
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
-const MEMBERS: Members = Members {
+const MEMBERS: LoginMembers = LoginMembers {
     jwt: "userJwt",
     seed: "userSeed",
 };
 
 /// Checks what an actor gives for a lattice, and sets it.
 pub(super) async fn of_lattice(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    bounds::text("natsUrl", arg.nats_url.as_deref(), bounds::MAX_URLS)?;
-    let settings = call.controller.settings()?;
+    limits::text("natsUrl", arg.nats_url.as_deref(), limits::MAX_URLS)?;
+    let settings = &call.controller.settings;
     let most = settings.pool.limits.jwt_bytes;
-    bounds::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
-    bounds::jwt("userSeed", arg.user_seed.as_deref(), most)?;
+    limits::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
+    limits::jwt("userSeed", arg.user_seed.as_deref(), most)?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),
@@ -68,7 +68,7 @@ fn login(
         Credentials::check_seed(seed)?;
     }
     let jwt = arg.user_jwt.as_deref().unwrap_or_default();
-    if seed.is_none() && present(Some(jwt)).is_some() && !pasted::is_armoured(jwt) {
+    if seed.is_none() && present(Some(jwt)).is_some() && !is_armoured(jwt) {
         return Err(Error::invalid(Credentials::NO_SEED));
     }
     let jwt = MEMBERS.jwt(jwt).map_err(Error::invalid)?;
@@ -77,12 +77,12 @@ fn login(
 
 /// Gives registry credentials to the hosts of a lattice.
 pub(super) async fn of_registries(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetRegistryCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     if let Some(given) = &arg.credentials {
-        bounds::values("credentials", given.iter().map(size))?;
+        limits::values("credentials", given.iter().map(size))?;
     }
     let mut entries = BTreeMap::new();
     let mut docker = None;
@@ -112,12 +112,12 @@ pub(super) async fn of_registries(
     lattice.put_registries(&entries).await
 }
 
-/// Docker's own tools keep the credentials of its registry under the first name
-/// (`https://index.docker.io/v1/`); image references have the second.
+/// Under this name Docker's own tools keep the credentials of its registry
+/// (`https://index.docker.io/v1/`), and image references have the other.
 const DOCKERS_OWN_KEY: &str = "index.docker.io";
 const IN_IMAGES_OF_DOCKER: &str = "docker.io";
 
-/// Counts the bytes of a registry and its credential.
+/// Bytes of a registry and its credential.
 fn size((registry, credential): (&String, &RegistryCredential)) -> usize {
     let secrets = [
         &credential.password,
@@ -145,7 +145,7 @@ fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
 fn entry<'a>(
     registry: &str,
     credential: &'a RegistryCredential,
-) -> Result<RegistryEntry<'a>, Error> {
+) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
     // Any other value crashes OTP hosts (trap T1).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
@@ -181,7 +181,7 @@ fn entry<'a>(
             )));
         }
     };
-    Ok(RegistryEntry {
+    Ok(RegistryLogin {
         password: basic.1,
         registry_type: &credential.registry_type,
         token,

@@ -19,9 +19,9 @@ use crate::credentials::vault::bucket::{Bucket, Change, WriteError};
 use crate::credentials::vault::sealed::Unopened;
 use crate::credentials::vault::write::{NotKept, Wanted};
 use crate::deadline::Deadline;
-use crate::home::Home;
 use crate::name::LatticeId;
-use crate::telemetry::Complaints;
+use crate::nats::OwnLattice;
+use crate::telemetry::LogLimiter;
 
 /// Pauses before the bucket is opened again after a failure.
 const RETRY: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(30));
@@ -42,7 +42,7 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Follows the bucket of our lattice, in a task, until the connection to it is given
 /// up for good.
-pub fn follow(registry: &Arc<Registry>, home: Home) {
+pub fn follow(registry: &Arc<Registry>, home: OwnLattice) {
     registry.vault.set_home(&home);
     if registry.vault.is_memory() {
         return;
@@ -54,7 +54,7 @@ pub fn follow(registry: &Arc<Registry>, home: Home) {
         registry: registry.clone(),
         connects: home.connects.clone(),
         home,
-        unopened: Complaints::default(),
+        unopened: LogLimiter::default(),
     };
     tokio::spawn(follower.run());
 }
@@ -78,10 +78,10 @@ fn note_missing(registry: &Registry, why: &str) {
 
 struct Follower {
     registry: Arc<Registry>,
-    home: Home,
+    home: OwnLattice,
     connects: watch::Receiver<u64>,
     /// Limits the log lines about values that cannot be opened.
-    unopened: Complaints,
+    unopened: LogLimiter,
 }
 
 impl Follower {

@@ -17,9 +17,9 @@ use crate::credentials::vault::key::SealingKey;
 use crate::credentials::vault::{Kept, Vault};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::nats::Allowed;
+use crate::nats::AllowedServers;
 use crate::settings::PoolSettings;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
 /// Which lattice is bound to which credentials, and what is kept of that.
@@ -32,10 +32,10 @@ pub struct Registry {
     /// Key of fingerprints and content hashes.
     key: FingerprintKey,
     /// Servers that lattices may have.
-    allowed: Allowed,
+    allowed: AllowedServers,
     shared: SharedTable,
     /// Limits the log lines about credentials that were left out for a limit.
-    pub(super) left_out: Complaints,
+    pub(super) left_out: LogLimiter,
 }
 
 impl Registry {
@@ -58,7 +58,7 @@ impl Registry {
             vault: Vault::new(settings.store, owners, settings.unplaced, key),
             allowed: settings.allowed.clone(),
             shared: SharedTable::default(),
-            left_out: Complaints::default(),
+            left_out: LogLimiter::default(),
         })
     }
 

@@ -1,25 +1,20 @@
-//! One remote lattice: what can be asked of its hosts, and how that looks on
-//! the wire (control interface: JSON on `wasmbus.ctl.{lattice}.…`).
+//! One remote lattice: what its hosts are asked and told.
 //!
-//! - [`subject`]: every subject, built from validated names only
-//! - [`wire`]: every JSON body
-//! - [`request`]: one question, one answer
-//! - [`pings`]: one question, an answer from every host
-//! - [`gather`]: when such a question is over
-//! - [`metadata`]: the bucket in which hosts keep links and claims
-//! - [`refmap`]: of which actor a reference is, as the bucket says
-//! - [`generation`]: how hosts differ
-//! - [`roster`]: the hosts of a lattice, as far as they are known
-//! - [`watch`]: how they become known while the lattice is in use
-//! - [`solo`]: whether more than one of them gets through to us
-//! - [`orders`]: what they were told a moment ago
-//! - [`plan`]: from what is meant to what a host must be told
-//! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
-//!   is asked for
+//! From top to bottom; each room uses only those below it:
+//!
+//! - [`ops`]: the operations on a lattice, whichever hosts it has
+//! - [`bucket`]: the bucket in which hosts keep links and claims
+//! - [`roster`]: the hosts, as far as they are known, and how that is kept fresh
+//! - [`exchange`]: a question to one host or to all of them, and how it ends
+//! - [`commands`]: what hosts were told a moment ago
+//! - [`dialect`]: how a host is talked to, and how hosts differ
+//! - [`model`]: what lattices consist of
 
 pub mod bucket;
+pub mod commands;
 pub mod dialect;
 pub mod exchange;
+pub mod model;
 pub mod ops;
 pub mod roster;
 pub mod rosters;
@@ -98,13 +93,13 @@ impl Lattice {
         }
     }
 
-    /// `lattice "x"`, for messages.
-    pub fn called(&self) -> String {
+    /// Returns `lattice "x"`, for messages.
+    pub fn display_name(&self) -> String {
         format!("lattice {:?}", self.id.as_str())
     }
 
-    /// `host N… of lattice "x"`, for messages.
-    pub fn host_called(&self, host: &HostId) -> String {
-        format!("host {host} of {}", self.called())
+    /// Returns `host N… of lattice "x"`, for messages.
+    pub fn display_host(&self, host: &HostId) -> String {
+        format!("host {host} of {}", self.display_name())
     }
 }

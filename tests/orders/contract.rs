@@ -1,8 +1,8 @@
-//! The contract: what may come of an order for one actor on one host.
+//! The contract: the right outcomes of a command for one actor on one host.
 //!
-//! Nothing here talks to anybody. A state goes in, and the states that are right
-//! afterwards come out. There are several of them where the contract leaves open
-//! which instances go.
+//! These are pure functions from a state to the states that are right
+//! afterwards. There are several of them where the contract leaves open which
+//! instances go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,29 +10,29 @@ use std::fmt;
 /// Annotations as names and values.
 pub type Annotations = BTreeMap<String, String>;
 
-/// The annotations that orders name: none, one, two that contain the one, and
-/// another. Everywhere else they are numbers, places in this list.
+/// The annotation sets that commands name: none, one, two that contain the one,
+/// and another. Everywhere else an annotation set is its number in this list.
 pub const SETS: [&[(&str, &str)]; 4] =
     [&[], &[("a", "1")], &[("a", "1"), ("b", "2")], &[("c", "3")]];
 
-/// A place in [`SETS`].
+/// A number in [`SETS`].
 pub type Set = usize;
 
-/// How many instances run of each set.
+/// How many instances run of each annotation set.
 pub type Groups = [u64; SETS.len()];
 
-/// The annotations of a set.
+/// Returns the annotations of a set.
 pub fn annotations(set: Set) -> Annotations {
     let pairs = SETS[set].iter();
     pairs.map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
-/// Whether `all` holds every pair of `some`.
+/// Returns whether `all` holds every pair of `some`.
 pub fn contains(all: Set, some: Set) -> bool {
     SETS[some].iter().all(|pair| SETS[all].contains(pair))
 }
 
-/// An order for the actor on the host.
+/// A command for the actor on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Start { set: Set, count: u16, revision: u32 },
@@ -73,7 +73,7 @@ fn named(set: Set) -> String {
 }
 
 impl Order {
-    /// The revision whose reference it names.
+    /// Returns the revision whose reference it names.
     pub fn revision(self) -> Option<u32> {
         match self {
             Self::Start { revision, .. }
@@ -84,21 +84,21 @@ impl Order {
     }
 }
 
-/// What kind of host it is, as far as it limits what can be ordered.
+/// The kind of host, as far as it limits what can be commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// OTP 0.52 to 0.55.0: shows no annotations and does not look at them.
+    /// OTP 0.52 to 0.55.0: neither shows annotations nor looks at them.
     Otp54,
-    /// OTP 0.55.1 to 0.59: picks by annotations, then counts.
+    /// OTP 0.55.1 to 0.59: selects by annotations, then counts.
     Otp59,
-    /// OTP 0.60 to 0.63: counts, then picks by annotations.
+    /// OTP 0.60 to 0.63: counts, then selects by annotations.
     Otp60,
     /// Rust hosts up to 0.82.
     Rust,
 }
 
 impl Kind {
-    /// By the version of a host, which is 0.52 to 0.82.
+    /// Returns the kind of a host of this version, which is 0.52 to 0.82.
     pub fn of(version: &str) -> Self {
         let mut numbers = version
             .split('.')
@@ -117,21 +117,23 @@ impl Kind {
 /// What runs of the actor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct State {
-    /// The set of each instance; on OTP the oldest first, elsewhere in order.
+    /// The annotation set of each instance: the oldest first on OTP hosts,
+    /// sorted elsewhere.
     instances: Vec<Set>,
-    /// The revision that runs; the last that ran where nothing does.
+    /// The revision that runs, or the last one that ran.
     pub revision: u32,
-    /// The host lists a reference that an update has replaced (trap T41).
+    /// Whether the host lists a reference that an update has replaced (trap
+    /// T41).
     relabelled: bool,
 }
 
 impl State {
-    /// How many instances run.
+    /// Returns how many instances run.
     pub fn total(&self) -> usize {
         self.instances.len()
     }
 
-    /// How many of each set.
+    /// Returns how many instances run of each annotation set.
     pub fn groups(&self) -> Groups {
         let mut groups = Groups::default();
         for set in &self.instances {
@@ -157,8 +159,8 @@ impl State {
         next
     }
 
-    /// Every way to take away so many of those that match. Of equal ones the
-    /// oldest go.
+    /// Returns every way to take away so many of the matching instances. Of
+    /// equal ones the oldest go.
     fn without(&self, wanted: Set, count: usize) -> Vec<Self> {
         let mut states = BTreeSet::from([self.clone()]);
         for _ in 0..count {
@@ -178,8 +180,8 @@ impl State {
     }
 }
 
-/// The states that are right after the order was accepted; none where it must be
-/// refused.
+/// Returns the states that are right after the command was accepted; none where
+/// it must be refused.
 pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
     if must_refuse(state, order).is_some() {
         return Vec::new();
@@ -213,7 +215,7 @@ pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
     }
 }
 
-/// How many instances an order takes away, if that is what it does.
+/// Returns how many instances a command takes away, if it does so.
 fn leaving(state: &State, order: Order) -> Option<usize> {
     match order {
         Order::Stop { set, count: 0 } => Some(state.matching(set)),
@@ -223,7 +225,7 @@ fn leaving(state: &State, order: Order) -> Option<usize> {
     }
 }
 
-/// Whether an order adds instances.
+/// Returns whether a command adds instances.
 fn grows(state: &State, order: Order) -> bool {
     match order {
         Order::Start { .. } => true,
@@ -232,7 +234,7 @@ fn grows(state: &State, order: Order) -> bool {
     }
 }
 
-/// Why an order may not be accepted.
+/// Returns why a command must not be accepted.
 pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
     match order {
         Order::Start { revision, .. } if state.total() > 0 && revision != state.revision => {
@@ -253,12 +255,14 @@ pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
     }
 }
 
-/// Why an order may be refused: the contract or the host does not allow it.
+/// Returns why a command may be refused: the contract or the host does not
+/// allow it.
 pub fn may_refuse(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     must_refuse(state, order).or_else(|| cannot(kind, state, order))
 }
 
-/// Why a host of this kind cannot carry out an order that the contract allows.
+/// Returns why a host of this kind cannot carry out a command that the contract
+/// allows.
 fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     let (Order::Start { set, .. }
     | Order::Scale { set, .. }
@@ -291,7 +295,7 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     unheard.then_some("the instances that stay would get no calls (T38)")
 }
 
-/// What came of an order, as its acknowledgement says.
+/// The outcome of a command, by its acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Accepted,
@@ -310,8 +314,8 @@ impl fmt::Display for Answer {
     }
 }
 
-/// The states that are right after the order and its answer, out of those that
-/// could be before it. None where the answer itself is wrong.
+/// Returns the states that are right after the command and its answer, for the
+/// states that may have been before it. None where the answer itself is wrong.
 pub fn step(kind: Kind, before: &[State], order: Order, answer: &Answer) -> Vec<State> {
     let accepted = || before.iter().flat_map(|state| after(kind, state, order));
     let states: BTreeSet<State> = match answer {

@@ -1,22 +1,22 @@
-//! Which orders come next: led by what runs, so that most can be carried out.
+//! Chooses the next commands by what runs, so that most can be carried out.
 
 use std::collections::BTreeSet;
 
 use super::contract::{Order, SETS, Set, State};
 use super::random::Random;
 
-/// What is ordered before the host is looked at again.
+/// What is commanded before the host is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// One order more, right behind the one before.
+    /// One more command, right behind the one before.
     Behind,
-    /// One order, and then a look.
+    /// One command, and then a look.
     Look,
-    /// Two orders at once, by two callers, and then a look.
+    /// Two commands at once, by two callers, and then a look.
     Both,
 }
 
-/// How the next orders are given.
+/// Chooses how the next commands are given.
 pub fn next(random: &mut Random) -> Next {
     match random.of(0..10) {
         0..=4 => Next::Behind,
@@ -25,20 +25,20 @@ pub fn next(random: &mut Random) -> Next {
     }
 }
 
-/// What orders can be about.
+/// What commands can name.
 pub struct Choice<'a> {
     /// What runs.
     pub state: &'a State,
-    /// The newest revision that any order named.
+    /// The newest revision that a command has named.
     pub newest: u32,
-    /// Revisions that ran.
+    /// The revisions that have run.
     pub ran: &'a BTreeSet<u32>,
-    /// Whether the provider can tell of any reference which actor it is of. Else
-    /// only references are started that it has met with the actor's key.
+    /// Whether the provider can find out the actor of any reference. Otherwise
+    /// only references are started that it has seen with the actor's key.
     pub tells_apart: bool,
 }
 
-/// The next order.
+/// Chooses the next command.
 pub fn order(random: &mut Random, choice: &Choice<'_>) -> Order {
     let Choice { state, newest, .. } = *choice;
     let set = set(random);

@@ -1,17 +1,12 @@
-//! Random orders for one actor on one host, and whether they did what the
-//! contract says and nothing else. Used with simulated hosts (`tests/suite/random_orders`)
-//! and with real ones (`tests/real`).
+//! Random commands for one actor on one host, and whether they did what the
+//! contract says and nothing else. They go to simulated hosts
+//! (`tests/suite/random_orders`) and to real ones (`tests/real`).
 //!
-//! - [`contract`]: what may come of an order
-//! - [`generate`]: which order comes next
+//! - [`contract`]: the right outcomes of a command
+//! - [`generate`]: chooses the next command
 //! - [`seen`]: what is seen of the host afterwards
-//! - [`run`]: gives the orders and judges them
-//! - [`tally`]: what came of a run
-
-#![allow(
-    dead_code,
-    reason = "simulated and real hosts each use a part of what they share"
-)]
+//! - [`run`]: gives the commands and judges them
+//! - [`tally`]: the outcome of a run
 
 pub mod contract;
 pub mod generate;

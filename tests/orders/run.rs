@@ -1,11 +1,11 @@
-//! Gives random orders through the published client, and judges what came of
-//! them.
+//! Gives random commands through the published client, and judges their
+//! outcome.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use wasmcloud_interface_lattice_control::*;
 
 use super::contract::Kind;
@@ -15,35 +15,37 @@ use super::random::Random;
 use super::seen::{Fault, Listing, Running, Seen, describe, differences};
 use super::tally::{Tally, Wrong};
 use crate::support::actor::Actor;
+use crate::support::time::{scaled, timeout};
 use crate::support::world::ctx;
 
-/// How long what was ordered may take until it shows.
+/// How long a command may take until its effect shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Most orders that are given one behind the other without a look.
+/// The most commands in a row without a look.
 const AT_ONCE: usize = 4;
 
-/// How long OTP hosts need at most to end a subscription, and a little more.
+/// A little more than OTP hosts need at most to end a subscription.
 const ENDING: Duration = Duration::from_millis(650);
 
-/// One host, a provider that orders it, and what tells of both.
+/// A host, a provider that commands it, and ways to look at both.
 pub trait Ground {
     fn kind(&self) -> Kind;
     fn lattice(&self) -> &str;
     fn host(&self) -> &str;
-    /// Two linked actors that call the provider.
+    /// Returns two linked actors that call the provider.
     fn callers(&self) -> [&Actor; 2];
-    /// A connection of its own to the lattice.
+    /// Returns a connection of the test to the lattice.
     fn control(&self) -> &async_nats::Client;
-    /// Makes another actor for orders; its key.
+    /// Makes another actor to command, and returns its key.
     fn new_actor(&mut self) -> String;
-    /// The reference of a revision of that actor, which can be started now.
+    /// Returns the reference of a revision of that actor, which can be started
+    /// from now on.
     fn reference(&self, key: &str, revision: u32) -> impl Future<Output = String>;
-    /// Whether the provider can tell of any reference which actor it is of.
+    /// Returns whether the provider can find out the actor of any reference.
     fn tells_apart(&self) -> bool;
-    /// What calls of that actor are answered with, where it runs code.
+    /// Calls that actor and returns the answers, where it runs code.
     fn answers(&self, key: &str) -> impl Future<Output = Option<BTreeMap<String, usize>>>;
-    /// What of it really runs, where that can be known.
+    /// Returns what of it really runs, where that can be known.
     fn running(&self, key: &str) -> Option<Vec<Running>>;
 }
 
@@ -52,13 +54,14 @@ pub trait Ground {
 pub struct Plan {
     pub seed: u64,
     pub orders: usize,
-    /// After a wrong order, go on with another actor; else end there.
+    /// Whether to go on with another actor after a wrong outcome.
     pub go_on: bool,
-    /// How long things must stay right before the next order.
+    /// How long everything must stay right before the next command.
     pub quiet: Duration,
 }
 
-/// Gives the orders of a plan, and in the end stops all, which nothing survives.
+/// Gives the commands of a plan, and in the end stops all instances, after
+/// which none may be left.
 pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
     let mut random = Random::new(plan.seed);
     let mut tally = Tally {
@@ -79,7 +82,7 @@ pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
             continue;
         }
         let wrong = tally.wrong.len();
-        // A wrong answer is told with what came of it.
+        // A wrong answer is reported together with its effect.
         let looked = course.look(ground, plan).await;
         let faults: Vec<Fault> = fault.into_iter().chain(looked).collect();
         course.count(&mut tally, faults);
@@ -94,20 +97,21 @@ pub async fn run(ground: &mut impl Ground, plan: &Plan) -> Tally {
     tally
 }
 
-/// Orders for one actor, up to the first that goes wrong.
+/// Commands for one actor, up to the first wrong outcome.
 struct Course {
     key: String,
-    /// What may be right now.
+    /// The states that may be right now.
     states: Vec<State>,
     /// The newest revision that was named.
     newest: u32,
-    /// Revisions that ran.
+    /// The revisions that have run.
     ran: BTreeSet<u32>,
     /// When nothing ran for the last time.
     empty: Instant,
-    /// Orders since the last look; why they were refused if they were.
+    /// The commands since the last look, each with the reason if it was
+    /// refused.
     open: Vec<Option<&'static str>>,
-    /// What happened, a line each.
+    /// The story so far, a line for each event.
     story: Vec<String>,
 }
 
@@ -136,8 +140,8 @@ impl Course {
         order
     }
 
-    /// Gives one order, or two at once. What is wrong with the answers, if
-    /// anything is.
+    /// Gives one command, or two at once, and returns what is wrong with the
+    /// answers.
     async fn order(
         &mut self,
         ground: &impl Ground,
@@ -159,7 +163,7 @@ impl Course {
         self.judge(ground.kind(), &[(first, a), (second, b)])
     }
 
-    /// Stops all that runs.
+    /// Stops everything that runs.
     async fn stop(&mut self, ground: &impl Ground) -> Option<Fault> {
         let [caller, _] = ground.callers();
         let order = Order::Scale {
@@ -171,7 +175,8 @@ impl Course {
         self.judge(ground.kind(), &[(order, answer)])
     }
 
-    /// Counts the orders since the last look; the last of them is what was wrong.
+    /// Counts the commands since the last look; a wrong outcome is that of the
+    /// last one.
     fn count(&mut self, tally: &mut Tally, faults: Vec<Fault>) {
         let open = std::mem::take(&mut self.open);
         let right = open.len() - usize::from(!faults.is_empty());
@@ -187,7 +192,7 @@ impl Course {
         }
     }
 
-    /// The states that are right after these orders, in any sequence.
+    /// Returns the states that are right after these commands in any sequence.
     fn judge(&mut self, kind: Kind, given: &[(Order, Answer)]) -> Option<Fault> {
         let mut right = BTreeSet::new();
         let mut sequences = vec![given.to_vec()];
@@ -228,9 +233,10 @@ impl Course {
         is(|answer| matches!(answer, Answer::Unknown(_))).then_some(Fault::Unknown)
     }
 
-    /// Looks until all is right and stays so; else what is wrong.
+    /// Looks until everything is right and stays so, and returns what is wrong
+    /// otherwise.
     async fn look(&mut self, ground: &impl Ground, plan: &Plan) -> Vec<Fault> {
-        let until = Instant::now() + SHOWS_WITHIN;
+        let until = Instant::now() + scaled(SHOWS_WITHIN);
         let mut before = false;
         loop {
             let seen = observe(ground, &self.key).await;
@@ -245,7 +251,8 @@ impl Course {
             }
             before = !right.is_empty();
             if before {
-                // What is right must not become wrong: nothing would show that it does not.
+                // A right state must not become wrong later. Only waiting shows
+                // that.
                 sleep(self.quiet(ground.kind(), plan)).await;
                 continue;
             }
@@ -264,8 +271,9 @@ impl Course {
         }
     }
 
-    /// How long things must stay right. OTP hosts end a subscription half a second
-    /// after the last instance, whatever was started since (trap T39).
+    /// Returns how long everything must stay right. OTP hosts end a
+    /// subscription half a second after the last instance, whatever was started
+    /// since (trap T39).
     fn quiet(&self, kind: Kind, plan: &Plan) -> Duration {
         let (runs, emptied) = (self.states[0].total() > 0, self.empty.elapsed());
         match kind {
@@ -333,7 +341,7 @@ impl Course {
     }
 }
 
-/// The annotations of a command; none are left out.
+/// Returns the annotations of a command; the empty set is left out.
 fn given(set: usize) -> Option<HashMap<String, String>> {
     (set > 0).then(|| annotations(set).into_iter().collect())
 }
@@ -363,7 +371,7 @@ async fn observe(ground: &impl Ground, key: &str) -> Seen {
     seen
 }
 
-/// Stops an actor without the provider, as well as that goes.
+/// Stops an actor without the provider, as far as that is possible.
 async fn stop_all(ground: &impl Ground, key: &str) {
     let subject = format!("wasmbus.ctl.{}.cmd.{}.sa", ground.lattice(), ground.host());
     let order = format!(

@@ -1,4 +1,4 @@
-//! What is seen of an actor on a host, and how that differs from what is right.
+//! What is seen of an actor on a host, and how it differs from a right state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// What the provider says.
+    /// Reads the provider's answer.
     pub fn of(inventory: &HostInventory, key: &str) -> Self {
         let mut listing = Self::default();
         let actors = inventory.actors.iter().filter(|actor| actor.id == key);
@@ -31,7 +31,7 @@ impl Listing {
         listing
     }
 
-    /// What the host itself says. Old hosts repeat an actor for each of its
+    /// Reads the host's own answer. Old hosts repeat an actor for each of its
     /// instances.
     pub fn raw(inventory: &Value, key: &str) -> Self {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -60,59 +60,60 @@ impl Listing {
     }
 }
 
-/// Instances that really run, whatever is listed. Known of simulated hosts only.
+/// Instances that really run, whatever is listed. This is known of simulated
+/// hosts only.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub annotations: Annotations,
     pub count: u64,
     pub revision: i64,
-    /// Calls reach them.
+    /// Whether calls reach them.
     pub heard: bool,
-    /// The host knows of them, so that orders reach them.
+    /// Whether the host knows of them, so that commands reach them.
     pub listed: bool,
 }
 
 /// What was seen at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// By the provider's GetHostInventory.
+    /// What the provider's GetHostInventory lists.
     pub told: Listing,
-    /// By the host's own inventory.
+    /// What the host's own inventory lists.
     pub listed: Listing,
-    /// What calls were answered with, and how often.
+    /// The answers to calls, each with how often it came.
     pub answers: Option<BTreeMap<String, usize>>,
     /// What really runs.
     pub running: Option<Vec<Running>>,
-    /// What could not be asked, and why.
+    /// The requests that failed, and why.
     pub failures: Vec<String>,
 }
 
-/// How something is wrong.
+/// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It was refused though contract and host allow it.
+    /// The command was refused, though contract and host allow it.
     Refused,
-    /// It was accepted though it had to be refused.
+    /// The command was accepted, though it had to be refused.
     Accepted,
-    /// Whether it was carried out stayed unknown.
+    /// It stayed unknown whether the command was carried out.
     Unknown,
     /// The inventory lists other groups or numbers.
     Listed,
     /// The inventory lists another revision.
     ListedRevision,
-    /// The provider tells something else than the host.
+    /// The provider lists something else than the host.
     Told,
     /// Another revision answers calls.
     Answers,
-    /// Nobody answers though something runs, or the other way round.
+    /// Nothing answers though something runs, or the other way round.
     Silence,
     /// Other groups, numbers or revisions run.
     Running,
     /// Something runs that gets no calls.
     Unheard,
-    /// Something runs that no order reaches any more.
+    /// Something runs that no command reaches any more.
     Lost,
-    /// A question was not answered.
+    /// A query was not answered.
     Unasked,
 }
 
@@ -135,7 +136,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What is wrong if this state is right; nothing where all is as it should be.
+/// Returns what is wrong if this state is the right one.
 pub fn differences(kind: Kind, right: &State, seen: &Seen) -> Vec<(Fault, String)> {
     let mut found = Vec::new();
     let mut differ = |fault, is: String, should: String| {
@@ -146,7 +147,7 @@ pub fn differences(kind: Kind, right: &State, seen: &Seen) -> Vec<(Fault, String
     let runs = right.total() > 0;
     let revision = i64::from(right.revision);
     let revisions: BTreeSet<i64> = runs.then_some(revision).into_iter().collect();
-    // What runs, and what a host of this kind shows of that.
+    // Compares with what runs and with what a host of this kind shows of that.
     let all = groups(right);
     let shown = match kind {
         Kind::Otp54 => merged(&all),
@@ -215,7 +216,7 @@ fn text(groups: &BTreeMap<Annotations, u64>) -> String {
     }
 }
 
-/// What runs, in words.
+/// Describes what runs.
 pub fn describe(state: &State) -> String {
     format!("{} of R{}", text(&groups(state)), state.revision)
 }

@@ -1,36 +1,36 @@
-//! What came of a run of orders.
+//! The outcome of a run of commands.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::seen::Fault;
 
-/// An order that went wrong.
+/// A command that went wrong.
 #[derive(Debug)]
 pub struct Wrong {
-    /// In which ways.
+    /// In which ways it is wrong.
     pub faults: Vec<Fault>,
-    /// What was ordered of that actor so far, what came of it, and what differs.
+    /// The commands for that actor so far, their outcome, and what differs.
     pub story: String,
 }
 
-/// What came of the orders of one run.
+/// The outcome of the commands of a run.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub seed: u64,
     pub right: usize,
-    /// Rightly refused, by reason.
+    /// How many were rightly refused, by reason.
     pub refused: BTreeMap<&'static str, usize>,
     pub wrong: Vec<Wrong>,
 }
 
 impl Tally {
-    /// How many orders it is about.
+    /// Returns how many commands it counts.
     pub fn orders(&self) -> usize {
         self.right + self.refused.values().sum::<usize>() + self.wrong.len()
     }
 
-    /// Adds those of another run.
+    /// Adds the commands of another run.
     pub fn add(&mut self, other: Self) {
         self.right += other.right;
         self.wrong.extend(other.wrong);
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// How often each way of being wrong was the first that showed.
+    /// Returns how often each way to be wrong was the first that showed.
     pub fn faults(&self) -> BTreeMap<Fault, usize> {
         let mut faults = BTreeMap::new();
         for fault in self.wrong.iter().flat_map(|wrong| wrong.faults.first()) {

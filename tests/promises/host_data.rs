@@ -1,5 +1,5 @@
-//! Host data is read or refused, whatever it is; what is refused is not quoted,
-//! and what is read can be started with.
+//! Any host data is read or refused. A refusal does not quote it, and what is
+//! read can start the provider.
 
 use std::time::Duration;
 
@@ -13,20 +13,21 @@ use nkeys::KeyPairType;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-/// See the module: the input is the line, and what the line decodes to.
+/// Checks the promise. The input is the line, and also what the line decodes
+/// to.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     read(&String::from_utf8_lossy(input));
     read(&BASE64.encode(input));
     if let Ok(json) = serde_json::from_slice::<Value>(input) {
         let read_json = |json: &Value| read(&BASE64.encode(json.to_string().as_bytes()));
-        // The host of a URL is shown, what is before it is not.
+        // The host of a URL is shown, and what stands before it is not.
         let mut all = super::marked(json.clone());
         if let Some(members) = all.as_object_mut() {
             members.remove("lattice_rpc_url");
         }
         read_json(&all);
-        // One secret at a time gets further.
+        // An input with one secret at a time gets further.
         for member in ["lattice_rpc_user_jwt", "lattice_rpc_user_seed"] {
             let mut json = json.clone();
             if let Some(value) = json.get_mut(member) {
@@ -55,7 +56,7 @@ fn read(line: &str) {
     assert!(data.rpc_timeout > Duration::ZERO && data.rpc_timeout <= Duration::from_secs(3600));
     let shown = format!("{:?} {}", data.access, data.access.address());
     assert!(!shown.contains(&super::secret()), "{shown}");
-    // What the program does with it.
+    // The program does this with it.
     let _ = data.access.options("x".into());
     let _ = Verifier::new(&data.provider_key, &data.link_name, &data.cluster_issuers);
     let table = LinkTable::new(&data.provider_key, &data.link_name);
@@ -63,10 +64,11 @@ fn read(line: &str) {
     let config = data.config_json.as_ref().map(|text| text.expose_secret());
     let settings = ProviderSettings::parse(config);
     let _ = data.access.with_tls(ProviderSettings::tls_at_least(config));
+    let settings = settings.unwrap_or_default();
     let _ = Controller::new(settings, "x".into(), data.cluster_seed.as_ref());
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let cluster = super::key(KeyPairType::Cluster);
     let user = super::key(KeyPairType::User);

@@ -1,11 +1,12 @@
-//! What comes as an invocation is decoded or not, and proves itself or not,
-//! whatever it is; and one whose proof holds is the one that was signed.
+//! Any bytes that come as an invocation are decoded or refused, and
+//! authenticated or refused; and an authenticated one is the one that was
+//! signed.
 //!
-//! Covered by the proof: the invocation's id, the actor, the provider, the
-//! operation, the body. Not covered: its host, its trace context and the length
-//! of its body; the origin's link name and contract, which an actor has not; in
-//! the target's link name and contract, capital letters, blanks for `_` and `/`
-//! for `:`. None of these decides who may do what.
+//! The signature covers the invocation's id, the actor, the provider, the
+//! operation and the body. It does not cover its host, its trace context and
+//! the length of its body; the origin's link name and contract, which an actor
+//! does not have; and, in the target's link name and contract, capital letters,
+//! blanks for `_` and `/` for `:`. None of these decides who may do what.
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use lattice_controller::front::wasmbus::decode;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
-/// See the module: the input is a whole invocation, what is changed of a signed
+/// Checks the promise. The input is a whole invocation, the changes of a signed
 /// one, the token of claims, and claims that are signed.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
@@ -54,7 +55,7 @@ fn verdict(invocation: &Invocation) -> Result<(), String> {
     let provider = super::key(KeyPairType::Service).public_key();
     let cluster = super::key(KeyPairType::Cluster).public_key();
     let verifier = Verifier::new(&provider, "default", &[cluster]);
-    // Between others, as calls come.
+    // It stands between others, as calls come.
     let (before, after) = (signed(), signed());
     let [first, proved, last] = verifier
         .check_all(&[&before, invocation, &after])
@@ -68,7 +69,8 @@ fn verdict(invocation: &Invocation) -> Result<(), String> {
     proved.inspect_err(|problem| super::check_message(problem, 300))
 }
 
-/// Changes bytes as the input says: four of it where, how, and with what.
+/// Changes bytes as the input says: four bytes of it tell where, how, and to
+/// what.
 pub fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for edit in edits.chunks_exact(4).take(16) {
@@ -84,7 +86,7 @@ pub fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An invocation that proves itself.
+/// Makes an authentic invocation.
 pub fn signed() -> Invocation {
     let entity = |key: KeyPairType, link_name: &str, contract_id: &str| WasmCloudEntity {
         public_key: super::key(key).public_key(),
@@ -118,7 +120,7 @@ pub fn signed() -> Invocation {
     invocation
 }
 
-/// A token with these claims, signed by the cluster.
+/// Makes a token with these claims, signed by the cluster.
 fn token(claims: &str) -> String {
     let header = BASE64URL_NOPAD.encode(br#"{"typ":"jwt","alg":"Ed25519"}"#);
     let signed = format!("{header}.{}", BASE64URL_NOPAD.encode(claims.as_bytes()));
@@ -126,7 +128,7 @@ fn token(claims: &str) -> String {
     format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature.unwrap()))
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let signed = signed();
     assert_eq!(verdict(&signed), Ok(()));

@@ -1,8 +1,9 @@
-//! What holds whatever the input is. Each module has a `check`, which panics
-//! where its promise is broken, and `seeds`, inputs that get far.
+//! Promises that hold for every input. Each module has a `check`, which panics
+//! where an input breaks its promise, and `seeds`, inputs that get far.
 //!
-//! `tests/suite/properties.rs` tries them with every `cargo test`; `make fuzz`
-//! (fuzz/targets) for longer, led by what each input reaches.
+//! `tests/suite/properties.rs` tries them in every `cargo test`; `make fuzz`
+//! (fuzz/targets) tries them for longer, led by the code that each input
+//! reaches.
 
 pub mod host_data;
 pub mod invocation;
@@ -25,13 +26,13 @@ thread_local! {
     static SECRET: RefCell<String> = RefCell::new(String::from("sekret"));
 }
 
-/// What marks a text that no message may show.
+/// The mark of a text that no message may show.
 pub fn secret() -> String {
     SECRET.with_borrow(String::clone)
 }
 
-/// Takes another mark, which this input cannot hold: a fuzzer finds out those
-/// that stay the same.
+/// Takes another mark, which this input cannot hold: a fuzzer would find out a
+/// fixed one.
 pub fn new_secret(input: &[u8]) {
     let hash = HEXLOWER.encode(&Sha256::digest(input)[..8]);
     SECRET.set(format!("sekret-{hash}"));
@@ -39,9 +40,10 @@ pub fn new_secret(input: &[u8]) {
 
 /// A promise.
 pub struct Promise {
-    /// Name of its module, of its fuzz target, and of the folders with its inputs.
+    /// The name of its module, of its fuzz target, and of the folders with its
+    /// inputs.
     pub name: &'static str,
-    /// Panics where it is broken.
+    /// The check, which panics where the promise is broken.
     pub check: fn(&[u8]),
     /// Inputs that get far.
     pub seeds: fn() -> Vec<Vec<u8>>,
@@ -58,8 +60,8 @@ pub const ALL: [Promise; 8] = promises!(
     host_data, invocation, nesting, operations, replies, settings, store, subjects
 );
 
-/// The texts in an input. What stands between them is in no text, so that a text
-/// may be any.
+/// Returns the texts in an input. The separator between them is in no text, so
+/// that each text may be any.
 pub fn texts(input: &[u8]) -> Vec<String> {
     input
         .split(|byte| *byte == 0xff)
@@ -67,18 +69,18 @@ pub fn texts(input: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// An input of these texts.
+/// Returns an input of these texts.
 pub fn of_texts(texts: &[&str]) -> Vec<u8> {
     let texts: Vec<_> = texts.iter().map(|text| text.as_bytes()).collect();
     texts.join(&0xff)
 }
 
-/// A key that is always the same.
+/// Returns a key that is always the same.
 pub fn key(kind: KeyPairType) -> KeyPair {
     KeyPair::new_from_raw(kind, [7; 32]).unwrap()
 }
 
-/// The same JSON, in which every text is marked as a secret.
+/// Returns the JSON with every text marked as a secret.
 pub fn marked(value: Value) -> Value {
     match value {
         Value::String(text) => (secret() + &text).into(),
@@ -91,14 +93,14 @@ pub fn marked(value: Value) -> Value {
     }
 }
 
-/// That a message is short, and shows no secret.
+/// Asserts that a message is short and shows no secret.
 pub fn check_message(message: &str, most: usize) {
     assert!(!message.contains(&secret()), "a secret: {message}");
     let length = message.chars().count();
     assert!(length <= most, "{length} characters: {message}");
 }
 
-/// Every body of real hosts and clients.
+/// Returns every body of real hosts and clients.
 pub fn fixtures() -> Vec<Vec<u8>> {
     let mut bodies: Vec<_> = files(&root().join("tests/fixtures"))
         .into_iter()
@@ -111,7 +113,7 @@ pub fn fixtures() -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Every file below a folder.
+/// Returns every file below a folder.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Vec::new();
@@ -127,7 +129,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The folder of the repository.
+/// Returns the folder of the repository.
 pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     match is_fuzzed() {
@@ -136,7 +138,7 @@ pub fn root() -> &'static Path {
     }
 }
 
-/// Whether this is a fuzz target.
+/// Returns whether this is a fuzz target.
 pub fn is_fuzzed() -> bool {
     env!("CARGO_PKG_NAME").ends_with("fuzz")
 }

@@ -1,14 +1,15 @@
-//! Nothing that comes is so deep that reading it, or forgetting it, needs more
-//! stack than there is.
+//! No input is nested so deeply that reading or dropping it needs more stack
+//! than there is.
 
-/// Levels. Fewer where it is fuzzed, which are still too many for a stack.
+/// How deep inputs are nested. A fuzz target has fewer levels, which are still
+/// too many for a stack.
 const DEPTH: usize = 100_000;
 const DEPTH_FUZZED: usize = 10_000;
-/// Longest input that is made of them.
+/// The longest input that is made of them.
 const MOST: usize = 1024 * 1024;
 
-/// See the module: the first part of the input is what comes first, the second
-/// is repeated, and the third comes last.
+/// Checks the promise. The first part of the input comes first, the second is
+/// repeated, and the third comes last.
 pub fn check(input: &[u8]) {
     let mut parts = input.splitn(3, |byte| *byte == 0xff);
     let mut next = || parts.next().unwrap_or_default();
@@ -30,8 +31,8 @@ pub fn check(input: &[u8]) {
     super::store::check(&deep);
 }
 
-/// Inputs that get far: lists and maps, in JSON and MessagePack, where any
-/// value, and where a certain one is expected.
+/// Returns inputs that get far: lists and maps, in JSON and MessagePack, in the
+/// place of any value and of a certain one.
 pub fn seeds() -> Vec<Vec<u8>> {
     let parts: [(&[u8], &[u8]); 15] = [
         (b"", b"["),

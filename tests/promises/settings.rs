@@ -1,21 +1,22 @@
-//! Settings and link values are taken or refused, whatever they are; what is
-//! taken is within the bounds that the README names, and what is refused is not
-//! quoted.
+//! Any settings and link values are accepted or refused. Accepted ones are
+//! within the bounds that the README names, and a refusal does not quote them.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lattice_controller::contract::Operation;
 use lattice_controller::front::wasmbus::decode;
+use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
 use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
 
-/// Longest message: of fifty mistakes, each with every key.
+/// The longest message: fifty mistakes, each with every key.
 const LONGEST: usize = 50 * 700;
 
-/// See the module: the input is the provider's settings; texts, in turn keys and
-/// values of a link; and a link as hosts send it.
+/// Checks the promise. The input is the provider's settings; texts that are
+/// keys and values of a link in turn; and a link as hosts send it.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let text = String::from_utf8_lossy(input);
@@ -32,15 +33,15 @@ pub fn check(input: &[u8]) {
     };
     check_link(&pairs(""));
     check_link(&pairs(&super::secret()));
-    if let Ok(link) = decode(input) {
-        check_definition(link);
+    if let Ok(link) = decode::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
-    if let Ok(link) = serde_json::from_slice(input) {
-        check_definition(link);
+    if let Ok(link) = serde_json::from_slice::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
 }
 
-/// Paths are shown.
+/// Paths may be shown.
 fn without_files(mut json: Value) -> Value {
     if let Some(members) = json.as_object_mut() {
         members.retain(|key, _| !key.starts_with("tls_"));
@@ -53,7 +54,7 @@ fn check_provider(text: &str) {
     let settings = match ProviderSettings::parse(Some(text)) {
         Ok(settings) => settings,
         // Paths of three files may be shown, twice.
-        Err(problem) => return super::check_message(&problem, LONGEST + 6 * 1024),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST + 6 * 1024),
     };
     check_limits(&settings.limits);
     let pool = &settings.pool.limits;
@@ -99,13 +100,13 @@ fn assert_in(time: Option<Duration>, bounds: RangeInclusive<u128>) {
 fn check_link(values: &HashMap<String, String>) {
     let settings = match LinkSettings::parse(values) {
         Ok(settings) => settings,
-        Err(problem) => return super::check_message(&problem, LONGEST),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST),
     };
     check_limits(&settings.limits);
     let nothing = Policy::default();
     let allowed = nothing.with_link(&settings.policy);
     let given = |key: &str| values.get(key).map_or("", |value| value.trim());
-    // A list allows what it has, and without wildcards nothing else.
+    // A list allows its entries, and without wildcards nothing else.
     let lattices = given("lattices");
     for lattice in lattices.split(',').map(str::trim) {
         let name = lattice.replace('*', "x");
@@ -115,7 +116,7 @@ fn check_link(values: &HashMap<String, String>) {
     assert!(!closed || allowed.lattice("another.lattice").is_err());
     let operations = given("operations");
     let named = |operation: &str| operations.split(',').any(|name| name.trim() == operation);
-    let may = allowed.operation("StopHost").is_ok();
+    let may = allowed.operation(Operation::StopHost).is_ok();
     let group = named("write") || named("all");
     assert_eq!(may, operations.is_empty() || group || named("StopHost"));
 }
@@ -130,7 +131,7 @@ fn check_definition(link: LinkDefinition) {
     assert!(table.settings(&link.actor_id).is_err());
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let seed = nkeys::XKey::new_from_raw([7; 32]).seed().unwrap();
     let provider = json!({

@@ -1,5 +1,6 @@
-//! Of the store's entries only those open that were sealed with the key, as they
-//! were and for the place; and what opens is used or refused, whatever it is.
+//! An entry of the bucket of credentials opens only where it was sealed with
+//! the key, unchanged and for its place; and whatever it holds is then used or
+//! refused.
 
 use std::sync::OnceLock;
 
@@ -15,8 +16,8 @@ use serde_json::json;
 
 use super::invocation::edited;
 
-/// See the module: the input is an entry; what is changed of a sealed one; and
-/// what is sealed.
+/// Checks the promise. The input is an entry, the changes of a sealed one, and
+/// the text that is sealed.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
@@ -31,7 +32,8 @@ pub fn check(input: &[u8]) {
         Err(why) => assert_eq!(why, Unopened::Sealed),
     }
 
-    // What a later version, or somebody who has the key, may have written.
+    // This may have been written by a later version, or by somebody who has the
+    // key.
     let xkey = XKey::new_from_raw([7; 32]);
     let others = xkey.seal(input, &xkey).unwrap();
     let text = String::from_utf8_lossy(input);
@@ -110,7 +112,7 @@ fn sealed(key: &SealingKey) -> &'static [u8] {
     })
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let user = super::key(KeyPairType::User);
     let claims = json!({ "sub": user.public_key(), "exp": 4_000_000_000_u64 }).to_string();

@@ -1,16 +1,18 @@
-//! No text, whatever it is, makes another subject than its template says:
-//! with other tokens, with wildcards, or of another lattice.
+//! No text makes a subject that differs from its template: one with other
+//! tokens, with wildcards, or of another lattice.
 
 use lattice_controller::credentials::vault::bucket;
-use lattice_controller::lattice::bucket::place::{Api, Origin, Place, Token};
+use lattice_controller::lattice::dialect::v0::bucket_key::BucketKey;
+use lattice_controller::lattice::dialect::v0::place::{Api, Origin, Place, Token};
 use lattice_controller::lattice::dialect::v0::subject::{self, Verb};
-use lattice_controller::lattice::dialect::v0::wire::{Link, TextMap};
+use lattice_controller::lattice::model::{Link, TextMap};
 use lattice_controller::name::{
     ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
 use nkeys::KeyPairType;
 
-/// Every public function of `lattice::subject`, and what it makes.
+/// Every public function of `lattice::dialect::v0::subject`, and the subject
+/// that it makes.
 pub const TEMPLATES: [(&str, &str); 20] = [
     ("ping", "wasmbus.ctl.{lattice}.ping.hosts"),
     ("ping_v1", "wasmbus.ctl.v1.{lattice}.host.ping"),
@@ -43,11 +45,11 @@ pub const TEMPLATES: [(&str, &str); 20] = [
     ("bucket_entries", "$KV.LATTICEDATA_{lattice}."),
 ];
 
-/// The one that is left: its template depends on whether there is a domain.
+/// The remaining function, whose template depends on whether there is a domain.
 pub const ENTRY: &str = "bucket_entry";
 
-/// See the module. The texts of the input stand for every name, one after the
-/// other; what is no name counts as the one before.
+/// Checks the promise. Each text of the input is tried as every name; a text
+/// that is no name stands for the one before.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let texts = super::texts(input);
@@ -76,27 +78,27 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// What a server says that a bucket mirrors is taken where it makes a subject that
-/// can be published to, which has all of it.
+/// The origin that a server names for a mirror is accepted where it makes a
+/// subject that can be published to and that contains all of it.
 fn check_mirror(lattice: &LatticeId, bucket: &str, api: &str, link: &Link) {
     let taken = Token::parse(bucket);
     assert_eq!(taken.is_some(), is_token(bucket));
     let (Some(bucket), Some(api)) = (taken, Api::parse(api)) else {
         return;
     };
-    let made = format!("{api}.$KV.{bucket}.{}", link.key());
+    let made = format!("{api}.$KV.{bucket}.{}", BucketKey::of(link));
     let place = Place::Origin(Origin {
         bucket,
         api: Some(api),
         renames: false,
     });
-    let [published, _] = subject::bucket_entry(lattice, None, &place, &link.key());
+    let [published, _] = subject::bucket_entry(lattice, None, &place, &BucketKey::of(link));
     assert_eq!(published.as_str(), made);
     assert!(made.split('.').all(is_one_token), "{made:?}");
 }
 
-/// What is taken as a name is one token, as it is, and a link name one or several
-/// with dots in between.
+/// An accepted name is one token, unchanged; a link name is one or several with
+/// dots in between.
 fn check_names(text: &str) {
     let taken = [
         LatticeId::parse(text).map(|name| name.to_string()),
@@ -115,7 +117,7 @@ fn check_names(text: &str) {
                 assert!(text.len() <= 128);
                 assert!(LinkName::parse(text).is_ok());
             }
-            // Quoted and escaped, 80 characters of it.
+            // It is quoted and escaped, and has at most 80 characters.
             Err(error) => super::check_message(&error.to_string(), 900),
         }
     }
@@ -125,7 +127,7 @@ fn check_names(text: &str) {
 }
 
 fn check_subjects(lattice: &LatticeId, host: &HostId, domain: Option<&JsDomain>, link: &Link) {
-    let key = link.key();
+    let key = BucketKey::of(link);
     let digits = key.to_string();
     let digits = digits.strip_prefix("LINKDEF_").unwrap();
     assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -193,7 +195,8 @@ fn made(
     }
 }
 
-/// Token by token: each is the template's, and a name fills one exactly.
+/// Compares token by token: each is that of the template, and a name is exactly
+/// one.
 fn check_one(
     made: &str,
     template: &str,
@@ -222,13 +225,13 @@ fn check_one(
     }
 }
 
-/// Not the provider's own check, but what the protocol says.
+/// This is the rule of the protocol, not the provider's own check.
 fn is_one_token(text: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || ".*>".contains(c);
     !text.is_empty() && !text.contains(bad)
 }
 
-/// Inputs that get far.
+/// Returns inputs that get far.
 pub fn seeds() -> Vec<Vec<u8>> {
     let key = |kind| super::key(kind).public_key();
     vec![

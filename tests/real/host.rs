@@ -11,25 +11,27 @@ use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
+
+use crate::support::time::{scaled, timeout};
 
 /// How long a host may take until it answers pings.
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
-/// A program that is a host.
+/// The program of a host.
 #[derive(Clone, Debug)]
 pub struct Binary {
     pub path: String,
     pub version: String,
-    /// How it is told its lattice.
+    /// The option that names its lattice.
     lattice_flag: &'static str,
 }
 
 impl Binary {
-    /// Looks at a program.
+    /// Finds out the version of a program.
     ///
     /// # Errors
-    /// In words, where it is no host that this test can start.
+    /// Where it is no host that this test can start.
     pub fn at(path: &str) -> Result<Self, String> {
         let say = |flag: &str| {
             let said = Command::new(path).arg(flag).stdin(Stdio::null()).output();
@@ -56,7 +58,8 @@ impl Binary {
     }
 }
 
-/// A running host. It ends with this value, and so do the providers it started.
+/// A running host. It ends when this is dropped, and so do the providers that
+/// it started.
 pub struct RealHost {
     pub id: String,
     child: Child,
@@ -89,7 +92,8 @@ impl RealHost {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
-            // With the providers that it starts, to end them together.
+            // It leads a process group with the providers that it starts, so
+            // that they can be ended together.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -103,7 +107,7 @@ impl RealHost {
     }
 
     async fn answers_pings(&self, lattice: &str, nats: &async_nats::Client) {
-        let until = Instant::now() + UP_WITHIN;
+        let until = Instant::now() + scaled(UP_WITHIN);
         while Instant::now() < until {
             let asked = nats.request(format!("wasmbus.ctl.{lattice}.ping.hosts"), "".into());
             if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
@@ -117,7 +121,7 @@ impl RealHost {
         panic!("the host did not come up:\n{}", self.log());
     }
 
-    /// The last of what it and its providers logged.
+    /// Returns the last lines that it and its providers logged.
     pub fn log(&self) -> String {
         let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).into_owned();
@@ -125,14 +129,14 @@ impl RealHost {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
-    /// Its folder, for files that it loads.
+    /// Returns its folder, for files that it loads.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Whether it ends by itself within 15 s.
+    /// Returns whether it ends by itself within 15 s (scaled).
     pub async fn ends(&mut self) -> bool {
-        let until = Instant::now() + Duration::from_secs(15);
+        let until = Instant::now() + scaled(Duration::from_secs(15));
         while Instant::now() < until {
             if self.child.try_wait().unwrap().is_some() {
                 return true;

@@ -1,11 +1,12 @@
 //! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`.
 //!
-//! Each host goes through the walk of all operations, and through random orders,
-//! with the provider as an archive that the host itself starts, and standing
-//! alone. Nothing here builds or fetches a host.
+//! Each host goes through a walk of all operations and through random commands,
+//! once with the provider as an archive that the host itself starts, and once
+//! with the provider beside it. Nothing here builds or fetches a host.
 //!
-//! `SEEDS` (3) runs of `ORDERS` (40) orders; `REAL_SEED` is the first seed, and
-//! with `SEEDS=1` the only one. `ARCHIVE` names the provider's archive.
+//! There are `SEEDS` (3) runs of `ORDERS` (40) commands. `REAL_SEED` is the
+//! first seed, and with `SEEDS=1` the only one. `ARCHIVE` names the provider's
+//! archive.
 
 mod host;
 mod modules;
@@ -13,6 +14,7 @@ mod modules;
 mod orders;
 mod report;
 mod site;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../support/mod.rs"]
 mod support;
 mod walk;
@@ -83,7 +85,7 @@ impl Settings {
     }
 }
 
-/// A number of the environment.
+/// Reads a number from the environment.
 fn number(name: &str, default: u64) -> Result<u64, String> {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => {
@@ -94,8 +96,8 @@ fn number(name: &str, default: u64) -> Result<u64, String> {
     }
 }
 
-/// Whatever ends this ends what it started: all of that belongs to the future of
-/// `all`, which is dropped here.
+/// However this ends, it ends what it started: all of that belongs to the
+/// future of `all`, which is dropped here.
 #[tokio::main]
 async fn main() -> ExitCode {
     let settings = match Settings::read().await {
@@ -146,7 +148,7 @@ async fn all(settings: &Settings) -> Vec<Row> {
     rows
 }
 
-/// What came of it, or that it panicked; its message was printed by then.
+/// Returns the outcome, or that it panicked. Its message is printed by then.
 async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> {
     let caught = AssertUnwindSafe(future).catch_unwind().await;
     caught.map_err(|_| "ended early, see above")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmbus_rpc::wascap::wasm::sign_buffer_with_claims;
 
-/// One actor: one key, any number of revisions, each a file.
+/// An actor: one key and any number of revisions, each of which is a file.
 pub struct Module {
     key: KeyPair,
     account: KeyPair,
@@ -23,11 +23,12 @@ impl Module {
         self.key.public_key()
     }
 
-    /// The reference of a revision; its file is made where it is not there yet.
+    /// Returns the reference of a revision, and makes its file where it is not
+    /// there yet.
     pub fn reference(&self, folder: &Path, revision: u32) -> String {
         let path: PathBuf = folder.join(format!("{}_{revision}.wasm", self.key()));
         if !path.exists() {
-            // Whole at once: a host may read it meanwhile.
+            // The file appears as a whole, since a host may read it meanwhile.
             let part = path.with_extension("part");
             std::fs::write(&part, self.bytes(revision)).unwrap();
             std::fs::rename(&part, &path).unwrap();

@@ -1,4 +1,4 @@
-//! What came of it, as it happens and in a table at the end.
+//! Reports the outcome as it happens and in a table at the end.
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
@@ -6,7 +6,7 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 use crate::orders::tally::Tally;
 use crate::walk::CHECKS;
 
-/// What came of a walk.
+/// The outcome of a walk.
 pub struct Walked {
     pub right: usize,
     pub wrong: Vec<String>,
@@ -14,13 +14,13 @@ pub struct Walked {
     pub log: Option<String>,
 }
 
-/// One host, and one way for the provider to run.
+/// One host and one way for the provider to run.
 pub struct Row {
     version: String,
     way: &'static str,
     pub walked: Result<Walked, &'static str>,
     pub tally: Tally,
-    /// Runs of orders that ended early.
+    /// Runs of commands that ended early.
     pub broken: usize,
 }
 
@@ -35,7 +35,7 @@ impl Row {
         }
     }
 
-    /// Whether nothing at all was wrong.
+    /// Returns whether everything was right.
     pub fn is_right(&self) -> bool {
         let walked = self
             .walked
@@ -49,7 +49,7 @@ impl Row {
     }
 }
 
-/// Says what came of a walk.
+/// Prints the outcome of a walk.
 pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     match walked {
         Err(problem) => println!("{}: the walk {problem}", row.name()),
@@ -65,7 +65,7 @@ pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     }
 }
 
-/// Says what came of a run of orders.
+/// Prints the outcome of a run of commands.
 pub fn ordered(row: &Row, seed: u64, tally: &Result<Tally, &str>) {
     match tally {
         Err(problem) => println!("{}: REAL_SEED={seed} {problem}", row.name()),

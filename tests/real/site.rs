@@ -1,5 +1,5 @@
-//! A server, a real host, the provider in one of the two ways that it can run,
-//! and two linked actors that call it.
+//! A server, a real host, the provider in one of its two ways to run, and two
+//! linked actors that call it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,23 +24,25 @@ use crate::orders::seen::Running;
 use crate::support::actor::Actor;
 use crate::support::nats::NatsServer;
 use crate::support::provider::{Identity, Provider};
+use crate::support::time::scaled;
 use crate::support::world::ctx;
 
 /// The lattice of the host.
 pub const LATTICE: &str = "real";
 
-/// Calls of an actor at one look, enough to meet each of a few groups.
+/// How many calls of an actor a look makes: enough to meet each of a few
+/// groups.
 const CALLS: usize = 24;
 
-/// Stands for a call that was not answered.
+/// Counts calls that were not answered.
 const NO_ANSWER: &str = "no answer";
 
 /// How the provider runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// As an archive, started by the host that it orders.
+    /// As an archive that the commanded host starts.
     Archive,
-    /// As a process beside it, in a lattice of its own.
+    /// As a process beside the host, in a lattice of its own.
     Alone,
 }
 
@@ -72,7 +74,7 @@ pub struct Site {
 /// The provider's archive.
 #[derive(Clone)]
 pub struct Archive {
-    /// As hosts are given it.
+    /// The reference that hosts get.
     pub reference: String,
     /// The provider's key.
     pub key: String,
@@ -82,7 +84,7 @@ impl Archive {
     /// Reads the claims of an archive.
     ///
     /// # Errors
-    /// In words.
+    /// Where it cannot be read.
     pub async fn at(path: &Path) -> Result<Self, String> {
         let target = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS);
         let archive = ProviderArchive::try_load_target_from_file(path, &target).await;
@@ -96,7 +98,7 @@ impl Archive {
 }
 
 impl Site {
-    /// Starts all of it. The provider knows no lattice yet.
+    /// Starts all of it. The provider has credentials of no lattice yet.
     pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
         let nats = NatsServer::start();
         let control = nats.client().await;
@@ -139,13 +141,13 @@ impl Site {
         }
     }
 
-    /// The reference of a revision of an actor that this site made.
+    /// Returns the reference of a revision of an actor that this site made.
     pub fn file(&self, key: &str, revision: u32) -> String {
         let module = self.modules.iter().find(|module| module.key() == key);
         module.unwrap().reference(self.host.folder(), revision)
     }
 
-    /// One call of an actor, as any other actor would make it; its answer, or
+    /// Calls an actor as any other actor would, and returns its answer, or
     /// `None` where there is none.
     async fn call(&self, key: &str) -> Option<String> {
         let origin = WasmCloudEntity {
@@ -186,7 +188,7 @@ async fn ordered(control: &Client, rest: &str, body: &Value) {
 
 /// Waits until the provider answers a linked actor.
 async fn answers(caller: &Actor, host: &RealHost) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + scaled(Duration::from_secs(20));
     loop {
         let asked = caller.lattice().get_hosts(&ctx(), "unknown").await;
         let said = asked.map_or_else(|error| error.to_string(), |_| String::new());
@@ -233,18 +235,19 @@ impl Ground for Site {
         self.file(key, revision)
     }
 
-    // Files have no tags: their names say nothing.
+    // Files have no tags, so their names tell nothing.
     fn tells_apart(&self) -> bool {
         false
     }
 
     async fn answers(&self, key: &str) -> Option<BTreeMap<String, usize>> {
         let mut answers = BTreeMap::new();
-        // One by one: host 0.78 may hang when one actor is called many times at
-        // once.
+        // Calls go one by one: host 0.78 may hang when an actor is called many
+        // times at once.
         for _ in 0..CALLS {
             let Some(answer) = self.call(key).await else {
-                // Where nobody is there, nobody answers; else everybody has to.
+                // Where no instance runs, no call is answered; otherwise each
+                // must be.
                 if !answers.is_empty() {
                     answers.insert(NO_ANSWER.into(), 1);
                 }
@@ -255,7 +258,7 @@ impl Ground for Site {
         Some(answers)
     }
 
-    // A real host tells nobody what it lost.
+    // A real host does not tell what it has lost.
     fn running(&self, _: &str) -> Option<Vec<Running>> {
         None
     }

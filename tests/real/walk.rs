@@ -12,6 +12,7 @@ use wasmcloud_interface_lattice_control::*;
 use crate::orders::run::Ground as _;
 use crate::site::{LATTICE, Site, Way};
 use crate::support::actor::Actor;
+use crate::support::time::scaled;
 use crate::support::world::ctx;
 
 /// How many checks there are.
@@ -19,15 +20,16 @@ pub const CHECKS: usize = 20;
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
-/// Link name of the provider that the walk starts.
+/// The link name of the provider that the walk starts.
 const LINK: &str = "walk";
 
-/// How long something may take until it shows.
+/// How long an effect may take until it shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 type Checked = Result<(), String>;
 
-/// Walks; how many checks were right, and what was wrong with the others.
+/// Makes all checks, and returns how many were right and what was wrong with
+/// the others.
 pub async fn walk(site: &mut Site) -> (usize, Vec<String>) {
     let key = site.new_actor();
     let mut walk = Walk {
@@ -139,7 +141,7 @@ impl Walk<'_> {
             lattice_id: LATTICE.into(),
             credentials: Some(HashMap::from([("registry.invalid".into(), credential)])),
         };
-        // No acknowledgement: success is all it says.
+        // It has no acknowledgement: success is all that it tells.
         let set = self.client.set_registry_credentials(&ctx(), &request).await;
         set.map_err(|error| error.to_string())
     }
@@ -205,7 +207,8 @@ impl Walk<'_> {
         self.runs(3, 2).await
     }
 
-    /// So many instances show, and calls are answered by that revision alone.
+    /// Checks that so many instances show, and that only this revision answers
+    /// calls.
     async fn runs(&self, count: usize, revision: u32) -> Checked {
         shows(async || {
             let inventory = self.inventory().await?;
@@ -343,7 +346,8 @@ impl Walk<'_> {
         let ended = self.site.host.ends().await;
         match ack {
             _ if !ended => Err(format!("the host runs on, {ack:?}")),
-            // A provider that the host kills with itself may not get to answer.
+            // A provider that the host kills with itself may not be able to
+            // answer.
             Err(_) if self.site.way == Way::Archive => Ok(()),
             ack => accepted(ack),
         }
@@ -365,9 +369,9 @@ fn unexpected(got: impl Debug) -> String {
     format!("got {got:?}")
 }
 
-/// Asks again until it is right, or time is up.
+/// Repeats a check until it succeeds or the time is up.
 async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
-    let until = Instant::now() + SHOWS_WITHIN;
+    let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {
         match ask().await {
             Err(_) if Instant::now() < until => sleep(Duration::from_millis(50)).await,

@@ -1,5 +1,5 @@
-//! The example `examples/autoscaler` against the real provider and simulated
-//! hosts, and that what lies beside it is so.
+//! The example `examples/autoscaler` with the real provider and simulated
+//! hosts, and the files that lie beside it.
 
 use crate::support;
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +11,7 @@ use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
 use autoscaler::{Desired, Error, MANAGED_BY, Reason, Report, Request, carry_out, look, plan};
+use lattice_controller::contract::Operation;
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
 const EU: &[(&str, &str)] = &[("zone", "eu")];
 const US: &[(&str, &str)] = &[("zone", "us")];
 
-/// So many instances of the fixtures' actor in each zone.
+/// Returns a request for so many instances of the fixtures' actor in each zone.
 fn wanted(zones: &[(&str, u16)]) -> Desired {
     Desired::new(LATTICE, ACTOR, ACTOR_REF, zones).unwrap()
 }
@@ -29,27 +30,27 @@ async fn run(lattice: &Operated, zones: &[(&str, u16)]) -> Report {
     report.unwrap()
 }
 
-/// The same, where all that is found to do is done.
+/// Runs it, where everything that it finds to do is done.
 async fn done(lattice: &Operated, zones: &[(&str, u16)]) {
     let report = run(lattice, zones).await;
     let failed = report.refused.len() + report.unknown.len() + report.unseen.len();
     assert_eq!(failed + report.lacking.len(), 0, "{report}");
 }
 
-/// Instances that run on each host.
+/// Returns how many instances run on each host.
 fn running(lattice: &Operated) -> Vec<usize> {
     let hosts = lattice.hosts.iter();
     hosts.map(|host| host.instances(ACTOR)).collect()
 }
 
-/// The same, where it does not matter which host is which.
+/// Returns how many instances run on each host, in order of size.
 fn sorted(hosts: &[SimHost]) -> Vec<usize> {
     let mut running: Vec<_> = hosts.iter().map(|host| host.instances(ACTOR)).collect();
     running.sort();
     running
 }
 
-/// Orders that hosts received.
+/// Returns the commands that hosts have received.
 fn orders(lattice: &Operated) -> usize {
     let ends = [".la", ".scale", ".sa", ".upd"];
     let hosts = lattice.hosts.iter();
@@ -60,7 +61,7 @@ fn orders(lattice: &Operated) -> usize {
 
 // --- what it promises on every generation of host, and on a mix of three ---
 
-/// Two hosts in Europe and one in America.
+/// Starts two hosts in Europe and one in America.
 async fn three(kind: [Generation; 3]) -> Operated {
     Operated::with(&[(kind[0], EU), (kind[1], EU), (kind[2], US)]).await
 }
@@ -133,7 +134,7 @@ async fn a_zone_without_hosts_is_reported_and_the_others_are_served() {
     let lack = &report.lacking[..];
     assert_eq!((lack.len(), lack[0].missing), (1, 3), "{report}");
     assert_eq!((&*lack[0].zone, &lack[0].reason), ("us", &Reason::NoHost));
-    // A host elsewhere is not even asked what it runs.
+    // A host in another zone is not asked what it runs.
     assert!(lattice.hosts[1].received_on(".inv").is_empty());
 }
 
@@ -198,7 +199,7 @@ async fn a_host_that_is_silent_is_reported_as_unknown_and_the_rest_goes_on() {
     assert_eq!(report.unseen.len(), 1, "{report}");
     assert_eq!(report.unseen[0].host, silent.id);
     assert!(report.unseen[0].why.contains("did not answer in time"));
-    // What it runs does not count, and it is told nothing.
+    // What it runs does not count, and it gets no command.
     assert_eq!(running(&lattice), [2, 5, 2]);
     silent.speak_again();
     done(&lattice, &[("eu", 5), ("us", 2)]).await;
@@ -219,7 +220,7 @@ async fn an_order_without_an_answer_is_unknown_and_the_next_run_sees_what_came_o
     let unknown = &report.unknown[0];
     assert_eq!(unknown.order.host, lattice.hosts[0].id);
     assert!(unknown.why.contains("unknown whether"), "{}", unknown.why);
-    // The host had done it.
+    // The host had carried it out.
     let report = run(&lattice, &zones).await;
     assert!(report.found_as_desired(), "{report}");
 }
@@ -267,8 +268,8 @@ async fn hosts_that_vanish_are_refused_by_the_provider_and_made_up_for_by_the_ne
 
 // --- what the link allows ---
 
-/// Two hosts, and an actor whose link has these operations beside the one that
-/// makes the lattice known.
+/// Starts two hosts, and an actor whose link allows these operations and the
+/// one that sets the lattice's credentials.
 async fn allowed(operations: &str) -> Operated {
     let operations = format!("SetLatticeCredentials{operations}");
     let world = World::start_on(NatsServer::start(), |host_data| {
@@ -336,8 +337,8 @@ fn example(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The scalars of the only map under this key in the wadm manifest, with their
-/// quotes.
+/// Returns the scalars of the only map under this key in the wadm manifest,
+/// with their quotes.
 fn manifest_as_written(key: &str) -> BTreeMap<String, String> {
     let text = example("autoscaler/wadm.yaml");
     let depth = |line: &str| line.len() - line.trim_start().len();
@@ -355,7 +356,7 @@ fn manifest_as_written(key: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The same without the quotes.
+/// Returns these scalars without their quotes.
 fn manifest(key: &str) -> HashMap<String, String> {
     let written = manifest_as_written(key).into_iter();
     let bare = written.map(|(key, value)| (key, value.trim_matches('"').to_owned()));
@@ -373,7 +374,10 @@ fn the_values_of_the_manifests_link_are_accepted() {
     let allowed = provider.with_link(&link.policy);
     assert!(allowed.lattice("production").is_ok() && allowed.lattice("test-1").is_ok());
     assert!(allowed.lattice("other").is_err());
-    assert!(allowed.operation("ScaleActor").is_ok() && allowed.operation("StopHost").is_err());
+    assert!(
+        allowed.operation(Operation::ScaleActor).is_ok()
+            && allowed.operation(Operation::StopHost).is_err()
+    );
     // wadm takes text only.
     let written = manifest_as_written("values");
     assert!(written.values().all(|value| value.starts_with('"')));

@@ -1,4 +1,4 @@
-//! What `examples/component` says is so.
+//! The statements of `examples/component` are true.
 
 use crate::support::operator::*;
 use wasmbus_rpc::common::{deserialize, serialize};
@@ -9,7 +9,7 @@ fn readme() -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The bytes that the component's README shows under this name.
+/// Returns the bytes that the component's README shows under this name.
 fn shown(name: &str) -> Vec<u8> {
     let readme = readme();
     let lines = readme.lines();
@@ -27,7 +27,7 @@ async fn the_bytes_in_the_components_readme_are_those_on_the_wire() {
     let operation = "wasmcloud:latticecontrol/LatticeController.GetHosts";
     assert!(readme.contains(&format!("\noperation  {operation}\n")));
     assert_eq!(shown("payload "), serialize(&LATTICE).unwrap());
-    // What the host hands on is the text behind the last slash.
+    // The host passes on the text behind the last slash.
     let (_, operation) = operation.rsplit_once('/').unwrap();
     let lattice = Operated::with(&[]).await;
     let actor = &lattice.world.actor;
@@ -66,7 +66,7 @@ fn the_components_world_imports_what_its_readme_says() {
             .map(|key| wit.name_world_key(key))
             .collect()
     };
-    // The types that `host` uses come with it.
+    // The types that the interface `host` uses come with it.
     let imports = names(world.imports.keys().collect());
     assert_eq!(imports, ["wasmcloud:bus/lattice", "wasmcloud:bus/host"]);
     let exports = names(world.exports.keys().collect());

@@ -1,24 +1,16 @@
-//! Connections to lattices: dialled once, shared, replaced, made again.
+//! Connections to lattices are dialled once, shared, replaced, and made again.
 
 use crate::support;
 use std::time::Duration;
 
+use crate::support::drill::{host_on, stop_in_flight};
 use crate::support::eventually;
-use crate::support::host::lattice::SimLattice;
-use crate::support::host::{Generation, SimHost};
-use crate::support::nats::NatsServer;
+use crate::support::nats::{NatsServer, OURS};
+use crate::support::operator::refused;
 use crate::support::proxy::Proxy;
+use crate::support::time::{SHORTLY, assert_under, timeout};
 use crate::support::world::{World, ctx};
 use wasmcloud_interface_lattice_control::*;
-
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
-
-/// A host that answers in lattice `x` of this server.
-async fn host_on(nats: &NatsServer, lattice: &str) -> SimHost {
-    let sim = SimLattice::without_bucket(nats.client().await, lattice);
-    SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await
-}
 
 #[tokio::test]
 async fn sixty_four_first_calls_make_one_dial() {
@@ -77,7 +69,7 @@ async fn new_credentials_count_from_the_very_next_call() {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].id, host.id);
     }
-    // What nobody uses any more is closed.
+    // A connection that nothing uses any more is closed.
     eventually("the old connection to close", || async {
         (two.open_connections(OURS) == 0).then_some(())
     })
@@ -142,16 +134,9 @@ async fn rejected_credentials_are_said_to_be_that() {
         host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),
         timeout: None,
     };
-    let ack = world
-        .actor
-        .lattice()
-        .stop_host(&ctx(), &command)
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("rejected"),
-        "{}",
-        ack.error
+    refused(
+        world.actor.lattice().stop_host(&ctx(), &command).await,
+        "rejected",
     );
     world
         .set_lattice(
@@ -215,7 +200,7 @@ async fn an_unreachable_home_server_is_logged_once_in_a_while() {
     assert_eq!(complaints, 1, "{}", provider.log());
 }
 
-/// Waits until the lattice answers; meanwhile calls are refused, not lost.
+/// Waits until the lattice answers. Calls before that are refused and not lost.
 async fn answers_again(world: &World) {
     eventually("the lattice to answer again", || async {
         match world.hosts("x").await {
@@ -238,7 +223,7 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
     assert!(world.hosts("x").await.unwrap().is_empty());
     for _ in 0..2 {
         remote.kill();
-        // Refused at once, and nothing is queued for later (trap T14).
+        // The command is refused at once, and not queued for later (trap T14).
         let command = StopHostCommand {
             lattice_id: "x".into(),
             host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),
@@ -257,20 +242,13 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
         });
         let refused = refused.await;
         assert!(refused.contains("connection"), "{refused}");
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            started.elapsed()
-        );
+        assert_under(Duration::from_secs(1), started.elapsed());
         remote.restart();
         let nats = remote.client().await;
         let mut late = nats.subscribe("wasmbus.ctl.x.cmd.>").await.unwrap();
         support::fence(&nats).await;
         answers_again(&world).await;
-        let queued = tokio::time::timeout(
-            support::provider::SHORTLY,
-            futures::StreamExt::next(&mut late),
-        );
+        let queued = timeout(SHORTLY, futures::StreamExt::next(&mut late));
         assert!(queued.await.is_err(), "a stale command was delivered");
     }
 }
@@ -282,17 +260,7 @@ async fn a_call_in_flight_when_the_connection_breaks_says_that_nobody_knows() {
     let host = host_on(&remote, "x").await;
     host.fall_silent_on(".stop");
     world.set_lattice("x", &remote.url()).await;
-    let actor = world.actor.clone();
-    let command = StopHostCommand {
-        lattice_id: "x".into(),
-        host_id: host.id.clone(),
-        timeout: None,
-    };
-    let call = tokio::spawn(async move { actor.lattice().stop_host(&ctx(), &command).await });
-    eventually("the host to hear", || async {
-        (!host.received_on(".stop").is_empty()).then_some(())
-    })
-    .await;
+    let call = stop_in_flight(&world.actor, "x", &host).await;
     remote.kill();
     let error = call.await.unwrap().unwrap_err().to_string();
     assert!(
@@ -312,7 +280,7 @@ async fn a_restart_of_our_own_server_costs_calls_in_flight_only() {
         let found = eventually("calls to be served again", || async {
             world.hosts("x").await.ok()
         });
-        // The provider kept its lattices: it is the same process.
+        // The provider still has its credentials: it is the same process.
         assert_eq!(found.await.len(), 1);
     }
     assert_eq!(remote.open_connections(OURS), 1);
@@ -329,7 +297,7 @@ async fn a_lattice_that_is_out_of_reach_is_never_said_to_be_empty() {
     }
     assert_eq!(world.hosts("x").await.unwrap().len(), 1);
     assert!(world.hosts("nobody-is-here").await.unwrap().is_empty());
-    // Nothing comes through any more, and nobody says so.
+    // Nothing comes through any more, and neither side is told.
     proxy.lose();
     let auction = ActorAuctionRequest {
         lattice_id: "x".into(),

@@ -1,4 +1,5 @@
-//! What we speak is the published contract: the same bytes, the same shapes.
+//! Our contract is the published one: the same bytes on the wire, the same
+//! shapes in the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 use wasmbus_rpc::common::{deserialize, serialize};
 use wasmcloud_interface_lattice_control as published;
 
-/// A type of ours and the published one encode a value to the same bytes, and
-/// each decodes what the other encodes.
+/// Asserts that our type and the published one encode a value to the same
+/// bytes, and that each decodes what the other encodes.
 fn same<Ours, Theirs>(name: &str, sample: &Value)
 where
     Ours: Serialize + DeserializeOwned + PartialEq,
@@ -29,7 +30,7 @@ where
         deserialize::<Theirs>(&bytes).unwrap() == theirs,
         "{name}: {sample}"
     );
-    // The sample has every member that the type writes, and no other.
+    // The sample has exactly the members that the type writes.
     let written: Value = rmp_serde::from_slice(&bytes).unwrap();
     assert_eq!(&written, sample, "{name}");
 }
@@ -41,7 +42,7 @@ macro_rules! same {
     }};
 }
 
-/// Maps hold one entry: the order of more is not fixed.
+/// Maps hold one entry, since the order of several is not fixed.
 #[test]
 fn every_type_encodes_byte_for_byte_as_the_published_one() {
     let map = json!({ "k": "v" });
@@ -123,7 +124,7 @@ fn every_type_encodes_byte_for_byte_as_the_published_one() {
             "latticeId": "x", "newActorRef": "r" }),
             json!({ "actorId": "M", "hostId": "N", "latticeId": "x", "newActorRef": "r" });
     };
-    // None was forgotten.
+    // No type is left out.
     let model = Model::read(&ours_text());
     let types: BTreeSet<&str> = model.shapes.keys().map(String::as_str).collect();
     assert_eq!(covered.into_iter().collect::<BTreeSet<_>>(), types);
@@ -168,8 +169,8 @@ fn ours_text() -> String {
     read("lattice-control.smithy") + shapes
 }
 
-/// A Smithy file, as far as it goes here: shapes by name, their text without
-/// comments and white space.
+/// Reads a Smithy file as far as this test needs it: shapes by name, and their
+/// text without comments and white space.
 struct Model {
     service: String,
     operations: BTreeMap<String, String>,
@@ -210,7 +211,7 @@ impl Model {
                 text.push_str(lines.next().unwrap());
             }
             text.retain(|c| !c.is_whitespace());
-            // Commas between members are a matter of taste.
+            // Commas between members are optional.
             let text = text
                 .replace(",}", "}")
                 .replace(",]", "]")
@@ -224,7 +225,7 @@ impl Model {
         model
     }
 
-    /// Members of a structure, in order.
+    /// Returns the members of a structure in order.
     fn members(&self, name: &str) -> Vec<String> {
         let body = self.shapes[name].split_once('{').unwrap().1;
         let members = body.trim_end_matches('}').split(',');
@@ -236,7 +237,8 @@ impl Model {
     }
 }
 
-/// The members of structures, with a comma after each, so that they compare.
+/// Puts a comma after each member of a structure, so that texts can be
+/// compared.
 fn normal(text: &str) -> String {
     text.replace(',', "")
 }
@@ -304,7 +306,7 @@ fn the_wit_names_the_same_operations_and_members() {
     assert_eq!(link, expected.map(String::from).into());
     let mut structures = BTreeMap::new();
     for (name, text) in &model.shapes {
-        // These two are no argument of any operation: the id is.
+        // These two operations take the id itself, not a structure.
         let unused = ["GetHostsRequest", "GetClaimsRequest"].contains(&name.as_str());
         if text.contains("structure") && !unused {
             let members = model.members(name).iter().map(|name| kebab(name)).collect();

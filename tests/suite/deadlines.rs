@@ -1,12 +1,14 @@
-//! Every call is answered before the actor gives up, with the answer that is
-//! still possible, and settings make that earlier.
+//! Every call is answered before the actor gives up, with what is known by
+//! then. Settings can make the answer come earlier.
 
 use crate::support;
 use std::time::{Duration, Instant};
 
+use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
+use crate::support::time::assert_under;
 use crate::support::world::World;
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use Generation::{G1b, G2b, G3b};
 
 const ALONE: &[(&str, &str)] = &[];
 
-/// Operations that need a host's answer, and get none.
+/// Operations that need a host's answer, and get none here.
 const NEED_A_HOST: [&str; 9] = [
     "GetHostInventory",
     "StartActor",
@@ -31,7 +33,7 @@ const NEED_A_HOST: [&str; 9] = [
 
 #[tokio::test]
 async fn hosts_that_answer_pings_only_are_named_by_every_operation() {
-    // Short, because each of them takes all of it.
+    // The budget is short, because each operation uses all of it.
     let settings = json!({ "call_budget_ms": 500 });
     let on = [G1b, G2b, G3b].map(|generation| {
         let hosts = [(generation, ALONE), (generation, ALONE)];
@@ -58,8 +60,8 @@ async fn hosts_that_answer_pings_only_are_named_by_every_operation() {
                     "{generation:?} {operation}"
                 ),
                 Some(reason) => {
-                    // The client's own time-out would name nobody. Registry
-                    // credentials go to all.
+                    // The client's own time-out would name no host. Registry
+                    // credentials go to all hosts.
                     let who = match operation {
                         "SetRegistryCredentials" => "the hosts of lattice \"default\"",
                         _ => silent,
@@ -74,14 +76,14 @@ async fn hosts_that_answer_pings_only_are_named_by_every_operation() {
 
 #[tokio::test]
 async fn hosts_that_answer_nothing_at_all_do_not_keep_an_actor_waiting() {
-    // With the host's own time for a call, after which the client would say that
-    // it is over, and nothing more.
+    // Calls have the host's own time limit here, after which the client would
+    // report only that it has passed.
     let each = [G1b, G2b, G3b].map(|generation| async move {
         let lattice = Operated::with(&[(generation, ALONE)]).await;
         let host = &lattice.hosts[0];
         host.fall_silent_on("");
         for (operation, outcome) in every_operation(&lattice, &host.id).await {
-            // The provider's words, not those of a client that gave up.
+            // The reason is the provider's, not that of a client that gave up.
             let own = |reason: &String| {
                 let who = reason.contains(&host.id) || reason.contains("lattice \"default\"");
                 who && reason.len() > 40
@@ -98,7 +100,8 @@ async fn a_gather_that_is_cut_off_tells_what_came() {
     let settings = json!({ "gather_limit_ms": 600 });
     let lattice = Operated::configured(&[(G2b, ALONE); 3], settings).await;
     lattice.get_hosts().await.unwrap();
-    // Known, so it would be waited for until the end of the call.
+    // The host is known, so the gather would wait for it until the end of the
+    // call.
     lattice.hosts[1].answer_after(Duration::from_millis(400));
     support::eventually("the slow host to be known as slow", || async {
         (lattice.get_hosts().await.unwrap().len() == 3).then_some(())
@@ -110,7 +113,7 @@ async fn a_gather_that_is_cut_off_tells_what_came() {
     lattice.hosts[0].answer_after(Duration::from_millis(400));
     let started = Instant::now();
     let found = lattice.get_hosts().await.unwrap();
-    assert!(started.elapsed() < EARLY, "{:?}", started.elapsed());
+    assert_under(EARLY, started.elapsed());
     assert_eq!(found.len(), 1);
 }
 
@@ -129,11 +132,12 @@ async fn a_gather_ends_at_its_limit_and_at_that_of_the_link() {
         let started = Instant::now();
         assert!(lattice.get_hosts().await.unwrap().is_empty());
         assert!(lattice.auction_actor(&[]).await.unwrap().len() < 2);
-        assert!(started.elapsed() < EARLY, "{:?}", started.elapsed());
+        assert_under(EARLY, started.elapsed());
     }
 }
 
-/// A lattice of a host that is silent about what runs there.
+/// Starts a lattice of one host that does not answer requests for its
+/// inventory.
 async fn without_inventory(settings: Value) -> Operated {
     let lattice = Operated::configured(&[(G2b, ALONE)], settings).await;
     lattice.get_hosts().await.unwrap();
@@ -141,7 +145,7 @@ async fn without_inventory(settings: Value) -> Operated {
     lattice
 }
 
-/// Far less than the budget of a call, and far more than the limits set here.
+/// Far less than a call's budget, and far more than the limits set here.
 const EARLY: Duration = Duration::from_millis(1200);
 
 #[tokio::test]
@@ -151,11 +155,7 @@ async fn limits_of_the_provider_end_requests_early() {
         let host = &lattice.hosts[0].id;
         let started = Instant::now();
         let error = lattice.inventory(host).await.unwrap_err();
-        assert!(
-            started.elapsed() < EARLY,
-            "{limit}: {:?}",
-            started.elapsed()
-        );
+        assert_under(EARLY, started.elapsed());
         let RpcError::Rpc(text) = error else {
             panic!("{limit}: {error}");
         };

@@ -1,10 +1,12 @@
-//! What `docs/` says is so: settings are read, configurations of nats-server are
-//! started and used, commands exist, messages are those of the code.
+//! The statements of `docs/` are true: settings are accepted, configurations of
+//! nats-server are started and used, commands exist, and messages are those of
+//! the code.
 
 use crate::support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::support::every_operation::{ORDERS, every_operation};
 use crate::support::host::Generation;
 use crate::support::host::lattice::SimLattice;
 use crate::support::nats::NatsServer;
@@ -21,12 +23,13 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every page: its path, and its text.
+/// Returns every page with its path.
 fn pages() -> Vec<(PathBuf, String)> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap();
     let mut paths: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
     for page in [
         "README.md",
+        "CONTRIBUTING.md",
         "examples/autoscaler/README.md",
         "examples/component/README.md",
     ] {
@@ -38,12 +41,12 @@ fn pages() -> Vec<(PathBuf, String)> {
     pages.map(|path| (path.clone(), read(&path))).collect()
 }
 
-/// A block of code.
+/// A block of code in a page.
 struct Block {
     page: String,
-    /// What stands behind the fence.
+    /// The text behind the fence.
     info: String,
-    /// The last line above it with text.
+    /// The last line with text above the block.
     above: String,
     text: String,
 }
@@ -77,7 +80,7 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// The one block with this behind its fence.
+/// Returns the only block with this text behind its fence.
 fn block(info: &str) -> String {
     let mut found = blocks().into_iter().filter(|block| block.info == info);
     let block = found.next().unwrap_or_else(|| panic!("no block {info:?}"));
@@ -85,7 +88,7 @@ fn block(info: &str) -> String {
     block.text
 }
 
-/// Whether what is in a block is set apart as something that is not run here.
+/// Returns whether the page says that the block is not run here.
 fn is_set_apart(block: &Block) -> bool {
     [
         "**Needs a real host**",
@@ -110,7 +113,7 @@ fn every_block_is_of_a_kind_that_is_tested_or_set_apart() {
             block.info,
             block.text
         );
-        // Doctests are taken from the README alone.
+        // Doctests come from the README only.
         let readme = root().join("README.md").display().to_string();
         let compiled = block.page == readme;
         assert!(block.info != "rust" || compiled, "{}", block.page);
@@ -153,10 +156,10 @@ fn commands_are_make_targets_that_exist_or_set_apart() {
     assert!(seen > 3);
 }
 
-/// That the command line knows each of these.
+/// Asserts that the example's command line has these arguments.
 fn has_these_arguments(line: &str) {
     let words = line.split('#').next().unwrap().split_whitespace();
-    // What is not known is complained about before the help is given.
+    // An unknown argument is reported before the help.
     let ran = std::process::Command::new(support::example("lattice"))
         .args(words)
         .arg("--help")
@@ -174,7 +177,8 @@ fn settings_and_link_values_are_read() {
         match block.info.as_str() {
             "json settings" => {
                 let text = certs.in_place_of_documented(&block.text);
-                // No key that somebody might copy.
+                // The page shows no key that somebody might copy, so a test
+                // puts one in.
                 let text = text.replace("SX…", &nkeys::XKey::new().seed().unwrap());
                 let read = ProviderSettings::parse(Some(&text));
                 read.unwrap_or_else(|error| panic!("{}: {error}", block.page));
@@ -239,8 +243,8 @@ fn every_message_of_the_troubleshooting_page_is_one_of_the_code() {
             }
         }
     }
-    // As the compiler reads strings: a line that ends with \ goes on behind the
-    // blanks of the next one.
+    // Strings are joined as the compiler does it: a line that ends with \
+    // continues behind the blanks of the next one.
     let mut joined = String::new();
     for part in code.split("\\\n") {
         joined.push_str(part.trim_start());
@@ -266,34 +270,24 @@ fn every_message_of_the_troubleshooting_page_is_one_of_the_code() {
     assert!(messages > 80, "{messages}");
 }
 
-/// Operations that these permissions do not allow.
-const READ: [&str; 10] = [
-    "StartActor",
-    "ScaleActor",
-    "UpdateActor",
-    "StopActor",
-    "StartProvider",
-    "StopProvider",
-    "AdvertiseLink",
-    "RemoveLink",
-    "SetRegistryCredentials",
-    "StopHost",
-];
-
 #[tokio::test]
 async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
-    let scheduler: Vec<&str> = READ
+    let scheduler: Vec<&str> = ORDERS
         .into_iter()
         .filter(|name| !["StartActor", "ScaleActor", "StopActor"].contains(name))
         .collect();
-    for (name, refused) in [("all", &[][..]), ("read", &READ), ("scheduler", &scheduler)] {
+    for (name, refused) in [
+        ("all", &[][..]),
+        ("read", &ORDERS),
+        ("scheduler", &scheduler),
+    ] {
         let config = block(&format!("nats permissions={name}"));
         for generation in [G1b, G2a, G2b, G3b] {
             let lattice =
                 Operated::with_user(&config, &[(generation, &[]), (generation, &[])]).await;
             let host = &lattice.hosts[1].id;
             if name == "read" {
-                // Something runs, so that orders could be given.
+                // Something runs, so that commands would have an effect.
                 let nats = lattice.world.nats.client().await;
                 let verb = if generation == G3b { "scale" } else { "la" };
                 let body = serde_json::json!({ "actor_ref": ACTOR_REF, "count": 1,
@@ -306,7 +300,8 @@ async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
             for (operation, outcome) in every_operation(&lattice, host).await {
                 let why = outcome.unwrap_or_default();
                 if !refused.contains(&operation) {
-                    // What follows an order that was not given may find nothing.
+                    // An operation that depends on a refused command may find
+                    // nothing.
                     let fine = why.is_empty() || name != "all" && !why.contains("may not");
                     assert!(fine, "{name} {generation:?} {operation}: {why}");
                 } else if operation != "StopProvider" {
@@ -315,7 +310,7 @@ async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
                 }
             }
             if refused.contains(&"StopProvider") {
-                // There must be one that could be stopped.
+                // There must be a provider that could be stopped.
                 let nats = lattice.world.nats.client().await;
                 let body = serde_json::json!({ "provider_ref": PROVIDER_REF,
                     "link_name": "default" });
@@ -326,7 +321,8 @@ async fn permissions_allow_what_they_are_said_to_allow_and_nothing_else() {
                 let stopped = lattice.stop_provider(host, &Annotations::new()).await;
                 support::operator::refused(stopped, "may not publish to");
             }
-            // Optional, and there: hosts that start are noticed.
+            // The permission for events is optional and given: hosts that start
+            // are noticed.
             let log = lattice.world.provider.log();
             assert!(
                 !log.contains("wasmbus.evt.default\""),
@@ -342,7 +338,7 @@ async fn a_large_bucket_is_read_with_these_permissions() {
     let lattice = Operated::with_user(&config, &[(G2b, &[])]).await;
     let values = serde_json::json!({ "x": "y".repeat(100_000) });
     lattice.sim.put_links(30, &values).await;
-    // Over 1 MB: JetStream asks whether it may go on.
+    // This is over 1 MB, where JetStream asks whether it may go on.
     assert_eq!(lattice.links().await.unwrap().len(), 30);
 }
 
@@ -368,9 +364,9 @@ async fn the_providers_own_user_needs_no_more_than_it_is_said_to() {
     use wasmcloud_interface_lattice_control::LatticeController as _;
     let calls = actor.lattice();
     let ctx = support::world::ctx();
-    let ack = calls.set_lattice_credentials(&ctx, &request).await.unwrap();
-    assert!(ack.accepted, "{}", ack.error);
-    // Credentials are kept, others looked for, and there after a restart.
+    accepted(calls.set_lattice_credentials(&ctx, &request).await);
+    // Credentials are stored, unknown ones are looked for, and stored ones are
+    // there after a restart.
     let error = calls.get_hosts(&ctx, "other").await.unwrap_err();
     assert!(error.to_string().contains("is unknown"), "{error}");
     provider.logged("credentials are kept in JetStream").await;
@@ -427,7 +423,7 @@ async fn across_accounts_every_host_is_heard() {
             .await,
     );
     assert!(lattice.links().await.unwrap().is_empty());
-    // Without it, one answer comes through.
+    // Without that permission, one answer comes through.
     let without = config.replace(", response_type: stream", "");
     assert_ne!(without, config);
     let lattice = Operated::with_user(&without, &hosts).await;

@@ -1,19 +1,19 @@
-//! Questions to all hosts: complete, and over when they are. How a gather ended
-//! is in the provider's log; how long it took is in the benches.
+//! Gathers, which query all hosts: they are complete, and end as soon as they
+//! are. How a gather ended is in the provider's log; how long it took is in the
+//! benches.
 
 use crate::support;
 use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::host::{Generation, SimHost};
+use crate::support::nats::OURS;
 use crate::support::operator::*;
 use crate::support::provider::Provider;
 use serde_json::json;
 
 use Generation::{G1b, G2b, G3b};
 
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
 const ALONE: &[(&str, &str)] = &[];
 
 fn ids(hosts: &[SimHost]) -> Vec<String> {
@@ -29,8 +29,8 @@ async fn found(lattice: &Operated) -> Vec<String> {
     ids
 }
 
-/// Gathers that ended like this, with so many hosts. Only gathers of calls are
-/// ever complete: those in the background wait for whom they do not know.
+/// Returns how many gathers ended like this, with so many hosts. Only gathers
+/// of calls end as complete: those in the background wait for unknown hosts.
 fn ended(provider: &Provider, how: &str, hosts: usize) -> usize {
     let text = format!("ended={how} hosts={hosts} ");
     let log = provider.log();
@@ -38,7 +38,7 @@ fn ended(provider: &Provider, how: &str, hosts: usize) -> usize {
     lines.filter(|line| line.contains(&text)).count()
 }
 
-/// Waits until a gather that ended like this is in the log.
+/// Waits until the log has a gather that ended like this.
 async fn comes_to_log(lattice: &Operated, how: &str, hosts: usize) {
     let provider = &lattice.world.provider;
     eventually("the end of a gather in the log", || async {
@@ -47,7 +47,7 @@ async fn comes_to_log(lattice: &Operated, how: &str, hosts: usize) {
     .await;
 }
 
-/// Calls until a gather was complete with so many hosts, and hands back what the
+/// Calls until a gather was complete with so many hosts, and returns what the
 /// last call found.
 async fn complete(lattice: &Operated, hosts: usize) -> Vec<String> {
     let provider = &lattice.world.provider;
@@ -59,21 +59,21 @@ async fn complete(lattice: &Operated, hosts: usize) -> Vec<String> {
     .await
 }
 
-/// Waits for the first ping in the background, which waits for the slowest; the
-/// next comes half a minute later.
+/// Waits for the first ping in the background, which waits for the slowest
+/// host. The next ping comes half a minute later.
 async fn pinged_in_the_background(lattice: &Operated) {
     lattice.world.provider.logged("ended=Deadline").await;
 }
 
-/// What the provider is subscribed to on its connections to lattices; clients of
-/// the test have inboxes, too.
+/// Returns the provider's subscriptions on its connections to lattices. Clients
+/// of the test have inboxes, too.
 fn subscribed(lattice: &Operated) -> Vec<String> {
     let connections = lattice.world.nats.monitoring("/connz?subs=1")["connections"].take();
     let connections = connections.as_array().into_iter().flatten();
     let ours = connections.filter(|c| c["name"].as_str().is_some_and(|n| n.contains(OURS)));
     let subjects = ours.filter_map(|c| c["subscriptions_list"].as_array());
     let subjects = subjects.flatten().filter_map(|subject| subject.as_str());
-    // But for the inbox that all requests share.
+    // The inbox that all requests share is left out.
     let others = subjects.filter(|subject| !subject.ends_with(".*"));
     others.map(str::to_owned).collect()
 }
@@ -100,7 +100,7 @@ async fn a_lattice_is_watched_from_its_first_host_on() {
     let lattice = Operated::with(&[]).await;
     assert!(found(&lattice).await.is_empty());
     assert!(lattice.auction_actor(&[]).await.unwrap().is_empty());
-    // Nothing is left of an empty one.
+    // An empty lattice leaves nothing behind.
     let events = "wasmbus.evt.default".to_owned();
     let nothing = || async { subscribed(&lattice).is_empty().then_some(()) };
     eventually("no subscription", nothing).await;
@@ -121,7 +121,7 @@ async fn a_silent_host_costs_itself_only_and_is_forgotten() {
     let others = ids(&lattice.hosts[..4]);
     assert_eq!(found(&lattice).await, others);
     assert_eq!(complete(&lattice, 4).await, others);
-    // And is back with its first answer.
+    // The host is known again with its first answer.
     lattice.hosts[4].speak_again();
     eventually("the host to be back", || async {
         (found(&lattice).await == ids(&lattice.hosts)).then_some(())
@@ -136,7 +136,7 @@ async fn a_slow_host_is_found_in_the_background_and_waited_for_from_then_on() {
     // the ping that finds the slow one.
     for generation in [G1b, G2b] {
         let lattice = Operated::with(&[(generation, ALONE), (generation, ALONE)]).await;
-        // Twice the stall after the first.
+        // The answer comes two stalls after the first one.
         lattice.hosts[1].answer_after(Duration::from_millis(700));
         assert_eq!(found(&lattice).await, [lattice.hosts[0].id.clone()]);
         lattice.auction_actor(&[]).await.unwrap();
@@ -211,11 +211,12 @@ async fn a_gather_leaves_no_subscription_behind() {
         use wasmcloud_interface_lattice_control::LatticeController as _;
         client.get_hosts(&support::world::ctx(), "nobody").await
     };
-    // Once for what stays: an event subscription for each lattice with hosts.
+    // The first gather makes what stays: one event subscription for each
+    // lattice with hosts.
     found(&lattice).await;
     nobody().await.unwrap();
     pinged_in_the_background(&lattice).await;
-    // What is under way at this moment must not count as what was there before.
+    // Gathers in flight at this moment must not count as what was there before.
     eventually("no inbox", || async {
         let mut subjects = subscribed(&lattice).into_iter();
         (!subjects.any(|subject| subject.starts_with("_INBOX"))).then_some(())
@@ -223,7 +224,8 @@ async fn a_gather_leaves_no_subscription_behind() {
     .await;
     let before = subscriptions();
     assert!(before.unwrap() > 0);
-    // Ends of every kind: complete, nobody, late bids, silence, refusals.
+    // Gathers end in every way: complete, with no responders, with late bids,
+    // in silence, with refusals.
     for round in 0..4 {
         found(&lattice).await;
         nobody().await.unwrap();
@@ -236,7 +238,7 @@ async fn a_gather_leaves_no_subscription_behind() {
             2 => lattice.hosts[0].fall_silent_on("ping.hosts"),
             _ => lattice.hosts[2].fall_silent_on("ping.hosts"),
         }
-        // The last round is one where nobody answers: the whole budget.
+        // In the last round nobody answers, which takes the whole budget.
         found(&lattice).await;
     }
     let missing = "NAGASFIHF5SBGTNTZUOVWT3O63SJUMIFUL7BH52T3UAFKQW7PPP46KFU";
@@ -261,10 +263,11 @@ async fn a_host_that_says_it_stops_is_not_waited_for() {
     }
 }
 
-/// Slower than the grace and the stall: pings of calls alone would never find it.
+/// Slower than the grace and the stall, so that the pings of calls alone would
+/// never find the host.
 const SLOWER_THAN_GRACE: Duration = Duration::from_millis(600);
 
-/// Waits until calls find these hosts, and none is missing any more.
+/// Waits until calls find these hosts and keep finding them.
 async fn come_to_find(lattice: &Operated, mut hosts: Vec<String>) {
     hosts.sort();
     eventually("all hosts", || async {

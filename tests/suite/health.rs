@@ -1,22 +1,24 @@
-//! Health tells the truth: what is wrong with the provider, and no more.
+//! Answers to health checks tell what is wrong with the provider, and nothing
+//! else.
 
 use std::time::Duration;
 
 use crate::support::eventually;
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::time::timeout;
 use crate::support::world::World;
 use futures::StreamExt as _;
 use serde_json::json;
 use wasmbus_rpc::core::HealthCheckResponse;
 
-/// Waits for an answer that is so healthy and has this in its message; blank for
-/// no message.
+/// Waits until a health check answers `healthy` with this in its message, or
+/// without a message where the text is blank.
 async fn answers(world: &World, healthy: bool, text: &str) {
     let nats = world.nats.client().await;
     let subject = world.identity.subject("health");
     eventually(&format!("health with {text:?}"), || async {
-        // Nobody listens while the provider's connection is made again.
+        // Nothing listens while the provider reconnects.
         let answer = nats.request(subject.clone(), "".into()).await.ok()?;
         let answer: HealthCheckResponse = rmp_serde::from_slice(&answer.payload).unwrap();
         let message = answer.message.unwrap_or_default();
@@ -48,7 +50,8 @@ async fn a_refused_link_is_told_of_until_it_is_put_right_or_deleted() {
     answers(&world, true, "").await;
 }
 
-/// A server whose user `provider` may not subscribe to this.
+/// Returns the configuration of a server whose user `provider` may not
+/// subscribe to this.
 fn denying(subject: &str) -> String {
     format!(
         "no_auth_user: home
@@ -77,7 +80,7 @@ async fn a_subscription_that_is_refused_is_unhealthy_until_permissions_are_mende
         &format!("the provider's NATS user may not subscribe to {subject}"),
     )
     .await;
-    // All else goes on.
+    // Everything else still works.
     let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("is unknown"), "{error}");
     world.nats.reload(&denying(NONE)).await;
@@ -96,15 +99,17 @@ async fn a_subscription_that_is_refused_is_unhealthy_until_permissions_are_mende
 async fn a_subscription_that_a_server_takes_away_is_unhealthy_until_it_is_back() {
     let mut world = world(&denying(NONE)).await;
     answers(&world, true, "").await;
-    // Of calls: the others have other subjects.
+    // Only the subscription for calls is taken away: the others have other
+    // subjects.
     world.nats.reload(&denying("wasmbus.rpc.*.*.*")).await;
     let subject = world.identity.subject("");
     answers(&world, false, &format!("may not subscribe to {subject}")).await;
-    // By a new connection this time.
+    // This time the provider makes a new connection.
     world.nats.reconfigure(&denying(NONE));
     answers(&world, true, "").await;
     let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("is unknown"), "{error}");
+    world.provider.logged("ERROR").await;
     let log = world.provider.log();
     let lines = log.lines().filter(|line| line.contains("ERROR"));
     assert_eq!(lines.count(), 1, "{log}");
@@ -126,7 +131,7 @@ async fn no_call_is_lost_while_a_subscription_comes_back() {
             .ok()
     })
     .await;
-    // More calls than it has taken at any time.
+    // More calls are in flight than the provider takes at a time.
     let inbox = nats.new_inbox();
     let mut replies = nats.subscribe(inbox.clone()).await.unwrap();
     let mut under_way = 0;
@@ -142,13 +147,13 @@ async fn no_call_is_lost_while_a_subscription_comes_back() {
             under_way += 1;
         }
         for _ in 0..300 {
-            let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+            let reply = timeout(Duration::from_secs(5), replies.next()).await;
             reply.expect("an answer to each").unwrap();
             under_way -= 1;
         }
     }
     for _ in 0..under_way {
-        let reply = tokio::time::timeout(Duration::from_secs(5), replies.next()).await;
+        let reply = timeout(Duration::from_secs(5), replies.next()).await;
         reply.expect("an answer to each").unwrap();
     }
 }

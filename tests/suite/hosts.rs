@@ -1,31 +1,22 @@
-//! Hosts that are too old for orders, two hosts with one id, and how a host is
-//! stopped.
+//! Hosts that are too old or too new for commands, that are gone or slow or
+//! share an id; and how a host is stopped.
 
+use std::time::Duration;
+
+use crate::support::every_operation::{ORDERS, every_operation};
 use crate::support::host::Generation;
 use crate::support::operator::*;
-use crate::support::{Responder, fence, respond};
+use crate::support::{Responder, eventually, fence, fixtures, respond};
 use futures::StreamExt as _;
 use serde_json::json;
 
-/// Operations that tell hosts to do something.
-const ORDERS: [&str; 10] = [
-    "StartActor",
-    "ScaleActor",
-    "UpdateActor",
-    "StopActor",
-    "StartProvider",
-    "StopProvider",
-    "StopHost",
-    "AdvertiseLink",
-    "RemoveLink",
-    "SetRegistryCredentials",
-];
+use Generation::{G1b, G2b, G3b, Otp51};
 
 fn key() -> String {
     nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key()
 }
 
-/// A host of 0.51.0, as far as it answers questions.
+/// Answers queries as a host of 0.51.0 does.
 async fn oldest(lattice: &Operated, host: &str) -> Vec<Responder> {
     let nats = lattice.world.nats.client().await;
     let ping = json!({ "id": host, "uptime_seconds": 5 });
@@ -80,7 +71,7 @@ async fn hosts_that_take_orders_in_another_way_get_none() {
 
 #[tokio::test]
 async fn an_old_host_does_not_keep_others_from_orders() {
-    let lattice = Operated::one(Generation::G1b).await;
+    let lattice = Operated::one(G1b).await;
     let host = key();
     let _host = oldest(&lattice, &host).await;
     assert_eq!(lattice.get_hosts().await.unwrap().len(), 2);
@@ -88,6 +79,40 @@ async fn an_old_host_does_not_keep_others_from_orders() {
     accepted(lattice.advertise_link().await);
     lattice.set_registry("ghcr.io", "oci").await.unwrap();
     refused(lattice.start_provider(&host).await, "too old");
+}
+
+#[tokio::test]
+async fn hosts_that_are_too_old_are_told_nothing() {
+    let lattice = Operated::one(Otp51).await;
+    let host = &lattice.hosts[0].id;
+    for (operation, outcome) in every_operation(&lattice, host).await {
+        let asks = ["GetHosts", "GetHostInventory", "GetClaims", "GetLinks"];
+        if asks.contains(&operation) || operation.starts_with("Auction") {
+            continue;
+        }
+        let reason = outcome.unwrap_or_else(|| panic!("{operation} was carried out"));
+        assert!(reason.contains("0.5"), "{operation}: {reason}");
+    }
+    for verb in ["la", "scale", "sa", "upd", "lp", "sp", "stop"] {
+        assert!(lattice.hosts[0].received_on(&format!(".{verb}")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_lattice_of_1_x_hosts_is_refused_by_every_operation() {
+    let lattice = Operated::without_bucket(&[]).await;
+    let nats = lattice.world.nats.client().await;
+    let reply = fixtures::text("G4/GetHosts.reply.json");
+    let ping = "wasmbus.ctl.v1.default.host.ping";
+    let _host = respond(&nats, ping, vec![reply.into()]).await;
+    let host = key();
+    for (operation, outcome) in every_operation(&lattice, &host).await {
+        let reason = outcome.unwrap_or_else(|| panic!("{operation} was carried out"));
+        assert!(
+            reason.contains("wasmCloud 1.0.0 only"),
+            "{operation}: {reason}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -104,7 +129,7 @@ async fn two_hosts_with_one_id_are_said_in_the_log() {
     let once = respond(&nats, subject, vec![ping("calm-wind-1", 70); 2]).await;
     assert_eq!(lattice.get_hosts().await.unwrap().len(), 1);
     drop(once);
-    // One that is heard twice is no second one.
+    // The same host heard twice is no second host.
     let log = lattice.world.provider.log();
     assert!(!log.contains("under one id"), "{log}");
     let twins = vec![ping("calm-wind-1", 71), ping("red-rain-2", 3)];
@@ -121,9 +146,31 @@ async fn two_hosts_with_one_id_are_said_in_the_log() {
 #[tokio::test]
 async fn no_time_for_a_stop_is_the_hosts_own() {
     for timeout in [None, Some(0)] {
-        let lattice = Operated::one(Generation::G3b).await;
+        let lattice = Operated::one(G3b).await;
         let host = &lattice.hosts[0];
         accepted(lattice.stop_host(&host.id, timeout).await);
         assert_eq!(host.only(".stop").json().get("timeout"), None);
     }
+}
+
+#[tokio::test]
+async fn hosts_that_are_gone_do_not_count_as_there() {
+    let mut lattice = Operated::one(G2b).await;
+    accepted(lattice.advertise_link().await);
+    lattice.hosts.clear();
+    // The server drops their subscriptions a moment after they have left.
+    eventually("nobody to answer", || async {
+        lattice.get_hosts().await.unwrap().is_empty().then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        refused(lattice.advertise_link().await, "nobody listens");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_host_among_quick_ones_is_commanded() {
+    let lattice = Operated::with(&[(G2b, &[]), (G3b, &[])]).await;
+    lattice.hosts[1].answer_after(Duration::from_millis(400));
+    accepted(lattice.start_provider(&lattice.hosts[1].id).await);
 }

@@ -1,5 +1,6 @@
-//! Threat: an actor uses, or replaces, the credentials that another actor set.
-//! With `isolation: actor` none can; without, all share, as with the predecessor.
+//! Threat: an actor uses or replaces the credentials that another actor set.
+//! With `isolation: actor` no actor can; without it, all actors share them, as
+//! with the predecessor.
 
 use crate::support::actor::Actor;
 use crate::support::instances::Instances;
@@ -10,7 +11,7 @@ use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::*;
 
-/// Instances, and two linked actors.
+/// Starts instances and two linked actors.
 async fn two_actors(count: usize, settings: Value) -> (Instances, Actor, Actor) {
     let other = KeyPair::new(KeyPairType::Module).public_key();
     let instances = Instances::start(count, |_, data| {
@@ -33,7 +34,7 @@ async fn no_actor_uses_or_replaces_what_another_has_set() {
     let (two, owner, other) = two_actors(2, json!({ "isolation": "actor" })).await;
     let url = two.nats.url();
     assert!(set(&owner, "x", &url).await.accepted);
-    // Whichever instance it asks, as soon as the owner has its answer.
+    // This holds at every instance, as soon as the owner has its answer.
     for _ in 0..20 {
         let error = hosts(&other, "x").await.unwrap_err();
         assert!(error.contains(FOREIGN), "{error}");
@@ -45,7 +46,7 @@ async fn no_actor_uses_or_replaces_what_another_has_set() {
         );
         assert!(hosts(&owner, "x").await.unwrap().is_empty());
     }
-    // An order is refused as one that was not carried out.
+    // A command is refused as not carried out.
     let command = StopHostCommand {
         lattice_id: "x".into(),
         host_id: KeyPair::new(KeyPairType::Server).public_key(),
@@ -57,13 +58,13 @@ async fn no_actor_uses_or_replaces_what_another_has_set() {
         "{}",
         ack.error
     );
-    // It is in the log as what it is.
+    // The log has the refusal with its cause.
     let logged = || async {
         let log = |p: &support::provider::Provider| p.log().contains("cause=\"owner\"");
         two.providers.iter().any(log).then_some(())
     };
     eventually("a security event", logged).await;
-    // Each has lattices of its own, and may change those.
+    // Each actor has lattices of its own, and may change their credentials.
     assert!(set(&other, "y", &url).await.accepted);
     assert!(hosts(&other, "y").await.is_ok() && hosts(&owner, "y").await.is_err());
     assert!(set(&owner, "x", &url).await.accepted);
@@ -75,7 +76,7 @@ async fn an_owner_is_one_after_a_restart_too_until_the_entry_is_purged() {
     let url = one.nats.url();
     assert!(set(&owner, "x", &url).await.accepted);
     one.restart().await;
-    // The first to ask after the restart is not the owner.
+    // The first actor to call after the restart is not the owner.
     assert!(!set(&other, "x", &url).await.accepted);
     assert!(hosts(&other, "x").await.unwrap_err().contains(FOREIGN));
     assert!(hosts(&owner, "x").await.is_ok());
@@ -142,7 +143,7 @@ async fn no_actor_takes_the_room_of_others() {
         "{}",
         ack.error
     );
-    // A name that long is no name; the bytes count all the same.
+    // A name of this length is not valid, but its bytes count.
     let long = format!("nats://{}@127.0.0.1:1", "u".repeat(400));
     let ack = set(&owner, "b", &long).await;
     let expected = "(max_actor_credentials_bytes)";
@@ -151,7 +152,7 @@ async fn no_actor_takes_the_room_of_others() {
         "{}",
         ack.error
     );
-    // Others have room left, and those who have none keep what they have.
+    // Other actors have room left, and an actor without room keeps what it has.
     assert!(set(&other, "d", &url).await.accepted);
     let ack = set(&other, "e", &url).await;
     assert!(

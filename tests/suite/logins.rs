@@ -1,7 +1,8 @@
-//! Every way to log in to a lattice, right and wrong, when it begins and while it
-//! lasts. Those that other files are about: `secrets.rs` (JWTs, user info in
-//! URLs), `pasted.rs` (JWTs and seeds as people paste them), `connections.rs`
-//! (passwords, tokens), `permissions.rs`.
+//! Every way to log in to a lattice, with right and wrong credentials, at the
+//! start of a connection and while it lasts. Other files have some of it:
+//! `secrets.rs` (JWTs, user info in URLs), `pasted_credentials.rs` (JWTs and
+//! seeds as people paste them), `connections.rs` (passwords, tokens),
+//! `permissions.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +10,20 @@ use crate::support::eventually;
 use crate::support::jwt::{Account, Operator, now};
 use crate::support::nats::NatsServer;
 use crate::support::secrets::plant;
+use crate::support::time::assert_under;
 use crate::support::world::World;
 
 const REJECTED: &str = "rejected the credentials";
 
-/// What a second is on a busy machine.
+/// A second, with room for a busy machine.
 const A_SECOND: Duration = Duration::from_secs(3);
 
 fn server_of(operator: &Operator) -> NatsServer {
     NatsServer::with_config_without_jetstream(&operator.server_config())
 }
 
-/// That the actor is told this, and that an order is certainly not carried out.
+/// Asserts that the actor gets this reason, and that a command is certainly not
+/// carried out.
 async fn refused(world: &World, lattice: &str, expected: &[&str]) {
     let answers = [
         world.hosts(lattice).await.unwrap_err(),
@@ -33,8 +36,8 @@ async fn refused(world: &World, lattice: &str, expected: &[&str]) {
     }
 }
 
-/// Waits until the actor is told that the credentials were rejected; how long it
-/// took.
+/// Waits until the actor is told that the credentials were rejected, and
+/// returns how long that took.
 async fn rejected(world: &World, lattice: &str) -> Duration {
     let started = Instant::now();
     eventually("a rejection", || async {
@@ -125,13 +128,13 @@ async fn a_user_who_is_revoked_while_connected_is_rejected_within_a_second() {
     };
     operator.update(&server, &account).await;
     let took = rejected(&world, "x").await;
-    assert!(took < A_SECOND, "{took:?}");
+    assert_under(A_SECOND, took);
     assert!(world.hosts("y").await.unwrap().is_empty());
-    // And at once over a connection of its own.
+    // A connection of its own is rejected at once.
     let url = format!("nats://localhost:{}", server.port());
     world.set_user("z", &url, &user).await;
     refused(&world, "z", &[REJECTED]).await;
-    // What was revoked comes back when it is allowed again.
+    // A revoked user can log in again once it is allowed.
     operator.update(&server, &Account::default()).await;
     eventually("the user to be let in", || async {
         world.hosts("x").await.ok()
@@ -154,7 +157,7 @@ async fn a_password_that_is_changed_while_connected_is_rejected() {
     assert!(world.hosts("x").await.unwrap().is_empty());
     server.reload(&config(&new)).await;
     let took = rejected(&world, "x").await;
-    assert!(took < A_SECOND, "{took:?}");
+    assert_under(A_SECOND, took);
     world
         .set_lattice("x", &format!("nats://alice:{new}@{address}"))
         .await;
@@ -175,7 +178,7 @@ async fn an_account_without_room_for_a_connection_rejects_with_the_reason() {
     assert!(world.hosts("x").await.unwrap().is_empty());
     world.set_user("y", &server.url(), &operator.user(0)).await;
     refused(&world, "y", &[REJECTED, FULL]).await;
-    // No room any more for those who are in, either.
+    // There is no room any more for connected users either.
     let none = Account {
         connections: Some(0),
         ..Account::default()
@@ -211,7 +214,7 @@ async fn of_several_servers_one_that_lives_is_enough() {
     let server = NatsServer::with_config_without_jetstream(&config);
     let dead = NatsServer::free_port();
     let world = World::start().await;
-    // They are tried in any order.
+    // The servers are tried in any order.
     for number in 0..8 {
         let lattice = format!("x{number}");
         let more = "127.0.0.1:1,".repeat(number);
@@ -304,7 +307,7 @@ async fn a_websocket_is_asked_for_under_its_path() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     const WEBSOCKET: &str = "websocket { listen: \"127.0.0.1:-1\", no_tls: true }";
     let server = NatsServer::with_config_without_jetstream(WEBSOCKET);
-    // What routes by paths, with one of them for NATS.
+    // A server that routes by paths, one of which leads to NATS.
     let router = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = router.local_addr().unwrap();
     let behind = server.websocket_address();
@@ -329,7 +332,7 @@ async fn a_websocket_is_asked_for_under_its_path() {
         .set_lattice("x", &format!("ws://{address}/nats/a"))
         .await;
     assert!(world.hosts("x").await.unwrap().is_empty());
-    // Another path is another server.
+    // Another path leads to another server.
     world
         .set_lattice("y", &format!("ws://{address}/nats/b"))
         .await;

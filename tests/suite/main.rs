@@ -1,8 +1,10 @@
-//! The tests of the whole program, in one binary, so that what they share is
-//! compiled once: real NATS servers, the real provider process, simulated hosts.
+//! The tests of the whole program, with real NATS servers, the real provider
+//! process and simulated hosts. They are one binary, so that what they share is
+//! compiled once.
 //!
-//! `cargo test --locked --test suite store::` runs those of one module.
+//! `cargo test --locked --test suite vault::` runs those of one module.
 
+#[allow(dead_code, reason = "reports on real hosts use the rest")]
 #[path = "../orders/mod.rs"]
 mod orders;
 #[path = "../promises/mod.rs"]
@@ -10,17 +12,18 @@ mod promises;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod accounts;
-mod actors;
-mod allowed;
+mod actor_references;
+mod actor_stops;
+mod allowed_servers;
 mod archive;
 mod autoscaler;
-mod beyond;
-mod bounds;
-mod bucket;
+mod citations;
 mod component;
+mod concurrent_calls;
+mod connection_lifecycle;
 mod connections;
 mod contract;
+mod credentials_set_again;
 mod deadlines;
 mod docs;
 mod drills;
@@ -30,18 +33,20 @@ mod health;
 mod hosts;
 mod invocations;
 mod isolation;
-mod limits;
-mod linked;
+mod linked_actors;
 mod links;
 mod logins;
 mod memory;
-mod metadata;
-mod operator;
-mod pasted;
+mod metadata_bucket;
+mod metadata_bucket_faults;
+mod nats_accounts;
+mod non_nats_servers;
+mod operator_tool;
+mod orders_in_flight;
+mod overload;
+mod pasted_credentials;
 mod permissions;
-mod places;
 mod policy;
-mod pool;
 mod process;
 mod properties;
 mod providers;
@@ -51,15 +56,16 @@ mod registries;
 mod replay;
 mod replies;
 mod requests;
+mod rooms;
 mod secrets;
-mod sets;
+mod server_limits;
+mod settings_table;
 mod shutdown;
 mod sim_hosts;
-mod store;
-mod storeless;
-mod strangers;
-mod test_util;
 mod tls;
-mod together;
 mod updates;
+mod vault;
+mod vault_entries;
+mod vault_without_jetstream;
+mod wasmcloud_test_util;
 mod wire;

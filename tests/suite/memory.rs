@@ -1,13 +1,11 @@
-//! What lattices in use cost the provider.
+//! What lattices in use cost the provider in memory.
 
+use crate::support::nats::OURS;
 use crate::support::world::{World, ctx};
 use futures::{StreamExt as _, stream};
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-/// Part of the name of the provider's connections to lattices.
-const OURS: &str = "for lattices";
-
-/// Binds so many lattices, and calls each once.
+/// Sets credentials of so many lattices, and calls each once.
 async fn call_each(world: &World, name: &str, count: usize) {
     let call = |number: usize| async move {
         let lattice = format!("{name}{number}");
@@ -21,7 +19,7 @@ async fn call_each(world: &World, name: &str, count: usize) {
 #[tokio::test]
 async fn five_hundred_lattices_with_one_credential_are_one_connection_and_under_two_mebibytes() {
     let world = World::start().await;
-    // What the first calls need once is there, and freed for the others.
+    // What the first calls allocate once is allocated by now.
     call_each(&world, "warm", 20).await;
     let before = world.provider.resident();
     call_each(&world, "x", 500).await;

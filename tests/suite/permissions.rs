@@ -1,4 +1,4 @@
-//! What credentials do not allow is said as such, at once: it must not look like
+//! A missing permission is reported as such, and at once: it must not look like
 //! silent hosts or an empty lattice.
 
 use crate::support;
@@ -7,11 +7,12 @@ use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::provider::Provider;
+use crate::support::time::assert_under;
 use crate::support::world::{World, ctx};
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::{GetHostInventoryRequest, LatticeController as _};
 
-/// A lattice of one host whose credentials have these permissions.
+/// Starts a lattice of one host whose credentials have these permissions.
 async fn permitted(permissions: &str) -> Operated {
     let config = format!(
         "no_auth_user: home
@@ -23,7 +24,7 @@ async fn permitted(permissions: &str) -> Operated {
     Operated::with_user(&config, &[(Generation::G2b, &[])]).await
 }
 
-/// The text of an error that the provider sent.
+/// Returns the text of an error that the provider sent.
 fn text(error: RpcError) -> String {
     match error {
         RpcError::Rpc(text) => text,
@@ -62,7 +63,7 @@ async fn answers_are_heard_as_soon_as_the_permission_is_mended() {
     };
     let client = world.actor.lattice();
     let ask = || async { client.get_host_inventory(&ctx(), &request).await };
-    // More than once: what is known is said at once.
+    // The second time the provider knows of it and says so at once.
     for _ in 0..2 {
         let error = ask().await.unwrap_err().to_string();
         assert!(error.contains("may not subscribe to _INBOX."), "{error}");
@@ -137,7 +138,7 @@ async fn an_order_that_may_not_be_given_was_not_accepted() {
 
 #[tokio::test]
 async fn credentials_for_these_hosts_alone_are_enough() {
-    // What 1.x hosts listen to is not among it.
+    // The subjects of 1.x hosts are not among them.
     let lattice =
         permitted(r#"publish: ["wasmbus.ctl.default.>", "_INBOX.>"], subscribe: ["_INBOX.>"]"#)
             .await;
@@ -196,8 +197,8 @@ async fn a_large_bucket_that_may_not_be_read_on_is_an_error_that_says_why() {
 
 // --- the provider's own user, and the bucket of credentials ---
 
-/// A provider whose own user may do everything but publish there. Its server
-/// lets everybody else in.
+/// Starts a provider whose own user may do everything except publish to these
+/// subjects. Its server lets everybody else in.
 async fn at_home_without(refused: &str) -> World {
     let nats = NatsServer::with_config(&format!(
         "no_auth_user: home
@@ -223,7 +224,7 @@ async fn a_bucket_of_credentials_that_may_not_be_opened_leaves_them_in_memory() 
             .provider
             .logged("credentials are kept in memory only")
             .await;
-        // Which permission is missing is said by the server.
+        // The server's error names the missing permission.
         let subject = refused.trim_end_matches('>');
         world
             .provider
@@ -251,8 +252,8 @@ async fn a_bucket_of_credentials_that_may_not_be_written_is_not_said_to_be() {
     ] {
         assert!(ack.error.contains(part), "{}", ack.error);
     }
-    // At once: the server does not keep anybody waiting.
-    assert!(started.elapsed() < std::time::Duration::from_secs(1));
+    // This comes at once: the server reports it without delay.
+    assert_under(std::time::Duration::from_secs(1), started.elapsed());
     world
         .provider
         .logged(r#"Publish to \"$KV.LATTICECREDS_"#)
@@ -265,7 +266,8 @@ async fn a_bucket_of_credentials_that_may_not_be_asked_makes_no_lattice_unknown(
     let kept = world.provider.logged("credentials are kept in JetStream");
     kept.await;
     world.set_lattice("x", &world.nats.url()).await;
-    // Set again, it is written again: nobody can say that it is there.
+    // When it is set again it is written again, since the provider cannot see
+    // whether it is stored.
     world.set_lattice("x", &world.nats.url()).await;
     let client = world.actor.lattice();
     assert!(client.get_hosts(&ctx(), "x").await.is_ok());

@@ -1,16 +1,17 @@
-//! Threat: an actor does what it may not, or in a lattice that is not its own.
-//! What it may is in its link, else in the provider's settings.
+//! Threat: an actor calls an operation, or a lattice, that it may not call.
+//! What it may call is in its link, else in the provider's settings.
 
 use crate::support::eventually;
+use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
-use lattice_controller::settings::OPERATIONS;
+use lattice_controller::contract::Operation;
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-/// Every operation, with why it was refused, if it was.
+/// Calls every operation, and returns why each was refused, if it was.
 async fn all_operations(lattice: &Operated) -> Vec<(&'static str, String)> {
     let url = lattice.world.nats.url();
     let set = lattice.world.try_set_lattice(LATTICE, &url).await.unwrap();
@@ -21,14 +22,14 @@ async fn all_operations(lattice: &Operated) -> Vec<(&'static str, String)> {
     all.extend(every_operation(lattice, &lattice.hosts[0].id).await);
     let mut names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
-    assert_eq!(names, OPERATIONS);
+    assert_eq!(names, Operation::NAMES);
     let all = all.into_iter();
     all.map(|(name, why)| (name, why.unwrap_or_default()))
         .collect()
 }
 
 /// Gives the actor's link these values, and waits until calls are answered with
-/// this.
+/// this text.
 async fn relink(world: &World, values: Value, text: &str) {
     let actor = &world.identity.actor;
     world.publish_link("linkdefs.put", actor, values).await;
@@ -62,7 +63,8 @@ async fn a_link_for_another_lattice_allows_no_operation_on_this_one() {
         format!("the link of actor {actor} does not allow lattice \"default\" (lattices)");
     for (name, why) in all_operations(&lattice).await {
         assert!(why.ends_with(&expected), "{name}: {why}");
-        // Not accepted, which is the sentence alone, or an RPC error.
+        // The refusal is an acknowledgement whose error is this sentence alone,
+        // or an RPC error.
         assert_eq!(why == expected, acknowledges(name), "{name}: {why}");
     }
     let received = lattice.hosts[0].received();
@@ -102,7 +104,7 @@ async fn each_group_allows_its_operations_and_no_others() {
             "credentials",
             &["SetLatticeCredentials", "SetRegistryCredentials"],
         ),
-        ("all", &OPERATIONS),
+        ("all", &Operation::NAMES),
     ];
     for (group, allowed) in groups {
         let lattice = Operated::one(Generation::G2b).await;
@@ -146,7 +148,8 @@ async fn the_providers_defaults_count_for_what_a_link_does_not_say() {
     let why = world.order_refused("another").await;
     assert!(why.contains("does not allow StopHost to actor"), "{why}");
     assert!(why.ends_with("(default_operations)"), "{why}");
-    // Neither has one that is put later, with blank ones.
+    // A link that is put later with blank values counts as one without values,
+    // too.
     relink(&world, json!({ "operations": "StopHost" }), "(operations)").await;
     let why = world.order_refused("another").await;
     assert!(!why.contains("allow"), "{why}");
@@ -156,7 +159,7 @@ async fn the_providers_defaults_count_for_what_a_link_does_not_say() {
     relink(&world, blank, "0 hosts").await;
     let why = world.order_refused("another").await;
     assert!(why.ends_with("(default_operations)"), "{why}");
-    // A link may allow more.
+    // A link may allow more than the provider's settings.
     let more = json!({ "operations": "all", "lattices": "default" });
     relink(&world, more, "(lattices)").await;
     let why = world.order_refused(LATTICE).await;

@@ -1,5 +1,5 @@
 //! The provider as a process: how a host starts it, asks for its health and
-//! reads its log. See also `linked.rs` and `shutdown.rs`.
+//! reads its log. See also `linked_actors.rs` and `shutdown.rs`.
 
 use crate::support;
 use std::io::{BufRead as _, Write as _};
@@ -10,7 +10,9 @@ use crate::support::actor::Actor;
 use crate::support::eventually;
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::{Identity, Provider, answers_health, health};
+use crate::support::time::{assert_under, timeout};
 use crate::support::world::{World, ctx};
 use data_encoding::BASE64;
 use futures::StreamExt as _;
@@ -35,9 +37,10 @@ async fn every_form_of_host_data_starts_it() {
         let identity = Identity::new();
         let mut data = identity.host_data(&nats.url());
         let text = match form {
-            // Rust hosts.
+            // As Rust hosts write it.
             0 => format!("{}\r\n", line(&data)),
-            // OTP hosts: no scheme, an empty configuration, levels of Erlang.
+            // As OTP hosts write it: no scheme, an empty configuration, log
+            // levels of Erlang.
             1 => {
                 data["lattice_rpc_url"] = nats.address().into();
                 data["config_json"] = "".into();
@@ -46,9 +49,9 @@ async fn every_form_of_host_data_starts_it() {
                 data["js_domain"] = Value::Null;
                 format!("{}\n", line(&data))
             }
-            // The test harness: no padding.
+            // As the test harness writes it: base64 without padding.
             2 => format!("{}\r\n", line(&data).trim_end_matches('=')),
-            // Members that are null, missing and unknown.
+            // With members that are null, missing and unknown.
             3 => {
                 data["lattice_rpc_user_jwt"] = Value::Null;
                 data["structured_logging"] = Value::Null;
@@ -59,7 +62,7 @@ async fn every_form_of_host_data_starts_it() {
                     .remove("default_rpc_timeout_ms");
                 format!("{}\n", line(&data))
             }
-            // No line end at all.
+            // Without a line end.
             _ => line(&data),
         };
         let provider = Provider::start_with(&text, &[]);
@@ -129,22 +132,12 @@ async fn a_wrong_configuration_leaves_it_up_unhealthy_and_refusing() {
         !health.healthy && message.contains("bogus") && message.contains("max_calls"),
         "{message}"
     );
-    let ack = world
-        .try_set_lattice("default", &world.nats.url())
-        .await
-        .unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("bogus"),
-        "{}",
-        ack.error
+    refused(
+        world.try_set_lattice("default", &world.nats.url()).await,
+        "bogus",
     );
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("bogus"), "{error}");
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("bogus"), "{error}");
 }
 
 #[tokio::test]
@@ -152,7 +145,7 @@ async fn nats_that_comes_late_is_waited_for() {
     let port = NatsServer::free_port();
     let identity = Identity::new();
     let mut provider = Provider::start(&identity.host_data(&format!("nats://127.0.0.1:{port}")));
-    // It has tried in vain.
+    // The provider has tried to connect without success.
     provider.logged("no connection to our lattice").await;
     assert!(provider.running());
     let nats = NatsServer::on_port(port);
@@ -195,12 +188,7 @@ async fn test_mode_speaks_json() {
 #[tokio::test]
 async fn each_call_leaves_one_line_at_debug() {
     let world = World::with_lattice().await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap();
+    world.hosts("default").await.unwrap();
     world.provider.logged("LatticeController.GetHosts").await;
     let log = world.provider.log();
     let lines: Vec<_> = log
@@ -227,7 +215,7 @@ async fn a_log_that_nobody_can_read_any_more_ends_nothing() {
     let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
     answers_health(&client, &identity).await;
     drop(reader);
-    // Each call leaves some lines.
+    // Each call leaves some lines in the log.
     for _ in 0..10 {
         serves_calls(&nats.url(), &identity).await;
     }
@@ -245,7 +233,8 @@ async fn a_log_that_nobody_reads_keeps_no_call_waiting_and_says_what_it_lost() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
     answers_health(&client, &identity).await;
-    // More lines than a pipe and the provider hold; what only asks may come again.
+    // This makes more lines than a pipe and the provider hold. A query may be
+    // sent again unchanged.
     let call = mint(&identity, "GetHosts", &"unknown", |_| {});
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.unwrap();
@@ -256,11 +245,11 @@ async fn a_log_that_nobody_reads_keeps_no_call_waiting_and_says_what_it_lost() {
             sent.await.unwrap();
         }
         for _ in 0..100 {
-            let answer = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+            let answer = timeout(Duration::from_secs(5), answers.next()).await;
             answer.expect("an answer").unwrap();
         }
     }
-    // Once it is read, it says so, and its last line is there.
+    // Once the log is read, it says what it lost, and its last line arrives.
     let lines = Arc::<Mutex<Vec<String>>>::default();
     let read = lines.clone();
     let reader = std::thread::spawn(move || {
@@ -287,7 +276,7 @@ async fn a_stop_does_not_wait_for_a_log_that_nobody_reads() {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let client = nats.client().await;
     let (reader, mut writer) = std::io::pipe().unwrap();
-    // The pipe is full before it starts.
+    // The pipe is full before the provider starts.
     writer.write_all(&[b'\n'; 65536]).unwrap();
     let mut provider = Provider::start_into(&identity.host_data(&nats.url()), writer);
     answers_health(&client, &identity).await;
@@ -296,15 +285,11 @@ async fn a_stop_does_not_wait_for_a_log_that_nobody_reads() {
     stopped.await.unwrap();
     let started = Instant::now();
     assert_eq!(provider.ended().await.code(), Some(0));
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_under(Duration::from_secs(1), started.elapsed());
     drop(reader);
 }
 
-/// Lines of calls in the log, by their outcome.
+/// Returns the log lines of calls with this outcome.
 fn calls(log: &str, outcome: &str) -> usize {
     let outcome = format!("outcome=\"{outcome}\"");
     log.lines()

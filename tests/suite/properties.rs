@@ -1,20 +1,21 @@
-//! Names are types, and no input whatever breaks us: every promise of
-//! `promises/`, tried with inputs that get far, with changes of them, with any
-//! bytes, and with every input that ever broke one (`tests/fixtures/crashes/`).
+//! No input breaks a promise of `promises/`. Each promise is tried with inputs
+//! that get far, with changes of them, with any bytes, and with every input
+//! that ever broke one (`tests/fixtures/crashes/`).
 
 use crate::promises;
 use std::collections::BTreeSet;
 
 use crate::promises::{ALL, Promise, files, root};
-use lattice_controller::lattice::dialect::quirks::Traits;
+use lattice_controller::lattice::dialect::Dialect;
 use lattice_controller::lattice::dialect::v0::plan;
-use lattice_controller::lattice::dialect::v0::wire::{self, Inventory};
+use lattice_controller::lattice::model::Inventory;
+use lattice_controller::lattice::model::lenient::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestRunner;
 
-/// What often means something.
+/// Bytes that often have a meaning.
 const WORDS: [&[u8]; 24] = [
     b".",
     b"*",
@@ -92,7 +93,7 @@ impl Change {
     }
 }
 
-/// Any bytes, and inputs that get far, changed here and there.
+/// Makes any bytes, and inputs that get far with some changes.
 fn input(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let changed = (select(seeds), vec(Change::any(), 0..6)).prop_map(|(mut input, changes)| {
         changes.iter().for_each(|change| change.apply(&mut input));
@@ -171,19 +172,23 @@ fn nothing_is_too_deep() {
 #[test]
 fn an_inventory_costs_no_more_than_it_should() {
     promises::replies::check(&promises::replies::crowd(2000));
-    // Compared one with the other, they would take minutes.
+    // If each were compared with each, this would take minutes.
     let many = promises::replies::crowd(30_000);
     let started = std::time::Instant::now();
-    let inventory: Inventory = wire::parse(&many).unwrap();
+    let inventory: Inventory = parse(&many).unwrap();
     let inventory = inventory.without_repetitions();
-    let running = plan::running(&Traits::of(Some("0.82.0")), &inventory, "M1");
+    let running = plan::running(
+        Dialect::of_version(Some("0.82.0")).quirks().unwrap(),
+        &inventory,
+        "M1",
+    );
     assert_eq!(running.groups.len(), 30_000);
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
 
 #[test]
 fn every_subject_is_made_of_names() {
-    let source = std::fs::read_to_string(root().join("src/lattice/subject.rs")).unwrap();
+    let source = std::fs::read_to_string(root().join("src/lattice/dialect/v0/subject.rs")).unwrap();
     let made: BTreeSet<&str> = source
         .lines()
         .filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('))

@@ -1,5 +1,5 @@
-//! Orders about providers: image references in any spelling, link names with
-//! dots, and what hosts would not do though they acknowledge.
+//! Commands for providers: image references in any spelling, link names with
+//! dots, and commands that hosts would acknowledge and not carry out.
 
 use crate::support::host::Generation;
 use crate::support::operator::*;
@@ -10,7 +10,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use Generation::{G1a, G1b, G2b};
 
-/// A start of the provider of the fixtures, named by `provider_ref`.
+/// Has the provider of the fixtures started under the name `provider_ref`.
 fn start(lattice: &Operated, provider_ref: &str, link_name: &str) -> StartProviderCommand {
     StartProviderCommand {
         lattice_id: LATTICE.into(),
@@ -61,7 +61,7 @@ async fn a_provider_that_runs_is_known_however_its_image_is_written() {
             refused(client.start_provider(&ctx(), &again).await, "runs on");
         }
         assert_eq!(lattice.hosts[0].received_on(".lp").len(), 1);
-        // Another tag, and another link name, are something else.
+        // Another tag and another link name stand for another provider.
         let other = PROVIDER_REF.to_uppercase();
         assert_eq!(bids(&lattice, &other, "default").await, 1, "{other}");
         assert_eq!(bids(&lattice, PROVIDER_REF, "other").await, 1);
@@ -94,7 +94,7 @@ async fn no_provider_starts_where_another_ones_orders_go() {
             client.start_provider(&ctx(), &start).await,
             "cannot be used",
         );
-        // What somebody else started there can be stopped.
+        // A provider that another client started there can be stopped.
         let stop = stop(&lattice, name);
         refused(client.stop_provider(&ctx(), &stop).await, "does not run");
     }
@@ -107,7 +107,7 @@ async fn a_provider_stops_without_its_contract_id() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_provider(&host.id).await);
-        // No inventory tells it, so an actor may leave it out.
+        // No inventory has the contract id, so an actor may leave it out.
         let arguments = rmp_serde::to_vec_named(&json!({ "latticeId": LATTICE,
             "hostId": host.id, "providerId": PROVIDER, "linkName": "default" }));
         let method = "LatticeController.StopProvider";
@@ -147,7 +147,8 @@ async fn a_stop_that_an_otp_host_answers_late_says_that_it_is_carried_out_all_th
         let lattice = Operated::configured(&[(generation, &[])], settings).await;
         let host = &lattice.hosts[0];
         accepted(lattice.start_provider(&host.id).await);
-        // As one does whose provider does not answer its shutdown (T24).
+        // As a host does whose provider does not answer the shutdown request
+        // (T24).
         host.answer_after_on(".sp", std::time::Duration::from_millis(2300));
         let error = lattice.stop_provider(&host.id, &Annotations::new()).await;
         let Err(RpcError::Rpc(error)) = error else {

@@ -1,5 +1,5 @@
-//! Registry credentials: silence is never success, and what hosts would not use
-//! is refused.
+//! Registry credentials: silence is never success, and credentials that no host
+//! would use are refused.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use wasmcloud_interface_lattice_control::*;
 
 use Generation::{G1a, G1b, G2b, G3b};
 
-/// Credentials of a registry: user name, password and token.
+/// Makes credentials of a registry with these parts, each of which may be
+/// empty.
 fn credential(kind: &str, user: &str, password: &str, token: &str) -> RegistryCredential {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     RegistryCredential {
@@ -134,7 +135,7 @@ async fn dockers_own_key_reaches_images_of_docker() {
             ["docker.io", "index.docker.io"]
         );
     }
-    // What is said of docker.io itself counts.
+    // An entry for docker.io itself takes precedence.
     let lattice = Operated::one(G2b).await;
     let both = [
         ("docker.io", credential("oci", "bob", "pw-bob", "")),
@@ -145,4 +146,21 @@ async fn dockers_own_key_reaches_images_of_docker() {
     let users: HashMap<_, _> = body.as_object().unwrap().iter().collect();
     assert_eq!(users[&"docker.io".to_owned()]["username"], "bob");
     assert_eq!(users[&"index.docker.io".to_owned()]["username"], "alice");
+}
+
+#[tokio::test]
+async fn setting_registry_credentials_answers_with_not_one_byte() {
+    let lattice = Operated::one(G2b).await;
+    let arguments = serde_json::json!({
+        "latticeId": LATTICE,
+        "credentials": { "ghcr.io":
+            { "registryType": "oci", "username": "u", "password": "a-password" } },
+    });
+    let arguments = wasmbus_rpc::common::serialize(&arguments).unwrap();
+    let answer = lattice
+        .world
+        .actor
+        .call_raw("LatticeController.SetRegistryCredentials", arguments)
+        .await;
+    assert!(answer.unwrap().is_empty());
 }

@@ -1,9 +1,10 @@
-//! A call counts only while it is fresh, and one that changes something counts
-//! once, whatever somebody who listens does with it.
+//! A call is carried out only while it is fresh, and one that changes something
+//! only once, whatever a listener on the network does with it.
 
 use crate::support;
 use std::collections::BTreeSet;
 
+use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::invocation::{bytes, mint, send};
 use crate::support::jwt::now;
@@ -16,7 +17,7 @@ use serde_json::json;
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 use wasmcloud_interface_lattice_control::*;
 
-/// An order that a lattice has never heard of: it is unknown.
+/// Makes a command for a lattice without credentials.
 fn stop_host() -> StopHostCommand {
     StopHostCommand {
         lattice_id: "nowhere".into(),
@@ -25,7 +26,7 @@ fn stop_host() -> StopHostCommand {
     }
 }
 
-/// Whether the operation saw the call.
+/// Returns whether the call reached its operation.
 #[track_caller]
 fn carried_out(response: &InvocationResponse) -> bool {
     match &response.error {
@@ -34,7 +35,8 @@ fn carried_out(response: &InvocationResponse) -> bool {
             assert!(ack.error.contains("is unknown"), "{}", ack.error);
             true
         }
-        // Not an acknowledgement: what came of the first one is not known here.
+        // The answer is no acknowledgement: the outcome of the first call is
+        // not known here.
         Some(error) => {
             assert!(error.starts_with("rpc: the invocation"), "{error}");
             false
@@ -60,7 +62,7 @@ async fn a_recorded_order_is_not_carried_out_again_whatever_is_around_it() {
     assert_eq!(response.invocation_id, invocation.id);
     let error = response.error.unwrap();
     assert!(error.contains("taken before"), "{error}");
-    // What is not signed may differ.
+    // Members that are not signed may differ.
     invocation.host_id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
     let response = send(&nats, &world.identity, bytes(&invocation)).await;
     assert_eq!(response.invocation_id, invocation.id);
@@ -71,7 +73,7 @@ async fn a_recorded_order_is_not_carried_out_again_whatever_is_around_it() {
     assert_eq!(response.invocation_id, "another");
     assert!(response.error.unwrap().contains("id is not the one"));
     invocation.id = id;
-    // And a signature of other bytes for the same claims does not hold.
+    // Another signature for the same claims is not valid.
     let (signed, signature) = invocation.encoded_claims.rsplit_once('.').unwrap();
     let last = if signature.ends_with('A') { 'Q' } else { 'A' };
     let signature = &signature[..signature.len() - 1];
@@ -130,7 +132,7 @@ async fn an_order_counts_from_a_minute_after_it_was_made_to_half_a_minute_before
     let world = World::start().await;
     let nats = world.nats.client().await;
     let start = now();
-    // Some seconds from the edges: time goes on.
+    // Some seconds away from the limits, since time passes during the test.
     for (iat, fresh) in [
         (Some(start - 50), true),
         (Some(start - 61), false),
@@ -244,7 +246,7 @@ async fn what_is_in_the_store_stays_there_until_a_call_for_it_is_proved() {
     let store = jetstream.create_object_store(config).await.unwrap();
     let mut body = &b"the body of somebody else's call"[..];
     store.put("theirs", &mut body).await.unwrap();
-    // A call that proves itself, but for the body that it names.
+    // A call that is authentic except for the body that it refers to.
     let theirs = |claims: &mut serde_json::Value| claims["sub"] = "theirs".into();
     let mut call = mint(&world.identity, "GetHosts", &"nowhere", theirs);
     call.id = "theirs".into();

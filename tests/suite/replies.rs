@@ -1,7 +1,8 @@
-//! What the actor gets: the replies of real hosts of each generation, whole and
-//! broken, in the contract's shape.
+//! What the actor gets: replies of real hosts of each generation, whole and
+//! broken, in the shape of the contract.
 
 use crate::support;
+use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::operator::*;
 use crate::support::{fixtures, respond};
@@ -18,7 +19,7 @@ const GENERATIONS: [&str; 6] = [
     "G3",
 ];
 
-/// A lattice of one host that answers with these bytes.
+/// Starts a lattice of one host that answers with these bytes.
 async fn answering(subject: &str, reply: String) -> (Operated, Vec<support::Responder>) {
     let lattice = Operated::without_bucket(&[]).await;
     let nats = lattice.world.nats.client().await;
@@ -36,7 +37,8 @@ async fn answering(subject: &str, reply: String) -> (Operated, Vec<support::Resp
     (lattice, responders)
 }
 
-/// A member of a fixture as the contract has it: text that is there.
+/// Returns a member of a fixture as the contract has it: a text that is
+/// present.
 fn text(body: &Value, name: &str) -> Option<String> {
     body[name].as_str().map(str::to_owned)
 }
@@ -99,7 +101,7 @@ async fn inventories_of_real_hosts_become_inventories() {
             (inventory.host_id.as_str(), inventory.labels),
             (HOST, labels)
         );
-        // 0.54 repeats the actor for each of its instances (T26).
+        // 0.54 lists the actor once for each of its instances (T26).
         assert_eq!(inventory.actors.len(), 1, "{generation}");
         let (told, sent) = (&inventory.actors[0], &body["actors"][0]);
         assert_eq!(Some(&told.id), text(sent, "id").as_ref());
@@ -215,7 +217,7 @@ async fn a_list_where_an_object_belongs_is_not_read_by_position() {
         let error = lattice.stop_host(HOST, None).await.unwrap_err().to_string();
         assert!(error.contains("cannot be read"), "{reply}: {error}");
     }
-    // A list inside costs the entry that it stands for.
+    // A list in the place of an entry costs that entry only.
     let links = json!({ "links": [["M1", "V1", "default", "c", {}], [1]] }).to_string();
     let (lattice, _answering) = answering("wasmbus.ctl.default.get.links", links).await;
     assert!(lattice.links().await.unwrap().is_empty());
@@ -296,7 +298,7 @@ async fn an_otp_host_that_cannot_tell_its_inventory_can_be_told_to_stop_things()
         assert_eq!(host.instances(ACTOR), 1);
         accepted(lattice.stop_provider(&host.id, &none).await);
         assert!(!host.runs_provider(PROVIDER, "default"));
-        // What needs to be known is still refused.
+        // A command that depends on the inventory is still refused.
         refused(
             lattice.stop_provider(&host.id, &managed()).await,
             "nothing was sent",

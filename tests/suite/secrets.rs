@@ -1,6 +1,6 @@
-//! Other people's secrets are used, and occur in no log. Every provider that
-//! the suite starts logs at trace, and its log is searched when it ends (see
-//! `support::provider`); here are the calls that carry secrets.
+//! Secrets are used and occur in no log. Every provider that the suite starts
+//! logs at trace, and its log is searched for secrets when it ends (see
+//! `support::provider`). The tests here make the calls that carry secrets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::support::actor::Actor;
 use crate::support::jwt::Operator;
 use crate::support::nats::NatsServer;
+use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::{found_in, plant};
 use crate::support::world::{World, ctx};
@@ -15,7 +16,7 @@ use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use wasmcloud_interface_lattice_control::*;
 
-/// A server that wants JWTs, without JetStream.
+/// Starts a server without JetStream that requires JWTs.
 fn server_of(operator: &Operator) -> NatsServer {
     NatsServer::with_config_without_jetstream(&operator.server_config())
 }
@@ -34,14 +35,10 @@ async fn a_jwt_and_its_seed_connect_to_a_lattice() {
         js_domain: None,
     };
     let client = world.actor.lattice();
-    let ack = client
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(client.set_lattice_credentials(&ctx(), &request).await);
     assert!(client.get_hosts(&ctx(), "x").await.unwrap().is_empty());
     assert_eq!(remote.open_connections("for lattices"), 1);
-    // Anonymous is not enough there.
+    // An anonymous login is refused there.
     world.set_lattice("y", &remote.url()).await;
     let error = client.get_hosts(&ctx(), "y").await.unwrap_err().to_string();
     assert!(error.contains("rejected the credentials"), "{error}");
@@ -113,7 +110,7 @@ async fn host_datas_jwt_and_seed_connect_to_our_lattice_and_to_no_other() {
         .set_lattice_credentials(&ctx(), &request)
         .await
         .unwrap();
-    // The home server wants a JWT; ours is not lent to a lattice.
+    // Our own server requires a JWT. A lattice does not get ours.
     let error = client.get_hosts(&ctx(), "x").await.unwrap_err().to_string();
     assert!(error.contains("rejected the credentials"), "{error}");
 }
@@ -132,7 +129,7 @@ async fn user_info_in_urls_logs_in_and_is_not_shown() {
     let url = |server: &NatsServer| format!("nats://{user}:{password}@{}", server.address());
     let provider = Provider::start(&identity.host_data(&url(&home)));
     provider.ready().await;
-    // The old client takes passwords in URLs as they are.
+    // The old client takes passwords in URLs without decoding them.
     let nats = wasmbus_rpc::async_nats::ConnectOptions::with_user_and_password(user.clone(), clear);
     let nats = nats.connect(home.address()).await.unwrap();
     let actor = Actor::over(nats, &identity, &identity.actor, &identity.cluster);
@@ -142,11 +139,7 @@ async fn user_info_in_urls_logs_in_and_is_not_shown() {
         ..Default::default()
     };
     let client = actor.lattice();
-    let ack = client
-        .set_lattice_credentials(&ctx(), &request)
-        .await
-        .unwrap();
-    assert!(ack.accepted, "{}", ack.error);
+    accepted(client.set_lattice_credentials(&ctx(), &request).await);
     assert!(client.get_hosts(&ctx(), "x").await.unwrap().is_empty());
 }
 
@@ -192,7 +185,7 @@ async fn what_is_sent_on_to_hosts_is_not_shown() {
         link,
     };
     client.advertise_link(&ctx(), &request).await.unwrap();
-    // Every line of these calls was logged.
+    // The log has all lines of these calls.
     world
         .provider
         .logged("LatticeController.AdvertiseLink")
@@ -220,19 +213,13 @@ async fn the_configuration_is_not_shown() {
                 .into();
     })
     .await;
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "x")
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = world.hosts("x").await.unwrap_err();
     assert!(error.contains("default_lattice_url"), "{error}");
     assert_eq!(found_in(&error), None);
 }
 
-/// How often a text is in the memory of a process; `None` where that may not be
-/// read.
+/// Returns how often a text occurs in the memory of a process, or `None` where
+/// that cannot be read.
 fn in_memory(pid: u32, text: &[u8]) -> Option<usize> {
     use std::os::unix::fs::FileExt as _;
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
@@ -262,7 +249,7 @@ async fn what_the_host_wrote_is_not_left_in_memory() {
     let secret = plant("a-password-of-a-default");
     let url = format!("nats://alice:{secret}@h");
     data["config_json"] = json!({ "default_lattice_url": url }).to_string().into();
-    // So much that memory for it has to grow.
+    // So much that its buffer has to grow.
     let link = |_| identity.link(&KeyPair::new(KeyPairType::Module).public_key(), json!({}));
     data["link_definitions"] = (0..150).map(link).collect();
     let provider = Provider::start(&data);
@@ -271,14 +258,14 @@ async fn what_the_host_wrote_is_not_left_in_memory() {
     let Some(known) = count(&identity.host_id) else {
         return eprintln!("skipped: the memory of a child process cannot be read here");
     };
-    // What is no secret is there: this looks in the right place.
+    // A text that is no secret is found, so the search works.
     assert!(known > 0);
     let line = data_encoding::BASE64.encode(data.to_string().as_bytes());
     assert_eq!(count(&identity.cluster.seed().unwrap()), Some(0));
     for start in (0..line.len() - 64).step_by(4 * 1024) {
         assert_eq!(count(&line[start..start + 64]), Some(0), "at {start}");
     }
-    // The settings are kept, once.
+    // The settings are in memory once, where they are kept.
     assert_eq!(count(&secret), Some(1));
 }
 

@@ -1,71 +1,50 @@
-//! How the provider ends: by its host's order or by a signal, and without
-//! losing a call.
+//! The provider ends by its host's command or by a signal, and loses no call.
 
 use crate::support;
 use std::time::{Duration, Instant};
 
+use crate::support::drill::{host_on, stop_in_flight};
 use crate::support::eventually;
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::invocation::{bytes, mint};
 use crate::support::nats::NatsServer;
+use crate::support::operator::refused;
 use crate::support::provider::{Identity, Provider, health};
-use crate::support::world::{World, ctx};
+use crate::support::time::{SHORTLY, assert_under, timeout};
+use crate::support::world::World;
 use futures::StreamExt as _;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use wasmbus_rpc::core::InvocationResponse;
 use wasmcloud_interface_lattice_control::*;
 
-/// A world whose lattice has a host that never answers.
+/// Starts a world whose lattice has a host that does not answer stops.
 async fn with_silent_host() -> (World, SimHost) {
     let world = World::with_lattice().await;
-    let sim = SimLattice::without_bucket(world.nats.client().await, "default");
-    let host = SimHost::start(&std::sync::Arc::new(sim), Generation::G2b, &[]).await;
+    let host = host_on(&world.nats, "default").await;
     host.fall_silent_on(".stop");
     (world, host)
-}
-
-/// A call that is in flight when this returns.
-async fn call_in_flight(
-    world: &World,
-    host: &SimHost,
-) -> tokio::task::JoinHandle<Result<CtlOperationAck, wasmbus_rpc::error::RpcError>> {
-    let actor = world.actor.clone();
-    let command = StopHostCommand {
-        lattice_id: "default".into(),
-        host_id: host.id.clone(),
-        timeout: None,
-    };
-    let call = tokio::spawn(async move { actor.lattice().stop_host(&ctx(), &command).await });
-    eventually("the host to hear", || async {
-        (!host.received_on(".stop").is_empty()).then_some(())
-    })
-    .await;
-    call
 }
 
 #[tokio::test]
 async fn the_hosts_order_ends_it_within_250_ms_and_calls_in_flight_are_answered() {
     let (mut world, host) = with_silent_host().await;
-    let call = call_in_flight(&world, &host).await;
+    let call = stop_in_flight(&world.actor, "default", &host).await;
     let nats = world.nats.client().await;
     let order = json!({ "host_id": world.identity.host_id }).to_string();
     let started = Instant::now();
     let ack = nats.request(world.identity.subject("shutdown"), order.into());
-    let ack = tokio::time::timeout(Duration::from_secs(2), ack)
-        .await
-        .unwrap()
-        .unwrap();
+    let ack = timeout(Duration::from_secs(2), ack).await.unwrap().unwrap();
     let took = started.elapsed();
     assert!(!ack.payload.is_empty());
     assert!(
         took >= Duration::from_millis(190),
         "calls in flight got {took:?}"
     );
-    assert!(took < Duration::from_millis(250), "{took:?}");
-    // The answer was sent before the acknowledgement.
-    let answer = tokio::time::timeout(Duration::from_millis(200), call)
+    assert_under(Duration::from_millis(250), took);
+    // The answer to the call was sent before the acknowledgement.
+    let answer = timeout(Duration::from_millis(200), call)
         .await
         .unwrap()
         .unwrap();
@@ -86,11 +65,7 @@ async fn an_idle_provider_ends_at_once() {
     nats.request(world.identity.subject("shutdown"), order.into())
         .await
         .unwrap();
-    assert!(
-        started.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_under(Duration::from_millis(150), started.elapsed());
     assert_eq!(world.provider.ended().await.code(), Some(0));
 }
 
@@ -122,9 +97,9 @@ async fn orders_for_others_and_unreadable_ones_are_ignored() {
             .unwrap();
     }
     support::fence(&nats).await;
-    // Health is asked after the orders and answered.
+    // A health check after these commands is answered.
     assert!(health(&nats, &world.identity).await.healthy);
-    let ack = tokio::time::timeout(support::provider::SHORTLY, acks.next()).await;
+    let ack = timeout(SHORTLY, acks.next()).await;
     assert!(ack.is_err(), "{ack:?}");
     assert!(world.provider.running());
 }
@@ -132,51 +107,33 @@ async fn orders_for_others_and_unreadable_ones_are_ignored() {
 #[tokio::test]
 async fn new_calls_are_refused_at_once_while_it_stops() {
     let (world, host) = with_silent_host().await;
-    let call = call_in_flight(&world, &host).await;
+    let call = stop_in_flight(&world.actor, "default", &host).await;
     let nats = world.nats.client().await;
     let order = json!({ "host_id": world.identity.host_id }).to_string();
     let subject = world.identity.subject("shutdown");
     let ending = tokio::spawn(async move { nats.request(subject, order.into()).await });
     world.provider.logged("stopping").await;
     let started = Instant::now();
-    let error = world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "default")
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("the provider is stopping"),
-        "{error}"
+    let error = world.hosts("default").await.unwrap_err();
+    assert!(error.contains("the provider is stopping"), "{error}");
+    refused(
+        world.try_set_lattice("x", "127.0.0.1:4222").await,
+        "the provider is stopping",
     );
-    let ack = world.try_set_lattice("x", "127.0.0.1:4222").await.unwrap();
-    assert!(
-        !ack.accepted && ack.error.contains("the provider is stopping"),
-        "{}",
-        ack.error
-    );
-    assert!(
-        started.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_under(Duration::from_millis(150), started.elapsed());
     ending.await.unwrap().unwrap();
     drop(call);
 }
 
 #[tokio::test]
 async fn every_call_that_was_sent_before_the_order_is_answered() {
-    // Calls in a row, without waiting, and the order in the middle of them.
+    // Calls are sent in a row without waiting for answers, and the command to
+    // stop comes right behind them.
     let mut world = World::with_lattice().await;
     let nats = world.nats.client().await;
     let mut samples = nats.subscribe(world.identity.subject("")).await.unwrap();
     support::fence(&nats).await;
-    world
-        .actor
-        .lattice()
-        .get_hosts(&ctx(), "unknown")
-        .await
-        .unwrap_err();
+    world.hosts("unknown").await.unwrap_err();
     let call = samples.next().await.unwrap().payload;
     drop(samples);
     let inbox = nats.new_inbox();
@@ -192,7 +149,7 @@ async fn every_call_that_was_sent_before_the_order_is_answered() {
     let ack = nats.request(world.identity.subject("shutdown"), order.into());
     ack.await.unwrap();
     for number in 0..CALLS {
-        let answer = tokio::time::timeout(Duration::from_secs(2), answers.next()).await;
+        let answer = timeout(Duration::from_secs(2), answers.next()).await;
         assert!(answer.is_ok(), "{number} of {CALLS} calls were answered");
     }
     assert_eq!(world.provider.ended().await.code(), Some(0));
@@ -202,9 +159,9 @@ async fn every_call_that_was_sent_before_the_order_is_answered() {
 async fn a_signal_gives_calls_in_flight_the_time_they_have() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let (mut world, host) = with_silent_host().await;
-        let call = call_in_flight(&world, &host).await;
+        let call = stop_in_flight(&world.actor, "default", &host).await;
         world.provider.signal(signal);
-        // The call ends in its own time, at 1.8 s, not when the signal comes.
+        // The call ends at its own time limit of 1.8 s, not with the signal.
         let error = call.await.unwrap().unwrap_err().to_string();
         assert!(error.contains("did not answer in time"), "{error}");
         assert_eq!(world.provider.ended().await.code(), Some(0));
@@ -230,7 +187,7 @@ async fn a_signal_cuts_calls_off_after_2_seconds() {
         count: 1,
         annotations: None,
     };
-    // The published client would give up before.
+    // The published client would give up before that.
     let call = mint(&world.identity, "StartActor", &command, |_| {});
     let subject = world.identity.subject("");
     nats.publish_with_reply(subject, inbox, bytes(&call).into())
@@ -242,7 +199,7 @@ async fn a_signal_cuts_calls_off_after_2_seconds() {
     .await;
     let started = Instant::now();
     world.provider.signal(Signal::SIGTERM);
-    let answer = tokio::time::timeout(Duration::from_secs(5), answers.next()).await;
+    let answer = timeout(Duration::from_secs(5), answers.next()).await;
     let took = started.elapsed();
     let answer: InvocationResponse =
         rmp_serde::from_slice(&answer.unwrap().unwrap().payload).unwrap();
@@ -252,10 +209,8 @@ async fn a_signal_cuts_calls_off_after_2_seconds() {
             .unwrap()
             .contains("stopped before the call had ended")
     );
-    assert!(
-        took > Duration::from_millis(1900) && took < Duration::from_millis(3000),
-        "{took:?}"
-    );
+    assert!(took > Duration::from_millis(1900), "{took:?}");
+    assert_under(Duration::from_millis(3000), took);
 }
 
 #[tokio::test]
@@ -263,7 +218,7 @@ async fn a_signal_ends_it_also_when_nats_is_away() {
     let identity = Identity::new();
     for _ in 0..10 {
         let mut provider = Provider::start(&identity.host_data("nats://127.0.0.1:1"));
-        // At once: it catches signals before it says that it starts.
+        // It catches signals before it logs that it starts.
         provider.logged("starting").await;
         provider.signal(Signal::SIGTERM);
         assert_eq!(provider.ended().await.code(), Some(0));

@@ -1,5 +1,5 @@
-//! TLS to lattices and to our own NATS: what is checked, what is shown, and what
-//! is said when it does not hold.
+//! TLS to lattices and to our own NATS server: what is checked, which
+//! certificate is shown, and what an error says.
 
 use crate::support::actor::Actor;
 use crate::support::certs::{Certs, Pair};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-/// A provider with these settings, its own NATS without TLS.
+/// Starts a provider with these settings, whose own NATS server has no TLS.
 async fn world(settings: &Value) -> World {
     World::start_on(NatsServer::without_jetstream(), |data| {
         data["config_json"] = settings.to_string().into();
@@ -37,8 +37,8 @@ fn websocket(pair: &Pair) -> String {
     )
 }
 
-/// That the actor is told that TLS failed, and of this, and that an order is
-/// certainly not carried out.
+/// Asserts that the actor is told that TLS failed and why, and that a command
+/// is certainly not carried out.
 async fn refused(world: &World, url: &str, why: &str) {
     world.set_lattice("x", url).await;
     let answers = [
@@ -90,7 +90,7 @@ async fn a_certificate_of_another_authority_is_refused() {
     let (certs, others) = (Certs::new(), Certs::new());
     let pair = certs.server();
     let remote = server(&format!("{}{}", pair.config(), websocket(&pair)));
-    // The system's authorities do not know ours.
+    // Our authority is not one of the system's.
     for settings in [trusting(&others), json!({})] {
         let world = world(&settings).await;
         for url in [
@@ -131,7 +131,7 @@ async fn a_server_that_speaks_no_tls_is_not_spoken_to_where_the_url_insists() {
     let url = format!("tls://alice:{password}@{}", remote.address());
     refused(&world, &url, "received corrupt message").await;
     answered(&world, &remote.url()).await;
-    // All that such a server gets is the beginning of TLS.
+    // Such a server gets only the beginning of TLS.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let heard = tokio::spawn(async move {
@@ -161,7 +161,7 @@ async fn a_server_that_speaks_no_tls_is_not_spoken_to_where_the_url_insists() {
     assert!(!heard.contains("CONNECT") && !heard.contains(&password));
 }
 
-/// A provider with a certificate for these servers of lattices, if any.
+/// Starts a provider with a certificate for these servers of lattices, if any.
 fn with_certificate(certs: &Certs, client: &Pair, servers: Option<Value>) -> Value {
     let mut settings = trusting(certs);
     settings["tls_cert_file"] = json!(client.cert);
@@ -172,10 +172,10 @@ fn with_certificate(certs: &Certs, client: &Pair, servers: Option<Value>) -> Val
     settings
 }
 
-/// That a server which asks for a certificate gets none, and that the actor is told
-/// which setting decides.
+/// Asserts that a server which asks for a certificate gets none, and that the
+/// actor is told which setting decides that.
 async fn gets_no_certificate(world: &World, lattice: &str) {
-    // The server may hang up before its words are read.
+    // The server may close the connection before its words are read.
     eventually("the server's words", || async {
         let error = world.hosts(lattice).await.unwrap_err();
         assert!(error.contains("no connection"), "{error}");
@@ -201,8 +201,8 @@ async fn the_providers_certificate_is_for_servers_that_the_settings_name() {
     };
     let (remote, other) = (asking(), asking());
     let user = operator.user(0);
-    // Whoever may set credentials would log in with it, where a server maps
-    // certificates to users.
+    // Every actor that may set credentials would log in with the certificate
+    // where a server maps certificates to users.
     let unnamed = world(&with_certificate(&certs, &client, None)).await;
     unnamed.set_user("x", &remote.url(), &user).await;
     gets_no_certificate(&unnamed, "x").await;
@@ -217,7 +217,7 @@ async fn the_providers_certificate_is_for_servers_that_the_settings_name() {
         world.set_user("y", &url, &user).await;
         gets_no_certificate(&world, "y").await;
     }
-    // Each server of a list counts by itself, whichever is tried first.
+    // Each server of a list is judged by itself, whichever is tried first.
     for lattice in ["a", "b", "c", "d"] {
         let both = format!("{},{}", other.url(), remote.url());
         world.set_user(lattice, &both, &user).await;
@@ -257,7 +257,7 @@ async fn renewed_files_count_from_the_next_connection() {
     .await;
 }
 
-/// An actor on a NATS server with TLS.
+/// Connects an actor to a NATS server with TLS.
 async fn actor(home: &NatsServer, certs: &Certs, identity: &Identity) -> Actor {
     let nats = wasmbus_rpc::async_nats::ConnectOptions::new()
         .add_root_certificates(certs.ca())
@@ -286,7 +286,7 @@ async fn our_own_nats_is_reached_over_tls() {
             actor: actor(&home, &certs, &identity).await,
             nats: server(""),
         };
-        // The same authority counts for lattices.
+        // The same authority is valid for lattices.
         answered(&world, &home.url()).await;
     }
 }
@@ -341,7 +341,7 @@ async fn a_server_that_begins_with_tls_is_reached_where_the_settings_name_it() {
         let url = format!("{scheme}://{token}@{}", first.address());
         answered(&with, &url).await;
     }
-    // Others are spoken to as before, in one list, too.
+    // Other servers are spoken to as before, also in the same list.
     for lattice in ["a", "b", "c", "d"] {
         let dead = NatsServer::free_port();
         let both = format!("{token}@{},127.0.0.1:{dead}", plain.address());
@@ -371,7 +371,7 @@ async fn our_own_nats_may_begin_with_tls() {
     let mut data = identity.host_data(&format!("nats://{}", first.address()));
     let mut settings = trusting(&certs);
     settings["tls_first_servers"] = json!([first.address()]);
-    // Whatever else is wrong with the settings.
+    // This holds whatever else is wrong with the settings.
     settings["max_calls"] = json!(0);
     data["config_json"] = settings.to_string().into();
     let provider = Provider::start(&data);
@@ -389,7 +389,7 @@ async fn a_host_that_asks_for_tls_has_no_login_sent_without() {
     let token = format!("authorization {{ token: \"{TOKEN}\" }}");
     let home = server(&format!("{}{token}", certs.server().config()));
     let identity = Identity::new();
-    // As OTP hosts say it.
+    // As OTP hosts write it.
     let data = |address: &str, asks: Value| {
         let mut data = identity.host_data(&format!("{TOKEN}@{address}"));
         data["lattice_rpc_tls"] = asks;
@@ -409,7 +409,7 @@ async fn a_host_that_asks_for_tls_has_no_login_sent_without() {
         stream.write_all(info).await.unwrap();
         let mut heard = vec![0; 3];
         stream.read_exact(&mut heard).await.unwrap();
-        // TLS, and a handshake.
+        // The first bytes of a TLS handshake.
         assert_eq!(heard[..2], [22, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! UpdateActor: what runs afterwards is the new revision and nothing else, or what
+//! After an UpdateActor, either the new revision runs and nothing else, or what
 //! ran before.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::support::eventually;
 use crate::support::host::Generation;
 use crate::support::operator::*;
+use crate::support::time::assert_under;
 use crate::support::world::ctx;
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -16,10 +17,6 @@ use Generation::{G2a, G2b, G3a, G3b};
 
 const MISSING: &str = "wasmcloud.azurecr.io/missing:0.1.0";
 const OTHER_REF: &str = "wasmcloud.azurecr.io/echo:0.1.0";
-
-fn none() -> Annotations {
-    Annotations::new()
-}
 
 #[tokio::test]
 async fn an_update_lasts_whoever_scales_later() {
@@ -32,7 +29,7 @@ async fn an_update_lasts_whoever_scales_later() {
         let groups: BTreeMap<_, _> = host.groups(ACTOR);
         accepted(lattice.update_actor(&host.id, &none()).await);
         assert_eq!(host.groups(ACTOR), groups, "{generation:?}");
-        // By anybody, under the new reference.
+        // Another client scales it under the new reference.
         let body = json!({ "actor_id": ACTOR, "actor_ref": NEW_ACTOR_REF, "count": 9 });
         lattice.another_tells("scale", body).await;
         eventually("the scale", || async {
@@ -78,7 +75,7 @@ async fn an_update_that_takes_longer_than_its_call_goes_on() {
         let error = unknown.unwrap_err().to_string();
         assert!(error.contains("the update goes on"), "{error}");
         assert_eq!(host.received_on(".sa").len(), 0);
-        // Other orders wait for it.
+        // Other commands wait for it.
         refused(lattice.scale_actor(&host.id, 1, &none()).await, "under way");
         eventually("the new revision everywhere", || async {
             let stopped = !host.received_on(".sa").is_empty();
@@ -113,7 +110,7 @@ async fn an_update_to_the_image_of_another_actor_is_taken_back() {
             "{generation:?}"
         );
         assert_eq!(host.instances(&key), 0);
-        // The host ran it for a moment.
+        // The host ran the other actor for a moment.
         assert!(host.meant_harm().is_some());
     }
 }
@@ -164,13 +161,13 @@ async fn without_events_an_update_is_of_the_right_actor_all_the_same() {
         Operated::comes_to_run(host, 3).await;
         refused(
             lattice.update_to(&host.id, OTHER_REF, &none()).await,
-            "nobody tells whether",
+            "it is not known whether",
         );
         assert_eq!(host.received_on(".sa").len(), 0);
         assert_eq!(host.instances(&key), 0);
         assert_eq!(Operated::revisions(host), BTreeSet::from([1]));
         assert!(host.meant_harm().is_some());
-        // Claims tell of this actor's own.
+        // The claims in the lattice are of this actor.
         accepted(lattice.update_actor(&host.id, &none()).await);
         assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
         assert_eq!(host.instances(ACTOR), 3, "{generation:?}");
@@ -201,6 +198,6 @@ async fn what_is_started_while_an_update_fails_is_back_soon() {
     let began = std::time::Instant::now();
     let (_, ()) = tokio::join!(updated, gone);
     Operated::comes_to_run(host, 3).await;
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_under(Duration::from_secs(5), began.elapsed());
     assert_eq!(Operated::revisions(host), BTreeSet::from([2]));
 }

@@ -1,5 +1,5 @@
-//! What hosts receive: for each generation, every request body equals the
-//! fixture of that generation, taken from the clients that its hosts came with.
+//! What hosts receive: every request body equals the fixture of the host's
+//! generation, which comes from the client that its hosts were released with.
 
 use crate::support;
 use crate::support::fixtures;
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
 
-/// The fixture of a generation; one that differs from the base has its own.
+/// Reads the fixture of a version, which has one of its own where it differs
+/// from its generation.
 fn fixture(generation: Generation, name: &str) -> Value {
     let folders: &[&str] = match generation {
         G1a => &["G1-otp-0.54", "G1"],
@@ -33,8 +34,8 @@ fn fixture(generation: Generation, name: &str) -> Value {
     fixtures::json(&format!("{folder}/{name}"))
 }
 
-/// The first body that the host received on a subject equals the fixture, but
-/// for the host id and what `change` says.
+/// Asserts that the first body on a subject equals the fixture, apart from the
+/// host id and `change`.
 #[track_caller]
 fn received(
     generation: Generation,
@@ -100,7 +101,7 @@ async fn actors_are_started_as_the_fixtures_do() {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0].id;
         if generation.is_g3() {
-            // The fixture adds three to two.
+            // In the fixture, three instances are added to two.
             accepted(lattice.scale_actor(host, 2, &managed()).await);
             accepted(lattice.start_actor(host, 3, &managed()).await);
             let scales = lattice.hosts[0].received_on(".scale");
@@ -110,7 +111,7 @@ async fn actors_are_started_as_the_fixtures_do() {
             assert!(lattice.hosts[0].received_on(".la").is_empty());
         } else {
             accepted(lattice.start_actor(host, 3, &managed()).await);
-            // The client of 0.80 scales, too.
+            // The client of 0.80 sends a scale, too.
             let subject = if generation == G2b { ".scale" } else { ".la" };
             received(generation, &lattice, subject, "StartActor", AS_IS);
         }
@@ -125,7 +126,8 @@ async fn actors_are_scaled_as_the_fixtures_do() {
         accepted(lattice.scale_actor(host, 5, &managed()).await);
         received(generation, &lattice, ".scale", "ScaleActor", AS_IS);
     }
-    // Where nobody can count by annotations, without any.
+    // Where annotations are not shown, nobody can count by them, and the
+    // command has none.
     let lattice = Operated::one(G1a).await;
     let host = &lattice.hosts[0].id;
     accepted(lattice.scale_actor(host, 5, &Annotations::new()).await);
@@ -154,7 +156,8 @@ async fn actors_are_stopped_as_the_fixtures_do() {
     for generation in [G1b, G2a, G2b, G3a, G3b] {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0].id;
-        // Two of three, where the fixture has a count; all where it has none.
+        // Two of three are stopped where the fixture has a count, and all where
+        // it has none.
         let (running, stop) = match generation {
             G1b | G2a => (3, 2),
             _ => (2, 2),
@@ -163,7 +166,8 @@ async fn actors_are_stopped_as_the_fixtures_do() {
         accepted(lattice.stop_actor(host, stop, &managed()).await);
         received(generation, &lattice, ".sa", "StopActor", |expected| {
             if generation.counts_maximum() {
-                // Hosts that would lose what does not match are told to stop all.
+                // Hosts that would lose what does not match get a command to
+                // stop all.
                 expected.as_object_mut().unwrap().remove("annotations");
             }
         });
@@ -178,7 +182,7 @@ async fn some_of_a_maximum_are_stopped_by_a_scale() {
         accepted(lattice.scale_actor(host, 7, &managed()).await);
         accepted(lattice.stop_actor(host, 2, &managed()).await);
         let scales = lattice.hosts[0].received_on(".scale");
-        // Five are left: the fixture scales to five.
+        // Five instances are left, as the fixture scales to five.
         let mut expected = fixture(generation, "ScaleActor.request.json");
         expected["host_id"] = host.clone().into();
         assert_eq!(scales[1].json(), expected, "{generation:?}");
@@ -234,7 +238,8 @@ async fn hosts_are_stopped_as_the_fixtures_do() {
         let lattice = Operated::one(generation).await;
         accepted(lattice.stop_host(&lattice.hosts[0].id, Some(30)).await);
         received(generation, &lattice, ".stop", "StopHost", |expected| {
-            // The client of OTP hosts passed seconds on; they ignore the member.
+            // The client of OTP hosts sent seconds; the hosts ignore the
+            // member.
             expected["timeout"] = 30_000.into();
         });
     }
@@ -289,7 +294,7 @@ async fn links_are_written_into_the_bucket_as_clients_do() {
         assert_eq!(value, fixture(generation, "AdvertiseLink.request.json"));
         accepted(lattice.remove_link().await);
         let removed = bucket.next().await.unwrap();
-        // PURGE would leave it on Rust hosts (T25).
+        // Rust hosts would keep the link after a PURGE (T25).
         let headers = removed.headers.unwrap();
         assert_eq!(headers.get("KV-Operation").unwrap().as_str(), "DEL");
         assert!(lattice.hosts[0].received_on("linkdefs").is_empty());

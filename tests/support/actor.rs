@@ -1,4 +1,4 @@
-//! An actor that calls, through the published client crates.
+//! An actor that calls the provider through the published client crates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmcloud_interface_lattice_control::LatticeControllerSender;
 
 use super::provider::Identity;
+use super::time::scaled;
 
 /// An actor on a host of the provider's lattice.
 #[derive(Clone)]
@@ -26,12 +27,12 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// The linked actor.
+    /// Connects as the linked actor.
     pub async fn connect(nats_url: &str, identity: &Identity) -> Self {
         Self::connect_as(nats_url, identity, &identity.actor, &identity.cluster).await
     }
 
-    /// Any actor, whose calls any key signs.
+    /// Connects as any actor; `key` signs its calls.
     pub async fn connect_as(
         nats_url: &str,
         identity: &Identity,
@@ -42,14 +43,14 @@ impl Actor {
         Self::over(nats, identity, actor, key)
     }
 
-    /// The same, over any connection.
+    /// Makes an actor that calls over this connection.
     pub fn over(
         nats: wasmbus_rpc::async_nats::Client,
         identity: &Identity,
         actor: &str,
         key: &Arc<KeyPair>,
     ) -> Self {
-        let timeout = Some(Duration::from_millis(2000));
+        let timeout = Some(scaled(Duration::from_millis(2000)));
         let host = identity.host_id.clone();
         Self {
             client: RpcClient::new(nats.clone(), host, timeout, key.clone()),
@@ -60,19 +61,19 @@ impl Actor {
         }
     }
 
-    /// The same, on a host that gives its calls this much time.
+    /// Returns the actor on a host that gives its calls this much time, scaled.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         let (host, key) = (self.identity.host_id.clone(), self.key.clone());
-        self.client = RpcClient::new(self.nats.clone(), host, Some(timeout), key);
+        self.client = RpcClient::new(self.nats.clone(), host, Some(scaled(timeout)), key);
         self
     }
 
-    /// Its public key.
+    /// Returns its public key.
     pub fn public_key(&self) -> &str {
         &self.actor
     }
 
-    /// The published client of the contract.
+    /// Returns the published client of the contract.
     pub fn lattice(&self) -> LatticeControllerSender<Self> {
         LatticeControllerSender::via(self.clone())
     }

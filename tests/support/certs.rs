@@ -1,6 +1,7 @@
-//! A certificate authority and what it issues, as files for one test.
+//! A certificate authority and the certificates that it issues, as files for
+//! one test.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -10,13 +11,13 @@ use tempfile::TempDir;
 
 use super::secrets;
 
-/// An authority; its files end with it.
+/// An authority. Its files are removed when it is dropped.
 pub struct Certs {
     dir: TempDir,
     ca: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// Files of a certificate and its key.
+/// The files of a certificate and its key.
 pub struct Pair {
     pub cert: PathBuf,
     pub key: PathBuf,
@@ -26,7 +27,8 @@ impl Certs {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
-        // Authorities of one name would be taken for each other.
+        // Each has a name of its own: two authorities of one name would be
+        // mistaken for each other.
         let name = dir.path().to_string_lossy().into_owned();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,28 +38,24 @@ impl Certs {
         Self { dir, ca }
     }
 
-    /// The folder that the files are in.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// The authority's certificate.
+    /// Returns the file of the authority's certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
-    /// A certificate for these host names and addresses, in `{name}.pem` and
-    /// `{name}-key.pem`; takes the place of an earlier one.
+    /// Issues a certificate for these host names and addresses into
+    /// `{name}.pem` and `{name}-key.pem`, over an earlier one of that name.
     pub fn issue(&self, name: &str, hosts: &[&str]) -> Pair {
         self.issue_until(name, hosts, 2100)
     }
 
-    /// The certificate of a server of this machine.
+    /// Issues a certificate for a server on this machine.
     pub fn server(&self) -> Pair {
         self.issue("server", &["127.0.0.1", "localhost"])
     }
 
-    /// The same, expired years ago.
+    /// Issues a certificate for a server on this machine that expired years
+    /// ago.
     pub fn expired_server(&self) -> Pair {
         self.issue_until("expired", &["127.0.0.1", "localhost"], 2020)
     }
@@ -83,8 +81,9 @@ impl Certs {
         pair
     }
 
-    /// Writes `ca.pem`, `client.pem` and `client-key.pem`, which settings in
-    /// documents name in a folder of their own; the text, with our folder.
+    /// Writes `ca.pem`, `client.pem` and `client-key.pem`, which the settings
+    /// in documents name, and returns the text with our folder in the place of
+    /// theirs.
     pub fn in_place_of_documented(&self, text: &str) -> String {
         self.issue("client", &[]);
         text.replace("/etc/lattice-controller", self.dir.path().to_str().unwrap())
@@ -92,12 +91,13 @@ impl Certs {
 }
 
 impl Pair {
-    /// Configuration of a server with this certificate.
+    /// Returns the configuration of a server with this certificate.
     pub fn config(&self) -> String {
         self.config_with("")
     }
 
-    /// The same, for clients with certificates of this authority only.
+    /// Returns the configuration of a server with this certificate that lets in
+    /// only clients with a certificate of this authority.
     pub fn config_for_clients_of(&self, certs: &Certs) -> String {
         let ca = certs.ca();
         self.config_with(&format!("ca_file: \"{}\"\nverify: true", ca.display()))

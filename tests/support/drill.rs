@@ -1,5 +1,6 @@
-//! What stands around a fault: a lattice elsewhere that must not notice, calls
-//! that must be answered in time, credentials that must not be lost.
+//! What drills have around a fault: a lattice on another server, which must not
+//! notice it; calls, which must be answered in time; and credentials, which
+//! must not be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +16,19 @@ use super::host::lattice::SimLattice;
 use super::host::{Generation, SimHost};
 use super::instances::Instances;
 use super::nats::NatsServer;
-use super::world::ctx;
+use super::time::assert_under;
+use super::world::{ctx, set};
 
-/// What an actor gives its calls here; answers come earlier.
+/// How long an actor waits for an answer here. The provider answers earlier.
 pub const BUDGET: Duration = Duration::from_secs(2);
-/// What a call to a healthy lattice may take, on a busy machine.
+/// How long a call to a healthy lattice may take on a busy machine.
 const QUICKLY: Duration = Duration::from_secs(1);
-/// The provider has read what is kept.
+/// What the provider logs once it has read the stored credentials.
 const KEPT: &str = "credentials are kept in JetStream";
-/// The lattice that must not notice.
+/// The lattice that must not notice the fault.
 const ELSEWHERE: &str = "elsewhere";
 
-/// A provider that keeps its credentials, and a lattice on a server of its own
+/// A provider that stores its credentials, and a lattice on a server of its own
 /// that is called all the time.
 pub struct Drill {
     pub provider: Instances,
@@ -39,7 +41,7 @@ impl Drill {
         Self::start_on(NatsServer::start(), |_| {}).await
     }
 
-    /// The same on this server, with host data changed by `change`.
+    /// Starts them on this server, with host data changed by `change`.
     pub async fn start_on(nats: NatsServer, change: impl Fn(&mut Value)) -> Self {
         let provider = Instances::start_on(nats, 1, |_, data| {
             data["log_level"] = "debug".into();
@@ -59,44 +61,47 @@ impl Drill {
         drill
     }
 
-    /// Sets anonymous credentials, or those of the URL.
+    /// Sets anonymous credentials, or those in the URL.
     pub async fn set(&self, lattice: &str, url: &str) {
         let ack = set(&self.provider.actor, lattice, url).await.unwrap();
         assert!(ack.accepted, "{}", ack.error);
     }
 
-    /// The hosts of a lattice, answered in time, or the error.
+    /// Asks for the hosts of a lattice; the answer or the error must come in
+    /// time.
     pub async fn hosts(&self, lattice: &str) -> Result<Vec<Host>, String> {
         let client = self.provider.actor.lattice();
         let hosts = in_time(client.get_hosts(&ctx(), lattice)).await;
         hosts.map_err(|error| error.to_string())
     }
 
-    /// An order to a host of a lattice, answered in time.
+    /// Has a host start an actor; the answer must come in time.
     pub async fn start_actor(&self, lattice: &str, host: &str) -> RpcResult<CtlOperationAck> {
         let command = start_actor(lattice, host);
         let client = self.provider.actor.lattice();
         in_time(client.start_actor(&ctx(), &command)).await
     }
 
-    /// So many questions at once, answered in time.
+    /// Asks for the hosts of a lattice so many times at once; each answer must
+    /// come in time.
     pub async fn at_once(&self, lattice: &str, calls: usize) -> Vec<Result<Vec<Host>, String>> {
         let calls = (0..calls).map(|_| self.hosts(lattice));
         futures::future::join_all(calls).await
     }
 
-    /// Calls the lattice elsewhere from now on, until it is asked.
+    /// Calls the lattice elsewhere from now on, until
+    /// [`Bystander::noticed_nothing`].
     pub fn watch_elsewhere(&self) -> Bystander {
         Bystander::start(&self.provider.actor)
     }
 
-    /// Resident memory of the provider, in KiB.
+    /// Returns the resident memory of the provider in KiB.
     pub fn resident(&self) -> i64 {
         self.provider.providers[0].resident()
     }
 
-    /// How long it takes until the lattice answers with so many hosts; meanwhile
-    /// calls are answered in time, with errors.
+    /// Waits until the lattice answers with so many hosts, and returns how long
+    /// that took. Calls before that must be answered in time, with errors.
     pub async fn recovers(&self, lattice: &str, hosts: usize) -> Duration {
         let healed = Instant::now();
         super::eventually("the lattice to answer again", || async {
@@ -107,11 +112,12 @@ impl Drill {
         healed.elapsed()
     }
 
-    /// That these lattices are known, also to a provider that starts anew.
+    /// Asserts that these lattices are known, now and after a restart of the
+    /// provider.
     pub async fn remembers(&mut self, lattices: &[&str]) {
         self.knows(lattices).await;
         self.provider.restart().await;
-        // Calls before that are told to try again.
+        // A call before that is told to try again.
         self.provider.logged(KEPT).await;
         self.knows(lattices).await;
     }
@@ -124,7 +130,7 @@ impl Drill {
     }
 }
 
-/// Calls a lattice that has nothing to do with the fault.
+/// Calls a lattice that the fault does not concern.
 pub struct Bystander {
     task: JoinHandle<(usize, Duration)>,
     over: Arc<AtomicBool>,
@@ -149,32 +155,22 @@ impl Bystander {
         Self { task, over }
     }
 
-    /// That no call failed or was slow so far.
+    /// Asserts that no call failed or was slow so far.
     pub async fn noticed_nothing(self) {
         self.over.store(true, Ordering::Relaxed);
         let (calls, slowest) = self.task.await.unwrap();
-        assert!(slowest < QUICKLY, "{slowest:?}, the slowest of {calls}");
+        println!("the slowest of {calls} calls elsewhere took {slowest:?}");
+        assert_under(QUICKLY, slowest);
     }
 }
 
-/// A host that answers in a lattice of this server.
+/// Starts a host in a lattice on this server.
 pub async fn host_on(nats: &NatsServer, lattice: &str) -> SimHost {
     let sim = SimLattice::without_bucket(nats.client().await, lattice);
     SimHost::start(&Arc::new(sim), Generation::G2b, &[]).await
 }
 
-/// Sets anonymous credentials, or those of the URL; answered in time.
-pub async fn set(actor: &Actor, lattice: &str, url: &str) -> RpcResult<CtlOperationAck> {
-    let request = SetLatticeCredentialsRequest {
-        lattice_id: lattice.into(),
-        nats_url: Some(url.into()),
-        ..Default::default()
-    };
-    let client = actor.lattice();
-    client.set_lattice_credentials(&ctx(), &request).await
-}
-
-/// An order to start an instance.
+/// Returns a command to start one instance.
 pub fn start_actor(lattice: &str, host: &str) -> StartActorCommand {
     StartActorCommand {
         lattice_id: lattice.into(),
@@ -185,12 +181,31 @@ pub fn start_actor(lattice: &str, host: &str) -> StartActorCommand {
     }
 }
 
-/// What came of a call, in time: else the actor would have given up, and this
-/// would be the client's own answer.
+/// Has an actor stop a host; returns once the host has received that.
+pub async fn stop_in_flight(
+    actor: &Actor,
+    lattice: &str,
+    host: &SimHost,
+) -> JoinHandle<RpcResult<CtlOperationAck>> {
+    let actor = actor.clone();
+    let command = StopHostCommand {
+        lattice_id: lattice.into(),
+        host_id: host.id.clone(),
+        timeout: None,
+    };
+    let call = tokio::spawn(async move { actor.lattice().stop_host(&ctx(), &command).await });
+    super::eventually("the host to hear", || async {
+        (!host.received_on(".stop").is_empty()).then_some(())
+    })
+    .await;
+    call
+}
+
+/// Waits for the answer to a call and asserts that it came in time. Later, the
+/// actor would have given up, and the error would be one of the client's own.
 pub async fn in_time<T>(call: impl Future<Output = T>) -> T {
     let started = Instant::now();
     let answer = call.await;
-    let took = started.elapsed();
-    assert!(took < BUDGET, "answered after {took:?}, or not at all");
+    assert_under(BUDGET, started.elapsed());
     answer
 }

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-/// The text of `tests/fixtures/{name}`.
+/// Reads the text of `tests/fixtures/{name}`.
 pub fn text(name: &str) -> String {
     let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The JSON of `tests/fixtures/{name}`.
+/// Reads the JSON of `tests/fixtures/{name}`.
 pub fn json(name: &str) -> Value {
     serde_json::from_str(&text(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

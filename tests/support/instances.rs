@@ -21,13 +21,22 @@ impl Instances {
         Self::start_on(NatsServer::start(), count, change).await
     }
 
-    /// The same on this server.
+    /// Starts `count` of them on this server.
     pub async fn start_on(
         nats: NatsServer,
         count: usize,
         change: impl Fn(usize, &mut Value),
     ) -> Self {
-        let identity = Identity::new();
+        Self::start_as(Identity::new(), nats, count, change).await
+    }
+
+    /// Starts `count` instances of this provider on this server.
+    pub async fn start_as(
+        identity: Identity,
+        nats: NatsServer,
+        count: usize,
+        change: impl Fn(usize, &mut Value),
+    ) -> Self {
         let data: Vec<Value> = (0..count)
             .map(|number| {
                 let mut identity = identity.clone();
@@ -55,21 +64,21 @@ impl Instances {
         }
     }
 
-    /// Kills all of them, as if their machines lost power, and starts them
+    /// Kills all of them, as if their machines had lost power, and starts them
     /// again.
     pub async fn restart(&mut self) {
         self.providers.clear();
         self.start_all().await;
     }
 
-    /// Gives them other settings, which count from the next restart on.
+    /// Gives them other settings, which take effect at the next restart.
     pub fn configure(&mut self, settings: Value) {
         for data in &mut self.data {
             data["config_json"] = settings.to_string().into();
         }
     }
 
-    /// Waits until each of them logged this.
+    /// Waits until each of them has logged this.
     pub async fn logged(&self, text: &str) {
         for provider in &self.providers {
             provider.logged(text).await;

@@ -1,4 +1,6 @@
-//! Invocations made by hand: with claims, times and ids as a test wants them.
+//! Invocations made by hand, with claims, times and ids as a test wants them.
+
+use std::time::Duration;
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use serde::Serialize;
@@ -10,8 +12,8 @@ use wasmcloud_interface_lattice_control::CtlOperationAck;
 use super::jwt::now;
 use super::provider::Identity;
 
-/// An invocation by the linked actor, made now, whose claims are signed after
-/// `change` had its way with them.
+/// Makes an invocation by the linked actor at this moment. `change` may change
+/// its claims before they are signed.
 pub fn mint(
     identity: &Identity,
     operation: &str,
@@ -21,7 +23,7 @@ pub fn mint(
     mint_by(identity, &identity.actor, operation, argument, change)
 }
 
-/// The same by any actor.
+/// Makes an invocation by any actor.
 pub fn mint_by(
     identity: &Identity,
     actor: &str,
@@ -33,7 +35,7 @@ pub fn mint_by(
     mint_raw(identity, actor, operation, body, change)
 }
 
-/// The same with any bytes as arguments.
+/// Makes an invocation by any actor with any bytes as arguments.
 pub fn mint_raw(
     identity: &Identity,
     actor: &str,
@@ -75,29 +77,29 @@ pub fn mint_raw(
     invocation
 }
 
-/// As it is on the wire.
+/// Encodes an invocation as it is on the wire.
 pub fn bytes(invocation: &Invocation) -> Vec<u8> {
     rmp_serde::to_vec_named(invocation).unwrap()
 }
 
-/// The acknowledgement in a response, where it holds one.
+/// Returns the acknowledgement in a response, where it holds one.
 pub fn ack(response: &InvocationResponse) -> Option<CtlOperationAck> {
     let ack = || wasmbus_rpc::common::deserialize(&response.msg).ok();
     response.error.is_none().then(ack)?
 }
 
-/// Whether the response is that an order was accepted.
+/// Returns whether the response says that a command was accepted.
 pub fn is_accepted(response: &InvocationResponse) -> bool {
     ack(response).is_some_and(|ack| ack.accepted)
 }
 
-/// Sends any bytes as a call; the whole response.
+/// Sends any bytes as a call and returns the whole response.
 pub async fn send(
     nats: &async_nats::Client,
     identity: &Identity,
     bytes: Vec<u8>,
 ) -> InvocationResponse {
     let reply = nats.request(identity.subject(""), bytes.into());
-    let reply = tokio::time::timeout(std::time::Duration::from_secs(5), reply).await;
+    let reply = super::time::timeout(Duration::from_secs(5), reply).await;
     rmp_serde::from_slice(&reply.expect("an answer").unwrap().payload).unwrap()
 }

@@ -1,5 +1,5 @@
-//! An operator, an account and users of a NATS server with JWT authentication,
-//! minted here: keys and tokens exist for one test only.
+//! An operator, an account and users of a NATS server with JWT authentication.
+//! Their keys and tokens are made here and exist for one test only.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,32 +12,32 @@ use serde_json::{Value, json};
 use super::nats::NatsServer;
 use super::secrets;
 
-/// An operator with one account, beside that of the system.
+/// An operator with one account beside the system account.
 pub struct Operator {
     operator: KeyPair,
     system: KeyPair,
     account: KeyPair,
 }
 
-/// A user's token and seed, planted.
+/// A user's token and seed, remembered as secrets that no log may show.
 pub struct User {
     pub jwt: String,
     pub seed: String,
     pub key: String,
 }
 
-/// What an account may, and who may no more.
+/// What an account may do, and which of its users are revoked.
 #[derive(Default)]
 pub struct Account<'a> {
-    /// Most connections at once.
+    /// The most connections at once.
     pub connections: Option<u32>,
-    /// Public keys of users.
+    /// The public keys of revoked users.
     pub revoked: &'a [&'a str],
-    /// Most subscriptions of a connection.
+    /// The most subscriptions of a connection.
     pub subscriptions: Option<u32>,
-    /// Most bytes of a message.
+    /// The most bytes of a message.
     pub payload: Option<u32>,
-    /// It may use JetStream.
+    /// Whether it may use JetStream.
     pub jetstream: bool,
 }
 
@@ -50,12 +50,13 @@ impl Operator {
         }
     }
 
-    /// Configuration of a server that trusts this operator.
+    /// Returns the configuration of a server that trusts this operator.
     pub fn server_config(&self) -> String {
         self.server_config_with(&Account::default())
     }
 
-    /// The same with this account.
+    /// Returns the configuration of a server that trusts this operator and has
+    /// this account.
     pub fn server_config_with(&self, account: &Account<'_>) -> String {
         let operator = token(
             &self.operator,
@@ -90,8 +91,8 @@ impl Operator {
         token(&self.operator, &key.public_key(), claims, 0)
     }
 
-    /// Tells a running server that the account is another now. What follows from
-    /// it was done when this returns.
+    /// Gives a running server this account in the place of its present one. The
+    /// server has acted on it when this returns.
     pub async fn update(&self, server: &NatsServer, account: &Account<'_>) {
         let system = connect(user_of(&self.system, &json!({}), 0), server).await;
         let subject = format!(
@@ -104,19 +105,19 @@ impl Operator {
         assert_eq!(answer["data"]["code"], 200, "{answer}");
     }
 
-    /// A user who may do everything, until `expires` (seconds since 1970; 0 is
-    /// never).
+    /// Makes a user who may do everything until `expires` (seconds since 1970;
+    /// 0 is never).
     pub fn user(&self, expires: u64) -> User {
         user_of(&self.account, &json!({}), expires)
     }
 
-    /// A client that may do everything.
+    /// Connects a client that may do everything.
     pub async fn client(&self, server: &NatsServer) -> async_nats::Client {
         connect(self.user(0), server).await
     }
 
-    /// A user with these permissions and limits, as
-    /// `{ "pub": { "allow": ["x"] }, "sub": …, "subs": 10, "payload": 300 }`.
+    /// Makes a user with these permissions and limits, such as `{ "pub": {
+    /// "allow": ["x"] }, "sub": …, "subs": 10, "payload": 300 }`.
     pub fn user_with(&self, permissions: &Value) -> User {
         user_of(&self.account, permissions, 0)
     }
@@ -131,7 +132,7 @@ async fn connect(user: User, server: &NatsServer) -> async_nats::Client {
     options.connect(server.url()).await.unwrap()
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.unwrap().as_secs()

@@ -1,14 +1,10 @@
 //! What the tests run with: real NATS servers, the real provider process,
 //! simulated hosts, and an actor that calls.
 
-#![allow(
-    dead_code,
-    reason = "each test file uses a part of what they all share"
-)]
-
 pub mod actor;
 pub mod certs;
 pub mod drill;
+pub mod every_operation;
 pub mod fixtures;
 pub mod host;
 pub mod instances;
@@ -20,7 +16,7 @@ pub mod provider;
 pub mod proxy;
 pub mod secrets;
 pub mod store;
-pub mod table;
+pub mod time;
 pub mod tls_proxy;
 pub mod world;
 
@@ -29,7 +25,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The binary of an example, which `cargo test` builds beside the tests.
+/// Returns the path of an example's binary, which `cargo test` builds beside
+/// the tests.
 pub fn example(name: &str) -> std::path::PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().unwrap().parent().unwrap();
@@ -42,30 +39,31 @@ pub fn example(name: &str) -> std::path::PathBuf {
     path
 }
 
-/// Asks again and again, for 10 s at most, until there is something.
+/// Asks again and again until there is an answer, for 10 s (scaled) at most.
 pub async fn eventually<T, F, Fut>(what: &str, mut ask: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Option<T>>,
 {
-    let until = Instant::now() + Duration::from_secs(10);
+    let patience = time::scaled(Duration::from_secs(10));
+    let until = Instant::now() + patience;
     loop {
         if let Some(found) = ask().await {
             return found;
         }
-        assert!(Instant::now() < until, "waited 10 s for {what}");
+        assert!(Instant::now() < until, "waited {patience:?} for {what}");
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// There and back to the server, so that subscriptions made before are there for
-/// what others publish from now on. `Client::flush` reaches the socket only.
+/// Waits for a round trip to the server: subscriptions made before get what
+/// others publish after it. `Client::flush` waits for the socket only.
 pub async fn fence(client: &async_nats::Client) {
     use futures::StreamExt as _;
     let inbox = client.new_inbox();
     let mut back = client.subscribe(inbox.clone()).await.unwrap();
     client.publish(inbox, "".into()).await.unwrap();
-    let back = tokio::time::timeout(Duration::from_secs(10), back.next()).await;
+    let back = time::timeout(Duration::from_secs(10), back.next()).await;
     assert!(back.unwrap().is_some(), "the connection broke");
 }
 
@@ -86,7 +84,7 @@ pub async fn respond(nats: &async_nats::Client, subject: &str, replies: Vec<Vec<
     }))
 }
 
-/// A task that answers.
+/// A task that answers requests until it is dropped.
 pub struct Responder(tokio::task::JoinHandle<()>);
 
 impl Drop for Responder {

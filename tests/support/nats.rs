@@ -12,8 +12,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::eventually;
+use super::time::scaled;
 
-/// A server that ends with this value.
+/// Part of the name of the provider's connections to lattices.
+pub const OURS: &str = "for lattices";
+
+/// A running server, which is killed when this is dropped.
 pub struct NatsServer {
     child: Child,
     dir: TempDir,
@@ -22,7 +26,7 @@ pub struct NatsServer {
     ports: Ports,
 }
 
-/// Where a server listens.
+/// The ports that a server listens on.
 struct Ports {
     client: u16,
     monitor: u16,
@@ -30,8 +34,8 @@ struct Ports {
     cluster: Option<u16>,
 }
 
-/// The program: `NATS_SERVER`, else `nats-server` on the PATH, else where Debian
-/// puts it, which is not on the PATH of users.
+/// Returns the server's program: `NATS_SERVER`, else `nats-server` on the PATH,
+/// else the place where Debian has it, which is not on the PATH of users.
 pub fn program() -> String {
     const DEBIAN: &str = "/usr/sbin/nats-server";
     let on_path = || {
@@ -46,28 +50,28 @@ pub fn program() -> String {
 }
 
 impl NatsServer {
-    /// A server with JetStream, open to all.
+    /// Starts a server with JetStream that is open to all.
     pub fn start() -> Self {
         Self::launch("", true, None)
     }
 
-    /// A server without JetStream.
+    /// Starts a server without JetStream.
     pub fn without_jetstream() -> Self {
         Self::launch("", false, None)
     }
 
-    /// A server with JetStream and this configuration beside.
+    /// Starts a server with JetStream and this configuration.
     pub fn with_config(config: &str) -> Self {
         Self::launch(config, true, None)
     }
 
-    /// A server without JetStream and with this configuration.
+    /// Starts a server without JetStream and with this configuration.
     pub fn with_config_without_jetstream(config: &str) -> Self {
         Self::launch(config, false, None)
     }
 
-    /// A free port, for a server that is to start there later: below those that
-    /// connections are made from.
+    /// Finds a free port for a server that is to start there later. It is below
+    /// the ports that the system gives to outgoing connections.
     pub fn free_port() -> u16 {
         let start = 20_000 + (std::process::id() % 10_000) as u16;
         (start..32_000)
@@ -75,7 +79,7 @@ impl NatsServer {
             .unwrap()
     }
 
-    /// A server on this port.
+    /// Starts a server with JetStream on this port.
     pub fn on_port(port: u16) -> Self {
         Self::launch("", true, Some(port))
     }
@@ -92,7 +96,8 @@ impl NatsServer {
         }
     }
 
-    /// Two servers of a cluster, without JetStream, with this configuration each.
+    /// Starts the two servers of a cluster without JetStream, each with this
+    /// configuration.
     pub async fn cluster(config: &str) -> (Self, Self) {
         let cluster = |port: i32, routes: &str| {
             format!(
@@ -106,7 +111,7 @@ impl NatsServer {
         let two = Self::with_config_without_jetstream(&cluster(-1, &route));
         for server in [&one, &two] {
             eventually("a route", || async {
-                // Later servers make several for one.
+                // Later versions of the server make several routes for one.
                 (server.monitoring("/routez")["num_routes"].as_u64() >= Some(1)).then_some(())
             })
             .await;
@@ -114,8 +119,8 @@ impl NatsServer {
         (one, two)
     }
 
-    /// A server of JetStream domain `hub`, and a leaf node of it of domain `leaf`,
-    /// with this configuration beside.
+    /// Starts a server of JetStream domain `hub`, and a leaf node of it that
+    /// has domain `leaf` and this configuration.
     pub async fn hub_and_leaf(leaf: &str) -> (Self, Self) {
         let hub = Self::with_config(
             "server_name: hub, jetstream { domain: hub }
@@ -134,7 +139,7 @@ impl NatsServer {
         (hub, leaf)
     }
 
-    /// Subscriptions of connections whose name contains `name`.
+    /// Returns the subscriptions of connections whose name contains `name`.
     pub fn subscriptions(&self, name: &str) -> Vec<String> {
         let connections = &self.monitoring("/connz?subs=1")["connections"];
         let connections = connections.as_array().into_iter().flatten();
@@ -146,7 +151,8 @@ impl NatsServer {
             .collect()
     }
 
-    /// Three servers of a cluster with JetStream, which has a leader.
+    /// Starts the three servers of a cluster with JetStream, and waits for its
+    /// leader.
     pub async fn jetstream_cluster() -> [Self; 3] {
         let listeners = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
@@ -168,12 +174,12 @@ impl NatsServer {
         servers
     }
 
-    /// Its URL.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.ports.client)
     }
 
-    /// `host:port`, without scheme.
+    /// Returns `host:port`, without a scheme.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.client)
     }
@@ -182,18 +188,18 @@ impl NatsServer {
         self.ports.client
     }
 
-    /// `host:port` for websockets, where its configuration has a
+    /// Returns `host:port` for websockets, where its configuration has a
     /// `websocket { listen: "127.0.0.1:-1" … }`.
     pub fn websocket_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.websocket.unwrap())
     }
 
-    /// A client.
+    /// Connects a client.
     pub async fn client(&self) -> async_nats::Client {
         async_nats::connect(self.url()).await.unwrap()
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -218,7 +224,7 @@ impl NatsServer {
         self.restart();
     }
 
-    /// Whether a file of its store contains these bytes.
+    /// Returns whether a file of its JetStream store contains these bytes.
     pub fn stores(&self, bytes: &[u8]) -> bool {
         let mut folders = vec![self.dir.path().join("store")];
         while let Some(folder) = folders.pop() {
@@ -244,7 +250,7 @@ impl NatsServer {
         self.restart();
     }
 
-    /// Has it read another configuration, without a restart.
+    /// Has it read another configuration without a restart.
     pub async fn reload(&mut self, config: &str) {
         let loaded = || self.monitoring("/varz")["config_load_time"].clone();
         let before = loaded();
@@ -257,7 +263,8 @@ impl NatsServer {
         self.config = config.to_owned();
     }
 
-    /// Tells it to ask its clients to leave, and then to stop.
+    /// Puts it into lame duck mode: it asks its clients to leave, and then
+    /// stops.
     pub fn lame_duck(&self) {
         self.signal(Signal::SIGUSR2);
     }
@@ -266,7 +273,7 @@ impl NatsServer {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    /// What its monitoring says under `path`.
+    /// Returns what its monitoring says under `path`.
     pub fn monitoring(&self, path: &str) -> Value {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.monitor)).unwrap();
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
@@ -276,14 +283,14 @@ impl NatsServer {
         serde_json::from_str(body).unwrap()
     }
 
-    /// Connections made to it since it started.
+    /// Returns the number of connections made to it since it started.
     pub fn dials(&self) -> u64 {
         self.monitoring("/varz")["total_connections"]
             .as_u64()
             .unwrap()
     }
 
-    /// Connections open now whose name contains `name`.
+    /// Returns the number of open connections whose name contains `name`.
     pub fn open_connections(&self, name: &str) -> usize {
         let connections = &self.monitoring("/connz")["connections"];
         let connections = connections.as_array().into_iter().flatten();
@@ -324,7 +331,7 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
              (Debian: apt-get install nats-server), or name one in NATS_SERVER"
         )
     });
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + scaled(Duration::from_secs(10));
     loop {
         if let Some(ports) = ports_of(&ports, child.id()) {
             return (child, ports);
@@ -338,7 +345,8 @@ fn spawn(dir: &Path, config: &str, jetstream: bool, port: Option<u16>) -> (Child
     }
 }
 
-/// The ports that the server wrote down once it listens.
+/// Reads the ports that the server has written down, which it does once it
+/// listens.
 fn ports_of(dir: &Path, pid: u32) -> Option<Ports> {
     let suffix = format!("_{pid}.ports");
     let file = std::fs::read_dir(dir)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use wasmbus_rpc::core::LinkDefinition;
-use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
 use super::actor::Actor;
@@ -15,7 +15,7 @@ use super::host::{Generation, SimHost};
 use super::nats::NatsServer;
 use super::world::{World, ctx};
 
-/// What the fixtures name, and simulated lattices have.
+/// Names in the fixtures, which simulated lattices have, too.
 pub const LATTICE: &str = "default";
 pub const ACTOR_REF: &str = "wasmcloud.azurecr.io/kvcounter:0.3.0";
 pub const NEW_ACTOR_REF: &str = "wasmcloud.azurecr.io/kvcounter:0.3.1";
@@ -26,23 +26,28 @@ pub const CONTRACT: &str = "wasmcloud:httpserver";
 
 pub type Annotations = HashMap<String, String>;
 
-/// Text with text.
+/// Makes a map of texts.
 pub fn map(pairs: &[(&str, &str)]) -> Annotations {
     let pairs = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string()));
     pairs.collect()
 }
 
-/// The annotations of the fixtures.
+/// Returns the empty annotations.
+pub fn none() -> Annotations {
+    Annotations::new()
+}
+
+/// Returns the annotations of the fixtures.
 pub fn managed() -> Annotations {
     map(&[("wasmcloud.dev/managed-by", "wadm")])
 }
 
-/// `None` for none: absent on the wire.
+/// Returns `None` for empty annotations: the member is absent on the wire.
 fn some(annotations: &Annotations) -> Option<Annotations> {
     (!annotations.is_empty()).then(|| annotations.clone())
 }
 
-/// That an order was accepted.
+/// Asserts that a command was accepted.
 #[track_caller]
 pub fn accepted(ack: RpcResult<CtlOperationAck>) {
     match ack {
@@ -55,7 +60,7 @@ pub fn accepted(ack: RpcResult<CtlOperationAck>) {
     }
 }
 
-/// That an order was not accepted, with a reason that has this in it.
+/// Asserts that a command was not accepted, with a reason that contains this.
 #[track_caller]
 pub fn refused(ack: RpcResult<CtlOperationAck>, reason: &str) {
     match ack {
@@ -68,7 +73,8 @@ pub fn refused(ack: RpcResult<CtlOperationAck>, reason: &str) {
     }
 }
 
-/// A provider that knows lattice `default`, and hosts there.
+/// A provider that has credentials of lattice `default`, and hosts in that
+/// lattice.
 pub struct Operated {
     pub hosts: Vec<SimHost>,
     pub sim: Arc<SimLattice>,
@@ -76,8 +82,8 @@ pub struct Operated {
 }
 
 impl Operated {
-    /// A lattice with a bucket where its hosts make one, and with what hosts
-    /// can start.
+    /// Starts a provider and these hosts in a lattice with artifacts to start,
+    /// and with a bucket where its hosts make one.
     pub async fn with(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         let bucket = hosts
             .iter()
@@ -85,7 +91,7 @@ impl Operated {
         Self::built(World::with_lattice().await, hosts, bucket).await
     }
 
-    /// The same, under a provider with these settings.
+    /// Starts them with a bucket and under a provider with these settings.
     pub async fn configured(hosts: &[(Generation, &[(&str, &str)])], settings: Value) -> Self {
         let world = World::start_on(NatsServer::start(), |host_data| {
             host_data["config_json"] = settings.to_string().into();
@@ -95,8 +101,8 @@ impl Operated {
         Self::built(world, hosts, true).await
     }
 
-    /// The same on a server with this configuration, whose user `lattice` (password
-    /// `pw`) is that of the lattice's credentials.
+    /// Starts them with a bucket, on a server with this configuration; the
+    /// lattice's credentials are its user `lattice` with the password `pw`.
     pub async fn with_user(config: &str, hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         let nats = NatsServer::with_config(config);
         let url = format!("nats://lattice:pw@{}", nats.address());
@@ -105,12 +111,14 @@ impl Operated {
         Self::in_world(world, hosts).await
     }
 
-    /// The same with a provider that is there already and knows the lattice.
+    /// Starts hosts and a bucket for a provider that runs already and has the
+    /// lattice's credentials.
     pub async fn in_world(world: World, hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         Self::built(world, hosts, true).await
     }
 
-    /// The same without a bucket that hosts make.
+    /// Starts hosts without a bucket for a provider that runs already and has
+    /// the lattice's credentials.
     pub async fn in_world_without_bucket(
         world: World,
         hosts: &[(Generation, &[(&str, &str)])],
@@ -118,12 +126,12 @@ impl Operated {
         Self::built(world, hosts, false).await
     }
 
-    /// One host.
+    /// Starts a provider and one host.
     pub async fn one(generation: Generation) -> Self {
         Self::with(&[(generation, &[])]).await
     }
 
-    /// The same without a bucket.
+    /// Starts a provider and these hosts without a bucket.
     pub async fn without_bucket(hosts: &[(Generation, &[(&str, &str)])]) -> Self {
         Self::built(World::with_lattice().await, hosts, false).await
     }
@@ -170,7 +178,7 @@ impl Operated {
         self.client().get_host_inventory(&ctx(), &request).await
     }
 
-    /// Instances of the actor that an inventory lists.
+    /// Returns how many instances of the actor the host's inventory lists.
     pub async fn listed(&self, host: &str) -> usize {
         let inventory = self.inventory(host).await.unwrap();
         let actors = inventory.actors.iter().filter(|actor| actor.id == ACTOR);
@@ -302,7 +310,7 @@ impl Operated {
         self.client().update_actor(&ctx(), &command).await
     }
 
-    /// Has somebody else tell the first host something, which it takes.
+    /// Has another client command the first host, which must accept that.
     pub async fn another_tells(&self, verb: &str, body: Value) {
         let nats = self.world.nats.client().await;
         let subject = format!("wasmbus.ctl.{LATTICE}.cmd.{}.{verb}", self.hosts[0].id);
@@ -319,7 +327,15 @@ impl Operated {
         .await;
     }
 
-    /// Revisions of the actor that run on a host.
+    /// Waits until a host has done all that it acknowledged: then so many
+    /// instances of the actor run there.
+    pub async fn ends_up_running(host: &SimHost, count: usize) {
+        let caught_up = || async { host.caught_up().then_some(()) };
+        super::eventually("the host to catch up", caught_up).await;
+        assert_eq!(host.instances(ACTOR), count);
+    }
+
+    /// Returns the revisions of the actor that run on a host.
     pub fn revisions(host: &SimHost) -> BTreeSet<i64> {
         BTreeSet::from_iter(host.revisions(ACTOR))
     }
@@ -404,7 +420,7 @@ impl Operated {
     }
 }
 
-/// The link of the fixtures.
+/// Returns the link of the fixtures.
 pub fn link() -> LinkDefinition {
     let mut link = LinkDefinition::default();
     link.actor_id = ACTOR.into();
@@ -413,62 +429,4 @@ pub fn link() -> LinkDefinition {
     link.contract_id = CONTRACT.into();
     link.values = map(&[("address", "0.0.0.0:8080")]);
     link
-}
-
-/// Every operation on a lattice, with arguments that could work, and what came
-/// of it: nothing, or the reason why not, whichever way it was said.
-pub async fn every_operation(
-    operated: &Operated,
-    host: &str,
-) -> Vec<(&'static str, Option<String>)> {
-    let said = |error: RpcError| Some(error.to_string());
-    let ack = |ack: RpcResult<CtlOperationAck>| match ack {
-        Ok(ack) if ack.accepted => None,
-        Ok(ack) => Some(ack.error),
-        Err(error) => Some(error.to_string()),
-    };
-    let none = Annotations::new();
-    vec![
-        ("GetHosts", operated.get_hosts().await.err().and_then(said)),
-        (
-            "GetHostInventory",
-            operated.inventory(host).await.err().and_then(said),
-        ),
-        ("GetClaims", operated.claims().await.err().and_then(said)),
-        ("GetLinks", operated.links().await.err().and_then(said)),
-        (
-            "AuctionActor",
-            operated.auction_actor(&[]).await.err().and_then(said),
-        ),
-        (
-            "AuctionProvider",
-            operated.auction_provider(&[]).await.err().and_then(said),
-        ),
-        (
-            "StartActor",
-            ack(operated.start_actor(host, 1, &none).await),
-        ),
-        (
-            "ScaleActor",
-            ack(operated.scale_actor(host, 2, &none).await),
-        ),
-        ("UpdateActor", ack(operated.update_actor(host, &none).await)),
-        ("StopActor", ack(operated.stop_actor(host, 0, &none).await)),
-        ("StartProvider", ack(operated.start_provider(host).await)),
-        (
-            "StopProvider",
-            ack(operated.stop_provider(host, &none).await),
-        ),
-        ("AdvertiseLink", ack(operated.advertise_link().await)),
-        ("RemoveLink", ack(operated.remove_link().await)),
-        (
-            "SetRegistryCredentials",
-            operated
-                .set_registry("ghcr.io", "oci")
-                .await
-                .err()
-                .and_then(said),
-        ),
-        ("StopHost", ack(operated.stop_host(host, None).await)),
-    ]
 }

@@ -1,16 +1,18 @@
-//! The provider as a process, started as a host starts it.
+//! The provider as a process, started as hosts start it.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::front::wasmbus::Handler;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::{Operations, Rules};
+use lattice_controller::settings::ProviderSettings;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -19,12 +21,12 @@ use wasmbus_rpc::core::HealthCheckResponse;
 use wasmbus_rpc::wascap::prelude::KeyPair as WascapKey;
 
 use super::nats::NatsServer;
-use super::{eventually, secrets};
+use super::{eventually, secrets, time};
 
-/// Who is who around one provider.
+/// The keys and names around one provider.
 #[derive(Clone)]
 pub struct Identity {
-    /// Signs invocations.
+    /// The key that signs invocations.
     pub cluster: Arc<WascapKey>,
     pub host_id: String,
     pub lattice: String,
@@ -35,18 +37,23 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns new keys, in a lattice of its own: `wasmbus-rpc` keeps one JetStream
+    /// client per name of a lattice for the whole process, so two tests that
+    /// shared a name would send what is over 900 KiB to the server of the first.
     pub fn new() -> Self {
+        static LATTICES: AtomicUsize = AtomicUsize::new(0);
+        let number = LATTICES.fetch_add(1, Ordering::Relaxed);
         Self {
             cluster: Arc::new(signing_key(KeyPairType::Cluster)),
             host_id: KeyPair::new(KeyPairType::Server).public_key(),
-            lattice: "home".into(),
+            lattice: format!("home-{number}"),
             provider_key: KeyPair::new(KeyPairType::Service).public_key(),
             link_name: "default".into(),
             actor: KeyPair::new(KeyPairType::Module).public_key(),
         }
     }
 
-    /// A link of an actor to the provider.
+    /// Returns a link of an actor to the provider.
     pub fn link(&self, actor: &str, values: Value) -> Value {
         json!({
             "actor_id": actor, "provider_id": self.provider_key, "link_name": self.link_name,
@@ -54,7 +61,7 @@ impl Identity {
         })
     }
 
-    /// Host data as a Rust host 0.78 writes it, with level trace.
+    /// Returns host data as a Rust host 0.78 writes it, with log level trace.
     pub fn host_data(&self, nats_url: &str) -> Value {
         json!({
             "host_id": self.host_id,
@@ -76,7 +83,7 @@ impl Identity {
         })
     }
 
-    /// A subject of the provider: `""` is the one for calls.
+    /// Returns a subject of the provider; `""` is the one for calls.
     pub fn subject(&self, rest: &str) -> String {
         let (lattice, provider, link) = (&self.lattice, &self.provider_key, &self.link_name);
         let dot = if rest.is_empty() { "" } else { "." };
@@ -84,13 +91,13 @@ impl Identity {
     }
 }
 
-/// A new key that invocations can be signed with.
+/// Makes a key that can sign invocations.
 pub fn signing_key(kind: KeyPairType) -> WascapKey {
     WascapKey::from_seed(&KeyPair::new(kind).seed().unwrap()).unwrap()
 }
 
-/// A running provider, killed with this value. Its log must hold no planted
-/// secret.
+/// A running provider, which is killed when this is dropped. Its log must hold
+/// no secret that a test planted.
 pub struct Provider {
     child: Child,
     log: Arc<Mutex<String>>,
@@ -104,13 +111,13 @@ impl Provider {
         Self::start_with(&format!("{line}\r\n"), &[])
     }
 
-    /// Starts it with this on standard input, then closes it, and with these
-    /// environment variables and no others.
+    /// Starts it with these environment variables and no others, writes `line`
+    /// to its standard input and closes that.
     pub fn start_with(line: &str, env: &[(&str, &str)]) -> Self {
         Self::start_program(&program(), line, env)
     }
 
-    /// The same with this program.
+    /// Starts this program in the same way.
     pub fn start_program(program: &Path, line: &str, env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(program)
             .env_clear()
@@ -120,7 +127,7 @@ impl Provider {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A provider that does not read is dealt with by the test.
+        // The test deals with a provider that does not read.
         let _ = child.stdin.take().unwrap().write_all(line.as_bytes());
         let log = Arc::new(Mutex::new(String::new()));
         let lines = BufReader::new(child.stderr.take().unwrap());
@@ -139,7 +146,7 @@ impl Provider {
         }
     }
 
-    /// Starts it with its log going to a pipe of the test's own.
+    /// Starts it with its log going into a pipe of the test.
     pub fn start_into(host_data: &Value, log: std::io::PipeWriter) -> Self {
         let mut child = Command::new(program())
             .env_clear()
@@ -158,12 +165,12 @@ impl Provider {
         }
     }
 
-    /// What it logged so far.
+    /// Returns what it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// Waits until a line with `text` was logged.
+    /// Waits until it has logged a line with `text`.
     pub async fn logged(&self, text: &str) {
         let found = || async { self.log().contains(text).then_some(()) };
         eventually(&format!("{text:?} in the log"), found).await;
@@ -174,12 +181,11 @@ impl Provider {
         self.logged("ready").await;
     }
 
-    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its memory that is in use, in KiB.
+    /// Returns its resident memory in KiB.
     pub fn resident(&self) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -221,14 +227,15 @@ impl Drop for Provider {
     }
 }
 
-/// Asks for health, in MessagePack.
+/// Asks for its health in MessagePack.
 pub async fn health(nats: &async_nats::Client, identity: &Identity) -> HealthCheckResponse {
     let request = nats.request(identity.subject("health"), "".into());
-    let reply = tokio::time::timeout(Duration::from_secs(5), request);
+    let reply = time::timeout(Duration::from_secs(5), request);
     rmp_serde::from_slice(&reply.await.unwrap().unwrap().payload).unwrap()
 }
 
-/// Waits until it answers, where its log cannot be read.
+/// Waits until it answers a request for its health, for tests that cannot read
+/// its log.
 pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
     eventually("health", || async {
         let asked = nats.request(identity.subject("health"), "".into());
@@ -237,17 +244,19 @@ pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
     .await;
 }
 
-/// Serves with a handler of a test, in the test's own process.
-pub async fn serve_here(handler: impl Handler) -> (NatsServer, Identity) {
+/// Serves with operations of a test and these settings, in the test's own process.
+pub async fn serve_here(operations: impl Operations, settings: &str) -> (NatsServer, Identity) {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let data = identity.host_data(&nats.url()).to_string();
     let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
-    tokio::spawn(Server::run(host, handler));
+    let rules = Rules::of(&ProviderSettings::parse(Some(settings)));
+    tokio::spawn(wasmbus::serve(host, rules, operations));
     answers_health(&nats.client().await, &identity).await;
     (nats, identity)
 }
 
-/// The provider's binary: cargo names it to tests; examples find it beside.
+/// Returns the path of the provider's binary: cargo tells it to tests, and
+/// examples find it beside themselves.
 pub fn program() -> std::path::PathBuf {
     match option_env!("CARGO_BIN_EXE_lattice-controller") {
         Some(path) => path.into(),
@@ -258,6 +267,3 @@ pub fn program() -> std::path::PathBuf {
         }
     }
 }
-
-/// How long tests wait for a thing that must not happen.
-pub const SHORTLY: Duration = Duration::from_millis(200);

@@ -1,5 +1,5 @@
-//! A TCP proxy in front of a server, whose connections can be made to fail in the
-//! ways that networks fail.
+//! A TCP proxy in front of a server that can make connections fail in the ways
+//! in which networks fail.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,33 +10,33 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What becomes of bytes on their way, in both directions.
+/// What happens to bytes in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Pass,
-    /// Nobody reads them: they pile up with who sent them.
+    /// Nobody reads them: they pile up at their sender.
     Freeze,
-    /// They are taken and lost; nobody is told.
+    /// They are read and dropped, and the sender does not notice.
     Lose,
     /// The connection ends.
     Cut,
 }
 
-/// A proxy; it and its connections end with this value.
+/// A running proxy. It and its connections end when this is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    /// For the connections that are there, and those to come.
+    /// For present and later connections.
     mode: Arc<Mutex<watch::Sender<Mode>>>,
-    /// For those that are lost for good.
+    /// For connections that stay lost.
     lost: Mutex<Vec<watch::Sender<Mode>>>,
     accepting: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// A proxy to the server at `host:port`.
+    /// Starts a proxy to the server at `host:port`.
     pub async fn to(server: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        // So little that a frozen connection is soon full.
+        // Small, so that a frozen connection is soon full.
         socket.set_recv_buffer_size(8192).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(64).unwrap();
@@ -62,23 +62,24 @@ impl Proxy {
         format!("nats://{}", self.address)
     }
 
-    /// Stops reading, on every connection.
+    /// Stops reading on every connection.
     pub fn freeze(&self) {
         self.set(Mode::Freeze);
     }
 
-    /// Loses everything from now on, on every connection; all stay open.
+    /// Drops everything on every connection from now on; the connections stay
+    /// open.
     pub fn lose(&self) {
         self.set(Mode::Lose);
     }
 
-    /// Carries everything again, except on connections that are lost for good.
+    /// Carries everything again, except on connections that stay lost.
     pub fn heal(&self) {
         self.set(Mode::Pass);
     }
 
-    /// Loses everything on the connections that are there, for ever, as a
-    /// firewall does that forgot them; others may be made.
+    /// Drops everything on the present connections for ever, as a firewall does
+    /// that forgot them. New ones can be made.
     pub fn forget_connections(&self) {
         let mut mode = self.mode.lock().unwrap();
         mode.send_replace(Mode::Lose);
@@ -86,7 +87,7 @@ impl Proxy {
         self.lost.lock().unwrap().push(forgotten);
     }
 
-    /// Ends the connections that are there; others may be made.
+    /// Ends the present connections. New ones can be made.
     pub fn cut(&self) {
         let mut mode = self.mode.lock().unwrap();
         mode.send_replace(Mode::Cut);
@@ -105,7 +106,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries one connection. The server hears of it once it is not frozen or lost.
+/// Carries one connection. The server sees it once it is neither frozen nor
+/// lost.
 async fn carry(client: TcpStream, server: String, mut mode: watch::Receiver<Mode>) {
     if mode.wait_for(|mode| *mode == Mode::Pass).await.is_err() {
         return;
@@ -114,7 +116,7 @@ async fn carry(client: TcpStream, server: String, mut mode: watch::Receiver<Mode
         return;
     };
     let (client, server) = (client.into_split(), server.into_split());
-    // The end of one direction is the end of both.
+    // Both directions end with the first of them.
     tokio::select! {
         () = pump(client.0, server.1, mode.clone()) => {}
         () = pump(server.0, client.1, mode) => {}

@@ -1,10 +1,10 @@
-//! Secrets that tests plant, to look for them where they must not be.
+//! Secrets that tests plant and then look for where they must not be.
 
 use std::sync::{Mutex, PoisonError};
 
 static PLANTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Remembers a secret; hands it back.
+/// Remembers a secret, and returns it.
 pub fn plant(secret: impl Into<String>) -> String {
     let secret = secret.into();
     assert!(secret.len() >= 6, "too short to be told from other text");
@@ -15,7 +15,7 @@ pub fn plant(secret: impl Into<String>) -> String {
     secret
 }
 
-/// The first planted secret that occurs in `text`.
+/// Returns the first planted secret that occurs in `text`.
 pub fn found_in(text: &str) -> Option<String> {
     let planted = PLANTED.lock().unwrap_or_else(PoisonError::into_inner);
     planted

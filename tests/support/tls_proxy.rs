@@ -1,6 +1,6 @@
-//! A proxy that speaks TLS before anything else, in front of a server without TLS:
-//! to clients, a server of which the configuration says `handshake_first`, which
-//! only servers from 2.10.4 on have.
+//! A proxy that speaks TLS before anything else, in front of a server without
+//! TLS. Clients see a server with `handshake_first`, a setting that nats-server
+//! has from 2.10.4 on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certs::Pair;
 
-/// A proxy; it and its connections end with this value.
+/// A running proxy. It and its connections end when this is dropped.
 pub struct TlsFirst {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
 impl TlsFirst {
-    /// A proxy to the server at `host:port`, with this certificate.
+    /// Starts a proxy with this certificate to the server at `host:port`.
     pub async fn to(server: &str, pair: &Pair) -> Self {
         let chain = CertificateDer::pem_file_iter(&pair.cert).unwrap();
         let chain = chain.map(Result::unwrap).collect();
@@ -33,7 +33,7 @@ impl TlsFirst {
         let address = listener.local_addr().unwrap();
         let server = server.to_owned();
         let accepting = tokio::spawn(async move {
-            // They end with this task.
+            // The connections end with this task.
             let mut carried = tokio::task::JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 carried.spawn(carry(acceptor.clone(), client, server.clone()));
@@ -42,7 +42,7 @@ impl TlsFirst {
         Self { address, accepting }
     }
 
-    /// `host:port`, without scheme.
+    /// Returns `host:port`, without a scheme.
     pub fn address(&self) -> String {
         self.address.to_string()
     }
@@ -54,11 +54,12 @@ impl Drop for TlsFirst {
     }
 }
 
-/// Says nothing before the client has begun with TLS. A client that begins with
-/// something else, or waits, is hung up on, as servers do after their timeout.
+/// Carries one connection. Sends nothing before the client has begun with TLS,
+/// and closes the connection where the client begins with something else or
+/// waits, as servers do after their timeout.
 async fn carry(acceptor: TlsAcceptor, client: TcpStream, server: String) {
     const TIMEOUT: std::time::Duration = std::time::Duration::from_millis(500);
-    let accepted = tokio::time::timeout(TIMEOUT, acceptor.accept(client)).await;
+    let accepted = super::time::timeout(TIMEOUT, acceptor.accept(client)).await;
     let (Ok(Ok(mut client)), Ok(mut server)) = (accepted, TcpStream::connect(server).await) else {
         return;
     };

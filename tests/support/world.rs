@@ -1,4 +1,4 @@
-//! A provider with everything around it.
+//! A provider with all that it needs around it.
 
 use serde_json::Value;
 use wasmbus_rpc::common::Context;
@@ -13,7 +13,7 @@ use super::jwt::User;
 use super::nats::NatsServer;
 use super::provider::{Identity, Provider};
 
-/// One server for everything, a provider, its linked actor.
+/// A server for everything, a provider, and its linked actor.
 pub struct World {
     pub provider: Provider,
     pub identity: Identity,
@@ -21,13 +21,13 @@ pub struct World {
     pub nats: NatsServer,
 }
 
-/// Context of a call; the client ignores it.
+/// Returns the context of a call, which the client ignores.
 pub fn ctx() -> Context {
     Context::default()
 }
 
 impl World {
-    /// Starts them; no lattice is known.
+    /// Starts them without credentials of any lattice.
     pub async fn start() -> Self {
         Self::start_on(NatsServer::start(), |_| {}).await
     }
@@ -40,7 +40,7 @@ impl World {
         Self::around(Provider::start(&host_data), identity, nats).await
     }
 
-    /// What is around a provider that was started on this server.
+    /// Puts a world around a provider that was started on this server.
     pub async fn around(provider: Provider, identity: Identity, nats: NatsServer) -> Self {
         provider.ready().await;
         let actor = Actor::connect(&nats.url(), &identity).await;
@@ -52,15 +52,16 @@ impl World {
         }
     }
 
-    /// The same, with lattice `default` on the same server.
+    /// Starts them with anonymous credentials of lattice `default` on the same
+    /// server.
     pub async fn with_lattice() -> Self {
         let world = Self::start().await;
         world.set_lattice("default", &world.nats.url()).await;
         world
     }
 
-    /// Tells the provider of a link, as hosts do: `kind` is `linkdefs.put` or
-    /// `linkdefs.del`. The server has it when this returns.
+    /// Tells the provider of a link as hosts do; `kind` is `linkdefs.put` or
+    /// `linkdefs.del`. The server has the message when this returns.
     pub async fn publish_link(&self, kind: &str, actor: &str, values: Value) {
         let mut link = LinkDefinition::default();
         link.actor_id = actor.into();
@@ -89,7 +90,7 @@ impl World {
         set(&self.actor, lattice, url).await
     }
 
-    /// Sets a JWT and its seed.
+    /// Sets credentials of a lattice: a JWT and its seed.
     pub async fn set_user(&self, lattice: &str, url: &str, user: &User) {
         let request = SetLatticeCredentialsRequest {
             lattice_id: lattice.into(),
@@ -104,12 +105,14 @@ impl World {
         assert!(ack.accepted, "{}", ack.error);
     }
 
-    /// The hosts of a lattice, or the text of the error that the actor got.
+    /// Asks for the hosts of a lattice; the error is the text that the actor
+    /// got.
     pub async fn hosts(&self, lattice: &str) -> Result<Vec<Host>, String> {
         hosts(&self.actor, lattice).await
     }
 
-    /// Why an order to stop a host of the lattice was certainly not carried out.
+    /// Has a host of the lattice stopped, which must not be accepted, and
+    /// returns the reason.
     pub async fn order_refused(&self, lattice: &str) -> String {
         let command = StopHostCommand {
             lattice_id: lattice.into(),
@@ -123,7 +126,7 @@ impl World {
     }
 }
 
-/// Has an actor set anonymous credentials of a lattice, or those of the URL.
+/// Has an actor set anonymous credentials of a lattice, or those in the URL.
 pub async fn set(actor: &Actor, lattice: &str, url: &str) -> Result<CtlOperationAck, RpcError> {
     let request = SetLatticeCredentialsRequest {
         lattice_id: lattice.into(),
@@ -134,18 +137,19 @@ pub async fn set(actor: &Actor, lattice: &str, url: &str) -> Result<CtlOperation
     client.set_lattice_credentials(&ctx(), &request).await
 }
 
-/// The hosts of a lattice as an actor sees them, or the text of its error.
+/// Has an actor ask for the hosts of a lattice; the error is the text that it
+/// got.
 pub async fn hosts(actor: &Actor, lattice: &str) -> Result<Vec<Host>, String> {
     let hosts = actor.lattice().get_hosts(&ctx(), lattice).await;
     hosts.map_err(|error| error.to_string())
 }
 
-/// The acknowledgement of new credentials.
+/// Has an actor set credentials, and returns the acknowledgement.
 pub async fn set_acknowledged(actor: &Actor, lattice: &str, url: &str) -> CtlOperationAck {
     set(actor, lattice, url).await.unwrap()
 }
 
-/// So many calls at once, of which none fails.
+/// Makes so many calls at once, none of which may fail.
 pub async fn none_fails(actor: &Actor, lattice: &str, calls: usize) {
     let calls: Vec<_> = (0..calls)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! Signed calls of StartActor, and what is expected in return.
+//! Signed calls of StartActor, and their expected answers.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::support::invocation;
 use crate::support::operator::LATTICE;
 use crate::support::provider::Identity;
 
-/// So many calls of StartActor, each signed, and unlike every other.
+/// Makes so many signed calls of StartActor, each different from the others.
 pub fn signed(identity: &Identity, host: &str, count: usize) -> Vec<Bytes> {
     let command = start_actor(LATTICE, host);
     let one = || {
@@ -18,12 +18,12 @@ pub fn signed(identity: &Identity, host: &str, count: usize) -> Vec<Bytes> {
     std::iter::repeat_with(one).take(count).collect()
 }
 
-/// Whether a host acknowledged.
+/// Returns whether a host acknowledged the command.
 pub fn acknowledged(answer: &[u8]) -> bool {
     serde_json::from_slice::<Value>(answer).is_ok_and(|ack| ack["accepted"] == true)
 }
 
-/// Whether the provider answered that a host acknowledged.
+/// Returns whether the provider answered that a host acknowledged the command.
 pub fn answered(answer: &[u8]) -> bool {
     rmp_serde::from_slice(answer).is_ok_and(|response| invocation::is_accepted(&response))
 }

@@ -1,6 +1,6 @@
-//! A host that acknowledges orders at once and does nothing else, so that what
-//! is measured is the way to it. On the wire it is an OTP host 0.63, which takes
-//! StartActor as one message.
+//! A host that acknowledges commands at once and does nothing else, so that
+//! only the way to it is measured. On the wire it is an OTP host 0.63, for
+//! which StartActor is one message.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +16,14 @@ use crate::support::operator::ACTOR_REF;
 pub struct Host {
     /// Its public key.
     pub id: String,
-    /// Where it takes orders to start an actor.
+    /// The subject on which it takes commands to start an actor.
     pub subject: Subject,
     orders: Arc<AtomicUsize>,
 }
 
 impl Host {
-    /// Starts one, in this lattice, or in all of a server where that is `*`.
+    /// Starts a host in this lattice, or in all lattices of a server where that
+    /// is `*`.
     pub async fn start(client: Client, lattice: &str) -> Self {
         let id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
         let ping = json!({
@@ -31,7 +32,8 @@ impl Host {
         });
         let pings = format!("wasmbus.ctl.{lattice}.ping.hosts");
         answer(&client, pings.into(), ping, Arc::default()).await;
-        // Asked beside the ping, to see whether anybody listens.
+        // The provider sends this beside the ping, to see whether a host of 1.x
+        // listens.
         let inventory = json!({ "host_id": id, "actors": [], "providers": [], "labels": {} });
         let of_host = format!("wasmbus.ctl.{lattice}.get.{id}.inv");
         answer(&client, of_host.into(), inventory, Arc::default()).await;
@@ -47,12 +49,12 @@ impl Host {
         }
     }
 
-    /// An order to start an actor, as hosts take it.
+    /// Returns a command to start an actor, as hosts take it.
     pub fn order(&self) -> Value {
         json!({ "actor_ref": ACTOR_REF, "count": 1, "host_id": self.id })
     }
 
-    /// Orders that came so far.
+    /// Returns how many commands have come so far.
     pub fn orders(&self) -> usize {
         self.orders.load(Ordering::Relaxed)
     }

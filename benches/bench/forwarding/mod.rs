@@ -1,9 +1,9 @@
-//! An order to a host, on three ways: `direct`, from the caller to the host;
-//! `relay`, as a signed call, through a process that does nothing but send the
-//! order for each; `provider`, as a signed call, through the provider. Round by
-//! round, interleaved.
+//! A command to a host, on three paths: `direct`, from the caller to the host;
+//! `relay`, as a signed call through a process that only sends the command on;
+//! and `provider`, as a signed call through the provider. Rounds are
+//! interleaved.
 //!
-//! Callers and provider are at one nats-server, the host at another.
+//! Callers and provider are on one nats-server, the host on another.
 
 mod calls;
 pub mod host;
@@ -25,30 +25,30 @@ use path::{CALLERS, Path};
 use relay::Relay;
 
 const ROUNDS: usize = 9;
-/// Providers whose memory is read.
+/// The number of providers whose memory is read.
 const STARTS: usize = 5;
-/// Orders of a round that go one by one, and in how many turns.
+/// How many commands of a round go one by one, and in how many turns.
 const LATENCY: usize = 1000;
 const TURNS: usize = 5;
-/// Orders of a round that go many at once.
+/// How many commands of a round go many at once.
 const THROUGHPUT: usize = 10_000;
 
-/// The three ways, in the order of the results.
+/// The three paths, in the order of the results.
 const WAYS: [&str; 3] = ["direct", "relay", "provider"];
 
-/// How orders come, and what CPU time is promised then: of one by one, most is
-/// what waking up costs, and the relay by itself takes more than that.
+/// How commands come, and the promised CPU time. For commands one by one,
+/// waking up is most of the cost, and the relay alone takes more than that.
 const LOADS: [(&str, Promise); 2] = [
     ("1 caller", Promise::None),
     ("64 callers", Promise::Times(2.5)),
 ];
 
-/// What a round showed of one way.
+/// The measurements of one path in a round.
 #[derive(Default)]
 struct Shown {
     took: Vec<Duration>,
     per_second: f64,
-    /// CPU time for each order, in microseconds: one by one, and many at once.
+    /// CPU time for each command in microseconds, one by one and many at once.
     cpu: [f64; 2],
 }
 
@@ -96,12 +96,12 @@ pub async fn measure(table: &mut Table) {
 
     let order = Bytes::from(host.order().to_string());
     let signed = |count| calls::signed(&world.identity, &host.id, count);
-    // Relay and provider are sent the same.
+    // Relay and provider get the same calls.
     let orders = |way, count| match way {
         0 => vec![order.clone(); count],
         _ => signed(count),
     };
-    // The first call connects and asks the host what it is.
+    // The first call connects and asks the host for its version.
     paths[2].one_by_one(signed(10)).await;
     let mut rows = Rows::new();
     let mut sent = host.orders();
@@ -125,7 +125,7 @@ pub async fn measure(table: &mut Table) {
         }
         sent += WAYS.len() * (LATENCY + THROUGHPUT);
         assert_eq!(host.orders(), sent, "each order reaches the host once");
-        // The first one warms everything up.
+        // The first round warms everything up.
         if round > 0 {
             rows.add(shown);
         }
@@ -137,14 +137,14 @@ pub async fn measure(table: &mut Table) {
     table.add(loaded);
 }
 
-/// The rows of the table.
+/// Returns the rows of the table.
 struct Rows {
     p50: [Row; 3],
     p99: [Row; 3],
     throughput: [Row; 3],
     relay_cpu: [Row; 2],
     cpu: [Row; 2],
-    /// What the provider takes beyond the relay, of a single caller.
+    /// The provider's time beyond the relay's for a single caller.
     beyond: Row,
     spread: Row,
     verification: Row,
@@ -185,7 +185,7 @@ impl Rows {
                 Promise::None,
             )
             .over("verification"),
-            // Above that, docs/performance.md has to say why.
+            // If it is more than that, docs/performance.md has to say why.
             spread: Row::new(
                 "1 caller, p99 over p50: provider",
                 Unit::Micros,

@@ -1,25 +1,25 @@
-//! A way for orders to the host, and how long they take on it.
+//! A path for commands to the host, and how long they take on it.
 
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 
-/// Orders under way at once where they are many.
+/// How many commands are in flight where many go at once.
 pub const CALLERS: usize = 64;
 
-/// A way for orders.
+/// A path for commands.
 pub struct Path {
     /// The connection of the callers.
     pub client: Client,
-    /// Where they send their orders.
+    /// The subject that they send their commands to.
     pub subject: Subject,
-    /// Whether an answer says that the host acknowledged.
+    /// Whether an answer says that the host acknowledged the command.
     pub accepted: fn(&[u8]) -> bool,
 }
 
 impl Path {
-    /// One after the other: how long each took.
+    /// Sends commands one after the other, and returns how long each took.
     pub async fn one_by_one(&self, orders: Vec<Bytes>) -> Vec<Duration> {
         let mut took = Vec::with_capacity(orders.len());
         let mut answers = Vec::with_capacity(orders.len());
@@ -33,8 +33,8 @@ impl Path {
         took
     }
 
-    /// By callers that each send an order as soon as the one before is
-    /// acknowledged: how long all took together.
+    /// Sends commands by several callers, each of which sends the next one when
+    /// the last is acknowledged, and returns how long all took together.
     pub async fn at_once(&self, orders: Vec<Bytes>) -> Duration {
         let started = Instant::now();
         let share = orders.len().div_ceil(CALLERS);

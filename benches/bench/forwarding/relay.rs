@@ -1,7 +1,7 @@
 //! The least that a provider can do: a process that takes the same calls as the
-//! provider, reads nothing of them, sends the host the same order, and passes
-//! the answers on. What comes together goes on together: a message has no task,
-//! and no lock that somebody waits for.
+//! provider, does not read them, sends the host the same command, and passes
+//! the answers on. Messages that come together go on together: none has a task
+//! of its own, or a lock to wait for.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -14,15 +14,15 @@ use futures::StreamExt as _;
 
 use crate::accounting::Process;
 
-/// The argument that makes a relay of this program.
+/// The argument that makes this program a relay.
 pub const ARGUMENT: &str = "relay";
 
-/// A running relay, which ends with this value.
+/// A running relay, which ends when this is dropped.
 pub struct Relay(Child);
 
 impl Relay {
-    /// Forwards from `subject` at the one server to `to` at the other, where
-    /// `order` is sent.
+    /// Starts a relay that sends `order` to `to` on the other server for each
+    /// message on `subject`.
     pub fn start(from: &str, subject: &str, other: &str, to: &str, order: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([ARGUMENT, from, subject, other, to, order])
@@ -36,7 +36,7 @@ impl Relay {
         Self(child)
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn process(&self) -> Process {
         Process::of(self.0.id())
     }
@@ -49,7 +49,7 @@ impl Drop for Relay {
     }
 }
 
-/// Runs in the process of the relay, until that is killed.
+/// Runs the relay in its own process until that is killed.
 pub async fn run(arguments: &[String]) -> ExitCode {
     let [from, subject, other, to, order] = arguments else {
         return ExitCode::from(64);

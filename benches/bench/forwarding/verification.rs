@@ -1,5 +1,5 @@
-//! What it costs to verify a signature with the library in use: by itself, and
-//! each of several together.
+//! The cost of verifying a signature with the library in use, alone and in a
+//! batch.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use nkeys::{KeyPair, KeyPairType};
 
 use crate::accounting::micros_each;
 
-/// Signatures that are verified together.
+/// The number of signatures in a batch.
 pub const TOGETHER: usize = 32;
 const TIMES: usize = 2000;
 
-/// Microseconds of CPU: of one by itself, and for each of many.
+/// Returns the microseconds of CPU time for one alone and for each of a batch.
 pub fn measure() -> (f64, f64) {
     let key = KeyPair::new(KeyPairType::Cluster);
-    // As long as what is signed of an invocation.
+    // As long as the signed part of an invocation.
     let text = vec![7; 700];
     let signature = key.sign(&text).unwrap();
     let alone = each(TIMES, || key.verify(black_box(&text), &signature).unwrap());
@@ -32,7 +32,7 @@ pub fn measure() -> (f64, f64) {
     (alone, together / TOGETHER as f64)
 }
 
-/// Microseconds of this thread's CPU.
+/// Returns this thread's CPU time in microseconds.
 fn each(times: usize, mut work: impl FnMut()) -> f64 {
     let cpu = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let before = cpu();

@@ -1,4 +1,4 @@
-//! Giving orders.
+//! Gives commands to hosts.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use crate::plan::{Order, Step, Unseen};
 use crate::report::{Failed, Report};
 use crate::{Desired, MANAGED_BY};
 
-/// Carries out a plan, one order after the other; an order that fails does not
-/// keep the next from being given. `unseen` is what the report says of hosts that
-/// the plan leaves out.
+/// Carries out a plan, one command after the other. A command that fails does
+/// not keep the next one from being given. `unseen` is the report's list of
+/// hosts that the plan leaves out.
 pub async fn carry_out<T: Transport + Sync>(
     client: &LatticeControllerSender<T>,
     ctx: &Context,
@@ -55,7 +55,7 @@ async fn give<T: Transport + Sync>(
 ) -> RpcResult<CtlOperationAck> {
     let (name, value) = MANAGED_BY;
     let ours = || HashMap::from([(name.to_owned(), value.to_owned())]);
-    // Hosts that ignore annotations are not given any: what they run has none.
+    // Hosts that ignore annotations get none: what they run has none.
     let annotations = order.by_annotations.then(ours);
     if order.to == 0 {
         let command = StopActorCommand {
@@ -63,7 +63,7 @@ async fn give<T: Transport + Sync>(
             host_id: order.host.clone(),
             actor_id: desired.actor.clone(),
             annotations,
-            // All that match.
+            // All matching instances.
             count: 0,
         };
         return client.stop_actor(ctx, &command).await;

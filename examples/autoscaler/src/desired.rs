@@ -1,11 +1,11 @@
-//! What shall run, and how a caller of the actor says so.
+//! The desired state, and how a caller of the actor describes it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::Error;
 
-/// Most instances in one zone. An inventory lists no more of one actor, and what
-/// is not listed cannot be counted.
+/// The most instances in one zone. An inventory lists no more of one actor, and
+/// what is not listed cannot be counted.
 pub const MOST: u16 = 1000;
 
 /// How many instances of an actor shall run in each zone of a lattice.
@@ -18,9 +18,9 @@ pub struct Desired {
 }
 
 impl Desired {
-    /// So many instances in each zone of `lattice`, of the actor with this key,
-    /// which runs from this image reference. Whether these are well-formed is for
-    /// the provider to say.
+    /// Makes a desired state: so many instances of the actor with this key and
+    /// image reference in each zone of `lattice`. The provider checks whether
+    /// these are well-formed.
     ///
     /// # Errors
     /// `Request`, with every mistake.
@@ -45,12 +45,12 @@ impl Desired {
     }
 }
 
-/// What a caller of the actor asks. It holds a URL, which may hold a password,
-/// and so cannot be printed.
+/// The request of a caller. It has a URL, which may have a password, and so
+/// cannot be printed.
 pub struct Request {
     /// What shall run.
     pub desired: Desired,
-    /// Where the lattice is, for a provider that does not know it.
+    /// The URL of the lattice, for a provider without its credentials.
     pub nats_url: Option<String>,
 }
 
@@ -58,8 +58,9 @@ impl Request {
     /// Every key that [`Request::parse`] knows.
     pub const KEYS: [&str; 5] = ["actor", "image", "lattice", "nats_url", "zones"];
 
-    /// Reads a request: text by name, as values of links are. `zones` is such as
-    /// `eu=2, us=1`. All are required but `nats_url`; blank counts as absent.
+    /// Reads a request: texts by name, as the values of links are. `zones` is a
+    /// text such as `eu=2, us=1`. All are required but `nats_url`; a blank text
+    /// counts as absent.
     ///
     /// # Errors
     /// `Request`, with every mistake.
@@ -98,7 +99,7 @@ impl Request {
     }
 }
 
-/// A text that must be there.
+/// Returns a text that must be there.
 fn required(key: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> String {
     let text = text.unwrap_or_default().trim();
     if text.is_empty() {
@@ -107,7 +108,7 @@ fn required(key: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> String
     text.to_owned()
 }
 
-/// Zones with their counts; a count that is no number is `None`.
+/// Returns zones with their counts; a count that is not a number is `None`.
 fn checked<'a>(
     zones: impl Iterator<Item = (&'a str, Option<u16>)>,
     mistakes: &mut Vec<String>,

@@ -1,15 +1,15 @@
-//! Why nothing was ordered.
+//! Why no command was given.
 
 use std::fmt;
 
 use wasmbus_rpc::error::RpcError;
 
-/// Why a run came to nothing. No order was given.
+/// Why a run failed. No command was given.
 #[derive(Debug)]
 pub enum Error {
-    /// The request cannot work: every mistake in it.
+    /// The request cannot work: this is every mistake in it.
     Request(Vec<String>),
-    /// The provider did not take the credentials of the lattice.
+    /// The provider did not accept the credentials of the lattice.
     Credentials {
         /// The lattice.
         lattice: String,

@@ -1,21 +1,23 @@
-//! The logic of an actor that keeps so many instances of another actor in each
-//! zone of a lattice. A zone is what the label `zone` of a host says.
+//! The logic of an actor that keeps a number of instances of another actor in
+//! each zone of a lattice. The label `zone` of a host is its zone.
 //!
-//! One [`run`] is: [`look()`] at the lattice, [`plan()`] what to do about it, and
-//! [`carry_out()`] the plan. Nothing is remembered between runs, so any number of
-//! them, in any order, end in the same state: the second does nothing.
+//! A [`run`] has three steps: [`look()`] at the lattice, [`plan()`] what to do
+//! about it, and [`carry_out()`] the plan. Nothing is remembered between runs,
+//! so any number of them in any order end in the same state: the second one
+//! does nothing.
 //!
-//! - What runs stays where it is: instances are added where fewest run, and
-//!   stopped where most run, and never moved.
-//! - A host that does not tell what it runs is neither counted nor told
-//!   anything; the others of its zone make up for it. What is too much then is
-//!   stopped when it speaks again.
+//! - Instances are added where fewest run and stopped where most run. None is
+//!   moved.
+//! - A host that does not tell its inventory is not counted and gets no
+//!   commands; the others of its zone make up for it. Surplus instances are
+//!   stopped when it answers again.
 //! - Zones that are not named are left alone. To empty a zone, name it with 0.
-//! - Instances that others started are left alone, except on hosts before 0.78:
-//!   these cannot scale some of the instances of an actor, so there all count.
+//! - Instances that others started are left alone, except on hosts before 0.78.
+//!   These cannot scale some of an actor's instances, so all of them count
+//!   there.
 //!
-//! The crate compiles for any target, and makes no threads, sockets or clocks of
-//! its own: it calls through a [`LatticeControllerSender`], whatever carries it.
+//! The crate compiles for any target and uses no threads, sockets or clocks: it
+//! calls through a [`LatticeControllerSender`] over any transport.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -42,7 +44,7 @@ pub use report::{Failed, Report};
 /// Brings a lattice to the desired state, as far as one run can.
 ///
 /// # Errors
-/// Where the lattice cannot be looked at; nothing was ordered then.
+/// Where the lattice cannot be looked at. No command was given then.
 pub async fn run<T: Transport + Sync>(
     client: &LatticeControllerSender<T>,
     ctx: &Context,
@@ -53,8 +55,8 @@ pub async fn run<T: Transport + Sync>(
     Ok(carry_out(client, ctx, desired, state.unseen, steps).await)
 }
 
-/// Does what a caller of the actor asks: makes the lattice known where the
-/// request says where it is, and runs.
+/// Does what a caller of the actor asks for: sets credentials of the lattice
+/// where the request has its URL, and runs.
 ///
 /// # Errors
 /// As [`introduce`] and [`run`].
@@ -69,11 +71,11 @@ pub async fn serve<T: Transport + Sync>(
     run(client, ctx, &request.desired).await
 }
 
-/// Makes a lattice known to the provider, which forgets it when it restarts. To
-/// say the same again changes nothing.
+/// Sets the credentials of a lattice. Setting the same ones again changes
+/// nothing.
 ///
 /// # Errors
-/// `Credentials`, where the provider did not take them.
+/// `Credentials`, where the provider did not accept them.
 pub async fn introduce<T: Transport + Sync>(
     client: &LatticeControllerSender<T>,
     ctx: &Context,

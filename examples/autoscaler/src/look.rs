@@ -1,4 +1,4 @@
-//! What a lattice shows.
+//! Reads the state of a lattice.
 
 use std::collections::HashMap;
 
@@ -11,20 +11,20 @@ use wasmcloud_interface_lattice_control::{
 use crate::plan::{Auction, Runner, State, Unseen, Zone};
 use crate::{Desired, Error};
 
-/// The label of hosts that says in which zone they are.
+/// The label of hosts that has their zone.
 pub const ZONE: &str = "zone";
 
-/// The annotation of instances that are ours, and its value.
+/// The annotation of our own instances, and its value.
 pub const MANAGED_BY: (&str, &str) = ("managed-by", "autoscaler");
 
-/// First release of a host that scales by annotations: 0.`MINOR`.
+/// The first release of hosts that scale by annotations: 0.`MINOR`.
 const MINOR: u32 = 78;
 
-/// Looks at the hosts of the zones that are named, and asks who would run more
-/// where too few run.
+/// Reads the inventories of hosts in the named zones, and asks which hosts
+/// would run more where too few run.
 ///
 /// # Errors
-/// `Hosts`, where the hosts cannot be listed. A host that fails costs itself.
+/// `Hosts`, where the hosts cannot be listed. A host that fails is left out.
 pub async fn look<T: Transport + Sync>(
     client: &LatticeControllerSender<T>,
     ctx: &Context,
@@ -85,7 +85,7 @@ pub async fn look<T: Transport + Sync>(
     Ok(state)
 }
 
-/// Who in a zone would run the actor.
+/// Asks which hosts of a zone would run the actor.
 async fn auction<T: Transport + Sync>(
     client: &LatticeControllerSender<T>,
     ctx: &Context,
@@ -103,8 +103,9 @@ async fn auction<T: Transport + Sync>(
     }
 }
 
-/// Whether a host of this version scales the instances with certain annotations,
-/// not all of an actor. Up to 0.54, hosts tell no version.
+/// Returns whether a host of this version can scale the instances with certain
+/// annotations, and not only all of an actor. Up to 0.54, hosts tell no
+/// version.
 fn scales_by_annotations(version: Option<&str>) -> bool {
     let mut numbers = version.unwrap_or_default().split('.');
     let mut number = || numbers.next().and_then(|number| number.parse::<u32>().ok());
@@ -115,7 +116,7 @@ fn scales_by_annotations(version: Option<&str>) -> bool {
     }
 }
 
-/// Instances of an actor that count: ours, or all.
+/// Returns how many instances of an actor count: ours, or all.
 fn instances(inventory: &HostInventory, actor: &str, only_ours: bool) -> u16 {
     let (name, value) = MANAGED_BY;
     let is_ours = |annotations: &Option<HashMap<String, String>>| {

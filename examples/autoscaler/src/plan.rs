@@ -1,26 +1,25 @@
-//! From what a lattice shows to what to do about it. Plain functions: nothing
-//! here talks to anybody.
+//! Plans commands from the state of a lattice. These are pure functions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::Desired;
 
-/// What a lattice shows of an actor, in the zones that are named.
+/// The state of an actor in the named zones of a lattice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// The zones, by name.
     pub zones: BTreeMap<String, Zone>,
-    /// The hosts that did not tell what they run.
+    /// The hosts that did not tell their inventory.
     pub unseen: Vec<Unseen>,
 }
 
 /// A zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Zone {
-    /// The hosts that told what they run, by id.
+    /// The hosts that told their inventory, by id.
     pub runners: BTreeMap<String, Runner>,
-    /// Who else would run the actor.
+    /// Which other hosts would run the actor.
     pub auction: Auction,
 }
 
@@ -32,62 +31,62 @@ impl Zone {
     }
 }
 
-/// A host that told what it runs.
+/// A host that told its inventory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Runner {
     /// Instances of the actor that count.
     pub instances: u16,
     /// Whether it can scale and stop the instances with certain annotations.
-    /// Others scale all that they run of an actor, so that all count.
+    /// Other hosts scale all that they run of an actor, so all of it counts.
     pub by_annotations: bool,
 }
 
-/// What came of asking which hosts of a zone would run the actor.
+/// The outcome of asking which hosts of a zone would run the actor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auction {
-    /// Nobody was asked: enough run.
+    /// No host was asked, since enough instances run.
     #[default]
     NotHeld,
     /// The hosts that bid.
     Bids(BTreeSet<String>),
-    /// There is no answer, for this reason.
+    /// The auction failed for this reason.
     Failed(String),
 }
 
-/// A host of which it is unknown what it runs.
+/// A host whose inventory is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen {
     /// Its id.
     pub host: String,
-    /// Why it is unknown.
+    /// Why its inventory is unknown.
     pub why: String,
 }
 
 /// A part of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Something to tell a host.
+    /// A command to a host.
     Order(Order),
     /// Something that cannot be done.
     Lack(Lack),
 }
 
-/// How many instances a host shall run, where it runs another number of them.
+/// A host's new number of instances, where it runs another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The host's zone.
     pub zone: String,
     /// The host.
     pub host: String,
-    /// Instances that it runs.
+    /// How many instances it runs.
     pub from: u16,
-    /// Instances that it shall run; 0 stops them.
+    /// How many instances it shall run; 0 stops them.
     pub to: u16,
     /// As [`Runner::by_annotations`].
     pub by_annotations: bool,
 }
 
-/// Instances that no host of a zone can be told to run.
+/// Instances that no host of a zone can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
     /// The zone.
@@ -101,7 +100,7 @@ pub struct Lack {
 /// Why instances cannot be placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// No host of the zone told what it runs.
+    /// No host of the zone told its inventory.
     NoHost,
     /// There are hosts, and none of them would run the actor.
     NoBid,
@@ -109,10 +108,11 @@ pub enum Reason {
     NoAuction(String),
 }
 
-/// What to do so that a lattice becomes as desired. Nothing, where it is.
+/// Plans how a lattice gets into the desired state. The plan is empty where it
+/// is in that state.
 ///
-/// Orders are numbers of instances, not differences: to give one twice does no
-/// harm.
+/// A command has a number of instances and no difference, so that giving it
+/// twice does no harm.
 pub fn plan(state: &State, desired: &Desired) -> Vec<Step> {
     let empty = Zone::default();
     let zones = desired.zones.iter();
@@ -124,7 +124,7 @@ pub fn plan(state: &State, desired: &Desired) -> Vec<Step> {
         .collect()
 }
 
-/// A host, and what it shall run.
+/// A host, and how many instances it shall run.
 struct Share<'a> {
     host: &'a str,
     runner: &'a Runner,
@@ -140,7 +140,8 @@ fn in_zone(name: &str, zone: &Zone, wanted: u32) -> Vec<Step> {
             host,
             runner,
             to: runner.instances,
-            // A host that runs some would run more, whoever holds an auction.
+            // A host that runs some would run more: auctions are not needed for
+            // that.
             takes_more: runner.instances > 0
                 || matches!(&zone.auction, Auction::Bids(bids) if bids.contains(host)),
         })
@@ -174,7 +175,8 @@ fn in_zone(name: &str, zone: &Zone, wanted: u32) -> Vec<Step> {
     orders.chain(lack).collect()
 }
 
-/// Adds instances one by one where fewest run; how many found no place.
+/// Adds instances one by one where fewest run, and returns how many found no
+/// place.
 fn add(shares: &mut [Share<'_>], count: u32) -> u32 {
     for left in (1..=count).rev() {
         let fewest = shares

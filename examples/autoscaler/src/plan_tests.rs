@@ -4,7 +4,7 @@ const A: &str = "NA";
 const B: &str = "NB";
 const C: &str = "NC";
 
-/// A zone whose hosts run so many, and bid all of them.
+/// Returns a zone whose hosts run so many instances and have all bid.
 fn zone(runners: &[(&str, u16)]) -> Zone {
     let runner = |instances| Runner {
         instances,
@@ -33,7 +33,8 @@ fn desired(zones: &[(&str, u16)]) -> Desired {
     Desired::new("default", "M", "registry.example/shop:0.3.0", zones).unwrap()
 }
 
-/// What a zone of these hosts is told, as (host, from, to), and what it lacks.
+/// Plans for a zone of these hosts, and returns the commands as (host, from,
+/// to) and what is missing.
 fn told(zone: Zone, wanted: u16) -> (Vec<(String, u16, u16)>, Option<Lack>) {
     let (mut orders, mut lack) = (Vec::new(), None);
     for step in plan(&state(&[("eu", zone)]), &desired(&[("eu", wanted)])) {
@@ -104,7 +105,8 @@ fn a_lattice_that_did_what_it_was_told_is_told_nothing_more() {
     }
 }
 
-/// Hosts acknowledge, then download: the next run may see the lattice on its way.
+/// Hosts acknowledge and then download, so the next run may see a state in
+/// between.
 #[test]
 fn orders_that_are_half_done_are_given_again_and_no_others() {
     let hosts = [A, B, C];

@@ -1,37 +1,38 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use std::fmt;
 
 use crate::plan::{Lack, Order, Unseen};
 
-/// What came of a run. Shown, it is a line for each thing.
+/// The outcome of a run, which is displayed as a line for each event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Orders that hosts took. They download, start and stop in the background.
+    /// Commands that hosts accepted. Hosts download, start and stop in the
+    /// background.
     pub done: Vec<Order>,
-    /// Orders that were certainly not carried out.
+    /// Commands that were certainly not carried out.
     pub refused: Vec<Failed>,
-    /// Orders of which nobody knows whether they were carried out. The next run
-    /// sees it.
+    /// Commands that may or may not have been carried out. The next run sees
+    /// it.
     pub unknown: Vec<Failed>,
-    /// Hosts of which it is unknown what they run. They were told nothing.
+    /// Hosts whose inventory is unknown. They got no commands.
     pub unseen: Vec<Unseen>,
-    /// What no host could be told to run.
+    /// What no host could run.
     pub lacking: Vec<Lack>,
 }
 
-/// An order that was not taken.
+/// A command that was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// The order.
+    /// The command.
     pub order: Order,
     /// What the provider says.
     pub why: String,
 }
 
 impl Report {
-    /// Whether the lattice was as desired before the run, as far as can be known
-    /// of all of it.
+    /// Returns whether the lattice was in the desired state before the run, as
+    /// far as that can be known of all of it.
     pub fn found_as_desired(&self) -> bool {
         *self == Self::default()
     }

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use crate::credentials::vault::place::Places;
 pub use crate::credentials::vault::place::bucket as name;
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
 
@@ -99,7 +99,7 @@ impl Bucket {
     ///
     /// # Errors
     /// Why JetStream does not have it.
-    pub async fn open(home: &Home) -> Result<Self, String> {
+    pub async fn open(home: &OwnLattice) -> Result<Self, String> {
         let opened = async {
             if let Some(bucket) = Self::find(home).await? {
                 return Ok(bucket);
@@ -121,7 +121,7 @@ impl Bucket {
     ///
     /// # Errors
     /// Why JetStream does not say.
-    pub async fn find(home: &Home) -> Result<Option<Self>, String> {
+    pub async fn find(home: &OwnLattice) -> Result<Option<Self>, String> {
         let jetstream = jetstream(home);
         let bucket = name(&home.lattice);
         let stream = format!("KV_{bucket}");
@@ -288,7 +288,7 @@ fn copy(value: &[u8]) -> Bytes {
     Bytes::copy_from_slice(value)
 }
 
-fn jetstream(home: &Home) -> JetStream {
+fn jetstream(home: &OwnLattice) -> JetStream {
     JetStream::new(home, ANSWERS_WITHIN)
 }
 

@@ -27,8 +27,8 @@ use crate::credentials::vault::sealed::{Opened, Sealer, Unopened};
 use crate::credentials::vault::write::{NotKept, Wanted, Written};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::settings::{StoreMode, Unplaced};
 
 /// Whether there is a bucket.
@@ -60,7 +60,7 @@ pub struct Vault {
     key: Option<SealingKey>,
     unplaced: Unplaced,
     /// Our own lattice, once it is known, and where credentials belong there.
-    home: OnceLock<(Home, Places)>,
+    home: OnceLock<(OwnLattice, Places)>,
     stage: watch::Sender<Stage>,
     /// Notified when the bucket seems to be gone, or to be another one.
     doubtful: Notify,
@@ -93,7 +93,7 @@ impl Vault {
     }
 
     /// Takes our own lattice: once, before anything is set.
-    pub(super) fn set_home(&self, home: &Home) {
+    pub(super) fn set_home(&self, home: &OwnLattice) {
         let _ = self.home.set((home.clone(), Places::at(home)));
     }
 

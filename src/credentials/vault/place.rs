@@ -3,8 +3,8 @@
 
 use data_encoding::HEXLOWER;
 
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
 /// The places of all credentials of one provider, which its instances share: the
 /// bucket, and what stands before the lattice in every key.
@@ -26,7 +26,7 @@ impl Places {
     }
 
     /// Returns the places of this provider.
-    pub fn at(home: &Home) -> Self {
+    pub fn at(home: &OwnLattice) -> Self {
         Self::new(&home.lattice, &home.provider_key, &home.link_name)
     }
 

@@ -14,8 +14,8 @@ use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version, Wri
 use crate::credentials::vault::sealed::Sealer;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
 /// Pauses between attempts after conflicts. They are random: two writers that met
 /// once must not meet again.
@@ -65,7 +65,7 @@ pub(crate) enum NotKept {
 /// `Forbidden` where what is there belongs to another actor or was set later, else
 /// why the write failed.
 pub(super) async fn put(
-    home: &Home,
+    home: &OwnLattice,
     bucket: &Bucket,
     sealer: Sealer<'_>,
     owners: Owners,
@@ -184,7 +184,7 @@ async fn read(
 
 /// Returns the bucket that is there now, if it is another one.
 async fn another(
-    home: &Home,
+    home: &OwnLattice,
     bucket: &Bucket,
     deadline: Deadline,
 ) -> Result<Option<Bucket>, NotKept> {

@@ -1,5 +1,5 @@
-//! For any order, timing and mix of replies. Time stands still between them, so
-//! that a gather which took a millisecond too long would show.
+//! Gathers with any order, timing and mix of replies. Time stands still between them,
+//! so that a gather which takes a millisecond too long is found.
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::lattice::model::Host;
 
 /// Host ids that any case may use.
 static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
@@ -21,11 +22,11 @@ static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
 enum Sent {
     /// A host's answer.
     Good(usize),
-    /// A host's answer, in which much is odd.
+    /// A host's answer with odd members.
     Odd(usize),
     /// A failed acknowledgement.
     Refusal,
-    /// One whose words are pasted in unescaped.
+    /// A failed acknowledgement that is not valid JSON (trap T17).
     UnescapedRefusal,
     /// No answer at all.
     Rubbish(Vec<u8>),
@@ -74,7 +75,7 @@ struct Case {
     are_all: bool,
 }
 
-/// What came of a case; times in milliseconds.
+/// The result of a case; times in milliseconds.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     hosts: Vec<(HostId, u64)>,
@@ -102,7 +103,7 @@ fn no_responders() -> Message {
     }
 }
 
-/// Messages that come when they should, and nothing more.
+/// A stream of messages, each at its time, that does not end.
 fn timed(messages: Vec<(u64, Message)>) -> impl Stream<Item = Message> + Unpin {
     let start = Instant::now();
     let timed = stream::iter(messages).then(move |(at, message)| async move {
@@ -136,7 +137,7 @@ fn terms(case: &Case) -> Terms {
     }
 }
 
-/// Runs something in a time of its own, which passes only where all wait.
+/// Runs a future with a clock of its own, which moves on only when all wait.
 fn in_still_time<T>(run: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -150,7 +151,7 @@ fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
     in_still_time(async {
         let mut replies = timed(messages);
         let aside = |reply: &Message, _| reply.payload == "aside";
-        let gathered = gather::<HostPing>(&mut replies, terms(case), aside, |_| ());
+        let gathered = gather::<Host>(&mut replies, terms(case), aside, |_| ());
         let gathered = gathered.await.unwrap();
         let millis = |time: Duration| time.as_millis() as u64;
         Outcome {
@@ -172,7 +173,7 @@ fn run(case: &Case) -> Outcome {
     run_messages(case, messages.collect())
 }
 
-/// The first answer of each host, in order.
+/// Returns the first answer of each host, in order.
 fn first_answers(case: &Case) -> Vec<(HostId, u64)> {
     let mut first: Vec<(HostId, u64)> = Vec::new();
     for (at, sent) in &case.messages {
@@ -382,7 +383,7 @@ fn one_answer_is_enough_where_one_is_asked_for() {
                 enough,
                 ..terms(&case)
             };
-            let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
+            let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
             let gathered = gathered.unwrap();
             (gathered.ended, gathered)
         });
@@ -398,7 +399,7 @@ fn replies_that_end_leave_no_answer() {
     in_still_time(async {
         let mut replies = Box::pin(stream::iter([message(&Sent::Good(0))]));
         let terms = terms(&case(&[]));
-        let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
+        let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
         assert!(gathered.is_none());
     });
 }

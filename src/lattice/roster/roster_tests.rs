@@ -9,21 +9,21 @@ fn host() -> HostId {
     HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
 }
 
-fn ping(version: &str) -> HostPing {
-    HostPing {
+fn ping(version: &str) -> Host {
+    Host {
         version: Some(version.into()),
-        ..HostPing::default()
+        ..Host::default()
     }
 }
 
-/// A ping to all hosts that ends now, and these answered `after`.
-fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<HostPing> {
+/// Makes a ping to all hosts that ends now, and to which these answered `after`.
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<Host> {
     let mut harvest = Harvest::default();
     for host in hosts {
         let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
         assert!(harvest.take(body.to_string().as_bytes(), after));
     }
-    let answers: &Vec<Answer<HostPing>> = &harvest.answers;
+    let answers: &Vec<Answer<Host>> = &harvest.answers;
     assert_eq!(answers.len(), hosts.len());
     Gathered {
         harvest,
@@ -34,8 +34,8 @@ fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Ga
     }
 }
 
-/// The same, where the hosts answered at once and were waited for.
-fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
+/// Makes one to which these answered at once, and that waited for all hosts.
+fn answered(hosts: &[&HostId]) -> Gathered<Host> {
     round(hosts, 20 * MS, Ended::Stall, 320 * MS)
 }
 
@@ -43,8 +43,8 @@ fn known(roster: &Roster) -> usize {
     roster.expected(0).hosts.len()
 }
 
-/// Takes a ping whose answers came, too.
-fn take(roster: &Roster, gathered: Gathered<HostPing>, epoch: u64) {
+/// Has the roster learn from a ping and its answers.
+fn take(roster: &Roster, gathered: Gathered<Host>, epoch: u64) {
     for answer in &gathered.harvest.answers {
         roster.heard(&answer.host, &answer.said, answer.after);
     }
@@ -64,7 +64,7 @@ async fn a_host_that_misses_two_pings_is_forgotten() {
     advance(400 * MS).await;
     take(&roster, answered(&[&one]), 0);
     assert_eq!(known(&roster), 1);
-    assert_eq!(roster.traits(&two), None);
+    assert_eq!(roster.dialect(&two), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +89,7 @@ async fn a_ping_that_was_not_waited_for_is_not_missed() {
     take(&roster, answered(&[&fast]), 0);
     for ended in [Ended::Stall, Ended::Deadline, Ended::Found, Ended::Limit] {
         advance(1000 * MS).await;
-        // Less than a stall; more, and less than the slow host takes.
+        // Shorter than a stall; longer than that, and shorter than the slow host takes.
         take(&roster, round(&[&fast], MS, ended, 100 * MS), 0);
         take(&roster, round(&[&fast], MS, ended, 1400 * MS), 0);
     }
@@ -117,14 +117,14 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.beat(&two, Traits::of(Some("0.80.0")));
+        roster.beat(&two, Dialect::of_version(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.beat(&two, Traits::of(Some("0.80.0"))));
+    assert!(roster.beat(&two, Dialect::of_version(Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_did_not_answer_the_last_ping_does_not_count() {
+async fn hosts_that_did_not_answer_the_last_ping_do_not_count() {
     let (roster, one, two) = (Roster::default(), host(), host());
     take(&roster, answered(&[&one, &two]), 0);
     assert_eq!(roster.all(0).map(|all| all.len()), Some(2));
@@ -155,13 +155,13 @@ async fn events_make_doubt_and_pings_decide() {
     let (roster, one) = (Roster::default(), host());
     take(&roster, answered(&[&one]), 0);
     roster.doubt(&one);
-    assert!(!roster.knows(&one) && roster.traits(&one).is_none());
+    assert!(!roster.knows(&one) && roster.dialect(&one).is_none());
     assert!(roster.expected(0).hosts[&one].doubtful);
-    // It is there after all.
+    // A ping shows that it is there.
     advance(400 * MS).await;
     take(&roster, answered(&[&one]), 0);
     assert!(roster.knows(&one));
-    // And now it is not: one ping is enough.
+    // Now it is not there: one ping is enough.
     roster.doubt(&one);
     advance(400 * MS).await;
     take(&roster, answered(&[]), 0);
@@ -171,36 +171,36 @@ async fn events_make_doubt_and_pings_decide() {
 #[tokio::test(start_paused = true)]
 async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     let (roster, one) = (Roster::default(), host());
-    // One that was heard is not all that are there.
+    // One host that answered need not be the only one.
     roster.heard(&one, &ping("0.80.0"), MS);
     assert_eq!((roster.all(0), roster.expected(0).are_all), (None, false));
-    // It is waited for all the same.
+    // It is waited for.
     assert_eq!(known(&roster), 1);
     take(&roster, answered(&[&one]), 3);
     assert!(roster.expected(3).are_all);
     assert!(!roster.expected(4).are_all);
     advance(COMPLETE_FOR).await;
     assert!(!roster.expected(3).are_all);
-    assert!(roster.traits(&one).is_some());
-    advance(BELIEVED_FOR).await;
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.dialect(&one).is_some());
+    advance(RECENT_FOR).await;
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
+async fn a_heartbeat_of_another_version_or_an_unknown_host_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.beat(&one, Traits::of(None)));
+    assert!(roster.beat(&one, Dialect::of_version(None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.beat(&one, Dialect::of_version(Some("0.82.0"))));
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_watches_while_the_lattice_is_in_use() {
+async fn one_task_watches_while_the_lattice_is_in_use() {
     let roster = Roster::default();
-    // Nobody is there to watch, as far as is known.
+    // No host is known.
     assert!(!roster.used());
-    roster.heard(&host(), &HostPing::default(), MS);
+    roster.heard(&host(), &Host::default(), MS);
     assert!(roster.used());
     assert!(!roster.used());
     assert!(!roster.inhabited());
@@ -211,7 +211,7 @@ async fn one_watches_while_the_lattice_is_in_use() {
     assert!(roster.is_unused());
     assert!(roster.used());
     assert!(!roster.used());
-    // The one who watched failed.
+    // The watch failed.
     roster.unwatched();
     assert!(roster.used());
 }
@@ -229,8 +229,8 @@ async fn so_many_hosts_are_kept_and_no_more() {
     let roster = Roster::default();
     let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
     for host in &hosts {
-        roster.heard(host, &HostPing::default(), MS);
+        roster.heard(host, &Host::default(), MS);
     }
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
-    assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
+    assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);
 }

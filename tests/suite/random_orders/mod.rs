@@ -1,8 +1,8 @@
-//! Orders do what they say and nothing else: random orders, one right behind the
-//! other and two at once, to each generation of simulated host.
+//! Commands do what they say and nothing else. Random commands, one right
+//! behind the other and two at once, go to each generation of simulated host.
 //!
 //! A failing run prints its seed; `ORDERS_SEED=7 cargo test --locked --test
-//! orders` gives the same orders again, to every generation.
+//! suite random_orders::` gives the same commands again to every generation.
 
 mod model;
 mod simulated;
@@ -12,7 +12,7 @@ use crate::orders::run::{Plan, run};
 use crate::support::host::Generation;
 use simulated::Simulated;
 
-/// Orders of one run.
+/// The number of commands in a run.
 const ORDERS: usize = 40;
 
 fn seeds() -> Vec<u64> {
@@ -22,7 +22,7 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// The story of the order that went wrong, if any did.
+/// Returns the story of the command that went wrong, if one did.
 async fn wrong(generation: Generation, seed: u64) -> Option<String> {
     let plan = Plan {
         seed,
@@ -48,7 +48,7 @@ async fn wrong(generation: Generation, seed: u64) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_do_what_they_say_and_nothing_else() {
-    // 0.51 is refused every order.
+    // Every command to 0.51 is refused.
     let generations = Generation::EVERY.into_iter();
     let generations = generations.filter(|generation| *generation != Generation::Otp51);
     let runs = generations.flat_map(|generation| {

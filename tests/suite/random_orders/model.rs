@@ -1,4 +1,4 @@
-//! The contract itself: what it takes to be right.
+//! The contract of `tests/orders` itself: which outcomes it counts as right.
 
 use crate::orders::contract::{
     Answer, Groups, Kind, Order, State, after, may_refuse, must_refuse, step,
@@ -9,7 +9,7 @@ const A: usize = 1;
 const AB: usize = 2;
 const C: usize = 3;
 
-/// What runs after these starts, one after the other.
+/// Returns what runs after these starts, one after the other.
 fn started(kind: Kind, starts: &[(usize, u16)]) -> State {
     starts.iter().fold(State::default(), |state, (set, count)| {
         let order = Order::Start {
@@ -44,7 +44,7 @@ fn a_scale_counts_all_that_match_and_adds_to_the_group_it_names() {
     let state = started(Kind::Rust, &[(NONE, 2), (A, 1), (AB, 3)]);
     let grown = after(Kind::Rust, &state, scale(A, 6));
     assert_eq!(groups(&grown), [[2, 3, 3, 0]]);
-    // Which of the matching ones go is open; the others stay.
+    // It is open which of the matching instances go; the others stay.
     let shrunk = after(Kind::Rust, &state, scale(A, 2));
     assert_eq!(groups(&shrunk), [[2, 0, 2, 0], [2, 1, 1, 0]]);
     let gone = after(Kind::Rust, &state, scale(NONE, 0));
@@ -106,7 +106,8 @@ fn only_hosts_that_would_cut_off_the_others_may_refuse_a_stop() {
     assert!(ways(Kind::Otp59, &newest_stays, stop(A, 0)).is_some());
     assert!(ways(Kind::Otp60, &newest_stays, stop(A, 0)).is_none());
     assert!(ways(Kind::Otp60, &newest_goes, stop(A, 0)).is_some());
-    // Where some that match stay, or nothing does, there is a way.
+    // The command is possible where some matching instances stay, or nothing
+    // stays.
     for kind in [Kind::Otp59, Kind::Otp60] {
         assert!(ways(kind, &newest_goes, stop(A, 1)).is_none());
         assert!(ways(kind, &newest_goes, scale(A, 1)).is_none());

@@ -1,5 +1,5 @@
-//! Random orders' view of a simulated host: all that is read from one is read
-//! here.
+//! A simulated host as random commands see it: everything that is read from one
+//! is read here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::support::host::lattice::{Artifact, SimLattice};
 use crate::support::host::{Generation, SimHost};
 use crate::support::world::World;
 
-/// Name of the lattice that the simulated host is in.
+/// The lattice of the simulated host.
 const LATTICE: &str = "default";
 
-/// A simulated host and a provider that knows its lattice.
+/// Starts a simulated host, and a provider with credentials of its lattice.
 pub struct Simulated {
     world: World,
     second: Actor,
@@ -48,8 +48,8 @@ impl Simulated {
 }
 
 impl Simulated {
-    /// What an order did to the host that no order should. Asked once: the host
-    /// fails a test that does not ask.
+    /// Returns the harm that a command did to the host, once. The host fails a
+    /// test that does not ask for it.
     pub fn harm(&self) -> Option<&'static str> {
         self.host.meant_harm()
     }
@@ -82,7 +82,7 @@ impl Ground for Simulated {
 
     async fn reference(&self, key: &str, revision: u32) -> String {
         let reference = format!("registry.example/{}:{revision}", key.to_lowercase());
-        // In the registry only: what never ran, the lattice does not know.
+        // It is in the registry only: the lattice does not know what never ran.
         let artifact = Artifact {
             key: key.into(),
             name: "random".into(),
@@ -95,12 +95,12 @@ impl Ground for Simulated {
         reference
     }
 
-    // By the tag.
+    // The tag tells the revision.
     fn tells_apart(&self) -> bool {
         true
     }
 
-    // Simulated actors run no code; `running` knows who would hear a call.
+    // Simulated actors run no code; `running` tells which would receive a call.
     async fn answers(&self, _: &str) -> Option<BTreeMap<String, usize>> {
         None
     }

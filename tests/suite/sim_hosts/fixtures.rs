@@ -1,4 +1,4 @@
-//! The members of the fixtures of every generation.
+//! Simulated hosts send the members that the fixtures of their generation have.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,13 @@ use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
+use crate::support::time::{SHORTLY, timeout};
 use crate::support::{self, fixtures};
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};
 
-/// Names and types of the members, all the way down; of lists the first item.
+/// Returns the names and types of all members, and for lists those of the first
+/// item.
 fn shape(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -60,7 +62,7 @@ async fn has_the_shape_of(generation: Generation, folder: &str) {
             .then(|| fixtures::json(&format!("{folder}/{name}")))
     };
     let ctl = "wasmbus.ctl.default";
-    // What the inventory of the fixtures lists.
+    // Starts what the inventory of the fixtures lists.
     let annotations = json!({ "wasmcloud.dev/managed-by": "wadm" });
     let start = json!({ "actor_ref": ACTOR_REF, "actor_id": ACTOR, "count": 2,
         "annotations": annotations });
@@ -177,7 +179,7 @@ async fn simulated_hosts_publish_the_events_of_the_fixtures() {
             // The first heartbeat of old hosts comes before anything runs there.
             let nothing = |told: &Value| told["data"]["actors"] == json!([]);
             while told["type"] != what || (*event == "heartbeat" && nothing(&told)) {
-                let message = tokio::time::timeout(Duration::from_secs(5), heard.next());
+                let message = timeout(Duration::from_secs(5), heard.next());
                 told = serde_json::from_slice(&message.await.unwrap().unwrap().payload).unwrap();
             }
             assert_eq!(told["source"], host.id);
@@ -186,7 +188,8 @@ async fn simulated_hosts_publish_the_events_of_the_fixtures() {
     }
 }
 
-/// Members and their types, but for what an artifact or an order may leave out.
+/// Returns members and their types, without those that an artifact or a command
+/// may leave out.
 fn shape_of_event(event: &Value) -> Value {
     let mut event = event.clone();
     if event["data"].get("annotations").is_some() {
@@ -264,7 +267,7 @@ async fn simulated_hosts_say_what_orders_did_as_the_fixtures_do() {
     }
 }
 
-/// Every answer to a request: until none came for a while.
+/// Counts the answers to a request, until none has come for a while.
 async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
     let inbox = nats.new_inbox();
     let mut replies = nats.subscribe(inbox.clone()).await.unwrap();
@@ -273,7 +276,7 @@ async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
         .await
         .unwrap();
     let mut count = 0;
-    while let Ok(Some(_)) = tokio::time::timeout(support::provider::SHORTLY, replies.next()).await {
+    while let Ok(Some(_)) = timeout(SHORTLY, replies.next()).await {
         count += 1;
     }
     count

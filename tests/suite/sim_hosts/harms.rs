@@ -1,4 +1,4 @@
-//! What harms real hosts harms simulated ones, and what does not does not.
+//! Commands harm simulated hosts exactly where they harm real ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,13 @@ const OTP: &[Generation] = &[G1a, Otp59, Otp60, G1b];
 const RUST: &[Generation] = &[G2a, G2b, G3a, G3b];
 const MAXIMUM: &[Generation] = &[G2b, G3a, G3b];
 
-/// Orders to a host, after each of which it is let finish unless the verb ends
-/// with `!`.
+/// Commands to a host. The test lets it finish each before the next, unless the
+/// verb ends with `!`.
 type Orders = &'static [(&'static str, &'static str)];
 
-/// Carries out orders on a host that can start `R1` and `R2`, two revisions of
-/// `KEY`, `OTHER`, and the provider `file:///p`; what harm they did.
+/// Gives commands to a host that can start `R1` and `R2`, which are revisions
+/// of `KEY`, `OTHER`, and the provider `file:///p`. Returns the harm that they
+/// did.
 async fn harm(generation: Generation, orders: Orders) -> Option<&'static str> {
     let nats = NatsServer::start();
     let client = nats.client().await;
@@ -43,12 +44,12 @@ async fn harm(generation: Generation, orders: Orders) -> Option<&'static str> {
             eventually("what was acknowledged", done).await;
         }
     }
-    // What came right behind an acknowledgement is done now.
+    // A command that came right behind an acknowledgement is carried out now.
     host.runs("MKEY");
     host.meant_harm()
 }
 
-/// Two groups, `{}` with two and `{"a":"1"}` with two.
+/// Two groups: `{}` with two instances and `{"a":"1"}` with two.
 const TWO: [(&str, &str); 2] = [
     ("scale", r#"{"actor_id":"MKEY","actor_ref":"R1","count":2}"#),
     (
@@ -120,7 +121,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
             ),
         ],
     ),
-    // One that matches nothing counts as none left.
+    // A stop that matches nothing counts as one that leaves none.
     (
         "T38",
         &[Otp59],
@@ -132,7 +133,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
             ),
         ],
     ),
-    // It reaches the end, and the first two do not match.
+    // The stop reaches the last instance, and the first two do not match.
     (
         "T38",
         &[Otp60, G1b],
@@ -154,7 +155,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
             START_OLD,
         ],
     ),
-    // Healed is harmed, too.
+    // A harm that a later command repairs is still one.
     (
         "T39",
         &[G1b],

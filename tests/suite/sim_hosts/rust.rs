@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Outcome, ask};
 use crate::support::host::lattice::SimLattice;
 use crate::support::host::{Generation, SimHost};
 use crate::support::nats::NatsServer;
+use crate::support::time::scaled;
 use crate::support::{self, eventually};
 
 use Generation::{G2a, G2b, G3b};
@@ -47,7 +48,7 @@ fn steps(transcript: &str) -> Vec<Step> {
         .collect()
 }
 
-/// Where a step of that name was sent.
+/// Returns the subject of the step with this name.
 fn subject(step: &str, host: &str) -> String {
     let word = step.split_whitespace().next().unwrap();
     let rest = match word {
@@ -63,48 +64,31 @@ fn subject(step: &str, host: &str) -> String {
     format!("wasmbus.ctl.real.{rest}")
 }
 
-/// What of a reply must be the same: not keys, ids, times and the order of
-/// lists, which differ from run to run.
+/// Members that differ from run to run: keys, ids, times.
+const CHANGING: [&str; 19] = [
+    "issuer",
+    "iss",
+    "cluster_issuers",
+    "friendly_name",
+    "instance_id",
+    "host_id",
+    "id",
+    "labels",
+    "lattice",
+    "lattice_prefix",
+    "ctl_host",
+    "rpc_host",
+    "prov_rpc_host",
+    "uptime_human",
+    "uptime_seconds",
+    "caps",
+    "capabilities",
+    "tags",
+    "contract_id",
+];
+
 fn same_in_every_run(reply: &Value) -> Value {
-    match reply {
-        Value::Object(members) => {
-            let changing = [
-                "issuer",
-                "iss",
-                "cluster_issuers",
-                "friendly_name",
-                "instance_id",
-                "host_id",
-                "id",
-                "labels",
-                "lattice",
-                "lattice_prefix",
-                "ctl_host",
-                "rpc_host",
-                "prov_rpc_host",
-                "uptime_human",
-                "uptime_seconds",
-                "caps",
-                "capabilities",
-                "tags",
-                "contract_id",
-            ];
-            let kept = members.iter().map(|(name, value)| {
-                let value = match changing.contains(&name.as_str()) {
-                    true => json!("…"),
-                    false => same_in_every_run(value),
-                };
-                (name.clone(), value)
-            });
-            Value::Object(kept.collect())
-        }
-        Value::Array(items) => {
-            let mut items: Vec<_> = items.iter().map(same_in_every_run).collect();
-            items.sort_by_key(Value::to_string);
-            Value::Array(items)
-        }
-        plain => plain.clone(),
-    }
+    super::without_values_of(&CHANGING, reply)
 }
 
 async fn replay(generation: Generation, transcript: &str) {
@@ -126,12 +110,13 @@ async fn replay(generation: Generation, transcript: &str) {
             sim.remove_link(&link, "PURGE", true).await;
         }
         let mut told = ask(&client, &subject(&step.name, &host.id), &step.body).await;
-        // The next step came when this one was done.
+        // In the transcript, the next step came when this one was done.
         let done = || async { host.caught_up().then_some(()) };
         eventually("what was acknowledged", done).await;
-        // What follows the bucket, or a crash, takes its time to arrive.
+        // An answer that depends on the bucket, or on a crash, takes a moment
+        // to be right.
         let in_time = step.name.starts_with("links") || step.name.starts_with("ping");
-        let until = tokio::time::Instant::now() + Duration::from_secs(2);
+        let until = tokio::time::Instant::now() + scaled(Duration::from_secs(2));
         let same = |told: &Outcome| match (told, &step.outcome) {
             (Outcome::Reply(told), Outcome::Reply(real)) => {
                 same_in_every_run(told) == same_in_every_run(real)
@@ -148,7 +133,7 @@ async fn replay(generation: Generation, transcript: &str) {
             step.outcome
         );
     }
-    // The transcripts do on purpose what no client should.
+    // The transcripts do harm on purpose.
     assert!(host.meant_harm().is_some());
 }
 

@@ -1,5 +1,5 @@
-//! Reading the transcripts of OTP hosts, `tests/fixtures/real/otp-*.txt`, whose
-//! first lines say how they are written.
+//! Reads the transcripts of OTP hosts, `tests/fixtures/real/otp-*.txt`. Their
+//! first lines explain the format.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::Outcome;
 use crate::support::fixtures;
 
-/// One line of a transcript, as far as it is replayed.
+/// A line of a transcript, as far as it is replayed.
 pub enum Line {
-    /// A run in this lattice begins, with a fresh host.
+    /// A run in this lattice begins with a new host.
     Run(String),
     /// A part of a run begins.
     Part(String),
-    /// The host was started again, under another id.
+    /// The host was started again under another id.
     Restart,
     Step(Step),
 }
@@ -24,12 +24,12 @@ pub struct Step {
     pub name: String,
     pub subject: String,
     pub body: String,
-    /// Headers of a value in the bucket.
+    /// The headers of a value in the bucket.
     pub operation: Option<String>,
     pub outcome: Real,
-    /// How long the answer took.
+    /// How long the answer took, in milliseconds.
     pub took: u64,
-    /// What it published: the event's name and its data.
+    /// The events that it published, each with its name and data.
     pub events: Vec<(String, Value)>,
 }
 
@@ -38,13 +38,13 @@ pub enum Real {
     Told(Outcome),
     /// A reply that the transcript shortens.
     Shortened,
-    /// The reply to the last request of that kind, again.
+    /// The reply to the last request of that kind again.
     Again,
-    /// The same with these members changed.
+    /// The reply to the last request of that kind with these members changed.
     AgainWith(Value),
 }
 
-/// Puts keys and ids in the place of their names.
+/// Replaces names by keys and ids.
 pub fn named(text: &str, names: &BTreeMap<String, String>) -> String {
     let mut text = text.to_owned();
     for (name, value) in names {
@@ -53,8 +53,8 @@ pub fn named(text: &str, names: &BTreeMap<String, String>) -> String {
     text
 }
 
-/// The lines of a transcript; `names` stand for keys, and every host is the one
-/// under test, `{h}`.
+/// Reads the lines of a transcript. `names` stand for keys, and every host is
+/// `{h}`, the one under test.
 pub fn lines(transcript: &str, names: &BTreeMap<String, String>) -> Vec<Line> {
     let text = fixtures::text(&format!("real/{transcript}.txt"));
     let mut lines = Vec::new();
@@ -75,7 +75,7 @@ pub fn lines(transcript: &str, names: &BTreeMap<String, String>) -> Vec<Line> {
     lines
 }
 
-/// A step that begins with this line.
+/// Reads a step, which begins with this line.
 fn begun(line: &str) -> Option<Step> {
     let (name, rest) = line.split_once(" | ")?;
     let (subject, body) = rest.split_once(" <-")?;
@@ -88,14 +88,14 @@ fn begun(line: &str) -> Option<Step> {
         subject: subject.into(),
         body: body.trim().into(),
         operation,
-        // Where none is written: nobody bid.
+        // Where the line has no answer, nobody bid.
         outcome: Real::Told(Outcome::Silence),
         took: 0,
         events: Vec::new(),
     })
 }
 
-/// What a line says of the step before it.
+/// Adds to a step what the line after it says.
 fn go_on(step: &mut Step, line: &str) {
     let line = line.trim_end_matches(" +traceparent");
     if let Some(event) = line.strip_prefix("EVENT ") {

@@ -1,4 +1,4 @@
-//! What tests are told of a simulated host, and what they can switch.
+//! What tests can see of a simulated host, and what they can switch on it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ async fn lost_instances_run_on_and_are_told() {
     lost.listed = false;
     assert_eq!(host.runs(KEY), [lost.clone()]);
     assert_eq!(inventory(&client, &host).await["actors"], json!([]));
-    // A start makes a second entry beside it.
+    // A start makes a second entry beside the lost one.
     let body = json!({"actor_ref":"r.io/a:1","count":1});
     order(&client, &host, "scale", body).await;
     assert_eq!(host.runs(KEY), [running(&[], 1, 1), lost]);

@@ -14,7 +14,7 @@ use crate::support::{eventually, fixtures};
 
 const KEY: &str = "MBK7MNL3FXSBTPMNLKMFEWOMUONM54UVXAHA6UI7ZO75YYDN2YRDYYAV";
 
-/// Groups and references as the transcript writes them.
+/// Returns groups and references in the form of the transcript.
 fn listed(inventory: &Value) -> (String, String) {
     let Some(actor) = inventory["actors"].as_array().unwrap().first() else {
         return ("{}".into(), "[]".into());
@@ -44,14 +44,14 @@ fn listed(inventory: &Value) -> (String, String) {
     (format!("{{{}}}", told.join(", ")), images)
 }
 
-/// Revisions that answer calls.
+/// Returns the revisions that answer calls.
 fn answering(host: &SimHost) -> BTreeSet<String> {
     let runs = host.runs(KEY).into_iter().filter(|running| running.heard);
     runs.map(|running| format!("R{}", running.revision))
         .collect()
 }
 
-/// What a line of the transcript says after this word, up to the next one.
+/// Returns the text of a transcript's line after this word, up to the next one.
 fn part<'a>(line: &'a str, from: &str, to: &str) -> &'a str {
     let rest = line.split_once(from).unwrap().1;
     if to.is_empty() {
@@ -87,7 +87,7 @@ async fn replay(generation: Generation) {
                 panic!("{label}: no inventory");
             };
             let (groups, refs) = listed(&inventory);
-            // Some labels have the word themselves.
+            // Some labels contain the word.
             let state = part(label, ": groups ", "");
             assert_eq!(groups, state.split_once(" refs ").unwrap().0, "{label}");
             assert_eq!(refs, part(label, " refs ", " answers "), "{label}");
@@ -100,7 +100,7 @@ async fn replay(generation: Generation) {
         }
     }
     assert_eq!(compared, 13);
-    // The old code is what the transcript is about.
+    // The transcript is about the old code, so this harm is meant.
     assert!(host.meant_harm().is_some_and(|harm| harm.contains("T40")));
 }
 

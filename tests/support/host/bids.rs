@@ -6,7 +6,7 @@ use super::bodies::refused;
 use super::{Generation, Shared};
 
 impl Shared {
-    /// Answer to an auction, if the host bids.
+    /// Returns the answer to an auction, if the host bids.
     pub fn bid(&self, kind: &str, body: &[u8]) -> Option<Value> {
         let body = serde_json::from_slice::<Value>(body).ok();
         match (kind, self.generation.is_otp()) {
@@ -25,11 +25,11 @@ impl Shared {
         };
         let body = match body {
             Some(body) if body.is_object() => body,
-            // An old one fails on what is JSON and no object.
+            // An old host fails on JSON that is no object.
             Some(_) if old => return None,
             _ => return Some(refused(bad)),
         };
-        // Old ones need both members, and take null for a value.
+        // Old hosts need both members and take null for a value.
         if !self.has(&body, &[reference]) || (old && body.get("constraints").is_none()) {
             return Some(refused(bad));
         }
@@ -74,7 +74,7 @@ impl Shared {
         }))
     }
 
-    /// It looks at no constraints (T18).
+    /// Rust hosts bid whatever the constraints are (T18).
     fn rust_bid(&self, kind: &str, body: Option<Value>) -> Option<Value> {
         let body = body.unwrap_or_default();
         let Value::Object(constraints) = &body["constraints"] else {

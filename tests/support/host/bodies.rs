@@ -1,4 +1,4 @@
-//! What a host says, as JSON.
+//! The JSON bodies of a host's replies.
 
 use serde_json::{Value, json};
 
@@ -6,19 +6,19 @@ use super::running::Instance;
 use super::table::{Actor, Provider};
 use super::{Generation, Shared};
 
-/// `{"accepted":true,"error":""}`.
+/// Returns `{"accepted":true,"error":""}`.
 pub fn accepted() -> Value {
     json!({ "accepted": true, "error": "" })
 }
 
-/// A refusal in these words.
+/// Returns a refusal in these words.
 pub fn refused(words: &str) -> Value {
     json!({ "accepted": false, "error": words })
 }
 
 impl Shared {
-    /// Seconds that it runs, on from an hour and two minutes; a host that was
-    /// there before under the same id begins again.
+    /// Returns its uptime in seconds, which starts at an hour and two minutes;
+    /// at 0 for a host whose id was in the lattice before.
     pub fn uptime(&self) -> u64 {
         self.uptime_before + self.born.elapsed().as_secs()
     }
@@ -32,7 +32,7 @@ impl Shared {
         }
     }
 
-    /// Answer to `ping.hosts`.
+    /// Returns the answer to `ping.hosts`.
     pub fn ping(&self) -> Value {
         let generation = self.generation;
         let mut body = json!({ "id": self.id, "uptime_seconds": self.uptime() });
@@ -64,7 +64,7 @@ impl Shared {
         body
     }
 
-    /// Answer to `get.{host}.inv`: what the table has.
+    /// Returns the answer to `get.{host}.inv`: the contents of the table.
     pub fn inventory(&self) -> Value {
         let state = self.state.lock().unwrap();
         let mut actors = Vec::new();
@@ -73,7 +73,7 @@ impl Shared {
                 actors.extend(actor.instances.iter().map(|i| self.old_actor(actor, i)));
                 continue;
             }
-            // Old hosts repeat an actor for each of its instances (T26).
+            // Old hosts list an actor once for each of its instances (T26).
             let times = match self.generation {
                 Generation::G1a => actor.instances.len(),
                 _ => 1,
@@ -96,8 +96,9 @@ impl Shared {
         body
     }
 
-    /// The revision that is told of an instance: that of the claims on the
-    /// lattice (OTP, T41), that of the stored module (T40), or its own.
+    /// Returns the revision that the inventory gives an instance: OTP hosts
+    /// take that of the claims in the lattice (T41), 0.78 its own, other Rust
+    /// hosts that of the stored module (T40).
     fn told_revision(&self, actor: &Actor, instance: &Instance) -> i64 {
         match self.generation {
             Generation::G2a => instance.code,
@@ -106,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Entries of 0.51 have no list of instances (T47).
+    /// Returns an entry of 0.51, which has no list of instances (T47).
     fn old_actor(&self, actor: &Actor, instance: &Instance) -> Value {
         json!({
             "id": actor.key, "image_ref": instance.image_ref, "name": actor.stored.name,

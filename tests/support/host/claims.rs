@@ -1,4 +1,5 @@
-//! Claims on the lattice: what hosts write when something starts, and tell.
+//! Claims in the lattice: what hosts write when something starts, and what they
+//! answer.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use super::events::Said;
 use super::lattice::{Artifact, SimLattice};
 use super::table::State;
 
-/// What every actor may use.
+/// The capability that every actor's claims have.
 const CAPS: &str = "wasmcloud:httpserver";
 
 impl SimLattice {
@@ -36,8 +37,8 @@ impl SimLattice {
 }
 
 impl Shared {
-    /// Something runs: its claims are on the lattice from now on, and on OTP
-    /// hosts also which key its reference has.
+    /// Notes that something runs: the lattice has its claims from now on and,
+    /// where the host is an OTP host, the key behind its reference.
     pub fn know(&self, state: &mut State, artifact: &Artifact, image_ref: &str) {
         let lattice = &self.lattice;
         lattice.know(artifact);
@@ -56,7 +57,7 @@ impl Shared {
         }
     }
 
-    /// Answer to `get.claims`.
+    /// Returns the answer to `get.claims`.
     pub fn claims_reply(&self) -> Value {
         let known = self.lattice.all_known();
         let claims: Vec<_> = known.iter().map(|a| self.told_claims(a)).collect();

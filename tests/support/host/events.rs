@@ -25,7 +25,7 @@ pub enum Said {
 }
 
 impl State {
-    /// Has an event to publish.
+    /// Queues an event.
     pub fn say(&mut self, event: &'static str, data: Value) {
         self.said.push(Said::Event(event, data));
     }
@@ -41,7 +41,7 @@ impl SimHost {
 // --- of actors ---
 
 impl Shared {
-    /// Instances started: `count` more of them.
+    /// Queues the events of `count` more instances.
     pub fn say_actors_started(
         &self,
         state: &mut State,
@@ -54,7 +54,8 @@ impl Shared {
         };
         let claims = self.event_claims(artifact);
         if self.generation < Generation::G3b {
-            // One for each; those that stand for many repeat their id.
+            // One event for each; an instance that stands for many repeats its
+            // id.
             let times = match self.generation.counts_maximum() {
                 true => count.min(1000) as usize,
                 false => 1,
@@ -94,13 +95,13 @@ impl Shared {
         }
     }
 
-    /// OTP hosts remember which key a reference has.
+    /// OTP hosts remember the key behind a reference.
     pub fn say_refmap(&self, state: &mut State, image_ref: &str, key: &str) {
         let entry = json!({ "oci_url": image_ref, "public_key": key });
         state.say("refmap_set", entry);
     }
 
-    /// An order to start failed, and the image was there.
+    /// Queues the event of a start that failed although the image was there.
     pub fn say_actors_start_failed(
         &self,
         state: &mut State,
@@ -118,7 +119,7 @@ impl Shared {
         }
     }
 
-    /// The same of one order, whatever failed.
+    /// Queues the event of a command that failed, for whatever reason.
     pub fn say_actor_start_failed(&self, state: &mut State, image_ref: &str, error: &str) {
         state.say(
             "actor_start_failed",
@@ -126,7 +127,7 @@ impl Shared {
         );
     }
 
-    /// 0.82 says of a failed scale so, too.
+    /// Queues the event that 0.82 adds for a failed scale.
     pub fn say_scale_failed(
         &self,
         state: &mut State,
@@ -142,8 +143,8 @@ impl Shared {
         );
     }
 
-    /// One instance of an actor stopped; on hosts that keep a maximum, one of
-    /// those that it stood for.
+    /// Queues the event of one instance that stopped; on hosts that keep a
+    /// maximum, of one of those that it stood for.
     pub fn say_actor_stopped(&self, state: &mut State, key: &str, instance: &Instance) {
         let mut data = json!({ "public_key": key, "instance_id": instance.id });
         if self.generation >= Generation::G1b {
@@ -152,7 +153,8 @@ impl Shared {
         state.say("actor_stopped", data);
     }
 
-    /// An order stopped `count` instances and left `remaining`.
+    /// Queues the event of a command that stopped `count` instances and left
+    /// `remaining`.
     pub fn say_actors_stopped(
         &self,
         state: &mut State,
@@ -169,7 +171,8 @@ impl Shared {
         }
     }
 
-    /// A host that keeps a maximum took `count` away from a group.
+    /// Queues the events of a host with maximums that took `count` away from a
+    /// group.
     pub fn say_group_stopped(
         &self,
         state: &mut State,
@@ -195,12 +198,12 @@ impl Shared {
         members.remove("count");
         members.remove("remaining");
         data["claims"] = self.event_claims(artifact);
-        // Real ones tell the old maximum here.
+        // Real hosts tell the old maximum here.
         data["max_instances"] = group.max.into();
         state.say("actor_scaled", data);
     }
 
-    /// An OTP host put other code into an instance.
+    /// Queues the event of an OTP host that put other code into an instance.
     pub fn say_actor_updated(&self, state: &mut State, key: &str, id: &str, revision: i64) {
         state.say(
             "actor_updated",
@@ -285,8 +288,8 @@ impl Shared {
 // --- of itself ---
 
 impl Shared {
-    /// Heartbeats until the host ends: the first at once up to OTP 0.59, on
-    /// later hosts half a minute after the start.
+    /// Sends heartbeats until the host ends. Up to OTP 0.59 the first one comes
+    /// at once, on later hosts half a minute after the start.
     pub async fn beat_on(self: Arc<Self>) {
         if self.generation <= Generation::Otp59 {
             self.beat().await;
@@ -313,7 +316,7 @@ impl Shared {
         self.publish("host_started", body).await;
     }
 
-    /// It stops.
+    /// Queues the events of the host's own stop, `times` times.
     pub fn say_stopped(&self, state: &mut State, times: usize) {
         for _ in 0..times {
             state.say("host_stopped", json!({ "labels": self.labels }));
@@ -356,7 +359,7 @@ impl Shared {
         body
     }
 
-    /// Publishes what orders left to be published.
+    /// Publishes the queued events.
     pub async fn flush(&self) {
         let said = std::mem::take(&mut self.state.lock().unwrap().said);
         self.flushing.fetch_add(1, Ordering::Relaxed);

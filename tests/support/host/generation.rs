@@ -1,11 +1,12 @@
-//! Which host is simulated.
+//! The versions of hosts that are simulated.
 
-/// What a host is, as far as it matters here.
+/// A version of host, as far as the versions differ in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
-    /// OTP 0.51.0: pings without a name, orders of its own (T47).
+    /// OTP 0.51.0: its pings have no name, and it takes other commands (T47).
     Otp51,
-    /// OTP 0.54.0: no version and labels in pings, no bucket, actors repeated.
+    /// OTP 0.54.0: its pings have no version and labels, it has no bucket, and
+    /// its inventory repeats actors.
     G1a,
     /// OTP 0.59.0: the last one without a bucket.
     Otp59,
@@ -34,7 +35,7 @@ impl Generation {
         Self::G3b,
     ];
 
-    /// Every simulated version, the one that is too old to be served included.
+    /// Every simulated version, also the one that is too old to be served.
     pub const EVERY: [Self; 9] = [
         Self::Otp51,
         Self::G1a,
@@ -69,22 +70,24 @@ impl Generation {
         self >= Self::G3a
     }
 
-    /// Whether it keeps a maximum for each set of annotations.
+    /// Returns whether it keeps a maximum for each annotation set.
     pub fn counts_maximum(self) -> bool {
         self >= Self::G2b
     }
 
-    /// Whether links and claims live in the bucket.
+    /// Returns whether it keeps links and claims in the bucket.
     pub fn keeps_bucket(self) -> bool {
         self >= Self::Otp60
     }
 
-    /// Whether it keeps the annotations of actors (OTP does from 0.54.5 on).
+    /// Returns whether it keeps the annotations of actors (OTP hosts do from
+    /// 0.54.5 on).
     pub fn keeps_annotations(self) -> bool {
         self >= Self::Otp59
     }
 
-    /// Whether stops can end the subscription for an actor's calls (T38).
+    /// Returns whether a stop can end the subscription for an actor's calls
+    /// (T38).
     pub fn ends_subscriptions(self) -> bool {
         self.is_otp() && self >= Self::Otp59
     }

@@ -1,4 +1,5 @@
-//! What the hosts of one lattice share: artifacts, links, claims, the bucket.
+//! What the hosts of one lattice share: artifacts, links, claims and the
+//! bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -20,45 +21,46 @@ pub struct Artifact {
     pub key: String,
     pub name: String,
     pub revision: i64,
-    /// Of providers.
+    /// Of providers only.
     pub contract_id: String,
     pub version: Option<String>,
     pub call_alias: Option<String>,
 }
 
-/// What came of fetching an image.
+/// The outcome of fetching an image.
 pub enum Fetched {
     Module(Artifact),
-    /// It has no claims.
+    /// The image has no claims.
     Unsigned,
     Missing,
 }
 
-/// A lattice without hosts.
+/// A lattice, before hosts are in it.
 pub struct SimLattice {
     pub id: String,
     pub client: Client,
-    /// Prefix of its JetStream API, where it has a bucket.
+    /// The prefix of its JetStream API, where it has a bucket.
     bucket: Option<String>,
-    /// Signs everything in the registry.
+    /// The key that signs everything in the registry.
     pub issuer: String,
-    /// The registry; images without claims have no artifact.
+    /// The registry. Images without claims have no artifact.
     artifacts: Mutex<BTreeMap<String, Option<Artifact>>>,
     /// Links of hosts that follow no bucket.
     cache: Mutex<BTreeMap<String, Value>>,
     /// Links in the bucket.
     stored: Mutex<BTreeMap<String, Value>>,
-    /// What the lattice knows of actors and providers that ran, by key.
+    /// The claims of actors and providers that have run, by key.
     known: Mutex<BTreeMap<String, Artifact>>,
-    /// Keys of the references that ran on OTP hosts.
+    /// The keys behind references that ran on OTP hosts.
     refmap: Mutex<BTreeMap<String, String>>,
-    /// Ids of hosts that were here.
+    /// The ids of hosts that are or were in the lattice.
     hosts: Mutex<BTreeSet<String>>,
-    /// Claims have the shape that hosts from 0.81 on write.
+    /// Whether claims have the shape that hosts from 0.81 on write.
     pub(super) new_claims: bool,
 }
 
-/// A bucket as hosts make it, but for `allow_direct`.
+/// Returns the configuration of a bucket as hosts make it, but for
+/// `allow_direct`.
 pub fn bucket(name: &str) -> Config {
     Config {
         name: format!("KV_{name}"),
@@ -72,7 +74,7 @@ pub fn bucket(name: &str) -> Config {
 }
 
 impl SimLattice {
-    /// A lattice whose hosts keep links and claims in memory.
+    /// Makes a lattice whose hosts keep links and claims in memory.
     pub fn without_bucket(client: Client, id: &str) -> Self {
         Self {
             id: id.into(),
@@ -89,7 +91,7 @@ impl SimLattice {
         }
     }
 
-    /// A lattice with its bucket, made as hosts make it.
+    /// Makes a lattice with a bucket, as hosts make it.
     pub async fn with_bucket(client: Client, id: &str) -> Self {
         let name = format!("LATTICEDATA_{id}");
         jetstream::new(client.clone())
@@ -104,7 +106,7 @@ impl SimLattice {
         lattice
     }
 
-    /// The same, whose claims are written by hosts from 0.81 on.
+    /// Gives its claims the shape that hosts from 0.81 on write.
     pub fn with_new_claims(mut self) -> Self {
         self.new_claims = true;
         self
@@ -114,7 +116,7 @@ impl SimLattice {
         self.bucket.is_some()
     }
 
-    /// Puts an actor into the registry, with its claims; hands back its key.
+    /// Puts an actor with its claims into the registry, and returns its key.
     pub async fn publish_actor(&self, image_ref: &str, name: &str, revision: i64) -> String {
         let key = KeyPair::new(KeyPairType::Module).public_key();
         self.publish_actor_as(image_ref, &key, name, revision).await;
@@ -124,14 +126,6 @@ impl SimLattice {
     /// Puts another revision of an actor into the registry.
     pub async fn publish_actor_as(&self, image_ref: &str, key: &str, name: &str, revision: i64) {
         self.publish(image_ref, key, name, revision, "").await;
-    }
-
-    /// Puts a provider into the registry, with its claims; hands back its key.
-    pub async fn publish_provider(&self, image_ref: &str, name: &str, contract: &str) -> String {
-        let key = KeyPair::new(KeyPairType::Service).public_key();
-        self.publish_provider_as(image_ref, &key, name, contract)
-            .await;
-        key
     }
 
     /// Puts a provider with this key into the registry.
@@ -146,8 +140,8 @@ impl SimLattice {
             .await;
     }
 
-    /// Puts it into the registry; the claims of what was there first are on the
-    /// lattice, as if it had run once.
+    /// Puts an artifact into the registry. The lattice knows the claims of the
+    /// first one of each key, as if it had run once.
     async fn publish(&self, image_ref: &str, key: &str, name: &str, revision: i64, contract: &str) {
         let artifact = Artifact {
             key: key.into(),
@@ -166,8 +160,8 @@ impl SimLattice {
         }
     }
 
-    /// Puts an artifact into the registry and nothing on the lattice; none for
-    /// an image without claims.
+    /// Puts an artifact into the registry without its claims in the lattice;
+    /// `None` stands for an image without claims.
     pub fn offer(&self, image_ref: &str, artifact: Option<Artifact>) {
         let mut artifacts = self.artifacts.lock().unwrap();
         artifacts.insert(image_ref.into(), artifact);
@@ -178,7 +172,7 @@ impl SimLattice {
         self.artifacts.lock().unwrap().remove(image_ref);
     }
 
-    /// What an image reference refers to.
+    /// Returns what an image reference refers to.
     pub fn fetch(&self, image_ref: &str) -> Fetched {
         match self.artifacts.lock().unwrap().get(image_ref) {
             Some(Some(artifact)) => Fetched::Module(artifact.clone()),
@@ -187,57 +181,49 @@ impl SimLattice {
         }
     }
 
-    /// The artifact that an image reference refers to.
-    pub fn artifact(&self, image_ref: &str) -> Option<Artifact> {
-        match self.fetch(image_ref) {
-            Fetched::Module(artifact) => Some(artifact),
-            Fetched::Unsigned | Fetched::Missing => None,
-        }
-    }
-
-    /// The lattice knows these claims from now on.
+    /// Notes these claims as known in the lattice.
     pub fn know(&self, artifact: &Artifact) {
         let mut known = self.known.lock().unwrap();
         known.insert(artifact.key.clone(), artifact.clone());
     }
 
-    /// The revision that the lattice knows of a key.
+    /// Returns the revision that the lattice knows for a key.
     pub fn known_revision(&self, key: &str) -> Option<i64> {
         self.known.lock().unwrap().get(key).map(|a| a.revision)
     }
 
-    /// All that ran.
+    /// Returns the claims of all that has run.
     pub fn all_known(&self) -> Vec<Artifact> {
         self.known.lock().unwrap().values().cloned().collect()
     }
 
-    /// Keeps which key a reference has.
+    /// Keeps the key behind a reference.
     pub fn map(&self, image_ref: &str, key: &str) {
         let mut refmap = self.refmap.lock().unwrap();
         refmap.insert(image_ref.into(), key.into());
     }
 
-    /// The key that a reference ran with.
+    /// Returns the key that a reference ran with.
     pub fn known_key(&self, image_ref: &str) -> Option<String> {
         self.refmap.lock().unwrap().get(image_ref).cloned()
     }
 
-    /// A host comes; whether one with its id was here before.
+    /// Notes that a host starts, and returns whether its id was here before.
     pub fn was_here(&self, host: &str) -> bool {
         !self.hosts.lock().unwrap().insert(host.into())
     }
 
-    /// Links of hosts that follow no bucket.
+    /// Returns the links of hosts that follow no bucket.
     pub fn cached_links(&self) -> BTreeMap<String, Value> {
         self.cache.lock().unwrap().clone()
     }
 
-    /// Links that hosts put into the bucket before another one starts.
+    /// Returns the links in the bucket, for a host that starts.
     pub fn bucket_links(&self) -> BTreeMap<String, Value> {
         self.stored.lock().unwrap().clone()
     }
 
-    /// Keeps a link: in the bucket `raw`, or in the cache.
+    /// Keeps a link: as `raw` in the bucket, or in the cache.
     pub async fn put_link(&self, link: &Value, raw: &[u8], in_bucket: bool) {
         let key = link_key(link);
         if in_bucket && self.has_bucket() {
@@ -251,7 +237,8 @@ impl SimLattice {
         }
     }
 
-    /// Keeps so many links in the bucket, `link-0` and so on, with these values.
+    /// Writes so many links with these values into the bucket, named `link-0`
+    /// and so on.
     pub async fn put_links(&self, count: usize, values: &Value) {
         let put = |number: usize| async move {
             let link = json!({ "actor_id": ACTOR, "provider_id": PROVIDER,
@@ -264,7 +251,7 @@ impl SimLattice {
         while puts.next().await.is_some() {}
     }
 
-    /// Forgets a link; `marker` is what the bucket says of it.
+    /// Removes a link; `marker` is the operation that the bucket records.
     pub async fn remove_link(&self, link: &Value, marker: &str, in_bucket: bool) {
         let key = link_key(link);
         match &self.bucket {
@@ -281,7 +268,7 @@ impl SimLattice {
         }
     }
 
-    /// Writes a value into the bucket, where there is one.
+    /// Writes a value into the bucket, where the lattice has one.
     pub async fn write(&self, key: &str, value: &[u8]) {
         if let Some(bucket) = &self.bucket {
             let ack = jetstream::new(self.client.clone())
@@ -292,7 +279,7 @@ impl SimLattice {
     }
 }
 
-/// Key of a link in the bucket.
+/// Returns the key of a link in the bucket.
 pub fn link_key(link: &Value) -> String {
     let text = |name: &str| link[name].as_str().unwrap_or_default().to_owned();
     let triple = text("actor_id") + &text("contract_id") + &text("link_name");

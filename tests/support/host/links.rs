@@ -37,13 +37,13 @@ impl Shared {
         if !self.has(&link, &members) {
             return bad();
         }
-        // Their keys are hashed from texts.
+        // The key is a hash of texts.
         let texts = ["actor_id", "contract_id", "link_name"];
         let in_bucket = self.generation.keeps_bucket();
         if in_bucket && !texts.iter().all(|name| link[*name].is_string()) {
             return Answer::silence();
         }
-        // Nobody looks at the values, and other members are dropped (T51).
+        // OTP hosts do not look at the values, and drop other members (T51).
         let mut kept = json!({
             "actor_id": link["actor_id"], "provider_id": link["provider_id"],
             "link_name": link["link_name"], "contract_id": link["contract_id"],
@@ -105,7 +105,8 @@ impl Shared {
             return Answer::silence();
         }
         self.lattice.remove_link(&link, "PURGE", true).await;
-        // One under another id stays, one without values breaks the answer (T51).
+        // A link under another id stays, and one without values breaks the
+        // answer (T51).
         let removed = self.links.lock().unwrap().remove(&hash(&link));
         match removed {
             Some(removed) if removed.get("values").is_none() => Answer::silence(),
@@ -113,9 +114,9 @@ impl Shared {
         }
     }
 
-    /// Follows the bucket as hosts do: Rust hosts see DEL only (T25) and take no
-    /// link under another key than its own; OTP hosts keep a link under its own
-    /// id, whatever the key (T51).
+    /// Follows the bucket as hosts do. Rust hosts see DEL only (T25) and take
+    /// no link from under a key that is not its own; OTP hosts keep a link
+    /// under its own id, whatever the key (T51).
     pub async fn follow(self: Arc<Self>, mut bucket: Subscriber) {
         while let Some(message) = bucket.next().await {
             let Some(key) = message.subject.rsplit('.').next() else {
@@ -152,7 +153,8 @@ impl Shared {
         }
     }
 
-    /// The links this host knows, by id: OTP before 0.60 has no bucket.
+    /// Returns the links that this host knows, by id; OTP hosts before 0.60
+    /// have no bucket.
     pub fn links_view(&self) -> BTreeMap<String, Value> {
         match self.generation.keeps_bucket() && self.lattice.has_bucket() {
             true => self.links.lock().unwrap().clone(),
@@ -160,11 +162,11 @@ impl Shared {
         }
     }
 
-    /// Answer to `get.links`.
+    /// Returns the answer to `get.links`.
     pub fn links_reply(&self) -> Value {
         let links = self.links_view().into_iter().map(|(id, link)| {
             if self.generation.is_otp() && self.generation.keeps_bucket() {
-                // Whatever members were stored (T50, T51).
+                // With whatever members were stored (T50, T51).
                 let mut body = link;
                 body["id"] = id.into();
                 return body;
@@ -185,7 +187,8 @@ impl Shared {
     }
 }
 
-/// Id of a link: its key in the bucket without what all keys begin with.
+/// Returns the id of a link: its key in the bucket without the prefix of all
+/// keys.
 fn hash(link: &Value) -> String {
     link_key(link).trim_start_matches("LINKDEF_").into()
 }

@@ -45,7 +45,7 @@ use table::State;
 
 /// How long a host takes for what it does after the acknowledgement.
 const ORDINARY_LAG: Duration = Duration::from_millis(20);
-/// Uptime of a host when a test starts it.
+/// The uptime of a host when a test starts it.
 const UPTIME: u64 = 3733;
 
 /// A message that a host received.
@@ -62,14 +62,14 @@ impl Received {
     }
 }
 
-/// A running host; it leaves the lattice with this value.
+/// A running host, which leaves the lattice when this is dropped.
 pub struct SimHost {
     pub id: String,
     shared: Arc<Shared>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// A host's insides.
+/// The state of a host, which its tasks share.
 pub struct Shared {
     pub id: String,
     pub issuer: String,
@@ -80,25 +80,26 @@ pub struct Shared {
     received: Mutex<Vec<Received>>,
     delay: Mutex<Duration>,
     delays: Mutex<Vec<(String, Duration)>>,
-    /// How long it takes for what it does after the acknowledgement, where a test
-    /// says so.
+    /// How long it takes for what it does after the acknowledgement, where a
+    /// test has set that.
     lag: Mutex<Option<Duration>>,
-    /// What it had received when it was harmed first.
+    /// What it had received when a request first harmed it.
     story: Mutex<Option<String>>,
-    /// What it acknowledged and has not done yet, oldest first.
+    /// The commands that it has acknowledged and not yet carried out, oldest
+    /// first.
     owed: Mutex<Vec<Owed>>,
-    /// Its providers answer no shutdown request.
+    /// Whether its providers leave shutdown requests unanswered.
     mute: AtomicBool,
-    /// Events that it published.
+    /// The number of events that it has published.
     events: AtomicU64,
-    /// How often it is just publishing what an order left.
+    /// How many tasks are publishing queued events at the moment.
     flushing: AtomicUsize,
     born: Instant,
     uptime_before: u64,
     silent: Mutex<Vec<String>>,
-    /// Its control interface is gone, or it stopped.
+    /// Cancelled once its control interface has died or it has stopped.
     ended: CancellationToken,
-    /// Links as this host knows them from the bucket, by id.
+    /// The links that it knows from the bucket, by id.
     links: Mutex<BTreeMap<String, Value>>,
 }
 
@@ -163,26 +164,26 @@ impl SimHost {
         *self.shared.delay.lock().unwrap() = delay;
     }
 
-    /// Answers this late from now on to what comes on subjects that end like
-    /// this.
+    /// Answers this late from now on to messages on subjects with this ending.
     pub fn answer_after_on(&self, end: &str, delay: Duration) {
         self.shared.delays.lock().unwrap().push((end.into(), delay));
     }
 
-    /// Acknowledges starts and scales at once from now on, and does them this
-    /// much later.
+    /// Acknowledges starts and scales at once from now on, and carries them out
+    /// this much later.
     pub fn lag_by(&self, lag: Duration) {
         *self.shared.lag.lock().unwrap() = Some(lag);
     }
 
-    /// Whether it has done all that it acknowledged, and said so.
+    /// Returns whether it has carried out all that it acknowledged, and
+    /// published the events of it.
     pub fn caught_up(&self) -> bool {
         let said = self.shared.state.lock().unwrap().said.is_empty();
         let flushed = self.shared.flushing.load(Ordering::Relaxed) == 0;
         self.shared.owed.lock().unwrap().is_empty() && said && flushed
     }
 
-    /// Answers nothing from now on to what comes on subjects that end like this.
+    /// Leaves messages on subjects with this ending unanswered from now on.
     pub fn fall_silent_on(&self, end: &str) {
         self.shared.silent.lock().unwrap().push(end.into());
     }
@@ -192,54 +193,62 @@ impl SimHost {
         self.shared.silent.lock().unwrap().clear();
     }
 
-    /// Everything it received so far.
+    /// Returns everything that it has received so far.
     pub fn received(&self) -> Vec<Received> {
         self.shared.received.lock().unwrap().clone()
     }
 
-    /// What it received on subjects that end like this.
+    /// Returns what it has received on subjects with this ending.
     pub fn received_on(&self, end: &str) -> Vec<Received> {
         let mut received = self.received();
         received.retain(|message| message.subject.ends_with(end));
         received
     }
 
-    /// The one message that it received on a subject that ends like this.
+    /// Returns the one message that it has received on a subject with this
+    /// ending.
     pub fn only(&self, end: &str) -> Received {
         let mut received = self.received_on(end);
         assert_eq!(received.len(), 1, "{end}: {received:?}");
         received.remove(0)
     }
 
-    /// What a request did to it that no request should.
+    /// Returns the harm that a request did to it.
     pub fn harm(&self) -> Option<&'static str> {
         self.shared.state.lock().unwrap().harm
     }
 
-    /// The same, and it is meant: the host may end with it.
+    /// Returns the harm and forgets it, where a test means it: dropping the
+    /// host does not fail then.
     pub fn meant_harm(&self) -> Option<&'static str> {
         self.shared.state.lock().unwrap().harm.take()
     }
 
-    /// Whether it was told to stop.
+    /// Returns whether it was told to stop.
     pub fn stopped(&self) -> bool {
         self.shared.state.lock().unwrap().stopped
     }
 
-    /// The links it knows.
+    /// Returns the time limit of its stop, where it uses one.
+    pub fn ends_within(&self) -> Option<Duration> {
+        self.shared.state.lock().unwrap().ends_within
+    }
+
+    /// Returns the links that it knows.
     pub fn links(&self) -> Vec<Value> {
         self.shared.links_view().into_values().collect()
     }
 
-    /// Everything of an actor that really runs here, listed or not, once the host
-    /// has done what it acknowledged (unless a test makes it lag).
+    /// Returns everything of an actor that really runs here, listed or not.
+    /// What the host has acknowledged is carried out first, unless a test makes
+    /// it lag.
     pub fn runs(&self, actor: &str) -> Vec<Running> {
         self.shared.settle();
         let subscribes = self.shared.generation.ends_subscriptions();
         self.shared.state.lock().unwrap().runs(actor, subscribes)
     }
 
-    /// Annotations of what runs of an actor, each with how many.
+    /// Returns how many instances of an actor run with which annotations.
     pub fn groups(&self, actor: &str) -> BTreeMap<Annotations, u64> {
         let mut groups = BTreeMap::new();
         for running in self.runs(actor) {
@@ -248,8 +257,8 @@ impl SimHost {
         groups
     }
 
-    /// Revisions of what runs of an actor: one for each instance, or for each
-    /// set of annotations on hosts that keep a maximum.
+    /// Returns the revisions of an actor that run: one for each instance, or
+    /// for each annotation set on hosts that keep a maximum.
     pub fn revisions(&self, actor: &str) -> Vec<i64> {
         let counts = self.shared.generation.counts_maximum();
         let times = |r: &Running| if counts { 1 } else { r.count as usize };
@@ -258,12 +267,12 @@ impl SimHost {
             .collect()
     }
 
-    /// Instances of an actor that run here.
+    /// Returns how many instances of an actor run here.
     pub fn instances(&self, actor: &str) -> usize {
         self.runs(actor).iter().map(|r| r.count as usize).sum()
     }
 
-    /// Whether a provider runs here under this link name.
+    /// Returns whether a provider runs here under this link name.
     pub fn runs_provider(&self, key: &str, link_name: &str) -> bool {
         let state = self.shared.state.lock().unwrap();
         state

@@ -1,5 +1,5 @@
-//! Orders to one host, `cmd.{host}.{verb}`: what it answers, when, and what it
-//! does only after that (T42).
+//! Commands to one host, `cmd.{host}.{verb}`: what it answers, when, and what
+//! it does only after that (T42).
 
 use std::time::Duration;
 
@@ -10,7 +10,10 @@ use super::running::are_annotations;
 use super::table::State;
 use super::{Generation, Shared};
 
-/// What a host answers, and how much later than at once.
+/// The time limit of a Rust host's stop where the command has none.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// What a host answers, and after how long.
 #[derive(Default)]
 pub struct Answer {
     pub body: Option<Value>,
@@ -27,23 +30,23 @@ impl Answer {
         Self { body, late }
     }
 
-    /// No answer at all.
+    /// Leaves the command unanswered.
     pub fn silence() -> Self {
         Self::default()
     }
 }
 
-/// An order that is acknowledged and not done yet.
+/// A command that is acknowledged and not carried out yet.
 pub struct Owed {
     pub verb: String,
     pub body: Value,
-    /// When it was acknowledged, on the host's count of what it did.
+    /// When it was acknowledged, on the host's own clock of what it did.
     pub since: u64,
-    /// It takes only as long as a host takes by itself.
+    /// Whether it takes only a host's ordinary pause.
     pub ordinary: bool,
 }
 
-/// What becomes of an order.
+/// What a host does with a command.
 pub enum Taken {
     Answered(Answer),
     /// Acknowledged, to be carried out later.
@@ -51,7 +54,7 @@ pub enum Taken {
 }
 
 impl Shared {
-    /// Takes an order; what is to be done before the answer is done.
+    /// Takes a command, and carries out what comes before the answer.
     pub fn order(&self, verb: &str, body: &[u8]) -> Taken {
         let body = serde_json::from_slice::<Value>(body).ok();
         let answer = match (verb, self.generation.is_otp()) {
@@ -60,7 +63,7 @@ impl Shared {
             ("lp", _) => Some(self.start_provider(body.as_ref())),
             ("sp", _) => Some(self.stop_provider(body.as_ref())),
             ("stop", otp) => Some(match &body {
-                Some(Value::Object(_)) => Answer::now(self.stop_host()),
+                Some(order @ Value::Object(_)) => Answer::now(self.stop_host(order)),
                 // Its error path raises (T31).
                 _ if otp => Answer::silence(),
                 _ => Answer::now(refused("failed to deserialize stop command")),
@@ -75,8 +78,8 @@ impl Shared {
         }
     }
 
-    /// Orders about actors on Rust hosts; `None` when it is acknowledged and
-    /// done later.
+    /// Takes a command about actors on a Rust host; `None` where it is
+    /// acknowledged and carried out later.
     fn rust_order(&self, verb: &str, body: Option<&Value>) -> Option<Answer> {
         if verb == "la" && self.generation.is_g3() {
             return Some(Answer::now(refused("unsupported subject")));
@@ -97,7 +100,8 @@ impl Shared {
         let text = |body: &Value, name: &&str| body.get(*name).is_none_or(Value::is_string);
         let number = |body: &Value| match body.get("count") {
             None => true,
-            // Only a scale that knows "without limit" takes null for a count (T21).
+            // Only a scale that has "without limit" takes null for a count
+            // (T21).
             Some(Value::Null) => {
                 let optional = matches!(self.generation, Generation::G2b | Generation::G3a);
                 optional && verb == "scale"
@@ -125,7 +129,7 @@ impl Shared {
         }
     }
 
-    /// Carries out what was acknowledged.
+    /// Carries out a command that was acknowledged.
     pub fn carry_out(&self, state: &mut State, owed: &Owed) {
         match (owed.verb.as_str(), self.generation.counts_maximum()) {
             _ if self.generation.is_otp() => self.otp_carry_out(state, owed),
@@ -137,9 +141,9 @@ impl Shared {
     }
 
     /// 1.15
-    fn stop_host(&self) -> Value {
+    fn stop_host(&self, order: &Value) -> Value {
         let state = &mut *self.state.lock().unwrap();
-        // OTP up to 0.60 says so twice.
+        // OTP hosts up to 0.60 publish it twice.
         let times = if self.generation <= Generation::Otp60 {
             2
         } else {
@@ -147,10 +151,16 @@ impl Shared {
         };
         self.purge(state, times);
         state.stopped = true;
+        // OTP hosts read the time limit and do not use it. Nor does 0.78.0, as
+        // its source says.
+        if self.generation > Generation::G2a {
+            let given = order["timeout"].as_u64().map(Duration::from_millis);
+            state.ends_within = Some(given.unwrap_or(DEFAULT_SHUTDOWN));
+        }
         accepted()
     }
 
-    /// Everything on the host ends with it.
+    /// Ends everything on the host.
     pub fn purge(&self, state: &mut State, times: usize) {
         let actors = std::mem::take(&mut state.actors);
         let providers = std::mem::take(&mut state.providers);

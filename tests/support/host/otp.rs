@@ -13,17 +13,17 @@ use super::running::{Annotations, Instance, annotations, contains};
 use super::table::State;
 use super::{Generation, Shared};
 
-/// Why nothing started.
+/// Why nothing was started.
 enum Failure {
-    /// In words that an event repeats.
+    /// With a reason, which an event repeats.
     Told(String),
-    /// The task died, and nobody says anything.
+    /// The task died, and nothing is published.
     Died,
 }
 
 impl Shared {
-    /// Whether a request has all of these members. Old hosts take null for a
-    /// value.
+    /// Returns whether a request has all of these members. Old hosts take null
+    /// for a value.
     pub fn has(&self, body: &Value, members: &[&str]) -> bool {
         members.iter().all(|member| match body.get(member) {
             None => false,
@@ -32,8 +32,8 @@ impl Shared {
         })
     }
 
-    /// Orders about actors, before they are carried out; `None` when it is
-    /// acknowledged and done later.
+    /// Takes a command about actors; `None` where it is acknowledged and
+    /// carried out later.
     pub fn otp_order(&self, verb: &str, body: Option<&Value>) -> Option<Answer> {
         let refuse = |words: &str| Some(Answer::now(refused(words)));
         let Some(body) = body else {
@@ -76,7 +76,7 @@ impl Shared {
             "la" => {
                 let count = match (body.get("count"), self.generation) {
                     (None, _) => Some(1),
-                    // It starts one, whatever the order says (T47).
+                    // It starts one, whatever the command says (T47).
                     (Some(_), Generation::Otp51) => {
                         if body["count"] != 1 {
                             state.hurt("a host that reads no counts was given one (T47)");
@@ -102,14 +102,14 @@ impl Shared {
             _ => body["count"].as_i64(),
         };
         let (Some(key), Some(count)) = (body["actor_id"].as_str(), count) else {
-            // The task dies of a count that is no number (T45).
+            // The task dies of a count that is not a number (T45).
             return;
         };
         let instances = state.actor(key).map_or(&[][..], |a| &a.instances);
         let running = instances.len() as i64;
         let mut image_ref = body["actor_ref"].clone();
         if image_ref == "" {
-            // It takes that of what runs.
+            // It takes the reference of what runs.
             image_ref = match instances.first() {
                 Some(first) => first.image_ref.clone().into(),
                 None => return,
@@ -177,7 +177,7 @@ impl Shared {
         if count < 0 {
             state.hurt("a negative count started instances (T45)");
         }
-        // Ranges count down, too: `1..0` are two (T20).
+        // A range counts down, too: `1..0` has two members (T20).
         let count = if count > 0 { count } else { 2 - count };
         let odd = (!shown
             .as_object()
@@ -223,8 +223,8 @@ impl Shared {
         }
     }
 
-    /// Stops instances, 0 for all, and hands back how long that takes; nothing
-    /// when it fails on a poisoned instance (T44).
+    /// Stops instances, 0 for all, and returns how long that takes, or nothing
+    /// where it fails on a poisoned instance (T44).
     fn otp_terminate(
         &self,
         state: &mut State,
@@ -235,7 +235,7 @@ impl Shared {
         let instances = state.actor(key).map_or(Vec::new(), |a| a.instances.clone());
         let fits = |i: &&Instance| contains(&i.annotations, wanted);
         let counted = match self.generation >= Generation::Otp60 {
-            // The oldest are taken first, and those that match of them stop.
+            // It takes the oldest first and stops those of them that match.
             true => instances.len() as i64,
             false => instances.iter().filter(fits).count() as i64,
         };
@@ -288,11 +288,11 @@ impl Shared {
             true => Fetched::Missing,
             false => self.lattice.fetch(image_ref),
         };
-        // It raises when the download fails or finds no claims (T23).
+        // It raises where the download fails or the image has no claims (T23).
         let Fetched::Module(artifact) = fetched else {
             return Answer::silence();
         };
-        // Claims on the lattice are enough, it need not run here.
+        // Claims in the lattice are enough: the actor need not run here.
         let known = self.lattice.known_revision(&artifact.key);
         if known.is_none_or(|known| artifact.revision <= known) {
             return Answer::now(refused("Unable to perform live update: error"));
@@ -321,8 +321,8 @@ impl Shared {
 }
 
 impl State {
-    /// Whether the credentials for this reference's registry break every fetch
-    /// from there (T49).
+    /// Returns whether its credentials for this reference's registry break
+    /// every download from there (T49).
     fn has_null_credentials(&self, image_ref: &str) -> bool {
         let registry = image_ref.split('/').next().unwrap_or_default();
         let Some(entry) = self.registries.get(registry) else {

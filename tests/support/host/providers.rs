@@ -12,24 +12,15 @@ use super::running::{annotations, contains};
 use super::table::Provider;
 use super::{Generation, Shared, SimHost};
 
-/// How long OTP hosts wait for a provider's answer to its shutdown request, and
-/// up to 0.59 after it (T24).
+/// How long OTP hosts wait for a provider's answer to its shutdown request,
+/// and, up to 0.59, after that answer (T24).
 const SHUTDOWN: Duration = Duration::from_secs(2);
 const AFTER_SHUTDOWN: Duration = Duration::from_millis(300);
 
 impl SimHost {
-    /// Whether providers of this host leave shutdown requests unanswered from now
-    /// on.
+    /// Sets whether providers of this host leave shutdown requests unanswered.
     pub fn mute_providers(&self, mute: bool) {
         self.shared.mute.store(mute, Ordering::Relaxed);
-    }
-
-    /// The configuration that a running provider was given.
-    pub fn configuration_of(&self, key: &str, link_name: &str) -> Option<String> {
-        let state = self.shared.state.lock().unwrap();
-        let mut providers = state.providers.iter();
-        let provider = providers.find(|p| p.key == key && p.link_name == link_name);
-        provider.and_then(|p| p.configuration.clone())
     }
 }
 
@@ -72,10 +63,8 @@ impl Shared {
                 _ => accepted(),
             });
         }
-        let mut configuration = body["configuration"].as_str().map(str::to_owned);
-        if otp && image_ref.starts_with("file://") && configuration.is_some() {
+        if otp && image_ref.starts_with("file://") && body["configuration"].is_string() {
             state.hurt("the configuration of a provider from a file is dropped (T52)");
-            configuration = None;
         }
         let provider = Provider {
             key: artifact.key.clone(),
@@ -85,7 +74,6 @@ impl Shared {
             revision: artifact.revision,
             link_name: link_name.into(),
             annotations: annotations(body),
-            configuration,
         };
         self.know(state, &artifact, image_ref);
         self.say_provider_started(state, &provider, &artifact);
@@ -113,7 +101,7 @@ impl Shared {
         }
         let checks = otp && self.generation >= Generation::Otp60;
         let Some(key) = body["provider_ref"].as_str() else {
-            // Newer ones count its letters, and fail.
+            // Later hosts count the letters of the key, and fail.
             return match checks {
                 true => Answer::silence(),
                 false => Answer::now(accepted()),

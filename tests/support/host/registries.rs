@@ -8,13 +8,14 @@ use super::table::State;
 use super::{Generation, Shared, SimHost};
 
 impl SimHost {
-    /// Names of the registries it has credentials for.
+    /// Returns the names of the registries that it has credentials for.
     pub fn registries(&self) -> Vec<String> {
         let state = self.shared.state.lock().unwrap();
         state.registries.keys().cloned().collect()
     }
 
-    /// Whether it would log in at this registry: nobody does with a token (T48).
+    /// Returns whether it would log in at this registry; no host does so with a
+    /// token (T48).
     pub fn logs_in(&self, registry: &str) -> bool {
         let state = self.shared.state.lock().unwrap();
         let entry = state.registries.get(registry);
@@ -27,8 +28,8 @@ impl Shared {
         let state = &mut *self.state.lock().unwrap();
         let body = serde_json::from_slice::<Value>(body);
         match self.generation {
-            // They store it where nobody reads it, and confirm nothing; an entry
-            // that is none makes them start their host process again.
+            // Old hosts store it where nothing reads it, and confirm nothing. A
+            // value that is no entry makes them restart their host process.
             Generation::Otp51 | Generation::G1a => {
                 let entries = body.unwrap_or_default();
                 let mut entries = entries.as_object().into_iter().flatten();
@@ -50,8 +51,8 @@ impl Shared {
         }
     }
 
-    /// It acknowledges before it looks at the entries, and dies of one that it
-    /// does not know (T1).
+    /// Takes credentials on an OTP host: it acknowledges them before it looks
+    /// at the entries, and dies of a type that it does not know (T1).
     fn otp_registries(&self, state: &mut State, entries: serde_json::Map<String, Value>) {
         for (registry, entry) in entries {
             let Some(members) = entry.as_object() else {

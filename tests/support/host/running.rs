@@ -1,4 +1,4 @@
-//! What runs on a host, told or not.
+//! What runs on a host, whether the host lists it or not.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,25 @@ use super::Generation;
 
 pub type Annotations = BTreeMap<String, String>;
 
-/// One running instance; on hosts that keep a maximum, one set of annotations.
+/// A running instance; on hosts that keep a maximum, an annotation set.
 #[derive(Clone)]
 pub struct Instance {
     pub id: String,
     pub annotations: Annotations,
-    /// What was sent as annotations where that was no map of texts (T44).
+    /// The annotations as they were sent, where they were no map of texts
+    /// (T44).
     pub odd: Option<Value>,
-    /// Revision of the code that really runs.
+    /// The revision of the code that really runs.
     pub code: i64,
-    /// The reference that it is listed under, whatever runs.
+    /// The reference that the host lists, whatever runs.
     pub image_ref: String,
-    /// How many it stands for.
+    /// How many instances it stands for.
     pub max: u64,
 }
 
 impl Instance {
-    /// Its annotations as a host of this generation shows them. Old ones forget
-    /// what they were given, only a test knows.
+    /// Returns its annotations as a host of this generation shows them. Old
+    /// hosts forget them; only a test sees them.
     pub fn shown(&self, generation: Generation) -> Value {
         match (&self.odd, generation.keeps_annotations()) {
             (_, false) => json!({}),
@@ -34,26 +35,26 @@ impl Instance {
         }
     }
 
-    /// Whether OTP hosts fail when they compare its annotations (T44).
+    /// Returns whether OTP hosts fail when they compare its annotations (T44).
     pub fn is_poisoned(&self) -> bool {
         self.odd.as_ref().is_some_and(|odd| !odd.is_object())
     }
 }
 
-/// Instances of an actor that are alike, as a test sees them.
+/// Equal instances of an actor, as a test sees them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Running {
     pub annotations: Annotations,
     pub count: u64,
-    /// Of the code that runs.
+    /// The revision of the code that runs.
     pub revision: i64,
-    /// Whether calls reach it.
+    /// Whether calls reach them.
     pub heard: bool,
-    /// Whether the host knows of it.
+    /// Whether the host lists them.
     pub listed: bool,
 }
 
-/// Annotations in a request: absent, null and empty are the same.
+/// Reads the annotations of a request. Absent, null and empty are the same.
 pub fn annotations(body: &Value) -> Annotations {
     let members = body["annotations"].as_object().into_iter().flatten();
     members
@@ -61,7 +62,7 @@ pub fn annotations(body: &Value) -> Annotations {
         .collect()
 }
 
-/// Whether Rust hosts can read the annotations of a request.
+/// Returns whether Rust hosts can read the annotations of a request.
 pub fn are_annotations(body: &Value) -> bool {
     match &body["annotations"] {
         Value::Null => true,
@@ -70,7 +71,7 @@ pub fn are_annotations(body: &Value) -> bool {
     }
 }
 
-/// Whether `all` holds every pair of `some`.
+/// Returns whether `all` holds every pair of `some`.
 pub fn contains(all: &Annotations, some: &Annotations) -> bool {
     some.iter()
         .all(|(name, value)| all.get(name) == Some(value))

@@ -41,7 +41,7 @@ impl Shared {
         self.say_actors_started(state, &stored, &started, count);
     }
 
-    /// Why this reference cannot be started beside what runs.
+    /// Returns why this reference cannot be started beside what runs.
     fn other_reference(
         &self,
         state: &mut State,
@@ -66,7 +66,7 @@ impl Shared {
         let count = owed.body["count"].as_u64().unwrap_or(0);
         let failed = match self.lattice.fetch(image_ref) {
             Fetched::Module(artifact) if count == 0 => {
-                // It mimics OTP, and starts nothing.
+                // It imitates OTP hosts in its event, and starts nothing.
                 let data = serde_json::json!({ "public_key": artifact.key, "count": 0,
                     "image_ref": image_ref, "annotations": wanted, "host_id": self.id });
                 state.say("actors_started", data);
@@ -107,8 +107,8 @@ impl Shared {
             self.instantiate(state, &artifact, image_ref, &wanted, count - running);
             return Answer::now(accepted());
         }
-        // It takes all that is too much from the first group that it meets, in
-        // no order that holds, and panics where that one has fewer.
+        // It takes the whole surplus from the first group that it meets, in no
+        // fixed order, and panics where that group has fewer.
         let surplus = (running - count) as usize;
         let group = |of: &Instance| {
             let same = instances.iter().filter(|i| i.annotations == of.annotations);
@@ -153,7 +153,7 @@ impl Shared {
         };
         let instances = actor.instances.clone();
         if count == 0 {
-            // All of them, whatever the annotations.
+            // It stops all of them, whatever their annotations are.
             self.end(state, key, &instances);
             let mut told: Vec<&Annotations> = Vec::new();
             for instance in &instances {
@@ -169,7 +169,7 @@ impl Shared {
         }
         let group = instances.iter().filter(|i| i.annotations == wanted);
         let group: Vec<Instance> = group.cloned().collect();
-        // The real host answered a group that is not there at all.
+        // This is what the real host answered for a group that does not exist.
         if !group.is_empty() && count as usize > group.len() {
             state.crash("told to stop more instances than a group has (T3)");
             return Answer::silence();
@@ -211,7 +211,7 @@ impl Shared {
         for instance in &mut new {
             instance.id = state.instance_id();
             instance.code = artifact.revision;
-            // That of the entry is told, not this one.
+            // The inventory has that of the entry, not this one.
             instance.image_ref = image_ref.into();
         }
         let now = state.tick();

@@ -1,6 +1,6 @@
-//! Actors on Rust 0.79.1 to 0.82.0, which keep a maximum for each set of
-//! annotations: a group. An entry of the table keeps the module that it was
-//! made with, and instantiates that one whenever a number changes (T40).
+//! Actors on Rust 0.79.1 to 0.82.0, which keep a maximum for each annotation
+//! set: a group. An entry of the table keeps the module that it was made with,
+//! and instantiates that one whenever a number changes (T40).
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::running::{Annotations, Instance, annotations, contains};
 use super::table::State;
 use super::{Generation, Shared};
 
-/// "Without limit".
+/// The count that means "without limit".
 pub const UNBOUNDED: u64 = 65_535;
 
 impl Shared {
@@ -23,8 +23,8 @@ impl Shared {
         }
     }
 
-    /// The count of a scale: nothing said is "without limit", on 0.82 it is 0
-    /// (T21).
+    /// Returns the count of a scale. An absent count means "without limit", on
+    /// 0.82 it means 0 (T21).
     fn maximum(&self, body: &Value) -> u64 {
         match (body["count"].as_u64(), self.generation) {
             (Some(count), _) => count,
@@ -62,7 +62,8 @@ impl Shared {
     /// 1.7, after the acknowledgement.
     pub fn scale_maximum(&self, state: &mut State, owed: &Owed) {
         let image_ref = owed.body["actor_ref"].as_str().unwrap_or_default();
-        // Also for 0 (T43), and only the log tells that it failed.
+        // It fetches the image also for 0 (T43), and a failure is in its log
+        // only.
         if let Fetched::Module(artifact) = self.lattice.fetch(image_ref) {
             self.scale_to(state, owed, &artifact, self.maximum(&owed.body));
         }
@@ -117,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// A new group of the stored module, under the reference that was sent.
+    /// Makes a group of the stored module under the reference that was sent.
     fn group(
         &self,
         state: &mut State,
@@ -150,8 +151,8 @@ impl Shared {
         }
     }
 
-    /// An order is lost to an update that came after it and was done before it
-    /// (T42).
+    /// Notes a command that was lost to an update, which came after it and was
+    /// carried out before it (T42).
     fn overtaken(&self, state: &mut State, key: &str, owed: &Owed) {
         if state.actor(key).is_some_and(|a| a.updated > owed.since) {
             state.hurt("an update overtook an order that is lost now (T42)");

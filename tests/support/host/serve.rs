@@ -1,4 +1,4 @@
-//! How a host hears and answers.
+//! How a host receives messages and answers them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::orders::{Answer, Owed, Taken};
 use super::table::State;
 use super::{Generation, ORDINARY_LAG, Received, Shared};
 
-/// How many orders are told of a host that was harmed.
+/// How many of its last commands are shown of a host that was harmed.
 const LAST_ORDERS: usize = 12;
 
 impl Shared {
@@ -30,14 +30,15 @@ impl Shared {
             subscriptions.push(client.subscribe(format!("{prefix}.{rest}")).await.unwrap());
         }
         if self.generation > Generation::Otp51 {
-            // There from 0.52.5 on.
+            // Hosts have it from 0.52.5 on.
             let subject = format!("{prefix}.registries.put");
             subscriptions.push(client.subscribe(subject).await.unwrap());
         }
         for (rest, group) in [("get.*", "get"), ("linkdefs.*", "linkdefs")] {
             let subject = format!("{prefix}.{rest}");
             subscriptions.push(match self.generation {
-                // Every host of these versions executes and answers (trap T19).
+                // Every host of these versions carries it out and answers (trap
+                // T19).
                 Generation::G2a => client.subscribe(subject).await.unwrap(),
                 otp if otp.is_otp() => {
                     let group = prefix.clone();
@@ -71,7 +72,7 @@ impl Shared {
             };
             self.record(&message);
             let answer = self.clone().take(&message).await;
-            // What it has to say is out before its answer, on the same connection.
+            // Its events go out before its answer, on the same connection.
             self.flush().await;
             if self.generation.is_otp() && message.subject.ends_with("ping.hosts") {
                 self.beat().await;
@@ -128,7 +129,7 @@ impl Shared {
             ["get", "claims"] => Answer::now(self.claims_reply()),
             ["get", "links"] => Answer::now(self.links_reply()),
             ["get", _, "inv"] => {
-                // It waits while a provider is told to stop (T24).
+                // It waits while a provider is being stopped (T24).
                 let busy = self.state.lock().unwrap().busy_until;
                 let busy = busy.map_or(Duration::ZERO, |until| {
                     until.saturating_duration_since(Instant::now())
@@ -143,11 +144,12 @@ impl Shared {
         }
     }
 
-    /// Does what it is told, or acknowledges it and does it a little later.
+    /// Carries out a command, or acknowledges it and carries it out a little
+    /// later.
     async fn obey(self: Arc<Self>, verb: &str, body: &[u8]) -> Answer {
         let lag = *self.lag.lock().unwrap();
         if let (Generation::G2a, "scale", Some(lag)) = (self.generation, verb, lag) {
-            // Nothing else is heard meanwhile (T22).
+            // It takes nothing else meanwhile (T22).
             tokio::time::sleep(lag).await;
         }
         let taken = self.order(verb, body);
@@ -178,8 +180,8 @@ impl Shared {
         Answer::now(accepted())
     }
 
-    /// Keeps which orders came before it was harmed first, for who reads that a
-    /// test failed.
+    /// Keeps the commands that came before it was first harmed, for the message
+    /// of a failing test.
     fn note_harm(&self, state: &State) {
         let story = &mut *self.story.lock().unwrap();
         if state.harm.is_none() || story.is_some() {
@@ -196,7 +198,7 @@ impl Shared {
         *story = Some(orders[orders.len().saturating_sub(LAST_ORDERS)..].join("\n"));
     }
 
-    /// Carries out what it owes of these, unless it ended meanwhile.
+    /// Carries out what it owes of these, unless it has ended meanwhile.
     fn carry_out_owed(&self, which: impl Fn(&Owed) -> bool) {
         let state = &mut *self.state.lock().unwrap();
         let owed = std::mem::take(&mut *self.owed.lock().unwrap());
@@ -210,8 +212,8 @@ impl Shared {
         *self.owed.lock().unwrap() = later;
     }
 
-    /// Carries out at once what it owes, unless a test makes it lag: a test that
-    /// looks at what runs need not wait for a host's ordinary pause.
+    /// Carries out at once what it owes, unless a test makes it lag. A test
+    /// that looks at what runs need not wait for a host's ordinary pause.
     pub fn settle(&self) {
         self.carry_out_owed(|owed| owed.ordinary);
     }

@@ -1,5 +1,5 @@
-//! What one host keeps: its table of actors, which is what its inventory tells,
-//! apart from the instances that it lost and that run on; its providers; and
+//! What one host keeps: its table of actors, which its inventory shows; beside
+//! it, the instances that it has lost and that still run; its providers; and
 //! its subscriptions for calls.
 
 use std::collections::BTreeMap;
@@ -18,21 +18,23 @@ pub const UNSUBSCRIBING: Duration = Duration::from_millis(500);
 pub struct State {
     /// The table.
     pub actors: Vec<Actor>,
-    /// Instances that run on while no table has them, each with its actor's key.
+    /// Instances that still run and are in no table, each with its actor's key.
     pub lost: Vec<(String, Instance)>,
     pub providers: Vec<Provider>,
-    /// Registries it has credentials for.
+    /// The registries that it has credentials for.
     pub registries: BTreeMap<String, Value>,
-    /// What it has to publish before it answers.
+    /// What it publishes before it answers.
     pub said: Vec<Said>,
-    /// Its providers are told to stop: inventories wait until then.
+    /// Until when its providers are being stopped. Inventories wait for that.
     pub busy_until: Option<Instant>,
-    /// What a request did to it that no request should.
+    /// The harm that a request did to it.
     pub harm: Option<&'static str>,
-    /// Its control interface is gone.
+    /// Whether its control interface has died.
     pub crashed: bool,
-    /// It was told to stop.
+    /// Whether it was told to stop.
     pub stopped: bool,
+    /// The time limit of its stop, where it uses one.
+    pub ends_within: Option<Duration>,
     subscriptions: BTreeMap<String, Subscription>,
     next: u64,
 }
@@ -44,7 +46,7 @@ pub struct Actor {
     /// The module that later scales and starts instantiate (T40).
     pub stored: Artifact,
     pub instances: Vec<Instance>,
-    /// When it was updated last, on the host's count of what it did.
+    /// When it was last updated, on the host's own clock of what it did.
     pub updated: u64,
 }
 
@@ -56,39 +58,39 @@ pub struct Provider {
     pub revision: i64,
     pub link_name: String,
     pub annotations: Annotations,
-    pub configuration: Option<String>,
 }
 
-/// Of an OTP host, for the calls of one actor (T38, T39).
+/// The subscription of an OTP host for the calls of one actor (T38, T39).
 enum Subscription {
     There,
-    /// It hears nothing more already.
+    /// It has ended and hears nothing more.
     EndsAt(Instant),
 }
 
 impl State {
-    /// Whether it answers nothing more.
+    /// Returns whether it answers nothing more.
     pub fn ended(&self) -> bool {
         self.crashed || self.stopped
     }
 
-    /// A request did harm; the first one counts.
+    /// Notes that a request did harm. The first one counts.
     pub fn hurt(&mut self, harm: &'static str) {
         self.harm.get_or_insert(harm);
     }
 
-    /// A request ends its control interface.
+    /// Notes that a request killed its control interface.
     pub fn crash(&mut self, harm: &'static str) {
         self.hurt(harm);
         self.crashed = true;
     }
 
-    /// The actor with this key.
+    /// Returns the actor with this key.
     pub fn actor(&mut self, key: &str) -> Option<&mut Actor> {
         self.actors.iter_mut().find(|actor| actor.key == key)
     }
 
-    /// The actor with this key, put into the table if need be.
+    /// Returns the actor with this key, which it puts into the table if need
+    /// be.
     pub fn entry(&mut self, artifact: &Artifact, image_ref: &str) -> &mut Actor {
         let at = self.actors.iter().position(|a| a.key == artifact.key);
         let at = at.unwrap_or_else(|| {
@@ -104,13 +106,13 @@ impl State {
         &mut self.actors[at]
     }
 
-    /// Forgets actors without instances.
+    /// Removes actors without instances.
     pub fn tidy(&mut self) {
         self.actors.retain(|actor| !actor.instances.is_empty());
     }
 
-    /// Looks whether what is about to start runs what its label says, and what
-    /// runs already.
+    /// Notes harm where what is about to start is other code than its label
+    /// says, or than what runs already.
     pub fn judge(&mut self, key: &str, code: i64, label: &Artifact) {
         if label.key == key && label.revision != code {
             self.hurt("old code was started under a new label (T40)");
@@ -123,20 +125,21 @@ impl State {
         }
     }
 
-    /// Moves on the host's count of what it did.
+    /// Advances the host's clock of what it did.
     pub fn tick(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
-    /// Id for a new instance.
+    /// Returns an id for a new instance.
     pub fn instance_id(&mut self) -> String {
         format!("01a20285-2baa-7ddf-c72e-{:012x}", self.tick())
     }
 
-    /// An actor starts: its calls are subscribed to, unless the subscription is
-    /// just being ended. Such a start waits for the end and runs unheard until
-    /// the next one (T39); on real hosts a race decides, here it is always lost.
+    /// Subscribes to the calls of an actor that starts, unless its subscription
+    /// is being ended at this moment. Such a start waits for the end and stays
+    /// unheard until the next one (T39). On real hosts a race decides; here the
+    /// start always loses it.
     pub fn subscribe(&mut self, key: &str) {
         if let Some(Subscription::EndsAt(end)) = self.subscriptions.get(key)
             && *end > Instant::now()
@@ -147,7 +150,8 @@ impl State {
         self.subscriptions.insert(key.into(), Subscription::There);
     }
 
-    /// Ends the subscription for an actor's calls; how long that takes.
+    /// Ends the subscription for an actor's calls, and returns how long that
+    /// takes.
     pub fn unsubscribe(&mut self, key: &str) -> Duration {
         match self.subscriptions.get(key) {
             Some(Subscription::EndsAt(end)) => end.saturating_duration_since(Instant::now()),
@@ -164,8 +168,8 @@ impl State {
         }
     }
 
-    /// All that runs of an actor; `subscribes` where the host has one
-    /// subscription for all of its instances.
+    /// Returns all that runs of an actor; `subscribes` says that the host has
+    /// one subscription for all of its instances.
     pub fn runs(&self, key: &str, subscribes: bool) -> Vec<Running> {
         let there = matches!(self.subscriptions.get(key), Some(Subscription::There));
         let heard = !subscribes || there;

@@ -1,6 +1,6 @@
 #![cfg(target_arch = "wasm32")]
 //! The autoscaler as an actor: the operation `Autoscaler.Run` around the crate
-//! `autoscaler`, and nothing else.
+//! `autoscaler`.
 //!
 //! An actor is a module for wasm32; natively, this crate is empty. It is built
 //! with
@@ -10,9 +10,9 @@
 //! cargo build --locked --release -p autoscaler-actor --target wasm32-unknown-unknown
 //! ```
 //!
-//! `Autoscaler.Run` takes a MessagePack map of text to text, which
-//! [`Request::parse`] reads, and answers with a MessagePack text: the report, a
-//! line for each thing. `wash call` makes the former of JSON and shows the latter:
+//! `Autoscaler.Run` takes a MessagePack map of texts, which [`Request::parse`]
+//! reads, and answers with the report as a MessagePack text. `wash call` makes
+//! the map from JSON and shows the text:
 //!
 //! ```sh
 //! wash call --cluster-seed "$SEED" "$AUTOSCALER" Autoscaler.Run \
@@ -28,7 +28,7 @@ use wasmbus_rpc::actor::prelude::*;
 use wasmbus_rpc::common::{deserialize, serialize};
 use wasmcloud_interface_lattice_control::LatticeControllerSender;
 
-/// The actor. Hosts make a new one for each call.
+/// The actor. Hosts make a new instance for each call.
 #[derive(Debug, Default, Actor, HealthResponder)]
 #[services(Actor, Autoscaler)]
 struct AutoscalerActor {}
@@ -36,7 +36,7 @@ struct AutoscalerActor {}
 /// What the actor does when it is called.
 #[async_trait]
 trait Autoscaler {
-    /// Brings a lattice to the desired state, and says what came of it.
+    /// Brings a lattice to the desired state, and returns the report.
     async fn run(&self, ctx: &Context, members: &HashMap<String, String>) -> RpcResult<String>;
 }
 
@@ -53,7 +53,7 @@ impl Autoscaler for AutoscalerActor {
     }
 }
 
-/// Reads what comes and writes what goes, as generated receivers do.
+/// Decodes calls and encodes answers as generated receivers do.
 #[async_trait]
 trait AutoscalerReceiver: MessageDispatch + Autoscaler {
     async fn dispatch(&self, ctx: &Context, message: Message<'_>) -> RpcResult<Vec<u8>> {
@@ -64,8 +64,8 @@ trait AutoscalerReceiver: MessageDispatch + Autoscaler {
     }
 }
 
-/// The executor that `derive(Actor)` names. Calls to the host are answered when
-/// they return, so that no future of an actor ever waits.
+/// The executor that `derive(Actor)` names. Calls to the host have their answer
+/// when they return, so no future of an actor ever waits.
 mod futures {
     pub(crate) mod executor {
         use std::pin::pin;

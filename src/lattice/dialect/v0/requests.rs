@@ -1,0 +1,260 @@
+//! What hosts are asked and told: each function makes the subject and the body of one
+//! request. All fail with `Internal` where a body cannot be encoded.
+
+use async_nats::Subject;
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::error::{Error, Kind};
+use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::dialect::v0::subject::{self, Verb};
+use crate::lattice::model::{Link, TextMap};
+use crate::name::{ActorId, HostId, LatticeId, LinkName, ProviderId};
+
+/// A message for hosts that expects a reply.
+pub struct Request {
+    /// Where it is published.
+    pub subject: Subject,
+    /// What it says.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// Makes a question that says nothing beyond its subject.
+    pub fn empty(subject: Subject) -> Self {
+        Self {
+            subject,
+            body: Bytes::new(),
+        }
+    }
+
+    fn new(subject: Subject, body: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self {
+            subject,
+            body: encoded(body)?,
+        })
+    }
+}
+
+/// A JSON object, member by member.
+struct Body(Vec<u8>);
+
+impl Body {
+    fn new() -> Self {
+        Self(b"{".to_vec())
+    }
+
+    fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        serde_json::to_writer(&mut self.0, name).map_err(not_encoded)?;
+        self.0.push(b':');
+        serde_json::to_writer(&mut self.0, value).map_err(not_encoded)?;
+        Ok(self)
+    }
+
+    fn with_some(self, name: &str, value: Option<&impl Serialize>) -> Result<Self, Error> {
+        match value {
+            Some(value) => self.with(name, value),
+            None => Ok(self),
+        }
+    }
+
+    /// Adds annotations, where there are any.
+    fn annotated(self, annotations: &TextMap) -> Result<Self, Error> {
+        let annotations = Some(annotations).filter(|map| !map.is_empty());
+        self.with_some("annotations", annotations)
+    }
+
+    fn on(mut self, subject: Subject) -> Request {
+        self.0.push(b'}');
+        Request {
+            subject,
+            body: self.0.into(),
+        }
+    }
+}
+
+/// Encodes a body as JSON.
+///
+/// # Errors
+/// `Internal`.
+pub fn encoded(body: &impl Serialize) -> Result<Bytes, Error> {
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(not_encoded)
+}
+
+fn not_encoded(error: serde_json::Error) -> Error {
+    Error::new(Kind::Internal, format!("body not encoded: {error}"))
+}
+
+/// Tells any host to store a link.
+pub fn put_link(lattice: &LatticeId, link: &Link) -> Result<Request, Error> {
+    Request::new(subject::put_link(lattice), link)
+}
+
+/// Tells any host to remove a link.
+pub fn remove_link(lattice: &LatticeId, link: &Link) -> Result<Request, Error> {
+    Request::new(subject::remove_link(lattice), link)
+}
+
+/// Tells every host to use these credentials, by registry.
+pub fn put_registries(lattice: &LatticeId, logins: &impl Serialize) -> Result<Request, Error> {
+    Request::new(subject::registries(lattice), logins)
+}
+
+/// Asks every host whether it would run an actor. `constraints` is never absent: Rust hosts
+/// refuse null.
+pub fn auction_actor(
+    lattice: &LatticeId,
+    actor_ref: &str,
+    constraints: &TextMap,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .with("actor_ref", actor_ref)?
+        .with("constraints", constraints)?;
+    Ok(body.on(subject::auction_actor(lattice)))
+}
+
+/// Asks every host whether it would run a provider. `constraints` is never absent, as for
+/// actors.
+pub fn auction_provider(
+    lattice: &LatticeId,
+    provider_ref: &str,
+    link_name: &LinkName,
+    constraints: &TextMap,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .with("provider_ref", provider_ref)?
+        .with("link_name", link_name.as_str())?
+        .with("constraints", constraints)?;
+    Ok(body.on(subject::auction_provider(lattice)))
+}
+
+/// Tells a host to start `count` more instances of an actor, at least 1: OTP hosts
+/// start two for 0.
+pub fn start_actor(
+    lattice: &LatticeId,
+    host: &HostId,
+    actor_ref: &str,
+    annotations: &TextMap,
+    count: u16,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .with("actor_ref", actor_ref)?
+        .annotated(annotations)?
+        .with("count", &count)?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StartActor)))
+}
+
+/// Tells a host how many instances of an actor shall run. `count` has this name on every
+/// host, is 16 bits wide before 0.82, and is always there, if only as null for "without
+/// limit": a missing one stops the actor on some hosts (trap T21).
+pub fn scale_actor(
+    lattice: &LatticeId,
+    host: &HostId,
+    quirks: &Quirks,
+    actor: Option<&ActorId>,
+    actor_ref: &str,
+    annotations: &TextMap,
+    count: Option<u32>,
+) -> Result<Request, Error> {
+    let actor = actor.filter(|_| quirks.scale_names_actor);
+    let body = Body::new()
+        .with_some("actor_id", actor.map(ActorId::as_str).as_ref())?
+        .with("actor_ref", actor_ref)?
+        .annotated(annotations)?
+        .with("count", &count)?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::ScaleActor)))
+}
+
+/// Tells a host to stop `count` instances of an actor, 0 for all of them. Hosts that
+/// count maximums have no such member. `actor_ref` holds the public key, in spite of its
+/// name.
+pub fn stop_actor(
+    lattice: &LatticeId,
+    host: &HostId,
+    actor: &ActorId,
+    annotations: &TextMap,
+    count: Option<u16>,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .with("actor_ref", actor.as_str())?
+        .annotated(annotations)?
+        .with_some("count", count.as_ref())?
+        .with("host_id", host.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopActor)))
+}
+
+/// Tells a host to exchange the code of an actor. OTP hosts do not read the key, which
+/// may be empty for them.
+pub fn update_actor(
+    lattice: &LatticeId,
+    host: &HostId,
+    actor: Option<&ActorId>,
+    annotations: &TextMap,
+    new_actor_ref: &str,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .with("actor_id", actor.map_or("", ActorId::as_str))?
+        .annotated(annotations)?
+        .with("host_id", host.as_str())?
+        .with("new_actor_ref", new_actor_ref)?;
+    Ok(body.on(subject::command(lattice, host, Verb::UpdateActor)))
+}
+
+/// Tells a host to start a provider, which gets the configuration as it is.
+pub fn start_provider(
+    lattice: &LatticeId,
+    host: &HostId,
+    provider_ref: &str,
+    link_name: &LinkName,
+    configuration: Option<&str>,
+    annotations: &TextMap,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .annotated(annotations)?
+        .with_some("configuration", configuration.as_ref())?
+        .with("host_id", host.as_str())?
+        .with("link_name", link_name.as_str())?
+        .with("provider_ref", provider_ref)?;
+    Ok(body.on(subject::command(lattice, host, Verb::StartProvider)))
+}
+
+/// Tells a host to stop a provider. Hosts log the contract id at most. It may be empty, and
+/// is never absent, because some Rust hosts may require it. `provider_ref` holds the public
+/// key, in spite of its name.
+pub fn stop_provider(
+    lattice: &LatticeId,
+    host: &HostId,
+    provider: &ProviderId,
+    link_name: &LinkName,
+    contract_id: &str,
+    annotations: &TextMap,
+) -> Result<Request, Error> {
+    let body = Body::new()
+        .annotated(annotations)?
+        .with("contract_id", contract_id)?
+        .with("host_id", host.as_str())?
+        .with("link_name", link_name.as_str())?
+        .with("provider_ref", provider.as_str())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopProvider)))
+}
+
+/// Tells a host to stop, within so many seconds where it looks at that. `timeout` is in
+/// **milliseconds** (trap T4).
+pub fn stop_host(
+    lattice: &LatticeId,
+    host: &HostId,
+    seconds: Option<u64>,
+) -> Result<Request, Error> {
+    let timeout = seconds.map(|seconds| seconds.saturating_mul(1000));
+    let body = Body::new()
+        .with("host_id", host.as_str())?
+        .with_some("timeout", timeout.as_ref())?;
+    Ok(body.on(subject::command(lattice, host, Verb::StopHost)))
+}
