@@ -217,3 +217,31 @@ impl Supervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::capacity::Capacity;
+    use crate::credentials::tests::shared;
+    use crate::nats::{AllowedServers, Tls};
+    use crate::settings::PoolLimits;
+
+    #[test]
+    fn the_task_that_stays_with_a_connection_is_small() {
+        let credentials = shared("h");
+        let capacity = Capacity::new(PoolLimits::default());
+        let supervisor = Supervisor {
+            slot: capacity.slot(&credentials),
+            unbound: credentials.unbound(),
+            dialer: Arc::new(Dialer {
+                name: "test".into(),
+                allowed: AllowedServers::default(),
+                tls: Tls::default(),
+                capacity,
+            }),
+        };
+        let task = supervisor.run(credentials, watch::Sender::new(None));
+        let bytes = size_of_val(&task);
+        assert!(bytes <= 1024, "{bytes}");
+    }
+}

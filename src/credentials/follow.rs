@@ -120,7 +120,7 @@ impl Follower {
         registry.vault.bucket_is_opening();
         let bucket = Arc::new(Bucket::open(&self.home).await?);
         let (count, mut changes) = bucket.follow().await?;
-        let (seen, mut heard, old) = self.take_all(&bucket, count, &mut changes).await?;
+        let (seen, mut last_seen, old) = self.take_all(&bucket, count, &mut changes).await?;
         info!(lattices = seen.len(), "credentials are kept in JetStream");
         // Before anything else is acknowledged.
         self.write_unstored(&bucket, &seen).await?;
@@ -136,11 +136,11 @@ impl Follower {
                         let revision = change.stored.version.revision;
                         // Servers 2.9 jump to a removal, over what was written just
                         // before it and not sent yet.
-                        if removed && revision > heard + 1 && !missed {
+                        if removed && revision > last_seen + 1 && !missed {
                             missed = true;
                             look_at = look_at.min(Instant::now() + READ_AGAIN_AFTER);
                         }
-                        heard = heard.max(revision);
+                        last_seen = last_seen.max(revision);
                         if let Some(old) = self.take(change, None) {
                             tokio::spawn(rewrite(registry.clone(), bucket.clone(), vec![old]));
                         }
@@ -162,7 +162,7 @@ impl Follower {
                         return Ok(());
                     };
                     let newest = now.newest_of_ours().await?;
-                    if newest.era != bucket.newest().era || newest.revision != heard {
+                    if newest.era != bucket.newest().era || newest.revision != last_seen {
                         return Ok(());
                     }
                     if registry.has_unstored() {

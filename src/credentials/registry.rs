@@ -7,11 +7,11 @@ use tracing::{debug, info};
 
 use crate::credentials::bindings::{Binding, Bindings, Bound, Route};
 use crate::credentials::fingerprint::FingerprintKey;
-use crate::credentials::given::GivenCredentials;
+use crate::credentials::given::{ContentHash, GivenCredentials};
 use crate::credentials::ledger::{Ledger, Reservation};
 use crate::credentials::locks::LatticeLocks;
 use crate::credentials::owners::{Owners, of_another_actor};
-use crate::credentials::shared::SharedTable;
+use crate::credentials::shared::{SharedCredentials, SharedTable};
 use crate::credentials::value::Credentials;
 use crate::credentials::vault::key::SealingKey;
 use crate::credentials::vault::{Kept, Vault};
@@ -30,10 +30,10 @@ pub struct Registry {
     locks: LatticeLocks,
     pub(super) vault: Vault,
     /// Key of fingerprints and content hashes.
-    key: FingerprintKey,
+    pub(super) key: FingerprintKey,
     /// Servers that lattices may have.
     allowed: AllowedServers,
-    shared: SharedTable,
+    pub(super) shared: SharedTable,
     /// Limits the log lines about credentials that were left out for a limit.
     pub(super) left_out: LogLimiter,
 }
@@ -82,6 +82,7 @@ impl Registry {
     pub async fn set(&self, given: GivenCredentials, deadline: Deadline) -> Result<(), Error> {
         let credentials = Credentials::new(&given)?;
         self.check_servers(&credentials, &given.actor)?;
+        let credentials = self.shared.share(&self.key, credentials);
         let (lattice, actor) = (given.lattice.clone(), given.actor.clone());
         let _lock = self.locks.lock(&lattice, deadline).await?;
         let bound = self.bindings.get(&lattice);
@@ -105,13 +106,13 @@ impl Registry {
         }
         info!(
             %lattice,
-            server = credentials.address(),
-            fingerprint = %credentials.fingerprint(&self.key),
+            server = &**credentials.address(),
+            fingerprint = %credentials.fingerprint(),
             actor,
             kept = kept.version.is_some(),
             "credentials set"
         );
-        match self.bind(given, credentials, kept, reservation) {
+        match self.bind(given, hash, credentials, kept, reservation) {
             Bound::OtherOwner => Err(of_another_actor(&lattice, &actor)),
             _ => Ok(()),
         }
@@ -132,26 +133,26 @@ impl Registry {
     pub(super) fn bind(
         &self,
         given: GivenCredentials,
-        credentials: Credentials,
+        hash: ContentHash,
+        credentials: Arc<SharedCredentials>,
         kept: Kept,
         reservation: Reservation,
     ) -> Bound {
-        let fingerprint = credentials.fingerprint(&self.key);
-        let shared = self.shared.share(fingerprint, credentials);
         let binding = Binding {
-            hash: given.content_hash(&self.key),
+            hash,
             owner: given.actor.as_str().into(),
             set_at: given.set_at,
-            route: Arc::new(Route::new(shared.clone(), given.js_domain)),
+            route: Arc::new(Route::new(credentials.clone(), given.js_domain)),
             kept,
         };
         let (lattice, actor) = (given.lattice, given.actor);
         let bound = self.bindings.put(lattice.clone(), binding, reservation);
         if matches!(bound, Bound::NewRoute | Bound::SameRoute) {
-            shared.set_again();
+            credentials.set_again();
         }
         if bound == Bound::NewRoute {
-            debug!(%lattice, server = %shared.address(), %fingerprint, actor, "bound");
+            let fingerprint = credentials.fingerprint();
+            debug!(%lattice, server = %credentials.address(), %fingerprint, actor, "bound");
         }
         bound
     }

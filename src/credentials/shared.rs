@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
-use crate::credentials::fingerprint::Fingerprint;
+use crate::credentials::fingerprint::{Fingerprint, FingerprintKey};
 use crate::credentials::value::Credentials;
 
 /// New values between two looks for table entries that nobody uses.
@@ -87,9 +87,10 @@ impl SharedTable {
     /// Returns the value in use for these credentials, or makes it.
     pub(super) fn share(
         &self,
-        fingerprint: Fingerprint,
+        key: &FingerprintKey,
         credentials: Credentials,
     ) -> Arc<SharedCredentials> {
+        let fingerprint = credentials.fingerprint(key);
         let new = {
             let mut entry = self.table.entry(fingerprint).or_default();
             if let Some(shared) = entry.upgrade() {
@@ -110,7 +111,6 @@ impl SharedTable {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::credentials::fingerprint::FingerprintKey;
     use crate::credentials::given::GivenCredentials;
     use crate::name::LatticeId;
 
@@ -138,10 +138,7 @@ pub(crate) mod tests {
     #[test]
     fn equal_credentials_are_one_value_until_nobody_is_bound_to_them() {
         let (table, key) = (SharedTable::default(), FingerprintKey::new([7; 16]));
-        let share = |url: &str| {
-            let credentials = credentials(url);
-            table.share(credentials.fingerprint(&key), credentials)
-        };
+        let share = |url: &str| table.share(&key, credentials(url));
         let one = share("h");
         assert!(Arc::ptr_eq(&one, &share("nats://h:4222")));
         assert!(!Arc::ptr_eq(&one, &share("i")));
@@ -156,8 +153,7 @@ pub(crate) mod tests {
         let table = SharedTable::default();
         let key = FingerprintKey::new([7; 16]);
         for number in 0..10 * SWEEP_EVERY {
-            let credentials = credentials(&format!("h{number}"));
-            drop(table.share(credentials.fingerprint(&key), credentials));
+            drop(table.share(&key, credentials(&format!("h{number}"))));
         }
         assert!(table.table.len() <= SWEEP_EVERY);
     }

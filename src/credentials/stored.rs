@@ -72,7 +72,9 @@ impl Registry {
             sealed: Some(sealed),
             version: Some(stored.version),
         };
-        self.bind(given, credentials, kept, reservation);
+        let credentials = self.shared.share(&self.key, credentials);
+        let hash = given.content_hash(&self.key);
+        self.bind(given, hash, credentials, kept, reservation);
         Ok(placed)
     }
 
