@@ -50,14 +50,14 @@ pub struct Seen<'a> {
 }
 
 /// What an inventory will show when all that is in flight has taken effect.
-pub struct Expected {
+pub struct ExpectedRunning {
     /// What will run.
     pub running: Running,
     /// What of that the host does not show yet.
     waits: Vec<Wait>,
 }
 
-impl Expected {
+impl ExpectedRunning {
     /// Returns since when the host should have shown what a plan must wait for. `None`:
     /// the plan can be carried out now.
     pub fn in_the_way_of(&self, after: &After) -> Option<Instant> {
@@ -230,8 +230,8 @@ impl InFlight {
 
     /// Computes what an inventory that shows `shown` of the actor will show later. What
     /// the inventory shows by now, of this actor or another, is in flight no more.
-    pub fn expected(&self, target: Target<'_>, shown: Running, seen: &Seen<'_>) -> Expected {
-        let mut expected = Expected {
+    pub fn expected(&self, target: Target<'_>, shown: Running, seen: &Seen<'_>) -> ExpectedRunning {
+        let mut expected = ExpectedRunning {
             running: shown,
             waits: Vec::new(),
         };

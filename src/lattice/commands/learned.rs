@@ -21,10 +21,10 @@ const RIGHT_FOR: Duration = Duration::from_secs(60);
 
 /// What was learned of a lattice.
 #[derive(Default)]
-pub struct Learned(Mutex<Known>);
+pub struct Learned(Mutex<Facts>);
 
 #[derive(Default)]
-struct Known {
+struct Facts {
     /// Key of the actor, by reference.
     keys: HashMap<String, (ActorId, Instant)>,
     /// Updates, by host and key of the actor.
@@ -51,7 +51,7 @@ fn name(host: &HostId, image_ref: &str) -> String {
 }
 
 impl Learned {
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, Facts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -119,7 +119,7 @@ impl<T> Harvest<T> {
 
 /// The hosts that a gather waits for.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub struct ExpectedHosts {
     /// The hosts that are known.
     pub hosts: HashMap<HostId, Expectation>,
     /// Whether these are all hosts, as far as is known: the gather ends when they have
@@ -157,7 +157,7 @@ pub struct Terms {
     /// So long after the last reply, once every expected host has answered.
     pub grace: Duration,
     /// The hosts to wait for.
-    pub expected: Expected,
+    pub expected: ExpectedHosts,
     /// Which replies are needed.
     pub enough: Enough,
 }

@@ -119,7 +119,7 @@ fn terms(case: &Case) -> Terms {
         deadline: Deadline::new(Instant::now(), ms(case.deadline)),
         stall: ms(case.stall),
         grace: ms(case.grace),
-        expected: Expected {
+        expected: ExpectedHosts {
             hosts: case
                 .expected
                 .iter()

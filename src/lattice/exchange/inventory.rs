@@ -11,7 +11,7 @@ use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::dialect::v0::requests::Request;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::failure::Asked;
-use crate::lattice::exchange::request::{NoAnswer, read};
+use crate::lattice::exchange::request::{BadReply, read};
 use crate::lattice::model::Inventory;
 use crate::name::HostId;
 
@@ -66,12 +66,12 @@ impl Lattice {
 
 /// Reads on a thread for it, where one is free in time.
 async fn elsewhere<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, NoAnswer> + Send + 'static,
+    read: impl FnOnce() -> Result<T, BadReply> + Send + 'static,
     deadline: Deadline,
-) -> Result<T, NoAnswer> {
+) -> Result<T, BadReply> {
     /// The rest of the machine is for other calls.
     static READERS: Semaphore = Semaphore::const_new(2);
-    let failed = |problem: &str| NoAnswer::Unreadable(problem.to_owned());
+    let failed = |problem: &str| BadReply::Unreadable(problem.to_owned());
     let reader = timeout_at(deadline.at(), READERS.acquire()).await;
     let reader = reader.map_err(|_| failed("it is large, and there was no time for it"))?;
     let read = spawn_blocking(move || {

@@ -115,14 +115,14 @@ impl Lattice {
 }
 
 /// Why a reply is no answer.
-pub(super) enum NoAnswer {
+pub(super) enum BadReply {
     /// It refuses, for this reason.
     Refused(String),
     /// It cannot be read, for this reason.
     Unreadable(String),
 }
 
-impl NoAnswer {
+impl BadReply {
     pub(super) fn of(self, asked: Asked<'_>) -> Error {
         match self {
             Self::Refused(reason) => asked.refused(&reason),
@@ -132,10 +132,10 @@ impl NoAnswer {
 }
 
 /// Reads the reply to a question.
-pub(super) fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, NoAnswer> {
+pub(super) fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, BadReply> {
     lenient::parse(reply).map_err(|problem| match refusal(reply) {
-        Some(reason) => NoAnswer::Refused(reason),
-        None => NoAnswer::Unreadable(problem),
+        Some(reason) => BadReply::Refused(reason),
+        None => BadReply::Unreadable(problem),
     })
 }
 

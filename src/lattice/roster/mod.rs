@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::exchange::gather::{Ended, Expectation, Expected, Gathered};
+use crate::lattice::exchange::gather::{Ended, Expectation, ExpectedHosts, Gathered};
 use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 use crate::name::HostId;
@@ -77,7 +77,7 @@ pub struct Roster {
 
 #[derive(Default)]
 struct State {
-    hosts: HashMap<HostId, Known>,
+    hosts: HashMap<HostId, KnownHost>,
     /// When all hosts were last pinged and waited for, and in which epoch of the
     /// connection.
     complete: Option<(Instant, u64)>,
@@ -90,7 +90,7 @@ struct State {
 }
 
 /// What is known of a host.
-struct Known {
+struct KnownHost {
     dialect: Dialect,
     labels: Option<TextMap>,
     /// Its uptime in seconds, as its last reply to a ping says.
@@ -107,7 +107,7 @@ struct Known {
     missed: Option<Instant>,
 }
 
-impl Known {
+impl KnownHost {
     /// Returns how long after a ping its reply is waited for in any case.
     fn patience(&self) -> Duration {
         (self.answers_in * 2 + SLACK).min(MOST_PATIENCE)
@@ -127,7 +127,7 @@ impl Roster {
         if before.is_some_and(|known| known.ran_before(ping.uptime_seconds)) {
             self.commands.forget(host);
         }
-        let known = Known {
+        let known = KnownHost {
             dialect: Dialect::from(ping),
             labels: ping.labels.clone(),
             uptime: ping.uptime_seconds,
@@ -256,7 +256,7 @@ impl Roster {
     }
 
     /// Returns the hosts that a ping waits for, and whether they are all.
-    pub fn expected(&self, epoch: u64) -> Expected {
+    pub fn expected(&self, epoch: u64) -> ExpectedHosts {
         let state = self.lock();
         let recent = state.hosts.iter().filter(|(_, known)| known.is_recent());
         let hosts = recent.map(|(host, known)| {
@@ -266,7 +266,7 @@ impl Roster {
             };
             (host.clone(), expectation)
         });
-        Expected {
+        ExpectedHosts {
             are_all: state.complete_in(epoch) && !state.hosts.is_empty(),
             hosts: hosts.collect(),
         }
@@ -337,7 +337,7 @@ impl State {
     }
 }
 
-impl Known {
+impl KnownHost {
     /// Tells whether the host was started again, as it reports a shorter uptime than it
     /// had.
     fn ran_before(&self, uptime: u64) -> bool {

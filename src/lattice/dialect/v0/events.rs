@@ -18,25 +18,16 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Heartbeat {
-    data: HeartbeatData,
+struct Event {
+    data: Data,
 }
 
-#[derive(Deserialize)]
-struct HeartbeatData {
-    #[serde(default, deserialize_with = "optional_text")]
-    version: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct OfActor {
-    data: OfActorData,
-}
-
-/// Members of events about actors; each kind of event has some of them.
+/// What events contain; each kind of event has some of these members.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct OfActorData {
+struct Data {
+    #[serde(deserialize_with = "optional_text")]
+    version: Option<String>,
     #[serde(deserialize_with = "optional_text")]
     public_key: Option<String>,
     #[serde(deserialize_with = "optional_text")]
@@ -53,16 +44,16 @@ struct OfActorData {
 /// and links, which come on the same subject.
 pub fn read(payload: &[u8]) -> Option<HostEvent> {
     let envelope: Envelope<'_> = parse(payload).ok()?;
-    let of_actor = || parse::<OfActor>(payload).ok().map(|event| event.data);
+    let data = || parse::<Event>(payload).ok().map(|event| event.data);
     let news = match envelope.kind.strip_prefix("com.wasmcloud.lattice.")? {
         "host_heartbeat" => HostNews::Beats {
-            version: parse::<Heartbeat>(payload).ok()?.data.version,
+            version: data()?.version,
         },
         "host_started" => HostNews::Started,
         "host_stopped" => HostNews::Stopped,
         // `actor_scaled` names the reference of what was stopped, too.
         "actor_started" | "actors_started" => {
-            let data = of_actor()?;
+            let data = data()?;
             HostNews::ActorStarted {
                 key: data.public_key?,
                 image_ref: data.image_ref?,
@@ -70,7 +61,7 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
             }
         }
         "actor_start_failed" | "actors_start_failed" | "actor_scale_failed" => {
-            let data = of_actor()?;
+            let data = data()?;
             HostNews::ActorFailed {
                 image_ref: data.image_ref.or(data.actor_ref)?,
                 annotations: data.annotations,

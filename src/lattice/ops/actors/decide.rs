@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::commands::in_flight::{Expected, SHOWN_WITHIN, Seen};
+use crate::lattice::commands::in_flight::{ExpectedRunning, SHOWN_WITHIN, Seen};
 use crate::lattice::commands::locks::Hold;
 use crate::lattice::dialect::v0::plan::{self, After, Objection, Plan};
 use crate::lattice::model::{Inventory, Running, listed};
@@ -88,7 +88,7 @@ impl Lattice {
         inventory: &Inventory,
         shown: Running,
         asked: Instant,
-    ) -> Expected {
+    ) -> ExpectedRunning {
         let commands = &self.roster.commands;
         let seen = Seen {
             asked,
