@@ -1,26 +1,25 @@
-//! Pauses before something is tried again. They grow while it fails, and no two who
-//! wait for the same wait equally long: a server that comes back is not met by all
-//! of them at once.
+//! Pauses between retries. They grow with each failure, and they are random, so that a
+//! server that comes back does not meet all its clients at once.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
-/// Attempts after which pauses grow no more.
+/// Failures after which the pauses grow no more.
 const GROWS_FOR: usize = 64;
 
-/// A schedule of pauses.
+/// A schedule of pauses between retries.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff(ExponentialBuilder);
 
 impl Backoff {
-    /// Pauses of `first` at most before the first attempt, of twice as much before
-    /// the next, and of `most` in the end.
+    /// Makes a schedule that begins with a pause of at most `first`, doubles it after
+    /// each failure, and ends with pauses of at most `most`.
     pub const fn doubling(first: Duration, most: Duration) -> Self {
         Self::growing(first, most, 2.0)
     }
 
-    /// The same, each of `factor` times the one before.
+    /// Makes a schedule whose pauses grow by `factor` after each failure.
     pub const fn growing(first: Duration, most: Duration, factor: f32) -> Self {
         Self(
             ExponentialBuilder::new()
@@ -32,20 +31,20 @@ impl Backoff {
         )
     }
 
-    /// Pauses that do not grow.
+    /// Makes a schedule whose pauses do not grow.
     pub const fn steady(pause: Duration) -> Self {
         Self::growing(pause, pause, 1.0)
     }
 
-    /// The pause before an attempt after so many that failed in a row: anything from
-    /// half of what the schedule says to all of it.
+    /// Returns the pause after so many failures in a row: a random time from half of the
+    /// scheduled pause to all of it.
     pub fn pause(&self, failed: usize) -> Duration {
         let mut pauses = self.0.build();
         pauses.nth(failed.min(GROWS_FOR)).unwrap_or_default()
     }
 }
 
-/// What the library adds at random is as much again at most.
+/// The library adds a random time of at most the same length.
 const fn half(pause: Duration) -> Duration {
     Duration::from_nanos(pause.as_nanos() as u64 / 2)
 }

@@ -1,13 +1,9 @@
-//! What can go wrong with a call, and the contract's two ways to say so.
+//! What can go wrong with a call.
 //!
-//! An operation that answers with `CtlOperationAck` says `accepted: false` for
-//! whatever was certainly not carried out; everything else, and everything of
-//! the other operations, is an RPC error. [`Kind`] decides which is which, in
-//! one place.
-
-use wasmbus_rpc::error::RpcError;
-
-use crate::contract::CtlOperationAck;
+//! An operation that answers with `CtlOperationAck` says `accepted: false` where the call
+//! was certainly not carried out. Everything else, and everything that another operation
+//! cannot do, is an error of the protocol by which the call came. [`Kind`] decides which is
+//! which, in one place; the doors (`front`) turn an [`Error`] into their protocol.
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +12,8 @@ pub enum Kind {
     Invalid,
     /// The link of the actor does not allow it.
     Denied,
-    /// More calls are under way than the provider takes on, or what was ordered
-    /// before is not done yet.
+    /// The provider has more calls in flight than it takes, or an earlier command has not
+    /// taken effect yet.
     Busy,
     /// The provider may have no more lattices, connections or dials.
     LimitReached,
@@ -35,11 +31,11 @@ pub enum Kind {
     NotConnected,
     /// The credentials of this lattice do not allow the request.
     NotPermitted,
-    /// Nobody listens where the request would go.
+    /// Nobody is subscribed to the subject of the request.
     NoResponders,
-    /// What must be known before an order could not be learned.
+    /// A command was not sent, because a query that must come before it failed.
     NothingSent,
-    /// The host said no, or would do something else than was asked.
+    /// The host refused, or would do something else than was asked.
     Refused,
     /// The lattice's hosts speak a protocol that this provider does not.
     Unsupported,
@@ -47,11 +43,11 @@ pub enum Kind {
     Timeout,
     /// The request was sent and the connection broke before the answer.
     ConnectionLost,
-    /// The request was sent, and the credentials do not allow to hear the answer.
+    /// The request was sent, and the credentials do not allow to receive the answer.
     Unheard,
     /// The answer came and cannot be read.
     BadReply,
-    /// Some of several orders were carried out, and one was not.
+    /// Of several commands, some were carried out and one was not.
     Partial,
     /// A fault of the provider.
     Internal,
@@ -71,7 +67,7 @@ impl Kind {
         )
     }
 
-    /// Short name for logs.
+    /// Returns the short name for logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -99,8 +95,8 @@ impl Kind {
     }
 }
 
-/// A failed call: a stable [`Kind`] for programs and a sentence for people that
-/// says what failed, where, why and what to do. Never holds a secret.
+/// Why a call failed: a stable [`Kind`] for programs, and a sentence for people that says what
+/// failed, where, why and what to do. It never holds a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -109,7 +105,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of this kind; `message` is shown to the actor and in logs.
+    /// Makes an error of this kind. Actors and logs get the message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -117,31 +113,29 @@ impl Error {
         }
     }
 
-    /// The request cannot work.
+    /// Makes an error of kind `Invalid`.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, message)
     }
 
-    /// Why the call failed.
+    /// Returns the kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The same error, saying that it is unknown whether the request was
-    /// carried out, where that is so.
-    fn with_outcome(&self) -> String {
+    /// Returns the sentence for the caller of a command, which also says so where it is
+    /// unknown whether the command was carried out.
+    pub fn into_message_of_command(self) -> String {
         if self.kind.certainly_not_carried_out() || self.kind == Kind::Partial {
-            self.message.clone()
+            self.message
         } else {
-            format!(
-                "{}; it is unknown whether the request was carried out",
-                self.message
-            )
+            let message = self.message;
+            format!("{message}; it is unknown whether the request was carried out")
         }
     }
 
-    /// The same for what was only asked, before an order: nothing was carried
-    /// out, whatever became of the question.
+    /// Returns this error of a question that a command asked before it sent anything:
+    /// whatever became of the question, nothing was carried out.
     pub fn before_order(self) -> Self {
         if self.kind.certainly_not_carried_out() {
             return self;
@@ -151,44 +145,10 @@ impl Error {
             format!("{}; nothing was sent", self.message),
         )
     }
-
-    /// How an operation without an acknowledgement says this.
-    pub fn into_rpc(self) -> RpcError {
-        match self.kind {
-            Kind::Invalid => RpcError::InvalidParameter(self.message),
-            Kind::Timeout => RpcError::Timeout(self.message),
-            Kind::NotConnected | Kind::NoResponders | Kind::ConnectionLost => {
-                RpcError::Nats(self.message)
-            }
-            _ => RpcError::Other(self.message),
-        }
-    }
-
-    /// The same for an operation that changes something: says where it is unknown
-    /// whether it did.
-    pub fn into_rpc_of_order(self) -> RpcError {
-        let message = self.with_outcome();
-        Self { message, ..self }.into_rpc()
-    }
-
-    /// How an operation that answers with an acknowledgement says this.
-    ///
-    /// # Errors
-    /// With an RPC error where the outcome is unknown.
-    pub fn into_ack(self) -> Result<CtlOperationAck, RpcError> {
-        if self.kind.certainly_not_carried_out() {
-            Ok(CtlOperationAck {
-                accepted: false,
-                error: self.message,
-            })
-        } else {
-            Err(self.into_rpc_of_order())
-        }
-    }
 }
 
-/// The text of a decoding error without the values it quotes: they may be
-/// secrets, and serde puts them into its messages.
+/// Returns the text of a decoding error without the values that serde quotes in it: they may be
+/// secrets.
 ///
 /// ```
 /// use lattice_controller::error::without_values;
@@ -199,7 +159,7 @@ impl Error {
 /// assert_eq!(without_values("missing field `link`"), "missing field `link`");
 /// ```
 pub fn without_values(text: &str) -> String {
-    /// What serde calls a value before it quotes it; names of members are in
+    /// The words that serde puts before a value in backticks. Names of members are in
     /// backticks, too, and stay.
     const VALUES: [&str; 4] = ["integer ", "floating point ", "boolean ", "character "];
     let mut out = String::with_capacity(text.len());
@@ -230,23 +190,23 @@ pub fn without_values(text: &str) -> String {
     out
 }
 
-/// A value that somebody else chose, for use in a message: quoted, escaped and
-/// cut to 80 characters.
+/// Returns a value that somebody else chose, for use in a message: in quotes, escaped and cut
+/// to 80 characters.
 pub fn quoted(value: &str) -> String {
-    const SHOWN: usize = 80;
-    if value.chars().count() > SHOWN {
-        let head: String = value.chars().take(SHOWN).collect();
+    const MOST: usize = 80;
+    if value.chars().count() > MOST {
+        let head: String = value.chars().take(MOST).collect();
         format!("{head:?}…")
     } else {
         format!("{value:?}")
     }
 }
 
-/// Words that somebody else chose, as they are, for the end of a message: cut
-/// to 1,000 characters.
+/// Returns words that somebody else chose, for the end of a message: cut to 1,000 characters,
+/// and otherwise as they are.
 pub fn cut(words: &str) -> String {
-    const KEPT: usize = 1000;
-    match words.char_indices().nth(KEPT) {
+    const MOST: usize = 1000;
+    match words.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &words[..end]),
         None => words.to_owned(),
     }
@@ -257,20 +217,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_outcome_is_an_rpc_error_and_says_so() {
-        let error = Error::new(Kind::Timeout, "host N did not answer")
-            .into_ack()
-            .unwrap_err();
-        assert!(error.to_string().contains("unknown whether"), "{error}");
-    }
-
-    #[test]
-    fn what_was_not_carried_out_is_not_accepted() {
-        let ack = Error::new(Kind::NoResponders, "no such host")
-            .into_ack()
-            .unwrap();
-        assert!(!ack.accepted);
-        assert_eq!(ack.error, "no such host");
+    fn an_unknown_outcome_is_said_to_be_unknown() {
+        let message = |kind| Error::new(kind, "host N said").into_message_of_command();
+        assert_eq!(message(Kind::NoResponders), "host N said");
+        assert!(message(Kind::Timeout).contains("unknown whether"));
     }
 
     #[test]

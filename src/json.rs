@@ -1,9 +1,9 @@
-//! JSON from outside: a struct is read from an object, and from nothing else.
+//! Reads JSON from outside, where a struct must be an object.
 //!
-//! What serde derives for a struct takes a list as well, by position: `[true,""]`
-//! would be an acknowledgement, and `["M…"]` a link. Every body of a host, a bucket
-//! or an event is read through this file, which refuses that at every depth.
-//! MessagePack is not: there, hosts may send a struct as a list.
+//! The code that serde derives for a struct accepts a list as well, by position:
+//! `[true,""]` would be an acknowledgement, and `["M…"]` a link. Each body of a host, a
+//! bucket or an event is read through this file, which refuses such lists at every
+//! depth. MessagePack is not read through it: there, hosts may send a struct as a list.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::de::{
 };
 use serde_json::{Error, Value};
 
-/// Reads all of a text.
+/// Reads a value that is the whole text.
 ///
 /// # Errors
 /// As [`serde_json::from_slice`], and where a list stands for a struct.
@@ -24,7 +24,7 @@ pub fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     Ok(read)
 }
 
-/// Reads a value that was read already.
+/// Turns a JSON value into a type.
 ///
 /// # Errors
 /// As [`serde_json::from_value`], and where a list stands for a struct.
@@ -32,12 +32,12 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
     T::deserialize(Objects(value))
 }
 
-/// What it wraps, with one difference: it asks for an object where a struct is
-/// to be read. It is wrapped around all that reading a value goes through, so
-/// that the difference is there for the values inside as well.
+/// Behaves as what it wraps, except that it asks for an object where a struct is to be
+/// read. It wraps each deserializer, visitor and seed that takes part in reading a
+/// value, so that this holds for the values inside as well.
 struct Objects<T>(T);
 
-/// Methods of a deserializer that hand their visitor on.
+/// Implements methods of a deserializer that pass their visitor on.
 macro_rules! ask {
     ($($name:ident($($argument:ident: $type:ty),*))*) => {$(
         #[inline]
@@ -64,8 +64,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         self.0.deserialize_map(Objects(visitor))
     }
 
-    /// No body has one. Who adds one sees here that what is inside its variants
-    /// must be wrapped, too.
+    /// No body has an enum. To support one, wrap what is inside its variants, too.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -112,7 +111,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     }
 }
 
-/// Methods of a visitor that are given a value.
+/// Implements methods of a visitor that get a plain value.
 macro_rules! give {
     ($($name:ident($type:ty))*) => {$(
         #[inline]
@@ -203,7 +202,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Objects<A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Objects<A> {
     type Error = A::Error;
 
-    /// Names of members are text: there is nothing to be wrapped.
+    /// Names of members are text and need no wrapper.
     #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,

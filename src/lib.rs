@@ -1,31 +1,31 @@
-//! The lattice controller: a wasmCloud capability provider through which actors
-//! run lattices (contract `wasmcloud:latticecontrol`).
+//! The lattice controller: a wasmCloud capability provider through which actors run lattices
+//! (contract `wasmcloud:latticecontrol`).
 //!
-//! The path of a call, one arrow one function:
+//! The path of a call, from the message to the answer:
 //!
 //! ```text
-//! host --NATS--> wasmbus::server --> wasmbus::invocation (verify) --> controller
-//!   (check the request, the link's policy) --> pool (lease a connection)
-//!   --> lattice (subject and body, request or gather) --> controller --> reply
+//! host --NATS--> front::wasmbus   intake   takes the calls that are there, as there are places
+//!                                 batch    decodes and verifies them together
+//!                                 call     the steps of one call, in one function
+//!   --> serve        is the actor linked, may it do that, did the call come before, is there room
+//!   --> controller   checks the request, and says what the operation means
+//!   --> credentials, connections   connects to the lattice
+//!   --> lattice      subjects, bodies, answers of hosts
+//! host <-- front::wasmbus::replies <-- the result, back the same way
 //! ```
 //!
-//! State has three owners: the links (`wasmbus`), the connections (`pool`) and
-//! what is known of a lattice's hosts (`lattice`).
-//!
-//! | module | what is decided there |
+//! | room | what is decided there |
 //! | --- | --- |
-//! | [`wasmbus`] | what the host says, who may call |
+//! | [`front`] | the protocols by which hosts start the provider and hand over calls |
+//! | [`serve`] | what every call passes, whichever protocol it came by |
+//! | [`contract`] | the operations, their arguments and answers |
 //! | [`controller`] | what each operation means |
-//! | [`lattice`] | how a lattice is spoken to |
-//! | [`pool`] | how a lattice is reached |
-//! | [`contract`] | types of the contract, generated |
-//! | [`error`] | how a call says no |
-//! | [`security`] | what was refused, counted and logged |
+//! | [`credentials`] | which lattice is reached with what, and where that is kept |
+//! | [`connections`] | one connection for each set of credentials |
+//! | [`lattice`] | how hosts are asked and told, and how they differ |
 //! | [`settings`] | what can be configured |
-//! | [`home`] | our own lattice, for what is kept there |
-//! | [`json`] | that a list is no object, in what others send |
-//! | [`limiter`] | how many calls may be under way at once |
-//! | [`name`], [`nats`], [`deadline`], [`backoff`], [`telemetry`] | what all of them share |
+//! | [`error`] | why a call fails |
+//! | [`nats`], [`telemetry`], [`name`], [`json`], [`deadline`], [`backoff`] | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -46,7 +46,6 @@ pub mod credentials;
 pub mod deadline;
 pub mod error;
 pub mod front;
-pub mod home;
 pub mod json;
 pub mod lattice;
 pub mod name;

@@ -1,4 +1,5 @@
-//! The provider process: host data in, calls served, out.
+//! The provider's process: reads host data, starts the log, serves calls, and ends with an
+//! exit code.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -6,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::Rules;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
 use secrecy::ExposeSecret as _;
@@ -22,8 +24,7 @@ input: one line of base64 JSON. It takes no arguments.
   --help       this text
   --version    its version";
 
-/// How long the last lines of the log are waited for, where nobody reads them:
-/// the host has its answer by then.
+/// How long the process waits at its end for somebody to read the last lines of the log.
 const LAST_LINES: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
             return say(concat!("lattice-controller ", env!("CARGO_PKG_VERSION")));
         }
         Some(_) => {
-            // Whoever closed it did not want to know.
+            // If standard error is closed, nobody wants to know.
             let _ = writeln!(std::io::stderr(), "{USAGE}");
             return ExitCode::from(64);
         }
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what was asked for on standard output.
+/// Writes what was asked for to standard output.
 fn say(text: &str) -> ExitCode {
     match writeln!(std::io::stdout(), "{text}") {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,18 +73,20 @@ fn run(log: &Lines) -> anyhow::Result<()> {
     let settings = ProviderSettings::parse(config);
     host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));
     if let Err(problem) = &settings {
-        error!(problem, "the configuration is wrong: every call is refused");
+        error!(%problem, "the configuration is wrong: every call is refused");
     }
+    let rules = Rules::of(&settings);
     let name = format!("lattice-controller {} for lattices", host.provider_key);
     let cluster_seed = host.cluster_seed.take();
-    let controller = Controller::new(settings, name, cluster_seed.as_ref());
+    let controller = Controller::new(settings.unwrap_or_default(), name, cluster_seed.as_ref());
     let controller = controller.map_err(|problem| anyhow!(problem))?;
+    // It could sign as any actor, and is needed no more.
     drop(cluster_seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("no runtime")?;
-    let result = runtime.block_on(Server::run(host, controller));
+    let result = runtime.block_on(wasmbus::serve(host, rules, controller));
     runtime.shutdown_timeout(Duration::from_millis(50));
     result
 }

@@ -1,7 +1,6 @@
-//! Names as types. A value of these types has been validated, so it can go into
-//! a NATS subject as exactly one token, and a link name as one or several: no
-//! blanks, wildcards, empty tokens or control characters. Whoever holds one need
-//! not check again.
+//! Names as types. A value of such a type has been validated: it can go into a NATS
+//! subject as exactly one token, and a link name as one or several. It has no blanks,
+//! wildcards, empty tokens or control characters, so that nothing has to check again.
 
 use std::fmt;
 
@@ -13,8 +12,8 @@ use crate::error::{Error, quoted};
 /// name (`KV_LATTICEDATA_{lattice}`) ends at 255.
 const MAX_NAME_LENGTH: usize = 128;
 
-/// Longest other text: image references, contract ids, names of registries. The
-/// longest path that a `file://` reference can have.
+/// Longest other text: image references, contract ids, names of registries. A `file://`
+/// reference can have a path of this length.
 const MAX_TEXT: usize = 4096;
 
 macro_rules! name_type {
@@ -27,14 +26,14 @@ macro_rules! name_type {
             /// Validates `text`.
             ///
             /// # Errors
-            /// `Invalid`, saying what is wrong with it.
+            /// `Invalid`.
             pub fn parse(text: &str) -> Result<Self, Error> {
                 let check: fn(&str) -> Result<(), Error> = $parse;
                 check(text)?;
                 Ok(Self(text.to_owned()))
             }
 
-            /// The name as it is on the wire.
+            /// Returns the name as it is on the wire.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -61,9 +60,8 @@ name_type!(
     |text| word("JetStream domain", text)
 );
 name_type!(
-    /// Link name. Hosts put it into subjects of provider RPC, behind the
-    /// provider's key, as it is: it may have dots, as long as each token between
-    /// them is one.
+    /// Link name. Hosts put it into subjects of provider RPC, behind the provider's key,
+    /// as it is. It may have dots, as long as each part between them is a token.
     LinkName,
     |text| tokens("link name", text)
 );
@@ -83,8 +81,7 @@ name_type!(
     |text| public_key("provider id", 'V', &KeyPairType::Service, text)
 );
 
-/// The required text member `name` of a request: there, not blank, and not
-/// longer than anything that is meant.
+/// Checks the required text member `name` of a request.
 ///
 /// # Errors
 /// `Invalid` when it is missing (which decodes as ""), blank or too long.
@@ -96,7 +93,7 @@ pub fn required<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
     }
 }
 
-/// A text member that may be missing: not longer than anything that is meant.
+/// Checks the optional text member `name` of a request.
 ///
 /// # Errors
 /// `Invalid` when it is too long.
@@ -104,10 +101,10 @@ pub fn optional<'a>(name: &str, value: &'a str) -> Result<&'a str, Error> {
     at_most(name, value.len(), MAX_TEXT).map(|()| value)
 }
 
-/// That a member has no more than so many bytes.
+/// Checks that a member has at most so many bytes.
 ///
 /// # Errors
-/// `Invalid` when it has.
+/// `Invalid` when it has more.
 pub fn at_most(name: &str, bytes: usize, most: usize) -> Result<(), Error> {
     if bytes > most {
         return Err(Error::invalid(format!(
@@ -117,12 +114,13 @@ pub fn at_most(name: &str, bytes: usize, most: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// An optional text member: blank means absent, as TinyGo actors send it.
+/// Returns an optional text member. A blank one counts as absent: TinyGo actors send
+/// absent members so.
 pub fn present(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
 }
 
-/// Whether `text` is exactly one literal token of a NATS subject.
+/// Returns whether `text` is exactly one literal token of a NATS subject.
 pub fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -130,9 +128,9 @@ pub fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_graphic() && !matches!(b, b'.' | b'*' | b'>'))
 }
 
-/// Whether two image references name the same image: hosts and people write them
-/// with a scheme or without it, and the name of a registry in any case. Paths,
-/// tags and digests are the same in the same case only.
+/// Returns whether two image references name the same image. Hosts and people write
+/// them with a scheme or without it, and the name of a registry in any case; paths, tags
+/// and digests must be in the same case.
 pub fn is_same_image(one: &str, other: &str) -> bool {
     let parts = |reference: &str| -> (String, String) {
         let plain = plain_image(reference);
@@ -147,7 +145,8 @@ pub fn is_same_image(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether two image references are of one repository, by other tags or digests.
+/// Returns whether two image references name one repository by different tags or
+/// digests.
 pub fn is_other_tag(one: &str, other: &str) -> bool {
     fn repository(reference: &str) -> &str {
         let plain = plain_image(reference);
@@ -163,7 +162,7 @@ pub fn is_other_tag(one: &str, other: &str) -> bool {
         && is_same_image(repository(one), repository(other))
 }
 
-/// Whether an image reference names a file of the host.
+/// Returns whether an image reference names a file of the host.
 pub fn is_file(reference: &str) -> bool {
     reference.starts_with("file://")
 }
@@ -175,7 +174,7 @@ fn plain_image(reference: &str) -> &str {
         .unwrap_or(reference)
 }
 
-/// Whether `text` fits `pattern`, in which `*` stands for any characters.
+/// Returns whether `text` fits `pattern`, in which `*` stands for any characters.
 pub fn fits(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
@@ -211,13 +210,13 @@ fn tokens(what: &str, text: &str) -> Result<(), Error> {
 }
 
 impl LinkName {
-    /// A link name for something new: a link, or a provider that starts.
+    /// Validates a link name for something new: a link, or a provider that starts.
     ///
-    /// Calls under link name `a.shutdown` go to the subject on which a provider
-    /// under `a` is told to stop, and so it is with its other subjects.
+    /// Calls under link name `a.shutdown` would go to the subject on which a provider
+    /// under `a` gets the order to stop. The same holds for its other subjects.
     ///
     /// # Errors
-    /// `Invalid`, as [`LinkName::parse`]; also for such a name.
+    /// `Invalid`, as [`LinkName::parse`], and for such a name.
     pub fn parse_new(text: &str) -> Result<Self, Error> {
         let name = Self::parse(text)?;
         let tokens: Vec<&str> = text.split('.').collect();
@@ -250,9 +249,9 @@ fn checked(what: &str, text: &str, fits: bool, alphabet: &str) -> Result<(), Err
     }
 }
 
-/// Checks the form of a key and its checksum, with which no slip of the pen
-/// passes. Whether it is a point of the curve, too, matters to nobody who does
-/// not verify with it, and would cost as much as all other checks of a call.
+/// Checks the form of a key and its checksum, so that no typing error passes. It does
+/// not check that the key is a point of the curve: that matters only for verifying a
+/// signature, and would cost as much as all other checks of a call together.
 fn public_key(what: &str, prefix: char, kind: &KeyPairType, text: &str) -> Result<(), Error> {
     if text.is_empty() {
         return Err(Error::invalid(format!("{what} is missing")));

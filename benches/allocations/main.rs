@@ -25,8 +25,9 @@ use std::process::ExitCode;
 use async_nats::Client;
 use futures::StreamExt as _;
 use lattice_controller::controller::Controller;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::Rules;
 use lattice_controller::settings::ProviderSettings;
 use lattice_controller::telemetry::{self, Lines};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -67,8 +68,9 @@ async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     let lines = Lines::to_standard_error().unwrap();
     telemetry::init(&lines, host.log_level.as_deref(), false);
-    let controller =
-        Controller::new(ProviderSettings::parse(None), "counted".into(), None).unwrap();
+    let settings = ProviderSettings::parse(None);
+    let rules = Rules::of(&settings);
+    let controller = Controller::new(settings.unwrap(), "counted".into(), None).unwrap();
     let client = async_nats::connect(url).await.unwrap();
     let mut asked = client.subscribe(TOLD_ON).await.unwrap();
     tokio::spawn(async move {
@@ -79,7 +81,7 @@ async fn provide(url: &str) -> ExitCode {
             told.await.unwrap();
         }
     });
-    match Server::run(host, controller).await {
+    match wasmbus::serve(host, rules, controller).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -9,12 +9,13 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use futures::StreamExt as _;
 use lattice_controller::credentials::vault::bucket::{self, Bucket, Change};
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
-use lattice_controller::credentials::{Credentials, FingerprintKey};
-use lattice_controller::home::Home;
+use lattice_controller::credentials::vault::sealed::{self, Opened, Unopened};
+use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId, ProviderId};
-use lattice_controller::nats::Said;
+use lattice_controller::nats::ErrorFeed;
+use lattice_controller::nats::OwnLattice;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -38,7 +39,7 @@ pub struct KeyOptions {
 }
 
 impl KeyOptions {
-    fn key(&self) -> Result<StoreKey> {
+    fn key(&self) -> Result<SealingKey> {
         // A file takes precedence over a variable.
         let set = match &self.cluster_seed_file {
             Some(_) => None,
@@ -48,8 +49,11 @@ impl KeyOptions {
             )?,
         };
         if let Some(seed) = set {
-            return StoreKey::from_seed(&seed)
-                .map_err(|problem| format!("the credentials key cannot be used: {problem}"));
+            return SealingKey::from_seed(&seed).ok_or_else(|| {
+                "the credentials key cannot be used: it is not the seed of an xkey (SX…, \
+                     made by `nk -gen curve`)"
+                    .into()
+            });
         }
         let cluster = login::seed(self.cluster_seed_file.as_deref(), "WASMCLOUD_CLUSTER_SEED")?;
         let Some(seed) = cluster else {
@@ -63,12 +67,12 @@ impl KeyOptions {
     }
 }
 
-fn cluster_key(seed: &SecretString) -> Result<StoreKey> {
+fn cluster_key(seed: &SecretString) -> Result<SealingKey> {
     // An xkey is a seed as well. As a cluster seed it would open nothing,
     // without a message.
     let key = match seed.expose_secret().starts_with("SX") {
         true => None,
-        false => StoreKey::of_cluster(seed),
+        false => SealingKey::of_cluster(seed),
     };
     key.ok_or_else(|| "the cluster seed cannot be used: it is not one (SC…)".into())
 }
@@ -78,11 +82,11 @@ async fn find(options: &ProviderOptions, domain: DomainOption) -> Result<Bucket>
     let domain = domain.js_domain.as_deref().map(JsDomain::parse);
     // A mistyped key would look like a provider without stored credentials.
     let provider = ProviderId::parse(&options.provider).map_err(|error| error.to_string())?;
-    let home = Home {
+    let home = OwnLattice {
         client: login::connect(options).await?,
         connects: watch::channel(1).1,
-        said: Said::default(),
-        questions: Arc::default(),
+        server_errors: ErrorFeed::default(),
+        requests: Arc::default(),
         js_domain: domain.transpose().map_err(|error| error.to_string())?,
         lattice: options.home.clone(),
         provider_key: provider.to_string(),
@@ -124,7 +128,7 @@ pub async fn bindings(
 /// Returns the row of an entry; removed ones have none.
 fn row(
     change: &Change,
-    key: &StoreKey,
+    key: &SealingKey,
     places: &Places,
     fingerprints: &FingerprintKey,
 ) -> Option<[String; 6]> {
@@ -133,9 +137,9 @@ fn row(
         let what = "no entry of the provider".into();
         return Some(unknown("?".into(), what, change));
     };
-    let opened = Entry::open(key, places, lattice, value).and_then(|opened| {
-        let Opened { entry, .. } = opened;
-        let credentials = Credentials::kept(&entry).map_err(|_| Unopened::Malformed)?;
+    let opened = sealed::open(key, places, lattice, value).and_then(|opened| {
+        let Opened { given: entry, .. } = opened;
+        let credentials = Credentials::from_store(&entry).map_err(|_| Unopened::Malformed)?;
         Ok((entry, credentials))
     });
     Some(match opened {
@@ -178,7 +182,7 @@ fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
 
 /// Returns how long ago that is, in the largest unit that fits.
 fn age(at: u64) -> String {
-    let seconds = Entry::now().saturating_sub(at) / 1000;
+    let seconds = GivenCredentials::now().saturating_sub(at) / 1000;
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_199 => format!("{} min", seconds / 60),

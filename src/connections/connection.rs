@@ -1,71 +1,57 @@
 //! A NATS connection to one or more lattices.
 
 use std::future::Future;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishError;
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, HeaderMap, Message, ServerAddr, Subject};
+use async_nats::{Client, HeaderMap, Message, Subject};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::failure::{DialFailure, failure};
+use crate::connections::failure::DialFailure;
 use crate::connections::inbox::{Expected, Inbox, Replies};
-use crate::connections::permissions::{Heard, Minded, Refusal, Refusals};
-use crate::connections::reach::connect_once;
-use crate::connections::reports::{Loss, OfLogin, Reported, on_event};
-use crate::connections::sizes::{Sending, Sizes};
-use crate::connections::usage::Uses;
+use crate::connections::permissions::{Heard, InboxPermission, PermissionErrors, Refusal};
+use crate::connections::reports::{Loss, Reported};
+use crate::connections::sizes::{Sending, Sent, Sizes};
+use crate::connections::usage::Usage;
 use crate::error::Error;
 use crate::name::LatticeId;
-use crate::nats::Access;
 
-/// How long a server may take to answer a dial; less where there is another.
-const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
-const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
-/// How long the server of a connection that is in doubt may take to answer. Its
-/// pings alone would take minutes to tell.
+/// How long the server of a connection may take to answer after a request got no
+/// answer. Pings alone would find a dead connection only after minutes.
 const SERVER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-
-/// Pause between pings of a server where nothing else is heard of it. They only
-/// find that a connection is dead which nobody uses (a call that meets silence
-/// asks at once), and keep open what proxies would close after a minute.
-const PING_EVERY: Duration = Duration::from_secs(45);
-/// Bytes that are read at once, and stay in memory with every connection. What is
-/// larger is read in pieces.
-const READ_BUFFER: u16 = 8 * 1024;
 
 static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
-/// A connection that was made once. Where it breaks it is broken for good;
-/// the slot's keeper has another one made.
+/// A connection to a NATS server. When it breaks it stays broken: its supervisor
+/// makes another one.
 pub struct Connection {
     client: Client,
-    address: String,
+    address: Arc<str>,
     epoch: u64,
-    state: watch::Receiver<Reported>,
-    refusals: Refusals,
+    reports: watch::Receiver<Reported>,
+    errors: PermissionErrors,
     sizes: Arc<Sizes>,
     inbox: Inbox,
-    uses: Uses,
-    /// Told when a question found silence: the connection may be deaf.
-    doubted: Arc<Notify>,
+    usage: Usage,
+    /// Notified when a request got no answer: the connection may be dead.
+    doubted: Notify,
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
-    /// The right to be one, until it is retired.
+    /// Its place among all connections, until it is retired.
     permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.released.cancel();
-        // What was published last reaches the server only so.
+        // Without this, messages that were published last are lost.
         if let Ok(runtime) = Handle::try_current() {
             let client = self.client.clone();
             runtime.spawn(async move {
@@ -76,87 +62,40 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to one of `servers`, which are some of `access`, and have been
-    /// checked: each is tried once, in any order. `permit` is the right to be a
-    /// connection.
-    pub(crate) async fn dial(
-        access: &Access,
-        mut servers: Vec<ServerAddr>,
-        name: &str,
-        login: &Arc<OfLogin>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Self, DialFailure> {
-        let answers_in = match servers.len() {
-            1 => ONLY_SERVER_ANSWERS_IN,
-            _ => ONE_OF_SEVERAL_ANSWERS_IN,
-        };
-        let order = RandomState::new();
-        servers.sort_by_key(|server| order.hash_one(server));
-        let mut why = DialFailure::Unreachable("it has no server".into());
-        for server in servers {
-            let (report, state) = watch::channel(Reported::default());
-            let refusals = Refusals::default();
-            let sizes = Arc::new(Sizes::new(login.oversize.clone()));
-            let options = access
-                .options_for(name.to_owned(), &server)
-                .connection_timeout(answers_in)
-                .ping_interval(PING_EVERY)
-                .read_buffer_capacity(READ_BUFFER)
-                .event_callback(on_event(
-                    access.address(),
-                    report,
-                    refusals.clone(),
-                    sizes.clone(),
-                    login.clone(),
-                ));
-            match connect_once(options, server.clone()).await {
-                Ok(client) => {
-                    let released = CancellationToken::new();
-                    let prefix = client.new_inbox();
-                    refusals.mind(Inbox::subject(&prefix));
-                    let inbox =
-                        Inbox::open(&client, &prefix, refusals.clone(), released.clone()).await;
-                    let Some(inbox) = inbox else {
-                        why = DialFailure::Unreachable("it closed the connection".into());
-                        continue;
-                    };
-                    return Ok(Self {
-                        client,
-                        inbox,
-                        address: access.address(),
-                        epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
-                        state,
-                        refusals,
-                        sizes,
-                        uses: Uses::new(),
-                        doubted: Arc::default(),
-                        released,
-                        permit: Mutex::new(Some(permit)),
-                    });
-                }
-                Err(error) => {
-                    let rejected = matches!(why, DialFailure::Rejected(_));
-                    // What one server says of the credentials counts more than
-                    // that another one is away.
-                    why = match rejected {
-                        true => why,
-                        false => failure(&error, &server, access.tls()),
-                    };
-                    if is_refused_login(error.kind()) {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(why)
+    /// Opens the inbox of a client that connected; `None` where the server has closed
+    /// the connection.
+    pub(super) async fn open(
+        client: Client,
+        address: Arc<str>,
+        reports: watch::Receiver<Reported>,
+        errors: PermissionErrors,
+        sizes: Arc<Sizes>,
+    ) -> Option<Self> {
+        let released = CancellationToken::new();
+        let prefix = client.new_inbox();
+        errors.set_inbox(Inbox::subject(&prefix));
+        let inbox = Inbox::open(&client, &prefix, errors.clone(), released.clone()).await?;
+        Some(Self {
+            client,
+            inbox,
+            address,
+            epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
+            reports,
+            errors,
+            sizes,
+            usage: Usage::new(),
+            doubted: Notify::new(),
+            released,
+            permit: Mutex::new(None),
+        })
     }
 
-    /// The client. Drop clones of it with the call: they keep the connection.
+    /// The client. A clone of it keeps the connection open: drop it with the call.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Sends a request, of which the answer is waited for until this is dropped.
+    /// Sends a request. What is returned receives the answer.
     ///
     /// # Errors
     /// Why it was not sent.
@@ -164,7 +103,7 @@ impl Connection {
         self.ask_with(subject, None, body).await
     }
 
-    /// The same, with headers where there are any.
+    /// Sends a request, with headers where there are any.
     ///
     /// # Errors
     /// As [`Connection::ask`].
@@ -174,7 +113,7 @@ impl Connection {
         headers: Option<HeaderMap>,
         body: Bytes,
     ) -> Result<Asked, NotAsked> {
-        self.may_hear().await?;
+        self.ensure_inbox().await?;
         let sending = self.sends(bytes_with(headers.as_ref(), &body))?;
         let expected = self.inbox.expect();
         let (client, reply) = (&self.client, expected.subject.clone());
@@ -188,17 +127,16 @@ impl Connection {
         sent.map_err(NotAsked::Failed)?;
         Ok(Asked {
             expected,
-            sent: Sent(sending.number()),
+            sent: sending.sent(),
         })
     }
 
-    /// Sends questions, in this order. Their answers come in the order in which
-    /// they arrive, until what is returned is dropped.
+    /// Sends questions in this order. Returns the stream of their answers.
     ///
     /// # Errors
     /// Why they were not sent.
     pub async fn ask_all(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
-        self.may_hear().await?;
+        self.ensure_inbox().await?;
         let replies = self.inbox.gather(questions.iter().map(|one| &one.reply));
         for question in questions {
             let _sending = self.sends(question.body.len())?;
@@ -211,31 +149,34 @@ impl Connection {
         Ok(replies)
     }
 
-    /// Makes sure, as far as it is known, that answers are heard.
-    async fn may_hear(&self) -> Result<(), NotAsked> {
-        match self.refusals.minded() {
-            Minded::Allowed => {}
-            Minded::Refused(refusal) => return Err(NotAsked::Unheard(refusal)),
-            // Before the request, and in the order in which the server hears.
-            Minded::TryAgain(since) => {
+    /// Makes sure, as far as that is known, that answers can arrive.
+    ///
+    /// # Errors
+    /// `Unheard` where the server refused the inbox a moment ago.
+    async fn ensure_inbox(&self) -> Result<(), NotAsked> {
+        match self.errors.inbox_permission() {
+            InboxPermission::Allowed => {}
+            InboxPermission::Refused(refusal) => return Err(NotAsked::Unheard(refusal)),
+            // The server reads the subscription before the request.
+            InboxPermission::TryAgain(since) => {
                 self.inbox.open_again(&self.client).await;
-                self.refusals.tried_again(since);
+                self.errors.inbox_tried_again(since);
             }
         }
         Ok(())
     }
 
-    /// Takes that a message of so many bytes, headers included, is about to be sent.
+    /// Notes that a message of so many bytes, headers included, is about to be sent.
     ///
     /// # Errors
-    /// `Oversize` where the server took none as large lately.
+    /// `Oversize` where the server refused one as large lately.
     fn sends(&self, bytes: usize) -> Result<Sending<'_>, NotAsked> {
-        // What is larger goes nowhere: the client refuses it by itself.
+        // The client itself refuses what is larger than `max_payload`.
         let sent = self.sizes.sends(bytes.min(self.client.max_payload()));
         sent.map_err(|from| NotAsked::Oversize { bytes, from })
     }
 
-    /// A question, not asked yet.
+    /// Makes a question to be sent with [`Connection::ask_all`].
     pub fn question(&self, subject: Subject, body: Bytes) -> Question {
         let (_, reply) = self.inbox.reply_subject();
         Question {
@@ -245,34 +186,34 @@ impl Connection {
         }
     }
 
-    /// The subject on which answers are heard.
+    /// The subject on which answers arrive.
     pub fn inbox(&self) -> &str {
-        self.inbox.heard_on()
+        self.inbox.listens_on()
     }
 
-    /// Cancelled when no call and no binding needs the connection any more. What
-    /// runs in the background, and keeps it open, ends with this.
+    /// Returns a token that is cancelled when neither a call nor a binding needs the
+    /// connection any more. Tasks in the background end with it.
     pub fn released(&self) -> CancellationToken {
         self.released.clone()
     }
 
-    /// Takes that a question found silence. Hosts may be silent, or the network:
-    /// which of them shows a question to the server.
+    /// Notes that a request got no answer. Either hosts do not answer, or the
+    /// connection is dead: its supervisor asks the server.
     pub fn doubt(&self) {
         self.doubted.notify_one();
     }
 
-    /// Told when somebody doubts it.
-    pub(crate) fn doubts(&self) -> Arc<Notify> {
-        self.doubted.clone()
+    /// Waits for the next [`Connection::doubt`].
+    pub(super) async fn doubted(&self) {
+        self.doubted.notified().await;
     }
 
-    /// Whether its server answers. A refusal is an answer, too, so that
+    /// Whether its server answers. A permission error is an answer, too, so that
     /// credentials need no permission for this.
     pub async fn answers(&self) -> bool {
         let refused = self.refusals_from_now();
         let nobody = self.client.new_inbox().into();
-        // Who may not hear was told so by the server.
+        // A request fails here only after the server refused the inbox: it answered.
         let Ok(mut asked) = self.ask(nobody, Bytes::new()).await else {
             return true;
         };
@@ -283,68 +224,74 @@ impl Connection {
         }
     }
 
-    /// What the server does not let the credentials do, from now on.
+    /// Returns the permission errors from now on.
     pub fn refusals_from_now(&self) -> Heard {
-        self.refusals.heard()
+        self.errors.listen()
     }
 
-    /// Tells it from every other: what was known for sure over one may have
-    /// changed before the next.
+    /// The number of this connection. What was certain over an earlier one may have
+    /// changed since.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
     /// Whether its server is about to stop.
-    pub(crate) fn is_lame(&self) -> bool {
+    pub(super) fn is_lame(&self) -> bool {
         self.client.server_info().lame_duck_mode
     }
 
+    /// Takes its place among all connections.
+    pub(super) fn set_permit(&self, permit: OwnedSemaphorePermit) {
+        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    }
+
     /// Gives its place to others: nobody is to use it any more.
-    pub(crate) fn retire(&self) {
+    pub(super) fn retire(&self) {
         self.released.cancel();
         let permit = self.permit.lock();
         drop(permit.unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Who uses it.
-    pub(crate) fn uses(&self) -> &Uses {
-        &self.uses
+    /// How it is used.
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
-    /// What it reports from now on.
-    pub(crate) fn reports(&self) -> watch::Receiver<Reported> {
-        self.state.clone()
+    /// Returns its reports from now on.
+    pub(super) fn reports(&self) -> watch::Receiver<Reported> {
+        self.reports.clone()
     }
 
-    /// `; its server said "…"`, where it said anything from this moment on.
+    /// Returns `; its server said "…"`, where it said anything from this moment on;
+    /// else nothing.
     pub fn said_since(&self, then: Instant) -> String {
-        self.state.borrow().loss.said_since(then)
+        self.reports.borrow().loss.said_since(then)
     }
 
-    /// Ends when the connection, up now, breaks; what is known of why.
+    /// Returns a future that ends when the connection breaks, with what is known of
+    /// why.
     ///
     /// # Errors
-    /// `NotConnected` when it is not up now.
+    /// `NotConnected` where it is broken already.
     pub fn lost_from_now(
         &self,
         lattice: &LatticeId,
     ) -> Result<impl Future<Output = Loss> + use<>, Error> {
-        let mut state = self.state.clone();
-        let now = state.borrow_and_update().clone();
+        let mut reports = self.reports.clone();
+        let now = reports.borrow_and_update().clone();
         if self.client.connection_state() != State::Connected || now.closed {
             let why = format!("it broke just now{}", now.loss.said());
             return Err(DialFailure::Down(why).for_lattice(lattice, &self.address));
         }
         Ok(async move {
-            // No more reports: what would make them has ended, and the connection
-            // with it.
-            let _ = state.wait_for(|state| state.closed).await;
-            state.borrow().loss.clone()
+            // Where no more reports can come, the connection has ended as well.
+            let _ = reports.wait_for(|reported| reported.closed).await;
+            reports.borrow().loss.clone()
         })
     }
 }
 
-/// Bytes of a message, as servers count them: its headers are written as lines.
+/// Counts the bytes of a message as servers do: headers are written as lines.
 fn bytes_with(headers: Option<&HeaderMap>, body: &Bytes) -> usize {
     let Some(headers) = headers else {
         return body.len();
@@ -361,9 +308,9 @@ fn bytes_with(headers: Option<&HeaderMap>, body: &Bytes) -> usize {
 
 /// A question to all who listen on a subject.
 pub struct Question {
-    /// Where it goes.
+    /// The subject that it is sent to.
     pub subject: Subject,
-    /// Where the answers go.
+    /// The subject of its answers.
     pub reply: Subject,
     body: Bytes,
 }
@@ -375,10 +322,6 @@ impl Question {
     }
 }
 
-/// What tells a message that was sent from others over the same connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent(pub(crate) Option<u64>);
-
 /// A request that was sent.
 pub struct Asked {
     expected: Expected,
@@ -386,17 +329,17 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Where its answer goes.
+    /// The subject of its answer.
     pub fn reply(&self) -> &Subject {
         &self.expected.subject
     }
 
-    /// What tells it from others.
+    /// The number of the message.
     pub fn sent(&self) -> Sent {
         self.sent
     }
 
-    /// Its answer; `None` where the connection is closed.
+    /// Waits for its answer; `None` where the connection is closed.
     pub async fn answer(&mut self) -> Option<Message> {
         self.expected.answer().await
     }
@@ -404,25 +347,17 @@ impl Asked {
 
 /// Why a request was certainly not sent.
 pub enum NotAsked {
-    /// The credentials do not allow to hear answers.
+    /// The credentials do not allow to receive answers.
     Unheard(Refusal),
-    /// The server took none as large of these credentials lately.
+    /// The server refused one as large from these credentials lately.
     Oversize {
         /// Bytes of the message.
         bytes: usize,
         /// Bytes from which on none is taken.
         from: usize,
     },
-    /// The client did not take it.
+    /// The client refused it.
     Failed(PublishError),
-}
-
-/// The others of a list would not let such a login in, either.
-fn is_refused_login(kind: ConnectErrorKind) -> bool {
-    matches!(
-        kind,
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication
-    )
 }
 
 #[cfg(test)]

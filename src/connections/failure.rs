@@ -1,9 +1,9 @@
-//! Why there is no connection, and what it means that a server does not take us:
-//! servers say it in words, and async-nats passes most of them on as IO errors.
+//! Why there is no connection. Servers say in words why they refuse a login, and
+//! async-nats passes most of these words on as IO errors: here they are understood.
 //!
-//! Actors say what is dialled, and anything may answer there. So words are shown
-//! only of what has shown itself to be a NATS server, quoted and cut. What anything
-//! else says is for our log alone.
+//! Actors choose what is dialled, and anything may answer there. So a message shows
+//! words only of a server that has proved to be a NATS server, quoted and cut. What
+//! anything else says goes into our log alone.
 
 use std::error::Error as StdError;
 use std::{io, iter};
@@ -17,40 +17,41 @@ use crate::nats::{Forbidden, Tls, words};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DialFailure {
+pub(super) enum DialFailure {
     /// The server refused the credentials.
     #[error("the credentials were rejected: {0}")]
     Rejected(String),
-    /// The provider may not connect there. Nothing was sent.
+    /// The provider may not connect there (`allowed_servers`). Nothing was sent.
     #[error("{0}")]
     Forbidden(Forbidden),
     /// No server could be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// What answers there is something else; what it said, quoted and cut.
+    /// Something else answers there; its words, quoted and cut.
     #[error("what answers there is no NATS server")]
     NotNats(String),
-    /// There was one, and it is being made again.
+    /// The connection broke, and is being made again.
     #[error("{0}")]
     Down(String),
-    /// There may be no more.
+    /// A limit allows no more connections or dials.
     #[error("{0}")]
     Limit(String),
-    /// The dial itself was cut off, as at the end of the process.
+    /// The task that dialled died, as at the end of the process.
     #[error("given up")]
     Aborted,
 }
 
 impl DialFailure {
-    /// What was heard of something that is no NATS server, for our log alone.
-    pub(crate) fn heard(&self) -> Option<&str> {
+    /// Returns the words of something that is no NATS server, for our log alone.
+    pub(super) fn heard(&self) -> Option<&str> {
         match self {
             Self::NotNats(heard) => Some(heard),
             _ => None,
         }
     }
 
-    pub(crate) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
+    /// Returns the error of a call to a lattice.
+    pub(super) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
         let lattice = lattice.as_str();
         let shown = self.to_string();
         match self {
@@ -88,7 +89,7 @@ impl DialFailure {
     }
 }
 
-/// Words of servers that refuse credentials, in small letters.
+/// Words with which servers refuse credentials, in lower case.
 const REJECTIONS: [&str; 6] = [
     "authorization violation",
     "authentication expired",
@@ -98,8 +99,8 @@ const REJECTIONS: [&str; 6] = [
     "failed account registration",
 ];
 
-/// Why a dial of a server failed.
-pub(crate) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> DialFailure {
+/// Classifies an error of async-nats when it dialled a server.
+pub(super) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> DialFailure {
     if let Some(said) = cause_of::<ServerError>(error) {
         let (words, shown) = (said.to_string(), words(said));
         return match is_rejection(&words) {
@@ -112,7 +113,7 @@ pub(crate) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> D
         None => error.kind().to_string(),
     };
     let may_be_first = !server.is_websocket() && !tls.is_first(server);
-    let first = match may_be_first {
+    let tls_first_hint = match may_be_first {
         true => "; where it expects TLS before anything is said, it belongs in tls_first_servers",
         false => "",
     };
@@ -121,13 +122,13 @@ pub(crate) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> D
             return DialFailure::Rejected(why);
         }
         ConnectErrorKind::TimedOut => {
-            return DialFailure::Unreachable(format!("nothing was heard in time{first}"));
+            return DialFailure::Unreachable(format!("nothing was heard in time{tls_first_hint}"));
         }
         _ if why == NOTHING_SAID => {
             let closed = "it closed the connection and had said nothing";
-            return DialFailure::Unreachable(format!("{closed}{first}"));
+            return DialFailure::Unreachable(format!("{closed}{tls_first_hint}"));
         }
-        // Of our own files, or resolvers.
+        // The error is about our own files, or our resolver.
         ConnectErrorKind::Tls if tls_error(error).is_none() => {
             return DialFailure::Unreachable(format!("TLS: {why}"));
         }
@@ -146,34 +147,34 @@ pub(crate) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> D
                 BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
             ) =>
         {
-            hung_up(first, server, tls)
+            hung_up(tls_first_hint, server, tls)
         }
-        _ if why == "broken pipe" => hung_up(first, server, tls),
-        // The words of the system.
+        _ if why == "broken pipe" => hung_up(tls_first_hint, server, tls),
+        // The words of the operating system.
         Some(cause) if cause.raw_os_error().is_some() => DialFailure::Unreachable(why),
         _ => DialFailure::NotNats(quoted(&why)),
     }
 }
 
-/// What async-nats says of a connection that is closed before a byte came.
+/// The words of async-nats where a connection closes before a byte came.
 const NOTHING_SAID: &str = "expected INFO, got nothing";
 
-/// Whether a server that says this does not take the credentials.
+/// Whether a server refuses the credentials with these words.
 fn is_rejection(text: &str) -> bool {
     let small = text.to_lowercase();
     REJECTIONS.iter().any(|words| small.contains(words))
 }
 
-fn hung_up(first: &str, server: &ServerAddr, tls: &Tls) -> DialFailure {
+fn hung_up(tls_first_hint: &str, server: &ServerAddr, tls: &Tls) -> DialFailure {
     let certificate = match tls.shows_certificate_to(server) {
         true => "",
         false => "; where it asks for a certificate, it belongs in tls_client_servers",
     };
     let closed = "it closed the connection before the login was over";
-    DialFailure::Unreachable(format!("{closed}{first}{certificate}"))
+    DialFailure::Unreachable(format!("{closed}{tls_first_hint}{certificate}"))
 }
 
-/// What may be the matter, and be mended by a setting.
+/// Returns the setting that may help, for the end of a message.
 fn hint_of_tls(wrong: &rustls::Error, server: &ServerAddr, tls: &Tls) -> &'static str {
     use AlertDescription::{BadCertificate, CertificateRequired, HandshakeFailure};
     match wrong {
@@ -189,7 +190,8 @@ fn hint_of_tls(wrong: &rustls::Error, server: &ServerAddr, tls: &Tls) -> &'stati
     }
 }
 
-/// A text into which a certificate of the other side may have put names.
+/// Returns a text that can be shown. A certificate of the other side may have put
+/// names into it.
 fn shown(text: &str) -> String {
     let is_plain = |c: char| !c.is_control() && c.is_ascii();
     match text.chars().count() <= 300 && text.chars().all(is_plain) {
@@ -198,7 +200,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// The first cause of an error that is of this type.
+/// Returns the first cause of an error that is of this type.
 fn cause_of<T: StdError + 'static>(error: &ConnectError) -> Option<&T> {
     let mut causes = iter::successors(error.source(), |&cause| cause.source());
     causes.find_map(|cause| cause.downcast_ref())
@@ -207,7 +209,7 @@ fn cause_of<T: StdError + 'static>(error: &ConnectError) -> Option<&T> {
 fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
     let mut causes = iter::successors(error.source(), |&cause| cause.source());
     causes.find_map(|cause| {
-        // An IO error is not the cause of itself, but holds it.
+        // An IO error does not return what it wraps as its source.
         let held = cause.downcast_ref().and_then(io::Error::get_ref);
         let held = held.and_then(|held| held.downcast_ref());
         held.or_else(|| cause.downcast_ref())
@@ -269,7 +271,7 @@ mod tests {
             ConnectError::from(io::Error::new(InvalidInput, banner())),
             ConnectError::from(io::Error::new(Other, banner())),
             ConnectError::with_source(ConnectErrorKind::Io, banner()),
-            // Whatever may be put into such a word, it came before INFO.
+            // It came before INFO, whatever it says.
             ConnectError::with_source(
                 ConnectErrorKind::Io,
                 "expected INFO, got Error(Other(\"authorization violation\"))",

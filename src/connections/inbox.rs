@@ -1,7 +1,7 @@
-//! Where the answers to questions over a connection arrive: one subscription for
-//! all of them, since servers may allow few. A subscription for each would cost a
-//! task, three messages and seven kilobytes; that of async-nats keeps whatever
-//! waits there for ever where no answer comes.
+//! The inbox of a connection: one subscription for the answers to all requests,
+//! since servers may allow few. A subscription for each would cost a task, three
+//! messages and seven kilobytes. The shared one of async-nats never forgets a
+//! request that gets no answer.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,22 +15,22 @@ use futures::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::permissions::Refusals;
+use crate::connections::permissions::PermissionErrors;
 use crate::nats::text;
 
-/// Answers to a gather that wait to be looked at: one more than it takes in all, so
-/// that it sees that there are too many. What is beyond is dropped.
+/// Most answers to a gather that wait to be read: one more than a gather takes, so
+/// that it notices too many. Further ones are dropped.
 const MOST_WAITING: usize = 10_001;
 
-/// Who waits for answers.
+/// A waiter for answers.
 enum Waiter {
-    /// For one.
+    /// It takes one.
     One(oneshot::Sender<Message>),
-    /// For as many as come.
+    /// It takes all that come.
     Many(mpsc::Sender<Message>),
 }
 
-/// Those who wait, by the last token of the subject of their answers.
+/// All waiters, by the last token of the subject of their answers.
 #[derive(Clone, Default)]
 struct Waiting(Arc<Mutex<HashMap<u64, Waiter>>>);
 
@@ -39,8 +39,7 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands an answer to the one who waits for it. Who gave up meanwhile is not
-    /// harmed.
+    /// Hands an answer to its waiter, who may have given up meanwhile.
     fn hand_over(&self, token: u64, answer: Message) {
         let mut waiting = self.lock();
         match waiting.get(&token) {
@@ -55,45 +54,46 @@ impl Waiting {
     }
 }
 
-/// Tells all who wait that nothing comes any more, however the task that hands
-/// answers over has ended.
-struct Ends(Waiting);
+/// Tells all waiters that no answer comes any more when the task that hands answers
+/// over ends, also by a panic.
+struct EndOfAnswers(Waiting);
 
-impl Drop for Ends {
+impl Drop for EndOfAnswers {
     fn drop(&mut self) {
         self.0.lock().clear();
     }
 }
 
-/// Where answers arrive.
-pub(crate) struct Inbox {
-    /// What is subscribed to, and before the last token tells one from another.
+/// The inbox of one connection.
+pub(super) struct Inbox {
+    /// The subject of the subscription; its last token is `*`.
     subject: String,
-    /// Takes another subscription in the place of one that was refused.
+    /// Hands the task another subscription in the place of one that was refused.
     again: mpsc::Sender<Subscriber>,
     waiting: Waiting,
     next: AtomicU64,
-    /// Nobody can guess a token: who hears one question must not answer another.
+    /// Makes tokens that cannot be guessed: a host that gets one request must not be
+    /// able to answer another.
     tokens: RandomState,
 }
 
 impl Inbox {
-    /// The subject that has to be subscribed to for `prefix`.
-    pub(crate) fn subject(prefix: &str) -> String {
+    /// Returns the subject to subscribe to for `prefix`.
+    pub(super) fn subject(prefix: &str) -> String {
         format!("{prefix}.*")
     }
 
-    /// Subscribes, until the connection is released; `None` where it is closed.
-    pub(crate) async fn open(
+    /// Subscribes until the connection is released; `None` where it is closed.
+    pub(super) async fn open(
         client: &Client,
         prefix: &str,
-        refusals: Refusals,
+        errors: PermissionErrors,
         released: CancellationToken,
     ) -> Option<Self> {
         let mut answers = client.subscribe(Self::subject(prefix)).await.ok()?;
         let (again, mut anew) = mpsc::channel(1);
         let waiting = Waiting::default();
-        let (ends, start) = (Ends(waiting.clone()), prefix.len() + 1);
+        let (ends, start) = (EndOfAnswers(waiting.clone()), prefix.len() + 1);
         tokio::spawn(async move {
             loop {
                 let answer = tokio::select! {
@@ -105,7 +105,7 @@ impl Inbox {
                     () = released.cancelled() => None,
                 };
                 let Some(answer) = answer else { return };
-                refusals.prove();
+                errors.inbox_works();
                 if let Some(token) = token(&answer.subject, start) {
                     ends.0.hand_over(token, answer);
                 }
@@ -120,20 +120,20 @@ impl Inbox {
         })
     }
 
-    /// What is subscribed to.
-    pub(crate) fn heard_on(&self) -> &str {
+    /// The subject of the subscription.
+    pub(super) fn listens_on(&self) -> &str {
         &self.subject
     }
 
-    /// Subscribes again, where the server would not have it before.
-    pub(crate) async fn open_again(&self, client: &Client) {
+    /// Subscribes again, after the server refused it.
+    pub(super) async fn open_again(&self, client: &Client) {
         if let Ok(subscribed) = client.subscribe(self.subject.clone()).await {
             let _ = self.again.send(subscribed).await;
         }
     }
 
-    /// A place for one answer.
-    pub(crate) fn expect(&self) -> Expected {
+    /// Makes a place for one answer.
+    pub(super) fn expect(&self) -> Expected {
         let (token, subject) = self.reply_subject();
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().insert(token, Waiter::One(sender));
@@ -145,9 +145,9 @@ impl Inbox {
         }
     }
 
-    /// A place for all answers on these subjects, each from
+    /// Makes a place for all answers on these subjects, each from
     /// [`Inbox::reply_subject`].
-    pub(crate) fn gather<'a>(&self, subjects: impl Iterator<Item = &'a Subject>) -> Replies {
+    pub(super) fn gather<'a>(&self, subjects: impl Iterator<Item = &'a Subject>) -> Replies {
         let (sender, answers) = mpsc::channel(MOST_WAITING);
         let start = self.subject.len() - 1;
         let tokens: Vec<u64> = subjects.filter_map(|one| token(one, start)).collect();
@@ -163,8 +163,8 @@ impl Inbox {
         }
     }
 
-    /// A subject for answers that nobody else has, and its token.
-    pub(crate) fn reply_subject(&self) -> (u64, Subject) {
+    /// Makes a new subject for answers, and returns its token, too.
+    pub(super) fn reply_subject(&self) -> (u64, Subject) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let token = self.tokens.hash_one(number);
         let prefix = self.subject.trim_end_matches('*');
@@ -173,24 +173,24 @@ impl Inbox {
     }
 }
 
-/// The token of a subject that has `start` bytes before it.
+/// Reads the token of a subject that has `start` bytes before it.
 fn token(subject: &str, start: usize) -> Option<u64> {
     let token = subject.get(start..)?;
     u64::from_str_radix(token, 16).ok()
 }
 
-/// An answer that is waited for; dropped, it no longer is.
-pub(crate) struct Expected {
-    /// Where it is to be sent.
-    pub(crate) subject: Subject,
+/// A place for one answer, until it is dropped.
+pub(super) struct Expected {
+    /// The subject of the answer.
+    pub(super) subject: Subject,
     answer: oneshot::Receiver<Message>,
     token: u64,
     waiting: Waiting,
 }
 
 impl Expected {
-    /// The answer; `None` where none can come any more.
-    pub(crate) async fn answer(&mut self) -> Option<Message> {
+    /// Waits for the answer; `None` where none can come any more.
+    pub(super) async fn answer(&mut self) -> Option<Message> {
         (&mut self.answer).await.ok()
     }
 }
@@ -201,8 +201,7 @@ impl Drop for Expected {
     }
 }
 
-/// Answers that are waited for; dropped, they no longer are. The stream ends when
-/// none can come any more.
+/// A stream of answers. It ends when none can come any more.
 pub struct Replies {
     answers: mpsc::Receiver<Message>,
     tokens: Vec<u64>,
@@ -233,14 +232,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_is_told_when_nothing_can_come_any_more() {
+    fn waiters_are_told_when_no_answer_can_come_any_more() {
         let waiting = Waiting::default();
         let (one, mut answer) = oneshot::channel();
         let (many, mut answers) = mpsc::channel(1);
         waiting.lock().insert(1, Waiter::One(one));
         waiting.lock().insert(2, Waiter::Many(many));
-        // However the task ended.
-        drop(Ends(waiting.clone()));
+        drop(EndOfAnswers(waiting.clone()));
         assert!(answer.try_recv().is_err());
         assert!(matches!(answers.recv().now_or_never(), Some(None)));
     }

@@ -1,19 +1,128 @@
-//! Connections to NATS servers, one for each set of credentials.
+//! Connections to NATS servers: one for each set of credentials in use. A call gets a
+//! lease of it. It lives as long as a lattice is bound to the credentials or a call
+//! uses it. Nothing here knows which lattice has which credentials, or whose they are.
+//!
+//! | file | what it has |
+//! | --- | --- |
+//! | `state` | the states of a connection and their transitions, without a socket |
+//! | `slot` | the state of one connection, under a lock |
+//! | `supervisor` | the task that dials and looks after it |
+//! | `dial`, `destinations`, `failure` | a dial; where it may go; why it failed |
+//! | `capacity` | how many connections and dials there may be |
+//! | `connection` | requests and questions over a connection |
+//! | `inbox`, `permissions`, `sizes` | where answers arrive; what the server refuses |
+//! | `usage`, `lease` | how many calls use a connection |
+//! | `reports` | what a connection reports, and why it ended |
 
-pub(crate) mod capacity;
-pub(crate) mod connection;
-pub(crate) mod failure;
-pub(crate) mod inbox;
-pub(crate) mod permissions;
-pub(crate) mod reach;
-pub(crate) mod reports;
-pub(crate) mod sizes;
-pub(crate) mod slot;
-pub(crate) mod supervisor;
-pub(crate) mod usage;
+mod capacity;
+mod connection;
+mod destinations;
+mod dial;
+mod failure;
+mod inbox;
+mod lease;
+mod permissions;
+mod reports;
+mod sizes;
+mod slot;
+mod state;
+mod supervisor;
+mod usage;
 
-pub use connection::{Asked, Connection, NotAsked, Question, Sent};
-pub use inbox::Replies;
-pub use permissions::{Heard, Refusal};
-pub use reports::Loss;
-pub use usage::Held;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use crate::connections::capacity::Capacity;
+pub use crate::connections::connection::{Asked, Connection, NotAsked, Question};
+use crate::connections::dial::Dialer;
+use crate::connections::failure::DialFailure;
+pub use crate::connections::inbox::Replies;
+pub use crate::connections::lease::Lease;
+pub use crate::connections::permissions::{Heard, Refusal};
+pub use crate::connections::reports::Loss;
+pub use crate::connections::sizes::Sent;
+use crate::connections::slot::ForCall;
+use crate::connections::supervisor::Supervisor;
+use crate::credentials::SharedCredentials;
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::name::LatticeId;
+use crate::nats::Tls;
+use crate::settings::PoolSettings;
+
+/// Most of a call's time that a dial leaves for the request over the connection.
+const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
+
+/// All connections to lattices.
+pub struct Connections(Arc<Dialer>);
+
+impl Connections {
+    /// Makes none yet. At servers they will have this name.
+    pub fn new(name: String, settings: &PoolSettings, tls: Tls) -> Self {
+        Self(Arc::new(Dialer {
+            name,
+            allowed: settings.allowed.clone(),
+            tls,
+            capacity: Capacity::new(settings.limits),
+        }))
+    }
+
+    /// Leases the connection of credentials; dials where there is none. The lattice
+    /// is for messages.
+    ///
+    /// # Errors
+    /// `CredentialsRejected`, `NotConnected`, `LimitReached`; `Denied` where the
+    /// provider may not connect there.
+    pub async fn lease(
+        &self,
+        lattice: &LatticeId,
+        credentials: &Arc<SharedCredentials>,
+        deadline: Deadline,
+    ) -> Result<Lease, Error> {
+        // The request over the connection needs time, too.
+        let left = deadline.remaining();
+        let in_time = deadline.earlier((left / 4).min(MOST_TIME_TO_ASK)).at();
+        match timeout_at(in_time, self.connection(credentials)).await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(failure)) => Err(failure.for_lattice(lattice, credentials.address())),
+            Err(_) => Err(Error::new(
+                Kind::NotConnected,
+                format!(
+                    "lattice {:?}: no connection to {} in time; check the URL and the network, and \
+                     tls_first_servers where it expects TLS before anything is said",
+                    lattice.as_str(),
+                    credentials.address()
+                ),
+            )),
+        }
+    }
+
+    /// Waits for the connection of credentials.
+    async fn connection(&self, credentials: &Arc<SharedCredentials>) -> Result<Lease, DialFailure> {
+        let slot = self.0.capacity.slot(credentials);
+        let mut dial = match slot.ask(credentials) {
+            ForCall::Lease(lease) => return Ok(lease),
+            ForCall::Failure(failure) => return Err(failure),
+            ForCall::Wait(dial, result) => {
+                if let Some(result) = result {
+                    // A call that gives up does not end a dial that others wait for.
+                    Supervisor::start(self.0.clone(), slot.clone(), credentials.clone(), result);
+                }
+                dial
+            }
+        };
+        let dialled = match dial.wait_for(Option::is_some).await {
+            Ok(dialled) => dialled.clone(),
+            Err(_) => None,
+        };
+        match dialled {
+            Some(dialled) => dialled.map(|lease| Lease::new(lease.connection().clone())),
+            None => {
+                slot.dial_aborted(&dial);
+                Err(DialFailure::Aborted)
+            }
+        }
+    }
+}

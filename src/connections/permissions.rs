@@ -1,106 +1,103 @@
-//! What the server does not let our credentials do, told to those who wait for
-//! it: a refused publish or subscription has no answer of its own, and would
-//! look like silence.
+//! Permission errors of a connection, passed on to the calls that wait: a refused
+//! publish or subscription has no answer of its own, and would look like silence.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use crate::nats::Refusal;
-use crate::nats::said::{self, Said, Word};
+use crate::nats::error_feed::{self, ErrorFeed, Notice};
 
-/// How long a refused subscription is not tried again.
+/// How long the inbox is not subscribed to again after that was refused.
 const REFUSAL_COUNTS_FOR: Duration = Duration::from_secs(5);
 
-/// What is known of the subject that is kept in mind.
-pub(crate) enum Minded {
-    /// Nothing against it.
+/// Whether the credentials may subscribe to the inbox of the connection.
+pub(super) enum InboxPermission {
+    /// Nothing speaks against it.
     Allowed,
     /// It was refused a moment ago.
     Refused(Refusal),
-    /// It was refused at this moment, and is to be subscribed to again.
+    /// It was refused at this moment, long enough ago to subscribe again.
     TryAgain(Instant),
 }
 
+/// What is known of the inbox.
 #[derive(Default)]
-struct InMind {
+struct InboxState {
     subject: OnceLock<String>,
     refused: Mutex<Option<(Refusal, Instant)>>,
-    /// Something was heard on it.
-    proved: AtomicBool,
+    /// Whether a message arrived on it.
+    works: AtomicBool,
 }
 
-impl InMind {
+impl InboxState {
     fn refused(&self) -> MutexGuard<'_, Option<(Refusal, Instant)>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where refusals are told.
+/// The permission errors of one connection.
 #[derive(Clone, Default)]
-pub(crate) struct Refusals {
-    told: Said,
-    /// A subject that is told once and counts on, and when it was.
-    minded: Arc<InMind>,
+pub(super) struct PermissionErrors {
+    said: ErrorFeed,
+    inbox: Arc<InboxState>,
 }
 
-impl Refusals {
-    pub(crate) fn tell(&self, mut refusal: Refusal) {
-        let minded = self.minded.subject.get();
-        // The subject that is kept in mind was subscribed to first. Whatever is
-        // one too many before anything is heard on it can be nothing else.
-        if let (true, Some(subject)) = (refusal.is_unnamed() && !self.is_proved(), minded) {
+impl PermissionErrors {
+    /// Passes an error on to all who listen.
+    pub(super) fn tell(&self, mut refusal: Refusal) {
+        let inbox = self.inbox.subject.get();
+        let works = self.inbox.works.load(Ordering::Relaxed);
+        // The inbox is the first subscription. An error that names none, before
+        // anything arrived on the inbox, can only be about it.
+        if let (true, Some(subject)) = (refusal.is_unnamed() && !works, inbox) {
             refusal.subject.clone_from(subject);
         }
-        if minded == Some(&refusal.subject) {
-            *self.minded.refused() = Some((refusal.clone(), Instant::now()));
+        if inbox == Some(&refusal.subject) {
+            *self.inbox.refused() = Some((refusal.clone(), Instant::now()));
         }
-        self.told.tell(Word::Refusal(refusal));
+        self.said.publish(Notice::Refusal(refusal));
     }
 
-    /// Keeps in mind whether this subject is refused, from now on.
-    pub(crate) fn mind(&self, subject: String) {
-        let _ = self.minded.subject.set(subject);
+    /// Says which subject the inbox is, before it is subscribed to.
+    pub(super) fn set_inbox(&self, subject: String) {
+        let _ = self.inbox.subject.set(subject);
     }
 
-    /// Takes that something was heard on that subject.
-    pub(crate) fn prove(&self) {
-        self.minded.proved.store(true, Ordering::Relaxed);
+    /// Notes that a message arrived on the inbox.
+    pub(super) fn inbox_works(&self) {
+        self.inbox.works.store(true, Ordering::Relaxed);
     }
 
-    fn is_proved(&self) -> bool {
-        self.minded.proved.load(Ordering::Relaxed)
-    }
-
-    /// Whether the subject that is kept in mind was refused. After a while it
-    /// is worth another attempt: permissions are mended.
-    pub(crate) fn minded(&self) -> Minded {
-        match &*self.minded.refused() {
-            None => Minded::Allowed,
+    /// Whether the inbox was refused. After a while it is worth another attempt,
+    /// since somebody may have granted the permission.
+    pub(super) fn inbox_permission(&self) -> InboxPermission {
+        match &*self.inbox.refused() {
+            None => InboxPermission::Allowed,
             Some((refusal, at)) if at.elapsed() < REFUSAL_COUNTS_FOR => {
-                Minded::Refused(refusal.clone())
+                InboxPermission::Refused(refusal.clone())
             }
-            Some((_, at)) => Minded::TryAgain(*at),
+            Some((_, at)) => InboxPermission::TryAgain(*at),
         }
     }
 
-    /// Takes that it was subscribed to again, after the refusal of this moment. Until
-    /// then, nobody takes it for allowed.
-    pub(crate) fn tried_again(&self, since: Instant) {
-        let mut minded = self.minded.refused();
-        if minded.as_ref().is_some_and(|(_, at)| *at == since) {
-            *minded = None;
+    /// Notes that the inbox was subscribed to again after the refusal of this
+    /// moment. Before that it does not count as allowed.
+    pub(super) fn inbox_tried_again(&self, since: Instant) {
+        let mut refused = self.inbox.refused();
+        if refused.as_ref().is_some_and(|(_, at)| *at == since) {
+            *refused = None;
         }
     }
 
-    /// Those told from now on.
-    pub(crate) fn heard(&self) -> Heard {
-        Heard(self.told.heard())
+    /// Returns a listener for the errors from now on.
+    pub(super) fn listen(&self) -> Heard {
+        Heard(self.said.subscribe())
     }
 }
 
-/// Refusals from some moment on.
-pub struct Heard(said::Heard);
+/// Permission errors from some moment on.
+pub struct Heard(error_feed::ErrorReader);
 
 impl Heard {
     /// Waits for one that names one of these subjects.
@@ -118,15 +115,15 @@ impl Heard {
         self.0.find(|word| one(word, &ours)).await
     }
 
-    /// One that is `ours`, of those told already.
+    /// Returns one that is `ours` and came already.
     pub fn now(mut self, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
         self.0.find_now(|word| one(word, &ours))
     }
 }
 
-fn one(word: &Word, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+fn one(word: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
     match word {
-        Word::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
+        Notice::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
         _ => None,
     }
 }
@@ -144,28 +141,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_heard_by_those_whom_it_concerns() {
-        let refusals = Refusals::default();
-        let (one, two) = (refusals.heard(), refusals.heard());
+    async fn a_permission_error_reaches_those_who_wait_for_its_subject() {
+        let errors = PermissionErrors::default();
+        let (one, two) = (errors.listen(), errors.listen());
         for subject in ["a", "b"] {
-            refusals.tell(refusal(subject));
+            errors.tell(refusal(subject));
         }
         assert_eq!(one.naming(&["b"]).await.subject, "b");
         assert_eq!(two.naming(&["c", "a"]).await.subject, "a");
     }
 
     #[tokio::test]
-    async fn one_subscription_too_many_is_the_first_until_something_was_heard_on_it() {
-        let refusals = Refusals::default();
-        refusals.mind("inbox".into());
-        refusals.tell(refusal(""));
-        assert!(matches!(refusals.minded(), Minded::Refused(no) if no.subject == "inbox"));
-        let refusals = Refusals::default();
-        refusals.mind("inbox".into());
-        refusals.prove();
-        let heard = refusals.heard();
-        refusals.tell(refusal(""));
-        assert!(matches!(refusals.minded(), Minded::Allowed));
+    async fn an_error_that_names_no_subscription_is_about_the_inbox_until_a_message_arrives() {
+        let errors = PermissionErrors::default();
+        errors.set_inbox("inbox".into());
+        errors.tell(refusal(""));
+        assert!(
+            matches!(errors.inbox_permission(), InboxPermission::Refused(no) if no.subject == "inbox")
+        );
+        let errors = PermissionErrors::default();
+        errors.set_inbox("inbox".into());
+        errors.inbox_works();
+        let heard = errors.listen();
+        errors.tell(refusal(""));
+        assert!(matches!(
+            errors.inbox_permission(),
+            InboxPermission::Allowed
+        ));
         assert!(heard.of(Refusal::is_unnamed).await.is_unnamed());
     }
 }

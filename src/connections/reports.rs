@@ -1,4 +1,4 @@
-//! What a connection tells of itself while it lives, and of why it ended.
+//! What a connection reports while it lives, and why it ended.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -9,44 +9,45 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::connections::connection::Sent;
-use crate::connections::permissions::{Refusal, Refusals};
-use crate::connections::sizes::Sizes;
+use crate::connections::permissions::{PermissionErrors, Refusal};
+use crate::connections::sizes::{Sent, Sizes};
 use crate::error::quoted;
-use crate::nats::oversize::Oversize;
+use crate::nats::PayloadLimit;
 use crate::nats::{without_prefix, words};
-use crate::telemetry::{Bursts, Complaints};
+use crate::telemetry::LogLimiter;
 
-/// How long before a connection broke its server said why.
-const IS_WHY_FOR: Duration = Duration::from_secs(5);
+/// How long before the end of a connection words of its server count as the reason.
+const IS_REASON_FOR: Duration = Duration::from_secs(5);
 
-/// What the connection reported last.
+/// The last report of a connection.
 #[derive(Clone, Default)]
-pub(crate) struct Reported {
-    /// It broke, or was closed; it will not connect again.
-    pub(crate) closed: bool,
-    /// The server is about to stop.
-    pub(crate) lame: bool,
-    /// What the server said last, and why it closed the connection if it did.
-    pub(crate) loss: Loss,
+pub(super) struct Reported {
+    /// Whether it broke or was closed. It does not connect again.
+    pub(super) closed: bool,
+    /// Whether the server is about to stop.
+    pub(super) lame: bool,
+    /// What is known of why it ended, where it did.
+    pub(super) loss: Loss,
 }
 
-/// That a connection broke, and what is known of why.
+/// What is known of why a connection broke.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
-    /// What the server said last, quoted, and when.
+    /// The last words of the server, quoted, and when it said them.
     words: Option<(String, Instant)>,
-    /// The last message, where one was too large: it took none as late as that.
-    too_late: Option<u64>,
+    /// The number of the last message, where the server closed the connection
+    /// because one was too large: it took none with this number or a later one.
+    not_taken_from: Option<u64>,
 }
 
 impl Loss {
     /// Whether a message was certainly not taken.
     pub fn refused(&self, sent: Sent) -> bool {
-        self.too_late.is_some() && self.too_late == sent.0
+        self.not_taken_from.is_some() && self.not_taken_from == sent.0
     }
 
-    /// `; its server said "…"`, for the end of a message, where it said anything.
+    /// Returns `; its server said "…"`, for the end of a message; empty where it said
+    /// nothing.
     pub fn said(&self) -> String {
         let words = self.words.as_ref();
         words.map_or_else(String::new, |(words, _)| {
@@ -54,7 +55,7 @@ impl Loss {
         })
     }
 
-    /// The same of what it said from this moment on.
+    /// Returns the same, if the server said it from this moment on.
     pub fn said_since(&self, then: Instant) -> String {
         match &self.words {
             Some((_, at)) if *at >= then => self.said(),
@@ -62,8 +63,8 @@ impl Loss {
         }
     }
 
-    /// What it said, if that is why the connection broke just now.
-    pub(crate) fn words(&self) -> Option<&str> {
+    /// Returns the words of the server.
+    pub(super) fn words(&self) -> Option<&str> {
         self.words.as_ref().map(|(words, _)| words.as_str())
     }
 }
@@ -75,9 +76,9 @@ impl Reported {
             | Event::Closed
             | Event::ClientError(ClientError::MaxReconnects) => {
                 self.closed = true;
-                // What was said long before is not why.
+                // What was said long before is not the reason.
                 if let Some((_, at)) = &self.loss.words
-                    && at.elapsed() > IS_WHY_FOR
+                    && at.elapsed() > IS_REASON_FOR
                 {
                     self.loss.words = None;
                 }
@@ -85,7 +86,7 @@ impl Reported {
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) => {
                 self.loss = Loss {
-                    too_late: sizes.closed_with(without_prefix(&error.to_string())),
+                    not_taken_from: sizes.closed_with(without_prefix(&error.to_string())),
                     words: Some((words(error), Instant::now())),
                 };
             }
@@ -94,29 +95,40 @@ impl Reported {
     }
 }
 
-/// What the connections of one login have in common. Keeps each cause from filling
-/// the log, and from silencing another.
-#[derive(Default)]
-pub(crate) struct OfLogin {
-    pub(crate) oversize: Arc<Oversize>,
-    slow: Complaints,
-    refusals: Complaints,
-    news: Bursts,
+/// What all connections of one login share. Each kind of log line has a limit of its
+/// own, so that none fills the log or silences another.
+pub(super) struct LoginHistory {
+    /// The size of messages that the server refused.
+    pub(super) oversize: Arc<PayloadLimit>,
+    slow: LogLimiter,
+    refusals: LogLimiter,
+    news: LogLimiter,
 }
 
-/// What is done with what a connection tells.
-pub(crate) fn on_event(
-    address: String,
+impl Default for LoginHistory {
+    fn default() -> Self {
+        Self {
+            oversize: Arc::default(),
+            slow: LogLimiter::default(),
+            refusals: LogLimiter::default(),
+            news: LogLimiter::bursts(),
+        }
+    }
+}
+
+/// Returns the handler of a connection's events.
+pub(super) fn on_event(
+    address: Arc<str>,
     report: watch::Sender<Reported>,
-    refusals: Refusals,
+    errors: PermissionErrors,
     sizes: Arc<Sizes>,
-    login: Arc<OfLogin>,
+    login: Arc<LoginHistory>,
 ) -> impl Fn(Event) -> Ready<()> + Send + Sync + 'static {
     move |event| {
         match Refusal::of(&event) {
             Some(refusal) => {
-                log_refusal(&address, &refusal, &login);
-                refusals.tell(refusal);
+                log_permission_error(&address, &refusal, &login);
+                errors.tell(refusal);
             }
             None => {
                 report.send_modify(|reported| reported.take(&event, &sizes));
@@ -127,8 +139,8 @@ pub(crate) fn on_event(
     }
 }
 
-/// Who waits for what is refused is told beside this.
-fn log_refusal(address: &str, refusal: &Refusal, login: &OfLogin) {
+/// Logs a permission error. The calls that it concerns hear of it, too.
+fn log_permission_error(address: &str, refusal: &Refusal, login: &LoginHistory) {
     let said = quoted(&refusal.words);
     match login.refusals.is_due() {
         true => info!(address, %said, "the credentials do not allow something"),
@@ -136,9 +148,9 @@ fn log_refusal(address: &str, refusal: &Refusal, login: &OfLogin) {
     }
 }
 
-fn log(address: &str, event: &Event, login: &OfLogin) {
+fn log(address: &str, event: &Event, login: &LoginHistory) {
     match event {
-        // Whoever runs the server may say so all the time.
+        // A server may send such events all the time.
         event if !login.news.is_due() => {
             let event = quoted(&event.to_string());
             debug!(address, %event, "connection event");

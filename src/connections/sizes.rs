@@ -1,30 +1,35 @@
-//! How large what is sent over a connection is, and which message was the last: what
-//! a server takes of a user shows only where it takes no more.
+//! The largest message that went out over a connection, and the number of the last.
+//! A server does not tell which size it takes of one user: it closes the connection
+//! when a message is larger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::nats::oversize::{Oversize, is_violation};
+use crate::nats::{PayloadLimit, is_payload_violation};
 
-/// What is sent over one connection.
-pub(crate) struct Sizes {
+/// The messages that are sent over one connection.
+pub(super) struct Sizes {
     /// The largest so far, in bytes.
     largest: AtomicUsize,
-    /// Messages that were begun to be sent, and that were.
+    /// How many messages began to be sent, and how many are sent.
     begun: AtomicU64,
     done: AtomicU64,
-    /// What is known of the login, whichever connection it has.
-    refused: Arc<Oversize>,
+    /// The size that the server refused to this login, over any connection.
+    refused: Arc<PayloadLimit>,
 }
 
-/// A message that is being sent, until this is dropped. `None` where others are
-/// being sent at the same time, so that nobody knows which comes first.
-pub(crate) struct Sending<'a>(&'a Sizes, Option<u64>);
+/// The number of a message that was sent; `None` where others were sent at the same
+/// time, so that their order is not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent(pub(super) Option<u64>);
+
+/// A message that is being sent, until this is dropped.
+pub(super) struct Sending<'a>(&'a Sizes, Option<u64>);
 
 impl Sending<'_> {
-    /// Its number, where it comes behind all with a smaller one.
-    pub(crate) fn number(&self) -> Option<u64> {
-        self.1
+    /// The number of the message, which comes behind all with smaller ones.
+    pub(super) fn sent(&self) -> Sent {
+        Sent(self.1)
     }
 }
 
@@ -35,7 +40,7 @@ impl Drop for Sending<'_> {
 }
 
 impl Sizes {
-    pub(crate) fn new(refused: Arc<Oversize>) -> Self {
+    pub(super) fn new(refused: Arc<PayloadLimit>) -> Self {
         Self {
             largest: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
@@ -44,12 +49,13 @@ impl Sizes {
         }
     }
 
-    /// Takes that a message is about to be sent.
+    /// Notes that a message is about to be sent.
     ///
     /// # Errors
-    /// From how many bytes on the server took none lately, where it is as large.
-    pub(crate) fn sends(&self, bytes: usize) -> Result<Sending<'_>, usize> {
-        // As large went out over this very connection: it is there still.
+    /// The number of bytes from which on the server took none lately, where the
+    /// message has as many.
+    pub(super) fn sends(&self, bytes: usize) -> Result<Sending<'_>, usize> {
+        // A message as large went out, and the connection still stands.
         if self.largest.load(Ordering::Acquire) < bytes {
             self.refused.check(bytes)?;
             self.largest.fetch_max(bytes, Ordering::AcqRel);
@@ -59,15 +65,15 @@ impl Sizes {
         Ok(Sending(self, (done == before).then_some(before)))
     }
 
-    /// Takes the words with which a server closed the connection; the number of the
-    /// last message, if that was for the size of one.
+    /// Notes the words with which a server closed the connection. Returns the number
+    /// of the last message, if the cause was the size of one.
     ///
-    /// It takes messages in order until one is too large, and none behind that. So
-    /// the last one was certainly not taken: it is that one, or behind it. Limits may
-    /// change while a connection lasts, so that nothing is certain of the others. Of
-    /// sizes, what is as large as the largest is too large from now on.
-    pub(crate) fn closed_with(&self, words: &str) -> Option<u64> {
-        if !is_violation(words) {
+    /// The server takes messages in order until one is too large, and none behind
+    /// it. So the last one was certainly not taken: it is the large one, or behind
+    /// it. Limits may change while a connection lasts, so nothing is certain about
+    /// the others. From now on, a message as large as the largest is too large.
+    pub(super) fn closed_with(&self, words: &str) -> Option<u64> {
+        if !is_payload_violation(words) {
             return None;
         }
         self.refused.refuse(self.largest.load(Ordering::Acquire));
@@ -84,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_refused_for_its_size_is_not_sent_again_unless_it_may_be() {
-        let login = Arc::new(Oversize::default());
+    fn what_a_server_refused_for_its_size_is_not_sent_again_until_it_is_forgotten() {
+        let login = Arc::new(PayloadLimit::default());
         let first = Sizes::new(login.clone());
         for bytes in [10, 1000, 300] {
             assert!(first.sends(bytes).is_ok());
@@ -103,14 +109,14 @@ mod tests {
     #[test]
     fn the_last_message_alone_was_certainly_not_taken() {
         let sizes = Sizes::new(Arc::default());
-        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sent| sent.number());
+        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sent| sent.sent().0);
         let (one, two) = (number(&sizes), number(&sizes));
         assert!(one.is_some() && two.is_some());
         assert!(violation(&sizes) == two && violation(&sizes) != one);
-        // Two at once: whichever comes last, nobody knows.
+        // Two at once: it is not known which of them comes last.
         let first = sizes.sends(9).ok().unwrap();
         let second = sizes.sends(9).ok().unwrap();
-        assert!(second.number().is_none());
+        assert!(second.sent().0.is_none());
         drop((first, second));
         assert_eq!(violation(&sizes), Some(3));
     }

@@ -1,88 +1,139 @@
-//! Looks after a connection while nobody calls: makes it again when it breaks or
-//! becomes deaf, leaves a server that is about to stop, closes what nobody uses.
+//! The task of a connection: it dials, makes a broken or dead connection again, leaves
+//! a server that is about to stop, and closes what nobody uses.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::connections::connection::Connection;
-use crate::connections::reports::Reported;
-use crate::connections::slot::Slot;
+use crate::connections::dial::Dialer;
+use crate::connections::failure::DialFailure;
+use crate::connections::slot::{AfterRedial, Slot};
+use crate::connections::state::Dialled;
+use crate::credentials::SharedCredentials;
 
 /// Pauses before a broken connection is dialled again: so short at first that a
-/// restarted server is found at once, long enough later on to leave a dead one
-/// in peace.
-const MEND: Backoff = Backoff::doubling(Duration::from_millis(25), Duration::from_secs(2));
-/// How long a connection lasts that is made again at once, and as how many failed
-/// attempts one counts that did not.
-const LASTED: Duration = Duration::from_millis(500);
-const SHORT_LIVED: usize = 6;
-/// Pauses before a server that is about to stop is tried to be left again.
+/// restarted server is found at once, so long later that a dead one is left in peace.
+const REDIAL: Backoff = Backoff::doubling(Duration::from_millis(25), Duration::from_secs(2));
+/// A connection that broke sooner than this counts as so many failed dials.
+const SHORT_LIVED: Duration = Duration::from_millis(500);
+const FAILED_WHERE_SHORT_LIVED: usize = 6;
+/// Pauses between attempts to leave a server that is about to stop.
 const LEAVE: Backoff = Backoff::steady(Duration::from_secs(1));
-/// How long after a connection was found in use it is looked at again.
+/// Pause between two looks whether a connection in use has become idle.
 const IN_USE: Duration = Duration::from_millis(250);
 
-/// Has somebody keep this connection of a slot.
-pub(crate) fn keep(slot: &Arc<Slot>, connection: &Arc<Connection>) {
-    let keeper = Keeper {
-        slot: Arc::downgrade(slot),
-        connection: Arc::downgrade(connection),
-        reports: connection.reports(),
-        doubts: connection.doubts(),
-        released: connection.released(),
-    };
-    tokio::spawn(keeper.run());
+/// The supervisor of one connection after the other, from the first dial until there
+/// is none any more.
+pub(super) struct Supervisor {
+    dialer: Arc<Dialer>,
+    slot: Arc<Slot>,
+    /// Cancelled when no lattice is bound to the credentials any more.
+    unbound: CancellationToken,
 }
 
-/// Holds neither the slot nor the connection: bindings and calls do.
-struct Keeper {
-    slot: Weak<Slot>,
-    connection: Weak<Connection>,
-    reports: watch::Receiver<Reported>,
-    doubts: Arc<Notify>,
-    released: CancellationToken,
+/// Why a connection is looked after no longer.
+enum End {
+    /// Nobody needs it any more.
+    Unneeded,
+    /// Calls get this one instead.
+    Replaced(Arc<Connection>),
+    /// It broke; what is known of why.
+    Broke(Option<String>),
 }
 
-impl Keeper {
-    async fn run(mut self) {
-        let mut look_at = self.next_look();
-        let (mut leave_at, mut told) = (None::<Instant>, false);
+impl Supervisor {
+    /// Starts a supervisor with a dial, whose result it sends.
+    pub(super) fn start(
+        dialer: Arc<Dialer>,
+        slot: Arc<Slot>,
+        credentials: Arc<SharedCredentials>,
+        result: watch::Sender<Option<Dialled>>,
+    ) {
+        let supervisor = Self {
+            dialer,
+            slot,
+            unbound: credentials.unbound(),
+        };
+        tokio::spawn(supervisor.run(credentials, result));
+    }
+
+    async fn run(
+        self,
+        credentials: Arc<SharedCredentials>,
+        result: watch::Sender<Option<Dialled>>,
+    ) {
+        let dialled = self.dial(credentials).await;
+        let (dialled, connection) = self.slot.dialled(dialled);
+        // Where all calls have given up, the result is dropped.
+        let _ = result.send(Some(dialled));
+        drop(result);
+        let Some(mut connection) = connection else {
+            return;
+        };
+        loop {
+            connection = match self.look_after(&connection).await {
+                End::Unneeded => return,
+                End::Replaced(next) => next,
+                End::Broke(why) => match self.redial(connection, why).await {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+        }
+    }
+
+    /// Dials in a task of its own: a panic there is a failed dial.
+    async fn dial(&self, credentials: Arc<SharedCredentials>) -> Result<Connection, DialFailure> {
+        let (dialer, login) = (self.dialer.clone(), self.slot.login().clone());
+        let dial = async move { dialer.dial(&credentials, &login).await };
+        let dialled = tokio::spawn(dial).await;
+        dialled.unwrap_or(Err(DialFailure::Aborted))
+    }
+
+    /// Looks after a connection until it ends.
+    async fn look_after(&self, connection: &Arc<Connection>) -> End {
+        let (mut reports, released) = (connection.reports(), connection.released());
+        let mut look_at = self.next_look(connection);
+        let (mut leave_at, mut has_warned) = (None::<Instant>, false);
         loop {
             let leaving = leave_at.is_some();
             tokio::select! {
-                () = self.released.cancelled() => return,
-                report = self.reports.changed() => {
-                    let now = self.reports.borrow_and_update().clone();
-                    // No more reports: async-nats has given up, too.
+                () = released.cancelled() => return End::Unneeded,
+                () = self.unbound.cancelled() => {
+                    self.slot.release(connection);
+                    return End::Unneeded;
+                }
+                report = reports.changed() => {
+                    let now = reports.borrow_and_update().clone();
+                    // Where no more reports can come, async-nats has ended.
                     if now.closed || report.is_err() {
                         let words = now.loss.words();
-                        let said = words.map(|words| format!("its server said {words}"));
-                        return self.mend(said).await;
+                        return End::Broke(words.map(|words| format!("its server said {words}")));
                     }
                     if now.lame && !leaving {
                         leave_at = Some(Instant::now());
                     }
                 }
-                () = self.doubts.notified() => {
-                    if self.is_deaf().await {
-                        return self.mend(Some("its server does not answer any more".into())).await;
+                () = connection.doubted() => {
+                    if !Box::pin(connection.answers()).await {
+                        return End::Broke(Some("its server does not answer any more".into()));
                     }
                 }
                 () = sleep_until(look_at) => {
-                    let Some(slot) = self.slot.upgrade() else { return };
-                    if slot.close_if_idle(slot.idle_limit()) {
-                        return;
+                    if self.slot.close_if_idle(self.dialer.capacity.idle_limit()) {
+                        return End::Unneeded;
                     }
-                    look_at = self.next_look();
+                    look_at = self.next_look(connection);
                 }
                 () = sleep_until(leave_at.unwrap_or(look_at)), if leaving => {
-                    if self.leave(&mut told).await {
-                        return;
+                    if let Some(end) = self.leave(connection, &mut has_warned).await {
+                        return end;
                     }
                     leave_at = Some(Instant::now() + LEAVE.pause(0));
                 }
@@ -90,88 +141,69 @@ impl Keeper {
         }
     }
 
-    /// Whether nothing comes back over the connection any more, though it is open.
-    async fn is_deaf(&self) -> bool {
-        let Some(connection) = self.connection.upgrade() else {
-            return false;
-        };
-        !connection.answers().await
-    }
-
-    /// When the connection may have been idle for long enough.
-    fn next_look(&self) -> Instant {
-        let limit = self.slot.upgrade().map(|slot| slot.idle_limit());
-        let idle = self
-            .connection
-            .upgrade()
-            .and_then(|c| c.uses().idle_since());
-        match (limit, idle) {
-            (Some(limit), Some(since)) => {
-                (since + limit).max(Instant::now() + Duration::from_millis(1))
-            }
-            _ => Instant::now() + IN_USE,
+    /// Returns when the connection may have been idle for long enough.
+    fn next_look(&self, connection: &Connection) -> Instant {
+        let limit = self.dialer.capacity.idle_limit();
+        match connection.usage().idle_since() {
+            Some(since) => (since + limit).max(Instant::now() + Duration::from_millis(1)),
+            None => Instant::now() + IN_USE,
         }
     }
 
-    /// Dials another server of the list; calls under way end on this one.
-    async fn leave(&self, told: &mut bool) -> bool {
-        let Some(slot) = self.slot.upgrade() else {
-            return true;
+    /// Dials another server of the list; calls in flight end on this connection.
+    async fn leave(&self, old: &Arc<Connection>, has_warned: &mut bool) -> Option<End> {
+        let Some(credentials) = self.slot.credentials() else {
+            return Some(End::Unneeded);
         };
-        let dialled = slot.dial_apart().await;
-        let Some(old) = self.connection.upgrade() else {
-            return true;
-        };
-        match dialled {
+        let address = self.slot.address();
+        match self.dial(credentials).await {
             Ok(new) if !new.is_lame() => {
-                info!(
-                    address = slot.address(),
-                    "left a server that is about to stop"
-                );
-                slot.succeed(&old, new);
-                true
+                info!(address, "left a server that is about to stop");
+                let new = Arc::new(new);
+                Some(match self.slot.replace(old, &new) {
+                    true => End::Replaced(new),
+                    false => End::Unneeded,
+                })
             }
-            Ok(_) => false,
+            Ok(_) => None,
             Err(failure) => {
-                let address = slot.address();
-                if !std::mem::replace(told, true) {
+                if !std::mem::replace(has_warned, true) {
                     warn!(
                         address,
                         "a server is about to stop, and there is no other: {failure}"
                     );
                 }
-                false
+                None
             }
         }
     }
 
     /// Dials again and again until there is a connection, the credentials are
-    /// rejected, or nobody asks for it any more.
-    async fn mend(self, why: Option<String>) {
-        // A server that takes us in and closes at once is not dialled all the time.
-        let mut lasted = true;
-        let broke = |slot: Arc<Slot>| {
-            let connection = self.connection.upgrade()?;
-            lasted = connection.uses().age() > LASTED;
-            slot.broke(&connection, why).then_some(())
-        };
-        if self.slot.upgrade().and_then(broke).is_none() {
-            return;
+    /// rejected, or nobody needs one any more.
+    async fn redial(
+        &self,
+        broken: Arc<Connection>,
+        why: Option<String>,
+    ) -> Option<Arc<Connection>> {
+        if !self.slot.broke(&broken, why) {
+            return None;
         }
-        let mut failed = match lasted {
+        // A server that accepts and closes at once is not dialled all the time.
+        let mut failed = match broken.usage().age() > SHORT_LIVED {
             true => 0,
-            false => SHORT_LIVED,
+            false => FAILED_WHERE_SHORT_LIVED,
         };
+        // Its place is free for the next one.
+        drop(broken);
         loop {
-            sleep(MEND.pause(failed)).await;
-            let Some(slot) = self.slot.upgrade() else {
-                return;
-            };
-            let dialled = slot.dial_apart().await;
-            if !slot.mended(dialled) {
-                return;
+            sleep(REDIAL.pause(failed)).await;
+            let dialled = self.dial(self.slot.credentials()?).await;
+            let idle_limit = self.dialer.capacity.idle_limit();
+            match self.slot.redialled(dialled, idle_limit) {
+                AfterRedial::Connected(connection) => return Some(connection),
+                AfterRedial::TryAgain => failed += 1,
+                AfterRedial::GiveUp => return None,
             }
-            failed += 1;
         }
     }
 }

@@ -1,24 +1,20 @@
-//! Who uses a connection, and since when nobody does.
+//! How many calls use a connection, and since when none does.
 
-use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connections::connection::Connection;
-
-/// Uses of one connection.
-pub(crate) struct Uses {
+/// The uses of one connection.
+pub(super) struct Usage {
     now: AtomicUsize,
     since: Instant,
     /// When the last use ended, in milliseconds after `since`.
     ended: AtomicU64,
 }
 
-impl Uses {
-    pub(crate) fn new() -> Self {
+impl Usage {
+    pub(super) fn new() -> Self {
         Self {
             now: AtomicUsize::new(0),
             since: Instant::now(),
@@ -26,50 +22,26 @@ impl Uses {
         }
     }
 
-    /// How long there is a connection.
-    pub(crate) fn age(&self) -> Duration {
+    /// Returns how long there has been a connection.
+    pub(super) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// When the last use ended, unless there is one now.
-    pub(crate) fn idle_since(&self) -> Option<Instant> {
-        (self.now.load(Ordering::Acquire) == 0).then(|| self.last_end())
+    /// Notes that a use begins.
+    pub(super) fn begin(&self) {
+        self.now.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn last_end(&self) -> Instant {
-        self.since + Duration::from_millis(self.ended.load(Ordering::Acquire))
-    }
-}
-
-/// The use of a connection by a call. The connection is idle from the end of the
-/// last one on.
-pub struct Held(Arc<Connection>);
-
-impl Held {
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        connection.uses().now.fetch_add(1, Ordering::AcqRel);
-        Self(connection)
+    /// Notes that a use ended.
+    pub(super) fn end(&self) {
+        let ended = self.since.elapsed().as_millis() as u64;
+        self.ended.fetch_max(ended, Ordering::AcqRel);
+        self.now.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// The connection, for what goes on in the background and is no use of it.
-    pub fn connection(&self) -> &Arc<Connection> {
-        &self.0
-    }
-}
-
-impl Deref for Held {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let uses = self.0.uses();
-        let ended = uses.since.elapsed().as_millis() as u64;
-        uses.ended.fetch_max(ended, Ordering::AcqRel);
-        uses.now.fetch_sub(1, Ordering::AcqRel);
+    /// Returns when the last use ended; `None` while there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let last_end = || self.since + Duration::from_millis(self.ended.load(Ordering::Acquire));
+        (self.now.load(Ordering::Acquire) == 0).then(last_end)
     }
 }

@@ -1,12 +1,20 @@
-//! The contract `wasmcloud:latticecontrol`: types and service trait, generated
-//! from `smithy/` at build time (see `build.rs`).
+//! The contract `wasmcloud:latticecontrol`: its types, generated from `smithy/` at build
+//! time (see `build.rs`), its operations, and calls in these types.
 //!
-//! On the wire every argument and result is a MessagePack map with the
-//! camelCase member names of the model, members in alphabetical order, absent
-//! options left out; link definitions are snake_case. Required strings and
-//! numbers that are missing decode as `""` and 0, so [`crate::controller`]
-//! checks them. The types derive `Debug` and would print secrets: never format
-//! them.
+//! On the wire of wasmbus every argument and result is a MessagePack map with the
+//! camelCase member names of the model, members in alphabetical order, absent options
+//! left out; link definitions are snake_case. Required strings and numbers that are
+//! missing decode as `""` and 0, so the controller checks them. The generated types
+//! derive `Debug` and would print secrets: never format them.
+
+mod operation;
+mod request;
+mod secrets;
+
+pub use crate::contract::operation::{Answer, Group, Operation};
+pub use crate::contract::request::{Counted, Request, Response};
+/// A link, as the contract has it. Generated code takes this type from `wasmbus-rpc`.
+pub use wasmbus_rpc::core::LinkDefinition;
 
 #[allow(
     missing_docs,
@@ -21,3 +29,6 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/lattice_control.rs"));
 }
 pub use generated::*;
+
+/// The id of the contract, under which actors are linked.
+pub const CONTRACT_ID: &str = "wasmcloud:latticecontrol";

@@ -4,25 +4,21 @@ use crate::contract::{
     ActorAuctionAck, ActorAuctionAcks, ActorAuctionRequest, ProviderAuctionAck,
     ProviderAuctionAcks, ProviderAuctionRequest,
 };
-use crate::controller::bounds;
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
+use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire;
 use crate::name::{LinkName, required};
 
-/// The hosts that would run an actor.
+/// Asks which hosts would run an actor.
 pub(super) async fn for_actor(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &ActorAuctionRequest,
 ) -> Result<ActorAuctionAcks, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    bounds::labels("constraints", &arg.constraints)?;
-    let auction = wire::ActorAuction {
-        actor_ref: required("actorRef", &arg.actor_ref)?,
-        constraints: &arg.constraints,
-    };
+    limits::labels("constraints", &arg.constraints)?;
+    let actor_ref = required("actorRef", &arg.actor_ref)?;
     let lattice = call.connect(lattice).await?;
-    let bids = lattice.auction_actor(&auction).await?;
+    let bids = lattice.auction_actor(actor_ref, &arg.constraints).await?;
     Ok(bids
         .into_iter()
         .map(|host| ActorAuctionAck {
@@ -32,21 +28,19 @@ pub(super) async fn for_actor(
         .collect())
 }
 
-/// The hosts that would run a provider.
+/// Asks which hosts would run a provider.
 pub(super) async fn for_provider(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &ProviderAuctionRequest,
 ) -> Result<ProviderAuctionAcks, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
-    bounds::labels("constraints", &arg.constraints)?;
-    let auction = wire::ProviderAuction {
-        provider_ref: required("providerRef", &arg.provider_ref)?,
-        link_name: &link_name,
-        constraints: &arg.constraints,
-    };
+    limits::labels("constraints", &arg.constraints)?;
+    let provider_ref = required("providerRef", &arg.provider_ref)?;
     let lattice = call.connect(lattice).await?;
-    let bids = lattice.auction_provider(&auction).await?;
+    let bids = lattice
+        .auction_provider(provider_ref, &link_name, &arg.constraints)
+        .await?;
     Ok(bids
         .into_iter()
         .map(|host| ProviderAuctionAck {

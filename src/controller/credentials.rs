@@ -1,5 +1,5 @@
-//! SetLatticeCredentials, SetRegistryCredentials. Nothing here formats a
-//! request: the generated types would print what they hold.
+//! SetLatticeCredentials, SetRegistryCredentials. Nothing here formats a request: the
+//! generated types would print their secrets.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +8,31 @@ use secrecy::SecretString;
 use crate::contract::{
     RegistryCredential, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
 };
-use crate::controller::bounds;
-use crate::controller::call::Call;
-use crate::credentials::Credentials;
-use crate::credentials::vault::Entry;
+use crate::controller::execution::Execution;
+use crate::controller::limits;
+use crate::credentials::{Credentials, GivenCredentials};
 use crate::error::{Error, quoted};
-use crate::lattice::dialect::v0::wire::RegistryEntry;
+use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
-use crate::nats::pasted::{self, Members};
+use crate::nats::{LoginMembers, is_armoured};
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
-const MEMBERS: Members = Members {
+const MEMBERS: LoginMembers = LoginMembers {
     jwt: "userJwt",
     seed: "userSeed",
 };
 
-/// Binds a lattice to what it is reached with, once that is kept.
+/// Checks what an actor gives for a lattice, and sets it.
 pub(super) async fn of_lattice(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    bounds::text("natsUrl", arg.nats_url.as_deref(), bounds::MAX_URLS)?;
-    let settings = call.controller.settings()?;
+    limits::text("natsUrl", arg.nats_url.as_deref(), limits::MAX_URLS)?;
+    let settings = &call.controller.settings;
     let most = settings.pool.limits.jwt_bytes;
-    bounds::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
-    bounds::jwt("userSeed", arg.user_seed.as_deref(), most)?;
+    limits::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
+    limits::jwt("userSeed", arg.user_seed.as_deref(), most)?;
     let urls = match present(arg.nats_url.as_deref()) {
         Some(urls) => urls.into(),
         None => settings.default_lattice_url.clone(),
@@ -43,20 +42,23 @@ pub(super) async fn of_lattice(
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
         .transpose()?;
-    let entry = Entry {
+    let given = GivenCredentials {
         lattice,
         actor: call.actor().to_owned(),
-        set_at: Entry::now(),
+        set_at: GivenCredentials::now(),
         urls,
         jwt,
         seed,
         js_domain,
     };
-    call.controller.pool.set(entry, call.deadline()).await
+    call.controller
+        .credentials
+        .set(given, call.deadline())
+        .await
 }
 
-/// A user's JWT and seed, as they are meant. What is wrong with the seed is said
-/// first: the JWT may be checked with it.
+/// Reads a user's JWT and seed. A mistake in the seed is reported first: the JWT may
+/// be checked with it.
 fn login(
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(Option<SecretString>, Option<SecretString>), Error> {
@@ -66,21 +68,21 @@ fn login(
         Credentials::check_seed(seed)?;
     }
     let jwt = arg.user_jwt.as_deref().unwrap_or_default();
-    if seed.is_none() && present(Some(jwt)).is_some() && !pasted::is_armoured(jwt) {
+    if seed.is_none() && present(Some(jwt)).is_some() && !is_armoured(jwt) {
         return Err(Error::invalid(Credentials::NO_SEED));
     }
     let jwt = MEMBERS.jwt(jwt).map_err(Error::invalid)?;
     Ok((jwt, seed))
 }
 
-/// Gives the hosts of a lattice registry credentials.
+/// Gives registry credentials to the hosts of a lattice.
 pub(super) async fn of_registries(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &SetRegistryCredentialsRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     if let Some(given) = &arg.credentials {
-        bounds::values("credentials", given.iter().map(size))?;
+        limits::values("credentials", given.iter().map(size))?;
     }
     let mut entries = BTreeMap::new();
     let mut docker = None;
@@ -126,8 +128,8 @@ fn size((registry, credential): (&String, &RegistryCredential)) -> usize {
     registry.len() + credential.registry_type.len() + secrets.sum::<usize>()
 }
 
-/// The form of a registry that hosts of every generation know. OTP hosts take
-/// scheme and path off themselves; Rust hosts compare with the text before the
+/// Returns the form of a registry that hosts of every generation know. OTP hosts
+/// remove scheme and path themselves; Rust hosts compare with the text before the
 /// first `/` of image references.
 fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
     let registry = registry.trim();
@@ -143,7 +145,7 @@ fn key<'a>(registry: &'a str, credential: &RegistryCredential) -> &'a str {
 fn entry<'a>(
     registry: &str,
     credential: &'a RegistryCredential,
-) -> Result<RegistryEntry<'a>, Error> {
+) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
     // Any other value crashes OTP hosts (trap T1).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
@@ -159,7 +161,7 @@ fn entry<'a>(
         present(credential.password.as_deref()),
     );
     let token = match (token, basic) {
-        // All that use credentials use these two then, whatever the token.
+        // Every host that uses credentials uses these two then, whatever the token is.
         (_, (Some(_), Some(_))) => None,
         // Trap T48.
         (Some(_), (None, None)) if credential.registry_type == "oci" => {
@@ -170,7 +172,7 @@ fn entry<'a>(
             )));
         }
         (Some(_), (None, None)) => token,
-        // Rust hosts take any other mixture for no credentials at all.
+        // Rust hosts treat any other mixture as no credentials.
         _ => {
             return Err(Error::invalid(format!(
                 "credentials for {} must be a username and a password, or, for a \"bindle\" \
@@ -179,7 +181,7 @@ fn entry<'a>(
             )));
         }
     };
-    Ok(RegistryEntry {
+    Ok(RegistryLogin {
         password: basic.1,
         registry_type: &credential.registry_type,
         token,

@@ -4,41 +4,41 @@ use crate::contract::{
     ActorDescription, ActorInstance, GetHostInventoryRequest, Host, HostInventory, Hosts,
     ProviderDescription, StopHostCommand,
 };
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
 use crate::error::Error;
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::wire::{self, HostPing, Inventory};
+use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::model::{self, Inventory};
 use crate::name::HostId;
 
-/// Most instances of one set of annotations that an inventory lists.
+/// Most instances that an inventory lists of one annotation set.
 const MAX_LISTED: u32 = 1000;
-/// Most bytes, about, that an inventory repeats: a host says numbers, and what it
-/// says of an instance comes as often.
+/// About how many bytes an inventory repeats at most: a host says how many instances there are,
+/// and each is listed with all that the host says of it.
 const MAX_REPEATED: usize = 16 * 1024 * 1024;
 
-/// Every host that answers.
-pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<Hosts, Error> {
+/// Lists the hosts of a lattice.
+pub(super) async fn list(call: &Execution<'_>, lattice_id: &str) -> Result<Hosts, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let hosts = lattice.hosts().await?;
+    let hosts = lattice.hosts(lattice.deadline).await?;
     Ok(hosts.into_iter().map(host).collect())
 }
 
-/// What runs on one host.
+/// Lists what runs on one host.
 pub(super) async fn inventory(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &GetHostInventoryRequest,
 ) -> Result<HostInventory, Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let id = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
-    let traits = lattice.traits_of(&id).await?;
-    let inventory = lattice.inventory(&id).await?;
-    Ok(described(&id, &traits, inventory))
+    let quirks = lattice.software_of(&id).await?.quirks;
+    let inventory = lattice.inventory(&id, lattice.deadline).await?;
+    Ok(described(&id, quirks, inventory))
 }
 
-/// Stops a host; `timeout` is seconds. TinyGo actors send 0 for none, and a host
-/// would take it for no time at all.
-pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), Error> {
+/// Stops a host. `timeout` is in seconds. TinyGo actors send 0 where they mean none, which a
+/// host would take for no time at all.
+pub(super) async fn stop(call: &Execution<'_>, arg: &StopHostCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
@@ -46,7 +46,7 @@ pub(super) async fn stop(call: &Call<'_>, arg: &StopHostCommand) -> Result<(), E
     lattice.stop_host(&host, seconds).await
 }
 
-fn host(ping: HostPing) -> Host {
+fn host(ping: model::Host) -> Host {
     Host {
         cluster_issuers: ping.cluster_issuers,
         ctl_host: ping.ctl_host,
@@ -65,13 +65,13 @@ fn host(ping: HostPing) -> Host {
     }
 }
 
-/// What a host says of itself, in the contract's words.
-pub fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInventory {
+/// Turns the inventory of a host into that of the contract.
+pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInventory {
     let actors = inventory.actors.into_iter();
     let mut room = MAX_REPEATED;
     HostInventory {
         actors: actors
-            .map(|described| actor(traits, described, &mut room))
+            .map(|described| actor(quirks, described, &mut room))
             .collect(),
         host_id: id.to_string(),
         labels: inventory.labels,
@@ -79,32 +79,28 @@ pub fn described(id: &HostId, traits: &Traits, inventory: Inventory) -> HostInve
     }
 }
 
-fn actor(traits: &Traits, actor: wire::Actor, room: &mut usize) -> ActorDescription {
+fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescription {
     ActorDescription {
         id: actor.id,
         image_ref: actor.image_ref.filter(|text| !text.is_empty()),
         instances: actor
             .instances
             .into_iter()
-            .flat_map(|instance| instances(traits, instance, room))
+            .flat_map(|instance| instances(quirks, instance, room))
             .collect(),
         name: actor.name.filter(|text| !text.is_empty()),
     }
 }
 
-/// Hosts from 0.79.1 on list one entry for each set of annotations, with the
-/// most instances that may run: it is listed that many times, as other hosts
-/// do. What runs without limit is listed once.
+/// Turns an entry of an inventory into instances. Some hosts list one entry for each
+/// annotation set, with the most instances that may run: the contract's inventory has it that
+/// many times, as that of other hosts has.
 fn instances(
-    traits: &Traits,
-    instance: wire::ActorInstance,
+    quirks: &Quirks,
+    instance: model::ActorInstance,
     room: &mut usize,
 ) -> impl Iterator<Item = ActorInstance> + use<> {
-    let generation = traits.generation;
-    let count = match instance.maximum() {
-        Some(count) if generation.counts_maximum() && count < generation.unbounded() => count,
-        _ => 1,
-    };
+    let count = quirks.instances_of(&instance);
     let texts = instance.annotations.iter().flatten();
     let size = texts.fold(instance.instance_id.len() + 100, |size, (name, value)| {
         size + name.len() + value.len()
@@ -121,7 +117,7 @@ fn instances(
     })
 }
 
-fn provider(provider: wire::Provider) -> ProviderDescription {
+fn provider(provider: model::Provider) -> ProviderDescription {
     ProviderDescription {
         annotations: provider.annotations,
         id: provider.id,

@@ -1,16 +1,19 @@
 //! GetLinks, AdvertiseLink, RemoveLink.
 
-use wasmbus_rpc::core::LinkDefinition;
-
-use crate::contract::{AdvertiseLinkRequest, LinkDefinitionList, RemoveLinkDefinitionRequest};
-use crate::controller::bounds;
-use crate::controller::call::Call;
+use crate::contract::{
+    AdvertiseLinkRequest, LinkDefinition, LinkDefinitionList, RemoveLinkDefinitionRequest,
+};
+use crate::controller::execution::Execution;
+use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire::{Link, LinkKey, TextMap};
+use crate::lattice::model::{Link, TextMap};
 use crate::name::{ActorId, LinkName, ProviderId, required};
 
-/// Every link of a lattice.
-pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<LinkDefinitionList, Error> {
+/// Lists the links of a lattice.
+pub(super) async fn list(
+    call: &Execution<'_>,
+    lattice_id: &str,
+) -> Result<LinkDefinitionList, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
     let links = lattice.links().await?.into_iter().map(definition);
     Ok(LinkDefinitionList {
@@ -19,14 +22,17 @@ pub(super) async fn list(call: &Call<'_>, lattice_id: &str) -> Result<LinkDefini
 }
 
 /// Puts a link.
-pub(super) async fn advertise(call: &Call<'_>, arg: &AdvertiseLinkRequest) -> Result<(), Error> {
+pub(super) async fn advertise(
+    call: &Execution<'_>,
+    arg: &AdvertiseLinkRequest,
+) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let sizes = arg
         .link
         .values
         .iter()
         .map(|(key, value)| key.len() + value.len());
-    bounds::values("values", sizes)?;
+    limits::values("values", sizes)?;
     // Hosts check none of these, and put provider and link name into subjects.
     let link = Link {
         actor_id: ActorId::parse(&arg.link.actor_id)?.to_string(),
@@ -40,11 +46,11 @@ pub(super) async fn advertise(call: &Call<'_>, arg: &AdvertiseLinkRequest) -> Re
 
 /// Removes a link.
 pub(super) async fn remove(
-    call: &Call<'_>,
+    call: &Execution<'_>,
     arg: &RemoveLinkDefinitionRequest,
 ) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
-    let key = LinkKey {
+    let key = Link {
         actor_id: ActorId::parse(&arg.actor_id)?.to_string(),
         provider_id: String::new(),
         link_name: LinkName::parse(&arg.link_name)?.to_string(),

@@ -1,49 +1,40 @@
 //! StartProvider, StopProvider.
 
 use crate::contract::{StartProviderCommand, StopProviderCommand};
-use crate::controller::bounds;
-use crate::controller::call::Call;
+use crate::controller::execution::Execution;
+use crate::controller::limits;
 use crate::error::Error;
-use crate::lattice::dialect::v0::wire;
 use crate::name::{HostId, LinkName, ProviderId, optional, required};
 
 /// Longest configuration, in bytes (the contract's own limit).
 const MAX_CONFIGURATION: usize = 500_000;
 
 /// Starts a provider on a host.
-pub(super) async fn start(call: &Call<'_>, arg: &StartProviderCommand) -> Result<(), Error> {
+pub(super) async fn start(call: &Execution<'_>, arg: &StartProviderCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
     let link_name = LinkName::parse_new(&arg.link_name)?;
     let configuration = arg.configuration.as_deref().filter(|text| !text.is_empty());
-    bounds::text("configuration", configuration, MAX_CONFIGURATION)?;
-    let annotations = bounds::annotations(arg.annotations.as_ref())?;
-    let body = wire::StartProvider {
-        annotations: Some(&annotations).filter(|map| !map.is_empty()),
-        configuration,
-        host_id: &host,
-        link_name: &link_name,
-        provider_ref: required("providerRef", &arg.provider_ref)?,
-    };
+    limits::text("configuration", configuration, MAX_CONFIGURATION)?;
+    let annotations = limits::annotations(arg.annotations.as_ref())?;
+    let reference = required("providerRef", &arg.provider_ref)?;
     let lattice = call.connect(lattice).await?;
-    lattice.start_provider(&host, &body).await
+    lattice
+        .start_provider(&host, reference, &link_name, configuration, &annotations)
+        .await
 }
 
 /// Stops a provider on a host. Its contract id may be left out: hosts do not look
 /// at it, and no inventory tells it.
-pub(super) async fn stop(call: &Call<'_>, arg: &StopProviderCommand) -> Result<(), Error> {
+pub(super) async fn stop(call: &Execution<'_>, arg: &StopProviderCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
     let provider = ProviderId::parse(&arg.provider_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
-    let annotations = bounds::annotations(arg.annotations.as_ref())?;
-    let body = wire::StopProvider {
-        annotations: Some(&annotations).filter(|map| !map.is_empty()),
-        contract_id: optional("contractId", &arg.contract_id)?,
-        host_id: &host,
-        link_name: &link_name,
-        provider_ref: &provider,
-    };
+    let annotations = limits::annotations(arg.annotations.as_ref())?;
+    let contract_id = optional("contractId", &arg.contract_id)?;
     let lattice = call.connect(lattice).await?;
-    lattice.stop_provider(&host, &body).await
+    lattice
+        .stop_provider(&host, &provider, &link_name, contract_id, &annotations)
+        .await
 }

@@ -1,202 +1,191 @@
 //! Which lattice is bound to which credentials.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
-use crate::connections::slot::Slot;
-use crate::credentials::ledger::{Ledger, Room};
-use crate::credentials::vault::Mark;
+use crate::credentials::given::ContentHash;
+use crate::credentials::ledger::Reservation;
+use crate::credentials::owners::Owners;
+use crate::credentials::shared::SharedCredentials;
+use crate::credentials::vault::Kept;
 use crate::credentials::vault::bucket::Version;
-use crate::error::Error;
 use crate::name::{JsDomain, LatticeId};
-use crate::settings::{Isolation, PoolLimits};
 
-/// What a lattice is bound to.
-pub(crate) struct Binding<K> {
-    /// The connection of its credentials.
-    pub(crate) slot: Arc<Slot>,
+static ROUTES: AtomicU64 = AtomicU64::new(0);
+
+/// The way that calls to a lattice go. A lattice that is bound to the same
+/// credentials and domain again keeps its route.
+pub struct Route {
+    /// Tells it from every other route.
+    pub number: u64,
+    /// What the lattice is reached with.
+    pub credentials: Arc<SharedCredentials>,
     /// JetStream domain of the lattice.
-    pub(crate) js_domain: Option<JsDomain>,
-    /// What is kept for as long as the binding stays the same.
-    pub(crate) kept: Arc<K>,
-    /// The actor that set it.
-    pub(crate) owner: Arc<str>,
-    /// What the entry is told from others by.
-    pub(crate) mark: Mark,
-    /// When it was set, in milliseconds since 1970.
-    pub(crate) set_at: u64,
-    /// The entry of the store, as it stands there or should.
-    pub(crate) sealed: Option<Bytes>,
-    /// Where it stands in the store, if it does.
-    pub(crate) version: Option<Version>,
+    pub js_domain: Option<JsDomain>,
 }
 
-impl<K> Clone for Binding<K> {
-    fn clone(&self) -> Self {
+impl Route {
+    pub(super) fn new(credentials: Arc<SharedCredentials>, js_domain: Option<JsDomain>) -> Self {
         Self {
-            slot: self.slot.clone(),
-            js_domain: self.js_domain.clone(),
-            kept: self.kept.clone(),
-            owner: self.owner.clone(),
-            mark: self.mark,
-            set_at: self.set_at,
-            sealed: self.sealed.clone(),
-            version: self.version,
+            number: ROUTES.fetch_add(1, Ordering::Relaxed),
+            credentials,
+            js_domain,
         }
     }
+
+    /// Whether both lead to the same place.
+    fn is_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.credentials, &other.credentials) && self.js_domain == other.js_domain
+    }
 }
 
-impl<K> Binding<K> {
-    /// Whether calls go the same way.
-    fn leads_where(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.slot, &other.slot) && self.js_domain == other.js_domain
-    }
+/// What a lattice is bound to.
+#[derive(Clone)]
+pub(super) struct Binding {
+    pub(super) route: Arc<Route>,
+    /// The actor that set it.
+    pub(super) owner: Arc<str>,
+    /// Hash of what the actor gave.
+    pub(super) hash: ContentHash,
+    /// When it was set, in milliseconds since 1970.
+    pub(super) set_at: u64,
+    /// Where it is kept.
+    pub(super) kept: Kept,
+}
 
-    /// Whether it counts more than another one that came before it.
-    fn supersedes(&self, old: &Self) -> bool {
-        match (self.version, old.version) {
+impl Binding {
+    /// Whether it replaces an older one.
+    fn replaces(&self, old: &Self) -> bool {
+        match (self.kept.version, old.kept.version) {
             (Some(new), Some(old)) => new > old,
-            // What was set while there was no store may be newer than what is
-            // found there.
+            // What was set while there was no bucket may be newer than what is
+            // found in the bucket.
             (Some(_), None) => self.set_at >= old.set_at,
             (None, _) => true,
         }
     }
 }
 
-/// A binding, and the room that it takes.
-struct Roomed<K> {
-    binding: Binding<K>,
-    /// Given back with it.
-    _room: Room,
+/// A binding, and what it takes of the limits.
+struct Row {
+    binding: Binding,
+    /// Given back when the row is dropped.
+    _reservation: Reservation,
 }
 
 /// The bindings of all lattices.
-pub(crate) struct Bindings<K> {
-    table: DashMap<LatticeId, Roomed<K>>,
-    ledger: Arc<Ledger>,
-    isolation: Isolation,
-    /// The last removals, newest first, with what was the newest version then.
+pub(super) struct Bindings {
+    table: DashMap<LatticeId, Row>,
+    owners: Owners,
+    /// The last removals, newest first. Each has the version of the removal.
     removals: Mutex<VecDeque<(LatticeId, Version)>>,
 }
 
-/// Removals that are kept in mind: what was written before them may be heard of
-/// a moment later.
+/// How many removals are remembered: what was written before one of them may be
+/// heard of a moment after it.
 const REMOVALS_KEPT: usize = 256;
 
 /// What became of a binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bound {
-    /// From now on calls go another way than before.
-    Anew,
-    /// They go the way that they went.
-    Same,
-    /// There is a newer one.
-    Old,
+pub(super) enum Bound {
+    /// It counts, and calls go another way than before.
+    NewRoute,
+    /// It counts, and calls go the same way as before.
+    SameRoute,
+    /// It is older than what is bound, and does not count.
+    Outdated,
     /// What is bound belongs to another actor.
-    Foreign,
+    OtherOwner,
 }
 
-impl<K> Bindings<K> {
-    /// No bindings, and room for so many.
-    pub(crate) fn new(limits: PoolLimits, isolation: Isolation) -> Self {
+impl Bindings {
+    pub(super) fn new(owners: Owners) -> Self {
         Self {
             table: DashMap::new(),
-            ledger: Ledger::new(limits, isolation),
-            isolation,
+            owners,
             removals: Mutex::default(),
         }
     }
 
-    /// Whether an actor may use, or replace, what another one may have set.
-    pub(crate) fn may(&self, actor: &str, owner: &str) -> bool {
-        self.isolation == Isolation::None || actor == owner
-    }
-
-    pub(crate) fn get(&self, lattice: &LatticeId) -> Option<Binding<K>> {
+    /// Returns what a lattice is bound to.
+    pub(super) fn get(&self, lattice: &LatticeId) -> Option<Binding> {
         // The guard of the table ends with this statement, before any await.
-        let roomed = self.table.get(lattice);
-        roomed.map(|roomed| roomed.binding.clone())
+        let row = self.table.get(lattice);
+        row.map(|row| row.binding.clone())
     }
 
-    /// Room for an actor's credentials of a lattice, in so many bytes.
-    ///
-    /// # Errors
-    /// `LimitReached`.
-    pub(crate) fn room(
+    /// Binds a lattice, unless it is bound to something newer. Whether an actor may
+    /// replace what is in the bucket was decided when it was written there.
+    pub(super) fn put(
         &self,
-        lattice: &LatticeId,
-        owner: &Arc<str>,
-        bytes: usize,
-    ) -> Result<Room, Error> {
-        self.ledger.room(lattice, owner, bytes)
-    }
-
-    /// Binds a lattice, unless it is bound by something newer. What is in the
-    /// store counts whoever set it: that was decided there.
-    pub(crate) fn put(&self, lattice: LatticeId, mut new: Binding<K>, room: Room) -> Bound {
+        lattice: LatticeId,
+        mut new: Binding,
+        reservation: Reservation,
+    ) -> Bound {
         match self.table.entry(lattice) {
             Entry::Vacant(entry) => {
-                let version = new.version;
+                let version = new.kept.version;
                 if version.is_some_and(|version| self.is_removed(entry.key(), version)) {
-                    return Bound::Old;
+                    return Bound::Outdated;
                 }
-                entry.insert(Roomed {
+                entry.insert(Row {
                     binding: new,
-                    _room: room,
+                    _reservation: reservation,
                 });
-                Bound::Anew
+                Bound::NewRoute
             }
             Entry::Occupied(mut entry) => {
                 let old = &entry.get().binding;
-                let (is_stored, foreign) =
-                    (new.version.is_some(), !self.may(&new.owner, &old.owner));
-                if foreign && !is_stored {
-                    return Bound::Foreign;
+                let is_foreign = !self.owners.may_use(&new.owner, &old.owner);
+                if is_foreign && new.kept.version.is_none() {
+                    return Bound::OtherOwner;
                 }
-                // Nobody's claim in the store is outdone by one that is not there.
-                let claimed = foreign && old.version.is_none();
-                if !claimed && !new.supersedes(old) {
-                    return Bound::Old;
+                // What another actor has in the bucket counts, however old, against
+                // what is in memory only.
+                let counts = is_foreign && old.kept.version.is_none();
+                if !counts && !new.replaces(old) {
+                    return Bound::Outdated;
                 }
-                let same = new.leads_where(old);
-                if same {
-                    new.kept = old.kept.clone();
+                let is_same = new.route.is_like(&old.route);
+                if is_same {
+                    new.route = old.route.clone();
                 }
-                entry.insert(Roomed {
+                entry.insert(Row {
                     binding: new,
-                    _room: room,
+                    _reservation: reservation,
                 });
-                match same {
-                    true => Bound::Same,
-                    false => Bound::Anew,
+                match is_same {
+                    true => Bound::SameRoute,
+                    false => Bound::NewRoute,
                 }
             }
         }
     }
 
-    /// Lets a lattice go, unless it was bound after this version; whether it was
-    /// bound. What was bound before, and is heard of later, does not come back.
-    pub(crate) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
+    /// Removes the binding of a lattice, unless it is newer than this removal;
+    /// returns whether there was one. An older version that is heard of later does
+    /// not bind the lattice again.
+    pub(super) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
         {
             let mut removals = self.removals();
             removals.truncate(REMOVALS_KEPT - 1);
             removals.push_front((lattice.clone(), version));
         }
-        self.let_go(lattice, version)
+        self.unbind(lattice, version)
     }
 
-    /// The same for one that is not removed, but cannot be taken.
-    pub(crate) fn let_go(&self, lattice: &LatticeId, version: Version) -> bool {
-        let older = |_: &LatticeId, bound: &Roomed<K>| {
-            let bound = bound.binding.version;
+    /// Drops a binding, unless it is newer than this version. That is no removal:
+    /// the same version may be bound later.
+    pub(super) fn unbind(&self, lattice: &LatticeId, version: Version) -> bool {
+        let is_older = |_: &LatticeId, row: &Row| {
+            let bound = row.binding.kept.version;
             bound.is_some_and(|bound| bound <= version)
         };
-        self.table.remove_if(lattice, older).is_some()
+        self.table.remove_if(lattice, is_older).is_some()
     }
 
     /// Whether this version of a lattice was removed a moment ago.
@@ -211,161 +200,141 @@ impl<K> Bindings<K> {
         removals.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this holds for anything that is bound.
-    pub(crate) fn any(&self, holds: impl Fn(&Binding<K>) -> bool) -> bool {
-        self.table.iter().any(|entry| holds(&entry.binding))
+    /// Whether any binding is like this.
+    pub(super) fn any(&self, is: impl Fn(&Binding) -> bool) -> bool {
+        self.table.iter().any(|row| is(&row.binding))
     }
 
-    /// Everything that is bound.
-    pub(crate) fn all(&self) -> Vec<(LatticeId, Binding<K>)> {
+    /// Returns every binding.
+    pub(super) fn all(&self) -> Vec<(LatticeId, Binding)> {
         let all = self.table.iter();
-        all.map(|entry| (entry.key().clone(), entry.binding.clone()))
+        all.map(|row| (row.key().clone(), row.binding.clone()))
             .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
-    use crate::connections::capacity::Shared;
-    use crate::credentials::vault::Entry as Set;
-    use crate::credentials::{Credentials, FingerprintKey};
-    use crate::settings::PoolLimits;
-
-    /// Tells one from another.
-    struct Number(u64);
-
-    impl Default for Number {
-        fn default() -> Self {
-            static NEXT: AtomicU64 = AtomicU64::new(0);
-            Self(NEXT.fetch_add(1, Ordering::Relaxed))
-        }
-    }
+    use crate::credentials::ledger::Ledger;
+    use crate::credentials::shared::tests::shared;
+    use crate::settings::{Isolation, PoolLimits};
 
     fn lattice(id: &str) -> LatticeId {
         LatticeId::parse(id).unwrap()
     }
 
-    fn slot(url: &str) -> Arc<Slot> {
-        let set = Set {
-            lattice: lattice("x"),
-            actor: "M".into(),
-            set_at: 0,
-            urls: url.into(),
-            jwt: None,
-            seed: None,
-            js_domain: None,
-        };
-        let credentials = Credentials::new(&set).unwrap();
-        let fingerprint = credentials.fingerprint(&FingerprintKey::new([7; 16]));
-        let shared = Arc::new(Shared::new("test".into(), PoolLimits::default()));
-        Arc::new(Slot::new(credentials, fingerprint, shared))
-    }
-
-    fn binding(slot: &Arc<Slot>, set_at: u64, revision: Option<u64>) -> Binding<Number> {
+    fn binding(
+        credentials: &Arc<SharedCredentials>,
+        set_at: u64,
+        revision: Option<u64>,
+    ) -> Binding {
+        let version = revision.map(version);
         Binding {
-            slot: slot.clone(),
-            js_domain: None,
-            kept: Arc::default(),
+            route: Arc::new(Route::new(credentials.clone(), None)),
             owner: "M".into(),
-            mark: Mark::default(),
+            hash: ContentHash::default(),
             set_at,
-            sealed: None,
-            version: revision.map(|revision| Version { era: 7, revision }),
+            kept: Kept {
+                sealed: None,
+                version,
+            },
         }
     }
 
-    fn bindings(isolation: Isolation) -> Bindings<Number> {
-        Bindings::new(PoolLimits::default(), isolation)
+    fn version(revision: u64) -> Version {
+        Version { era: 7, revision }
     }
 
-    impl Bindings<Number> {
-        fn put_one(&self, lattice: LatticeId, binding: Binding<Number>) -> Bound {
-            let room = self.room(&lattice, &binding.owner, 1).unwrap();
-            self.put(lattice, binding, room)
+    fn bindings(isolation: Isolation) -> Bindings {
+        Bindings::new(Owners(isolation))
+    }
+
+    impl Bindings {
+        fn put_one(&self, lattice: LatticeId, binding: Binding) -> Bound {
+            let ledger = Ledger::new(PoolLimits::default(), self.owners.0);
+            let reservation = ledger.reserve(&lattice, &binding.owner, 1).unwrap();
+            self.put(lattice, binding, reservation)
         }
     }
 
     #[test]
-    fn what_is_kept_lasts_as_long_as_calls_go_the_same_way() {
+    fn a_route_lasts_as_long_as_calls_go_the_same_way() {
         let (bindings, x) = (bindings(Isolation::None), lattice("x"));
-        let (one, two) = (slot("h1"), slot("h2"));
+        let (one, two) = (shared("h1"), shared("h2"));
         assert_eq!(
             bindings.put_one(x.clone(), binding(&one, 1, None)),
-            Bound::Anew
+            Bound::NewRoute
         );
-        let first = bindings.get(&x).unwrap().kept.0;
+        let first = bindings.get(&x).unwrap().route.number;
         assert_eq!(
             bindings.put_one(x.clone(), binding(&one, 2, None)),
-            Bound::Same
+            Bound::SameRoute
         );
-        assert_eq!(bindings.get(&x).unwrap().kept.0, first);
+        assert_eq!(bindings.get(&x).unwrap().route.number, first);
         assert_eq!(
             bindings.put_one(x.clone(), binding(&two, 3, None)),
-            Bound::Anew
+            Bound::NewRoute
         );
-        assert_ne!(bindings.get(&x).unwrap().kept.0, first);
+        assert_ne!(bindings.get(&x).unwrap().route.number, first);
         let mut elsewhere = binding(&two, 4, None);
-        elsewhere.js_domain = Some(JsDomain::parse("hub").unwrap());
-        assert_eq!(bindings.put_one(x, elsewhere), Bound::Anew);
+        elsewhere.route = Arc::new(Route::new(two.clone(), JsDomain::parse("hub").ok()));
+        assert_eq!(bindings.put_one(x, elsewhere), Bound::NewRoute);
     }
 
     #[test]
     fn the_newest_in_the_store_counts_in_whatever_order_it_is_heard() {
         let (bindings, x) = (bindings(Isolation::None), lattice("x"));
-        let (one, two) = (slot("h1"), slot("h2"));
+        let (one, two) = (shared("h1"), shared("h2"));
         bindings.put_one(x.clone(), binding(&one, 1, Some(5)));
         assert_eq!(
             bindings.put_one(x.clone(), binding(&two, 9, Some(4))),
-            Bound::Old
+            Bound::Outdated
         );
         assert_eq!(
             bindings.put_one(x.clone(), binding(&two, 9, Some(5))),
-            Bound::Old
+            Bound::Outdated
         );
         assert_eq!(
             bindings.put_one(x.clone(), binding(&two, 1, Some(6))),
-            Bound::Anew
+            Bound::NewRoute
         );
         // A bucket that was made anew counts from 1 again.
         let mut anew = binding(&one, 1, Some(1));
-        anew.version = Some(Version {
+        anew.kept.version = Some(Version {
             era: 8,
             revision: 1,
         });
-        assert_eq!(bindings.put_one(x, anew), Bound::Anew);
+        assert_eq!(bindings.put_one(x, anew), Bound::NewRoute);
     }
 
     #[test]
     fn what_was_set_without_a_store_stays_unless_the_store_has_newer() {
         let (bindings, x) = (bindings(Isolation::None), lattice("x"));
-        let (one, two) = (slot("h1"), slot("h2"));
+        let (one, two) = (shared("h1"), shared("h2"));
         bindings.put_one(x.clone(), binding(&one, 100, None));
         assert_eq!(
             bindings.put_one(x.clone(), binding(&two, 50, Some(3))),
-            Bound::Old
+            Bound::Outdated
         );
         assert_eq!(
             bindings.put_one(x, binding(&two, 150, Some(3))),
-            Bound::Anew
+            Bound::NewRoute
         );
     }
 
     #[test]
     fn a_removal_is_older_than_what_was_set_after_it() {
         let (bindings, x) = (bindings(Isolation::None), lattice("x"));
-        bindings.put_one(x.clone(), binding(&slot("h"), 1, Some(5)));
-        let version = |revision| Version { era: 7, revision };
+        bindings.put_one(x.clone(), binding(&shared("h"), 1, Some(5)));
         assert!(!bindings.remove(&x, version(4)));
         assert!(bindings.remove(&x, version(5)));
         assert!(bindings.get(&x).is_none());
         // What is heard of late does not come back; what is set anew does.
-        let late = binding(&slot("h"), 1, Some(5));
-        assert_eq!(bindings.put_one(x.clone(), late), Bound::Old);
-        let anew = binding(&slot("h"), 1, Some(6));
-        assert_eq!(bindings.put_one(x, anew), Bound::Anew);
+        let late = binding(&shared("h"), 1, Some(5));
+        assert_eq!(bindings.put_one(x.clone(), late), Bound::Outdated);
+        let anew = binding(&shared("h"), 1, Some(6));
+        assert_eq!(bindings.put_one(x, anew), Bound::NewRoute);
     }
 
     #[test]
@@ -374,45 +343,46 @@ mod tests {
             lattices: 1,
             ..PoolLimits::default()
         };
-        let bindings = Bindings::new(limits, Isolation::None);
-        let room = |id: &str| bindings.room(&lattice(id), &"M".into(), 1);
-        bindings.put_one(lattice("x"), binding(&slot("h"), 1, Some(1)));
-        assert!(room("x").is_ok() && room("y").is_err());
-        let version = |revision| Version { era: 7, revision };
+        let bindings = bindings(Isolation::None);
+        let ledger = Ledger::new(limits, Isolation::None);
+        let reserve = |id: &str| ledger.reserve(&lattice(id), &"M".into(), 1);
+        let reserved = reserve("x").ok().unwrap();
+        bindings.put(lattice("x"), binding(&shared("h"), 1, Some(1)), reserved);
+        assert!(reserve("x").is_ok() && reserve("y").is_err());
         assert!(bindings.remove(&lattice("x"), version(1)));
-        assert!(room("y").is_ok());
+        assert!(reserve("y").is_ok());
     }
 
     #[test]
     fn the_last_removals_are_kept_in_mind_and_no_more() {
-        let (bindings, version) = (bindings(Isolation::None), |revision| Version {
-            era: 7,
-            revision,
-        });
+        let bindings = bindings(Isolation::None);
         for number in 0..10 * REMOVALS_KEPT as u64 {
             bindings.remove(&lattice(&format!("x{number}")), version(number));
         }
         assert_eq!(bindings.removals().len(), REMOVALS_KEPT);
         let last = 10 * REMOVALS_KEPT as u64 - 1;
         let x = lattice(&format!("x{last}"));
-        let late = binding(&slot("h"), 1, Some(last));
-        assert_eq!(bindings.put_one(x, late), Bound::Old);
+        let late = binding(&shared("h"), 1, Some(last));
+        assert_eq!(bindings.put_one(x, late), Bound::Outdated);
     }
 
     #[test]
     fn under_isolation_a_binding_is_its_owners_alone() {
         let (bindings, x) = (bindings(Isolation::Actor), lattice("x"));
-        bindings.put_one(x.clone(), binding(&slot("h1"), 1, None));
-        let mut others = binding(&slot("h2"), 2, None);
+        bindings.put_one(x.clone(), binding(&shared("h1"), 1, None));
+        let mut others = binding(&shared("h2"), 2, None);
         others.owner = "N".into();
-        assert_eq!(bindings.put_one(x.clone(), others.clone()), Bound::Foreign);
-        assert!(bindings.may("M", "M") && !bindings.may("N", "M"));
+        assert_eq!(
+            bindings.put_one(x.clone(), others.clone()),
+            Bound::OtherOwner
+        );
+        assert!(bindings.owners.may_use("M", "M") && !bindings.owners.may_use("N", "M"));
         // The store says whose it is, even where that is older.
         others.set_at = 0;
-        others.version = Some(Version {
+        others.kept.version = Some(Version {
             era: 7,
             revision: 1,
         });
-        assert_eq!(bindings.put_one(x, others), Bound::Anew);
+        assert_eq!(bindings.put_one(x, others), Bound::NewRoute);
     }
 }

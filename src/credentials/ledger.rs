@@ -1,5 +1,5 @@
-//! How much of the credentials that the provider may hold is taken: in all, and by
-//! each actor.
+//! How many lattices the provider may know, and how many bytes of credentials it may
+//! hold: in all, and for each actor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,8 @@ struct Share {
 }
 
 impl Share {
-    /// The same, where one lattice has other bytes than before, none being not there.
+    /// Returns the share where one lattice has `after` instead of `before` bytes;
+    /// `None` where it is not in the share.
     fn with(self, before: Option<usize>, after: Option<usize>) -> Self {
         Self {
             lattices: self.lattices + usize::from(after.is_some()) - usize::from(before.is_some()),
@@ -25,25 +26,25 @@ impl Share {
     }
 }
 
-/// Credentials of a lattice: what is bound, and what is about to be.
-struct Held {
+/// Credentials of a lattice that are bound, or about to be.
+struct Reserved {
     number: u64,
     owner: Arc<str>,
     bytes: usize,
 }
 
-/// The room of one lattice, of an actor or of all: that of the largest of its
-/// credentials, since one takes the place of the other.
-fn size(held: &[Held], owner: Option<&str>) -> Option<usize> {
-    let counts = |one: &&Held| owner.is_none_or(|owner| *one.owner == *owner);
-    held.iter().filter(counts).map(|one| one.bytes).max()
+/// Returns the bytes that a lattice counts with, for one owner or for all. Only the
+/// largest of its credentials counts, since one replaces the other.
+fn size(reserved: &[Reserved], owner: Option<&str>) -> Option<usize> {
+    let counts = |one: &&Reserved| owner.is_none_or(|owner| *one.owner == *owner);
+    reserved.iter().filter(counts).map(|one| one.bytes).max()
 }
 
 #[derive(Default)]
 struct Taken {
     all: Share,
     of: HashMap<Arc<str>, Share>,
-    held: HashMap<LatticeId, Vec<Held>>,
+    lattices: HashMap<LatticeId, Vec<Reserved>>,
     next: u64,
 }
 
@@ -52,14 +53,19 @@ impl Taken {
         self.of.get(owner).copied().unwrap_or_default()
     }
 
-    /// Has the room of a lattice changed; the shares follow.
-    fn change(&mut self, lattice: &LatticeId, owner: &Arc<str>, act: impl FnOnce(&mut Vec<Held>)) {
-        let held = self.held.entry(lattice.clone()).or_default();
-        let before = (size(held, None), size(held, Some(owner)));
-        act(held);
-        let after = (size(held, None), size(held, Some(owner)));
-        if held.is_empty() {
-            self.held.remove(lattice);
+    /// Changes what a lattice has reserved, and the shares with it.
+    fn change(
+        &mut self,
+        lattice: &LatticeId,
+        owner: &Arc<str>,
+        act: impl FnOnce(&mut Vec<Reserved>),
+    ) {
+        let reserved = self.lattices.entry(lattice.clone()).or_default();
+        let before = (size(reserved, None), size(reserved, Some(owner)));
+        act(reserved);
+        let after = (size(reserved, None), size(reserved, Some(owner)));
+        if reserved.is_empty() {
+            self.lattices.remove(lattice);
         }
         self.all = self.all.with(before.0, after.0);
         let own = self.of(owner).with(before.1, after.1);
@@ -70,15 +76,15 @@ impl Taken {
     }
 }
 
-/// What is taken, and how much there is.
-pub(crate) struct Ledger {
+/// The limits, and what is taken of them.
+pub(super) struct Ledger {
     limits: PoolLimits,
     isolation: Isolation,
     taken: Mutex<Taken>,
 }
 
-/// The room that credentials of one lattice take, for as long as this lives.
-pub(crate) struct Room {
+/// What the credentials of one lattice take of the limits, until this is dropped.
+pub(super) struct Reservation {
     ledger: Arc<Ledger>,
     lattice: LatticeId,
     owner: Arc<str>,
@@ -86,8 +92,7 @@ pub(crate) struct Room {
 }
 
 impl Ledger {
-    /// Nothing is taken.
-    pub(crate) fn new(limits: PoolLimits, isolation: Isolation) -> Arc<Self> {
+    pub(super) fn new(limits: PoolLimits, isolation: Isolation) -> Arc<Self> {
         Arc::new(Self {
             limits,
             isolation,
@@ -95,29 +100,29 @@ impl Ledger {
         })
     }
 
-    /// Takes room for so many bytes of an actor. What the lattice has already counts
-    /// for it: credentials that are about to replace others need no room beside them.
+    /// Reserves so many bytes for an actor's credentials of a lattice. They replace
+    /// what the lattice has reserved already, and need no room beside it.
     ///
     /// # Errors
-    /// `LimitReached`, which names the setting.
-    pub(crate) fn room(
+    /// `LimitReached`; the message names the setting.
+    pub(super) fn reserve(
         self: &Arc<Self>,
         lattice: &LatticeId,
         owner: &Arc<str>,
         bytes: usize,
-    ) -> Result<Room, Error> {
+    ) -> Result<Reservation, Error> {
         let mut taken = self.lock();
         self.check(&taken, lattice, owner, bytes)?;
         let number = taken.next;
         taken.next += 1;
-        taken.change(lattice, owner, |held| {
-            held.push(Held {
+        taken.change(lattice, owner, |reserved| {
+            reserved.push(Reserved {
                 number,
                 owner: owner.clone(),
                 bytes,
             });
         });
-        Ok(Room {
+        Ok(Reservation {
             ledger: self.clone(),
             lattice: lattice.clone(),
             owner: owner.clone(),
@@ -133,14 +138,14 @@ impl Ledger {
         bytes: usize,
     ) -> Result<(), Error> {
         let limits = &self.limits;
-        let held = taken.held.get(lattice).map_or(&[][..], Vec::as_slice);
+        let reserved = taken.lattices.get(lattice).map_or(&[][..], Vec::as_slice);
         let lattice = lattice.as_str();
         let full = |message: String| Err(Error::new(Kind::LimitReached, message));
         let grown = |share: Share, before: Option<usize>| {
             let others = share.with(before, None);
             (others, share.with(before, before.max(Some(bytes))))
         };
-        let (others, all) = grown(taken.all, size(held, None));
+        let (others, all) = grown(taken.all, size(reserved, None));
         let most = limits.lattices;
         if all.lattices > most {
             return full(format!(
@@ -157,7 +162,7 @@ impl Ledger {
             ));
         }
         if self.isolation == Isolation::Actor {
-            let (others, own) = grown(taken.of(owner), size(held, Some(owner)));
+            let (others, own) = grown(taken.of(owner), size(reserved, Some(owner)));
             let most = limits.of_actor();
             if own.lattices > most {
                 return full(format!(
@@ -183,12 +188,12 @@ impl Ledger {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let number = self.number;
         let mut taken = self.ledger.lock();
-        taken.change(&self.lattice, &self.owner, |held| {
-            held.retain(|one| one.number != number);
+        taken.change(&self.lattice, &self.owner, |reserved| {
+            reserved.retain(|one| one.number != number);
         });
     }
 }
@@ -206,15 +211,20 @@ mod tests {
         Ledger::new(limits, isolation)
     }
 
-    fn take(ledger: &Arc<Ledger>, id: &str, owner: &str, bytes: usize) -> Result<Room, String> {
+    fn take(
+        ledger: &Arc<Ledger>,
+        id: &str,
+        owner: &str,
+        bytes: usize,
+    ) -> Result<Reservation, String> {
         let lattice = LatticeId::parse(id).unwrap();
-        let room = ledger.room(&lattice, &owner.into(), bytes);
-        room.map_err(|error| error.to_string())
+        let reserved = ledger.reserve(&lattice, &owner.into(), bytes);
+        reserved.map_err(|error| error.to_string())
     }
 
-    /// That there is no room, and which setting says so.
-    fn full(room: Result<Room, String>, setting: &str) {
-        let problem = room.err().unwrap();
+    /// Checks that nothing was reserved, and that the message names the setting.
+    fn full(reserved: Result<Reservation, String>, setting: &str) {
+        let problem = reserved.err().unwrap();
         assert!(problem.contains(&format!("({setting})")), "{problem}");
     }
 
@@ -231,7 +241,7 @@ mod tests {
         drop(most);
         assert!(take(&ledger, "b", "N", 100).is_ok());
         let taken = ledger.lock();
-        assert!(taken.of.is_empty() && taken.held.is_empty() && taken.all == Share::default());
+        assert!(taken.of.is_empty() && taken.lattices.is_empty() && taken.all == Share::default());
     }
 
     #[test]

@@ -1,23 +1,21 @@
-//! What a lattice is reached with, checked when it is set.
+//! Servers of a lattice and a login there, checked when they are set.
 
-use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_nats::ServerAddr;
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
-use crate::credentials::vault::Entry;
+use crate::credentials::fingerprint::{Fingerprint, FingerprintKey};
+use crate::credentials::given::GivenCredentials;
 use crate::error::Error;
 use crate::json;
-use crate::nats::{Access, Login, Tls};
+use crate::nats::{Access, Login};
 
-/// Servers of a lattice and how to log in there. Two equal ones share a
-/// connection; the JetStream domain is no part of it.
+/// Servers of a lattice and how to log in there. Lattices with equal credentials
+/// share a connection; the JetStream domain is no part of them.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     access: Access,
@@ -26,7 +24,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// What is said of a JWT alone.
+    /// The message where there is a JWT without a seed.
     pub const NO_SEED: &str = "userSeed is missing: userJwt needs its seed";
 
     /// Checks that a seed is that of a user.
@@ -37,26 +35,26 @@ impl Credentials {
         user_key(seed.expose_secret()).map(drop)
     }
 
-    /// Checks and takes what an actor set.
+    /// Checks what an actor gives now.
     ///
     /// # Errors
     /// `Invalid`: JWT without seed or seed without JWT, one that cannot be read,
     /// a pair that does not belong together, an expired JWT, an unusable URL.
     /// No message quotes any of them.
-    pub fn new(set: &Entry) -> Result<Self, Error> {
-        let credentials = Self::kept(set)?;
+    pub fn new(given: &GivenCredentials) -> Result<Self, Error> {
+        let credentials = Self::from_store(given)?;
         match credentials.expired() {
             Some(_) => Err(Error::invalid("userJwt has expired; set one that has not")),
             None => Ok(credentials),
         }
     }
 
-    /// The same for what was set before: it may have expired since.
+    /// Checks what an actor gave some time ago: its JWT may have expired since.
     ///
     /// # Errors
-    /// As [`Credentials::new`], but for that.
-    pub fn kept(set: &Entry) -> Result<Self, Error> {
-        let (login, expires) = match (&set.jwt, &set.seed) {
+    /// `Invalid`, as [`Credentials::new`], but not for an expired JWT.
+    pub fn from_store(given: &GivenCredentials) -> Result<Self, Error> {
+        let (login, expires) = match (&given.jwt, &given.seed) {
             (None, None) => (Login::Anonymous, 0),
             (Some(jwt), Some(seed)) => user_login(jwt.expose_secret(), seed.expose_secret())?,
             (Some(_), None) => {
@@ -66,90 +64,65 @@ impl Credentials {
                 return Err(Error::invalid("userJwt is missing: userSeed needs its JWT"));
             }
         };
-        let access = Access::parse(set.urls.expose_secret(), login)
+        let access = Access::parse(given.urls.expose_secret(), login)
             .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))?;
         Ok(Self { access, expires })
     }
 
-    /// That they have expired, if they have.
+    /// Returns a sentence where the JWT has expired.
     pub(crate) fn expired(&self) -> Option<String> {
         let over = self.expires > 0 && self.expires <= now();
         over.then(|| "the user JWT has expired".to_owned())
     }
 
-    /// `host:port` of every server, separated by commas.
+    /// Returns `host:port` of every server, separated by commas.
     pub fn address(&self) -> String {
         self.access.address()
     }
 
-    /// How they log in, for people: `anonymous`, `jwt`, …
+    /// Returns the kind of login for people: `anonymous`, `jwt`, …
     pub fn kind(&self) -> String {
         format!("{:?}", self.access.login())
     }
 
-    /// The same, with what TLS is checked and answered with. It is no part of
-    /// what makes credentials the same: all of a provider have one.
-    pub fn with_tls(self, tls: Tls) -> Self {
-        Self {
-            access: self.access.with_tls(tls),
-            ..self
-        }
-    }
-
-    /// How to connect.
+    /// Servers and login, for a dial.
     pub(crate) fn access(&self) -> &Access {
         &self.access
     }
 
-    /// What makes these credentials the same as others.
+    /// Returns the keyed hash that equal credentials share.
     pub fn fingerprint(&self, key: &FingerprintKey) -> Fingerprint {
-        let mut hash = Sha256::new();
-        let mut part = |text: &str| {
-            hash.update((text.len() as u64).to_be_bytes());
-            hash.update(text.as_bytes());
-        };
-        part(&HEXLOWER.encode(&key.0[..]));
-        for server in self.access.servers() {
-            // Not its text: `h` and `nats://h:4222` are one server.
-            part(server.scheme());
-            part(server.host());
-            part(&server.port().to_string());
+        let servers = self.access.servers();
+        let ports: Vec<String> = servers.iter().map(|one| one.port().to_string()).collect();
+        let mut parts = Vec::new();
+        for (server, port) in servers.iter().zip(&ports) {
+            // Not the text of the URL: `h` and `nats://h:4222` are one server.
+            parts.extend([server.scheme(), server.host(), port]);
             if server.is_websocket() {
-                part(path(server));
+                parts.push(path(server));
             }
         }
         match self.access.login() {
-            Login::Anonymous => part("anonymous"),
-            // Which names the one user whose seed fits.
-            Login::Jwt { jwt, .. } => {
-                part("jwt");
-                part(jwt.expose_secret());
-            }
-            Login::Nkey(seed) => {
-                part("nkey");
-                part(seed.expose_secret());
-            }
+            Login::Anonymous => parts.push("anonymous"),
+            // The JWT names the one user whose seed fits.
+            Login::Jwt { jwt, .. } => parts.extend(["jwt", jwt.expose_secret()]),
+            Login::Nkey(seed) => parts.extend(["nkey", seed.expose_secret()]),
             Login::Password { user, password } => {
-                part("password");
-                part(user.expose_secret());
-                part(password.expose_secret());
+                parts.extend(["password", user.expose_secret(), password.expose_secret()]);
             }
-            Login::Token(token) => {
-                part("token");
-                part(token.expose_secret());
-            }
+            Login::Token(token) => parts.extend(["token", token.expose_secret()]),
         }
-        Fingerprint(hash.finalize().into())
+        key.fingerprint(&parts)
     }
 }
 
-/// The path of a server's URL, from its first slash on.
+/// Returns the path of a server's URL, from its first slash on.
 fn path(server: &ServerAddr) -> &str {
     let (_, rest) = server.as_url_str().split_once("://").unwrap_or_default();
     rest.find('/').map_or("", |start| &rest[start..])
 }
 
-/// The key of a user.
+/// Reads the seed of a user.
 fn user_key(seed: &str) -> Result<KeyPair, Error> {
     KeyPair::from_seed(seed)
         .ok()
@@ -200,54 +173,6 @@ fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// Keeps fingerprints of those who share it from being compared with others.
-pub struct FingerprintKey(Zeroizing<[u8; 16]>);
-
-impl FingerprintKey {
-    /// A key that others have, too.
-    pub fn new(key: [u8; 16]) -> Self {
-        Self(key.into())
-    }
-
-    /// A new key, from the randomness of the operating system.
-    ///
-    /// # Errors
-    /// That it gives none.
-    pub fn random() -> Result<Self, String> {
-        let mut key = Zeroizing::new([0; 16]);
-        getrandom::fill(&mut key[..])
-            .map_err(|error| format!("the operating system gives no random numbers: {error}"))?;
-        Ok(Self(key))
-    }
-
-    /// Keyed hash of these parts, each told from the next.
-    pub(crate) fn hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(&self.0[..]);
-        for part in parts {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
-    }
-}
-
-/// Keyed hash of credentials. Shows its first eight digits only.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&HEXLOWER.encode(&self.0[..4]))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,7 +186,7 @@ mod tests {
     }
 
     fn new(urls: &str, jwt: Option<&str>, seed: Option<&str>) -> Result<Credentials, Error> {
-        Credentials::new(&Entry {
+        Credentials::new(&GivenCredentials {
             lattice: LatticeId::parse("x").unwrap(),
             actor: "M".into(),
             set_at: 0,

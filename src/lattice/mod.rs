@@ -1,27 +1,23 @@
-//! One remote lattice: what can be asked of its hosts, and how that looks on
-//! the wire (control interface: JSON on `wasmbus.ctl.{lattice}.…`).
+//! One remote lattice: what its hosts are asked and told.
 //!
-//! - [`subject`]: every subject, built from validated names only
-//! - [`wire`]: every JSON body
-//! - [`request`]: one question, one answer
-//! - [`pings`]: one question, an answer from every host
-//! - [`gather`]: when such a question is over
-//! - [`metadata`]: the bucket in which hosts keep links and claims
-//! - [`refmap`]: of which actor a reference is, as the bucket says
-//! - [`generation`]: how hosts differ
-//! - [`roster`]: the hosts of a lattice, as far as they are known
-//! - [`watch`]: how they become known while the lattice is in use
-//! - [`solo`]: whether more than one of them gets through to us
-//! - [`orders`]: what they were told a moment ago
-//! - [`plan`]: from what is meant to what a host must be told
-//! - [`hosts`], [`auctions`], [`actors`], [`providers`], [`links`]: what a lattice
-//!   is asked for
+//! From top to bottom; each room uses only those below it:
+//!
+//! - [`ops`]: the operations on a lattice, whichever hosts it has
+//! - [`bucket`]: the bucket in which hosts keep links and claims
+//! - [`roster`]: the hosts, as far as they are known, and how that is kept fresh
+//! - [`exchange`]: a question to one host or to all of them, and how it ends
+//! - [`commands`]: what hosts were told a moment ago
+//! - [`dialect`]: how a host is talked to, and how hosts differ
+//! - [`model`]: what lattices consist of
 
 pub mod bucket;
+pub mod commands;
 pub mod dialect;
 pub mod exchange;
+pub mod model;
 pub mod ops;
 pub mod roster;
+pub mod rosters;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +25,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::connections::{Connection, Held};
-use crate::credentials::Lease;
+use crate::connections::{Connection, Lease};
 use crate::deadline::Deadline;
 use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
@@ -52,27 +47,29 @@ pub struct Lattice {
     pub roster: Arc<Roster>,
     /// What goes on when a call is over, and must not be left half done.
     pub duties: TaskTracker,
-    /// That a call uses the connection; nothing in the background does.
-    _held: Option<Held>,
+    /// Counts the call as a use of the connection. A task in the background has none.
+    _lease: Option<Lease>,
 }
 
 impl Lattice {
-    /// A lattice that is called now. From here on its roster is kept fresh.
+    /// Makes the lattice of a call. From here on its roster is kept fresh.
     pub fn new(
         id: LatticeId,
-        lease: Lease<Roster>,
+        js_domain: Option<JsDomain>,
+        lease: Lease,
+        roster: Arc<Roster>,
         deadline: Deadline,
         limits: Limits,
         duties: TaskTracker,
     ) -> Self {
         let lattice = Self {
             id,
-            connection: lease.held.connection().clone(),
-            _held: Some(lease.held),
-            js_domain: lease.js_domain,
+            connection: lease.connection().clone(),
+            _lease: Some(lease),
+            js_domain,
             deadline,
             limits,
-            roster: lease.kept,
+            roster,
             duties,
         };
         if lattice.roster.used() {
@@ -81,8 +78,8 @@ impl Lattice {
         lattice
     }
 
-    /// The same lattice for what goes on when the call is over, so long at most.
-    /// It does not hold the connection open: what has to, takes the lattice itself.
+    /// Returns the same lattice for a task that goes on after the call, for this time
+    /// at most. It is no use of the connection, which may close when it is idle.
     fn beyond_the_call(&self, time: Duration) -> Self {
         Self {
             id: self.id.clone(),
@@ -92,17 +89,17 @@ impl Lattice {
             limits: Limits::default(),
             roster: self.roster.clone(),
             duties: self.duties.clone(),
-            _held: None,
+            _lease: None,
         }
     }
 
-    /// `lattice "x"`, for messages.
-    pub fn called(&self) -> String {
+    /// Returns `lattice "x"`, for messages.
+    pub fn display_name(&self) -> String {
         format!("lattice {:?}", self.id.as_str())
     }
 
-    /// `host N… of lattice "x"`, for messages.
-    pub fn host_called(&self, host: &HostId) -> String {
-        format!("host {host} of {}", self.called())
+    /// Returns `host N… of lattice "x"`, for messages.
+    pub fn display_host(&self, host: &HostId) -> String {
+        format!("host {host} of {}", self.display_name())
     }
 }

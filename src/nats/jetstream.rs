@@ -1,9 +1,9 @@
-//! Questions to JetStream that leave nothing behind.
+//! Sends requests to JetStream without leaking memory.
 //!
-//! Those of async-nats do: its requests share a table with a place for every
-//! answer, and a place (316 bytes) stays for as long as the connection where no
-//! answer comes, as where JetStream is away, or a permission is missing. So
-//! questions are asked here with a subscription each, which ends with the question.
+//! The requests of async-nats share a table with an entry (316 bytes) for each answer.
+//! Where no answer comes, because JetStream is away or a permission is missing, the
+//! entry stays for as long as the connection. Requests here have a subscription each,
+//! which ends with the request.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -26,44 +26,45 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::error::{quoted, without_values};
-use crate::home::{Home, Questions};
 use crate::name::JsDomain;
-use crate::nats::said::{Said, Word};
+use crate::nats::error_feed::{ErrorFeed, Notice};
+use crate::nats::own_lattice::{OpenRequests, OwnLattice};
 
-/// Why JetStream did not do something.
+/// Why a request to JetStream failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// It says that it did not, and why.
+    /// JetStream refused it, and says why.
     #[error("{}", quoted(&.0.to_string()))]
     No(jetstream::Error),
-    /// Nobody listens there, so that nothing was done.
+    /// Nobody listens there. Nothing was carried out.
     #[error("nobody listens there (no responders)")]
     Nobody,
     /// It was not sent.
     #[error("{0}")]
     NotSent(String),
-    /// Our server did not take it, in its own words.
+    /// Our server refused it, in these words.
     #[error("our NATS server said {0}")]
     Refused(String),
-    /// It is larger than the server takes, and nothing was done.
+    /// It is larger than the server takes. Nothing was carried out.
     #[error("{0}; nothing was carried out")]
     TooLarge(String),
-    /// It was sent, and no answer came. Nobody knows.
+    /// It was sent, and no answer came. The outcome is unknown.
     #[error("JetStream does not answer")]
     Silence,
-    /// The same, and our server said something meanwhile.
+    /// It was sent, no answer came, and our server reported an error meanwhile. The
+    /// outcome is unknown.
     #[error("JetStream does not answer; our NATS server said {0}")]
     Unheard(String),
-    /// It was sent, and the connection broke. Nobody knows.
+    /// It was sent, and the connection broke. The outcome is unknown.
     #[error("the connection broke{0}")]
     Broke(String),
-    /// Something came that is no answer. Nobody knows.
+    /// The answer cannot be read. The outcome is unknown.
     #[error("the answer cannot be read: {0}")]
     Unreadable(String),
 }
 
 impl NoAnswer {
-    /// Whether nothing was done for sure.
+    /// Returns whether it is certain that nothing was carried out.
     pub fn is_definite(&self) -> bool {
         matches!(
             self,
@@ -71,7 +72,7 @@ impl NoAnswer {
         )
     }
 
-    /// The code of the error that JetStream told.
+    /// Returns JetStream's error code, where it refused the request.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::No(error) => Some(error.error_code()),
@@ -80,7 +81,7 @@ impl NoAnswer {
     }
 }
 
-/// What an answer of JetStream says.
+/// Reads an answer of JetStream.
 ///
 /// # Errors
 /// `No`, `Nobody` or `Unreadable`.
@@ -90,7 +91,7 @@ pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
     }
     let unreadable =
         |error: serde_json::Error| NoAnswer::Unreadable(without_values(&error.to_string()));
-    // An object and nothing else: what the library derives takes lists as well.
+    // Objects only: the types of async-nats accept lists as well.
     let members: Map<String, Value> =
         serde_json::from_slice(&answer.payload).map_err(unreadable)?;
     match serde_json::from_value(Value::Object(members)).map_err(unreadable)? {
@@ -99,12 +100,12 @@ pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
     }
 }
 
-/// Sends a request and waits for its answer in this inbox, until this is dropped.
-/// What waits for the answer ends then.
+/// Sends a request and waits for its answer in this inbox. Dropping the future ends the
+/// subscription.
 ///
 /// # Errors
 /// `NotSent`, `Broke`, or those of [`read`].
-async fn ask<T: DeserializeOwned>(
+async fn request<T: DeserializeOwned>(
     client: &Client,
     subject: &str,
     inbox: &str,
@@ -124,13 +125,13 @@ async fn ask<T: DeserializeOwned>(
     }
 }
 
-/// What JetStream is asked to have a stream handed over.
+/// Returns the body of a request for a consumer of a stream.
 pub fn consumer_of(stream: &str, config: &OrderedConfig) -> serde_json::Value {
     let config = config.clone().into_consumer_config();
     json!({ "stream_name": stream, "config": config })
 }
 
-/// What the subjects of the API begin with, in a domain where there is one.
+/// Returns the prefix of the API's subjects, in a domain where there is one.
 pub fn api(domain: Option<&JsDomain>) -> String {
     match domain {
         Some(domain) => format!("$JS.{domain}.API"),
@@ -138,7 +139,7 @@ pub fn api(domain: Option<&JsDomain>) -> String {
     }
 }
 
-/// That of the library: only for what is done once JetStream has answered.
+/// Returns the context of async-nats: only for use once JetStream has answered.
 pub fn context(client: Client, domain: Option<&JsDomain>) -> Context {
     match domain {
         Some(domain) => jetstream::with_domain(client, domain.as_str()),
@@ -146,19 +147,19 @@ pub fn context(client: Client, domain: Option<&JsDomain>) -> Context {
     }
 }
 
-/// What JetStream answers that is asked for one message of a stream.
+/// The answer to a request for one message of a stream.
 #[derive(Deserialize)]
 pub struct Last {
     message: RawMessage,
 }
 
 impl Last {
-    /// What it is asked to have the newest message under a subject.
+    /// Returns the body of a request for the newest message under a subject.
     pub fn under(subject: &str) -> Value {
         json!({ "last_by_subj": subject })
     }
 
-    /// The message.
+    /// Returns the message.
     ///
     /// # Errors
     /// `Unreadable`.
@@ -172,58 +173,59 @@ impl Last {
 #[derive(Clone)]
 pub struct JetStream {
     client: Client,
-    said: Said,
-    questions: Arc<Questions>,
-    /// Before subjects, where there is a domain.
+    server_errors: ErrorFeed,
+    requests: Arc<OpenRequests>,
+    /// What subjects begin with where there is a domain.
     prefix: String,
     within: Duration,
     context: Context,
 }
 
 impl JetStream {
-    /// JetStream, in a domain where there is one, which answers within this time.
-    pub fn new(home: &Home, within: Duration) -> Self {
+    /// Makes a client for JetStream of our own lattice. Each answer must come within this
+    /// time.
+    pub fn new(home: &OwnLattice, within: Duration) -> Self {
         let (client, domain) = (home.client.clone(), home.js_domain.as_ref());
         let mut context = context(client.clone(), domain);
         context.set_timeout(within);
         Self {
             client,
-            said: home.said.clone(),
-            questions: home.questions.clone(),
+            server_errors: home.server_errors.clone(),
+            requests: home.requests.clone(),
             prefix: domain.map_or_else(String::new, |_| api(domain) + "."),
             within,
             context,
         }
     }
 
-    /// That of the library: only for what is done once JetStream has answered.
+    /// Returns the context of async-nats: only for use once JetStream has answered.
     pub fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Asks the API.
+    /// Sends a request to the API and returns its answer.
     ///
     /// # Errors
     /// Why there is no answer.
     pub async fn api<T: DeserializeOwned>(
         &self,
-        question: impl Display,
+        endpoint: impl Display,
         body: &impl Serialize,
     ) -> Result<T, NoAnswer> {
         let body = serde_json::to_vec(body);
         let body = body.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
-        let plain = format!("$JS.API.{question}");
+        let plain = format!("$JS.API.{endpoint}");
         let subject = match self.prefix.as_str() {
             "" => plain.clone(),
-            prefix => format!("{prefix}{question}"),
+            prefix => format!("{prefix}{endpoint}"),
         };
         self.sends(body.len());
         self.send([&subject, &plain], Request::new().payload(body.into()))
             .await
     }
 
-    /// The newest message of a stream under a subject, as the leader has it: a
-    /// replica that lags must not say that there is none.
+    /// Returns the newest message of a stream under a subject. The leader is asked: a
+    /// replica that lags must not answer that there is none.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -232,15 +234,15 @@ impl JetStream {
         stream: &str,
         subject: &str,
     ) -> Result<Option<StreamMessage>, NoAnswer> {
-        let question = format!("STREAM.MSG.GET.{stream}");
-        match self.api::<Last>(question, &Last::under(subject)).await {
+        let endpoint = format!("STREAM.MSG.GET.{stream}");
+        match self.api::<Last>(endpoint, &Last::under(subject)).await {
             Ok(last) => last.message().map(Some),
             Err(error) if error.code() == Some(ErrorCode::NO_MESSAGE_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Publishes into a stream, and waits until it has it.
+    /// Publishes into a stream and waits for its acknowledgement.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -256,7 +258,7 @@ impl JetStream {
             .await
     }
 
-    /// Has a stream handed over.
+    /// Makes an ordered consumer of a stream.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -265,58 +267,61 @@ impl JetStream {
         stream: &str,
         config: OrderedConfig,
     ) -> Result<Consumer<OrderedConfig>, NoAnswer> {
-        let question = format!("CONSUMER.CREATE.{stream}");
-        let info: consumer::Info = self.api(question, &consumer_of(stream, &config)).await?;
+        let endpoint = format!("CONSUMER.CREATE.{stream}");
+        let info: consumer::Info = self.api(endpoint, &consumer_of(stream, &config)).await?;
         Ok(Consumer::new(config, info, self.context.clone()))
     }
 
+    /// Remembers the size of the largest request.
     fn sends(&self, bytes: usize) {
-        self.questions.largest.fetch_max(bytes, Ordering::AcqRel);
+        self.requests.largest.fetch_max(bytes, Ordering::AcqRel);
     }
 
-    /// Sends to the first of two subjects; the other is what a server of the domain
-    /// makes of it before it looks at permissions.
+    /// Sends a request to the first of two subjects. The second is what a server of the
+    /// domain makes of it before it checks permissions, so its refusals name that one.
     async fn send<T: DeserializeOwned>(
         &self,
         subjects: [&str; 2],
         request: Request,
     ) -> Result<T, NoAnswer> {
-        let (mut heard, inbox) = (self.said.heard(), self.client.new_inbox());
-        let place = timeout(self.within, self.questions.places.acquire()).await;
+        let (mut errors, inbox) = (self.server_errors.subscribe(), self.client.new_inbox());
+        let place = timeout(self.within, self.requests.places.acquire()).await;
         let Ok(Ok(_place)) = place else {
             let why = "others wait for JetStream, which does not answer; try again";
             return Err(NoAnswer::NotSent(why.into()));
         };
-        let asked = ask(&self.client, subjects[0], &inbox, request);
-        let asked = timeout(self.within, asked);
-        tokio::pin!(asked);
-        let mut said = None;
+        let answer = timeout(
+            self.within,
+            self::request(&self.client, subjects[0], &inbox, request),
+        );
+        tokio::pin!(answer);
+        let mut reported = None;
         loop {
             tokio::select! {
                 biased;
-                answer = &mut asked => return match (answer, said) {
+                answer = &mut answer => return match (answer, reported) {
                     (Ok(Err(NoAnswer::Broke(_))) | Err(_), Some(words)) => {
                         Err(NoAnswer::Unheard(words))
                     }
                     (Ok(answer), _) => answer,
                     (Err(_), None) => Err(NoAnswer::Silence),
                 },
-                word = heard.next() => match word {
-                    Word::Refusal(refusal) if !refusal.subscription => {
+                notice = errors.next() => match notice {
+                    Notice::Refusal(refusal) if !refusal.subscription => {
                         let subject = refusal.subject.as_str();
                         if subjects.contains(&subject) || subject == inbox {
                             return Err(NoAnswer::Refused(quoted(&refusal.words)));
                         }
                     }
-                    Word::Refusal(refusal) if refusal.subject == inbox => {
+                    Notice::Refusal(refusal) if refusal.subject == inbox => {
                         return Err(NoAnswer::Unheard(quoted(&refusal.words)));
                     }
                     // It may be the subscription for the answer.
-                    Word::Refusal(refusal) if refusal.is_unnamed() => {
-                        said = Some(quoted(&refusal.words));
+                    Notice::Refusal(refusal) if refusal.is_unnamed() => {
+                        reported = Some(quoted(&refusal.words));
                     }
-                    Word::Refusal(_) => {}
-                    Word::Other(words) => said = Some(words),
+                    Notice::Refusal(_) => {}
+                    Notice::Other(words) => reported = Some(words),
                 },
             }
         }

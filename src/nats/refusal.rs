@@ -1,26 +1,26 @@
-//! What a server says in passing, beside all answers: what it does not let a user
-//! do. Source of the wording: `sendErr` in `server/client.go` of nats-server.
+//! Reads the errors by which a server refuses a message or a subscription. Source of
+//! the wording: `sendErr` in `server/client.go` of nats-server.
 
 use async_nats::{Event, ServerError};
 
 use crate::error::quoted;
 
-/// Something that the server did not take, and that has no answer of its own.
+/// A message or a subscription that the server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// A subscription was not made; else: a message was not taken.
+    /// Whether it is a subscription; else it is a message.
     pub subscription: bool,
-    /// The subject, or that of the reply; empty where the server does not name it.
+    /// Its subject, or that of its reply; empty where the server does not name it.
     pub subject: String,
     /// The server's words.
     pub words: String,
 }
 
-/// Said of a subscription that is one too many, without its subject.
+/// What the server says of a subscription that is one too many. It names no subject.
 const TOO_MANY_SUBSCRIPTIONS: &str = "maximum subscriptions exceeded";
 
 impl Refusal {
-    /// What an event of the connection says, if it is one.
+    /// Returns the refusal that an event of the connection reports, if it is one.
     pub fn of(event: &Event) -> Option<Self> {
         match event {
             Event::ServerError(error) => Self::parse(&error.to_string()),
@@ -28,17 +28,18 @@ impl Refusal {
         }
     }
 
-    /// Whether it is of a subscription, and the server does not say which.
+    /// Returns whether the server does not say which subscription it refused.
     pub fn is_unnamed(&self) -> bool {
         self.subject.is_empty()
     }
 
-    /// Whether permissions forbid it; else there are as many as may be.
+    /// Returns whether permissions forbid it; else the user has as many subscriptions as
+    /// it may have.
     pub fn is_permission(&self) -> bool {
         !self.words.eq_ignore_ascii_case(TOO_MANY_SUBSCRIPTIONS)
     }
 
-    /// Reads a server's complaint: `Permissions Violation for Publish to "x"`,
+    /// Reads the words of a server: `Permissions Violation for Publish to "x"`,
     /// `… for Publish with Reply of "x"`, `… for Subscription to "x"`, or that
     /// there are too many subscriptions.
     fn parse(text: &str) -> Option<Self> {
@@ -65,13 +66,13 @@ impl Refusal {
     }
 }
 
-/// A server's words for messages and logs: quoted and cut, so that they can forge
-/// no line.
+/// Returns a server's words for messages and logs: quoted and cut, so that they cannot
+/// forge a line.
 pub fn words(said: &ServerError) -> String {
     quoted(without_prefix(&said.to_string()))
 }
 
-/// A server's words, without what async-nats puts in front of them.
+/// Returns a server's words without the prefix that async-nats adds.
 pub fn without_prefix(text: &str) -> &str {
     text.strip_prefix("nats: ").unwrap_or(text)
 }
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_of_servers_are_read() {
+    fn refusals_of_servers_are_read() {
         for (words, subscription, subject) in [
             (
                 r#"Permissions Violation for Publish to "wasmbus.ctl.x.ping.hosts""#,

@@ -1,4 +1,4 @@
-//! Servers as settings list them: names, addresses and networks.
+//! Reads lists of servers in settings: names, addresses and networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,25 +7,25 @@ use url::Host;
 
 use crate::name::fits;
 
-/// Servers that a setting lists, each as `[scheme://][host or network][:port]`.
+/// The servers that a setting lists, each as `[scheme://][host or network][:port]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Servers(Vec<Entry>);
+pub struct Servers(Vec<ServerEntry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
+struct ServerEntry {
     scheme: Option<&'static str>,
     hosts: Hosts,
     port: Option<u16>,
 }
 
-/// Which hosts an entry stands for.
+/// The hosts that an entry stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Hosts {
-    /// Every one.
+    /// Every host.
     All,
-    /// In small letters, without a dot at the end.
+    /// Hosts whose name fits this pattern: in small letters, without a dot at the end.
     Name(String),
-    /// Addresses that begin with these bits.
+    /// The addresses that begin with these bits.
     Network { first: IpAddr, bits: u32 },
 }
 
@@ -54,9 +54,9 @@ impl Servers {
         }
     }
 
-    /// Whether the list names a server, by what its URL says. A network names the
-    /// addresses in it, and no host name, wherever that leads: what is decided so
-    /// must not change with an answer of the DNS.
+    /// Returns whether the list names a server by its URL alone. A network stands for
+    /// the addresses in it, never for a host name, whatever that resolves to: an answer
+    /// of the DNS must not change the decision.
     pub fn contains(&self, server: &ServerAddr) -> bool {
         let address = address(server);
         self.hosts_for(server).any(|hosts| match hosts {
@@ -68,26 +68,26 @@ impl Servers {
         })
     }
 
-    /// Whether it lists none.
+    /// Returns whether it lists no server.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The hosts of the entries that are for the scheme and the port of a server.
+    /// Returns the hosts of the entries for the scheme and the port of a server.
     pub(super) fn hosts_for(&self, server: &ServerAddr) -> impl Iterator<Item = &Hosts> {
         let entries = self.0.iter().filter(|entry| entry.is_for(server));
         entries.map(|entry| &entry.hosts)
     }
 }
 
-impl Entry {
+impl ServerEntry {
     fn is_for(&self, server: &ServerAddr) -> bool {
         self.scheme.is_none_or(|scheme| scheme == server.scheme())
             && self.port.is_none_or(|port| port == server.port())
     }
 }
 
-/// The address that a server's host is, in whatever notation resolvers read.
+/// Returns the address that a server's host is, in any notation that resolvers read.
 pub(super) fn address(server: &ServerAddr) -> Option<IpAddr> {
     if let Ok(ip) = server.host().parse() {
         return Some(ip);
@@ -98,7 +98,7 @@ pub(super) fn address(server: &ServerAddr) -> Option<IpAddr> {
     }
 }
 
-/// The name that a server's host is, as patterns are compared with it.
+/// Returns a server's host as patterns are compared with it.
 pub(super) fn name(server: &ServerAddr) -> String {
     let host = server.host().to_ascii_lowercase();
     match host.strip_suffix('.') {
@@ -120,9 +120,9 @@ pub(super) fn is_within(first: IpAddr, bits: u32, ip: IpAddr) -> bool {
     }
 }
 
-// --- what the setting says ---
+// --- reading an entry ---
 
-fn entry(text: &str) -> Result<Entry, &'static str> {
+fn entry(text: &str) -> Result<ServerEntry, &'static str> {
     let (scheme, rest) = match text.split_once("://") {
         None => (None, text),
         Some((scheme, rest)) => {
@@ -150,7 +150,7 @@ fn entry(text: &str) -> Result<Entry, &'static str> {
             "the port must be a number from 1 to 65535; an IPv6 address must be in brackets",
         )?),
     };
-    Ok(Entry {
+    Ok(ServerEntry {
         scheme,
         hosts,
         port,
@@ -164,7 +164,7 @@ fn with_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Digits and nothing else, not even a sign.
+/// Reads digits and nothing else, not even a sign.
 fn number(text: &str) -> Option<u16> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)
@@ -187,7 +187,7 @@ fn network(first: &str, bits: &str) -> Result<Hosts, &'static str> {
     let bits = bits.filter(|bits| *bits <= if first.is_ipv4() { 32 } else { 128 });
     let bits = bits.ok_or("the prefix of a network must be a number of bits, 32 or 128 at most")?;
     let (first, bits) = match first.to_canonical() {
-        // Of an IPv4 address in IPv6, the last 32 bits stay.
+        // An IPv4 address mapped into IPv6 keeps its last 32 bits.
         ip if ip.is_ipv4() != first.is_ipv4() && bits >= 96 => (ip, bits - 96),
         _ => (first, bits),
     };
@@ -198,7 +198,7 @@ fn network(first: &str, bits: &str) -> Result<Hosts, &'static str> {
     if is_first {
         Ok(Hosts::Network { first, bits })
     } else {
-        // 10.1.2.3/8: one address is meant, or many.
+        // 10.1.2.3/8 may mean one address or a network.
         Err("a network must begin with its first address, as 10.0.0.0/8 does")
     }
 }
@@ -219,7 +219,7 @@ fn named(text: &str) -> Result<Hosts, &'static str> {
     if let Ok(ip) = name.parse::<Ipv4Addr>() {
         return host(Some(ip));
     }
-    // `10.*` is no network, and would let 10.example.com in.
+    // `10.*` would not mean a network, and would allow 10.example.com.
     let is_number = matches!(Host::parse(name), Ok(Host::Ipv4(_)));
     if is_number || !name.bytes().any(|byte| byte.is_ascii_alphabetic()) {
         return Err("an IP address must have four numbers and no *; a network is like 10.0.0.0/8");
@@ -247,7 +247,7 @@ mod tests {
             ("wss://anybody.example", true),
             ("ws://anybody.example", false),
             ("nats://[fd00::7]:9", true),
-            // It may lead there.
+            // What it resolves to does not count.
             ("localhost", false),
         ] {
             let access = Access::parse(url, Login::Anonymous).unwrap();

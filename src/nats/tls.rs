@@ -1,4 +1,5 @@
-//! How TLS goes: with whom, what is checked, and what is shown.
+//! Settings of TLS: which certificates are checked with what, and which are shown to
+//! whom.
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +10,25 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 use crate::nats::servers::Servers;
 
-/// Settings of TLS. Files are read anew for every connection, so that renewed
-/// ones count from the next on.
+/// Settings of TLS. Files are read anew for every connection, so that a renewed file
+/// counts from the next connection on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// CAs that certificates of servers are checked with; the system's without.
+    /// The CAs that certificates of servers are checked with; without it the system's.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, and those between it and its CA. Our own NATS gets it
-    /// where it asks.
+    /// Our certificate, and those between it and its CA. It is shown to our own NATS
+    /// where that asks for one.
     pub cert_file: Option<PathBuf>,
     /// The key of our certificate.
     pub key_file: Option<PathBuf>,
-    /// Servers with which TLS comes before anything else is said.
+    /// Servers with which TLS begins before anything else is sent (`handshake_first`).
     pub first_servers: Servers,
-    /// Servers of lattices that get our certificate where they ask.
+    /// Servers of lattices that our certificate is shown to where they ask for one.
     pub client_servers: Servers,
 }
 
 impl Tls {
-    /// Options that check servers.
+    /// Adds the CAs that servers are checked with.
     pub(super) fn with_authorities(&self, options: ConnectOptions) -> ConnectOptions {
         match &self.ca_file {
             Some(path) => options.add_root_certificates(path.clone()),
@@ -35,7 +36,7 @@ impl Tls {
         }
     }
 
-    /// Options that show our certificate to a server that asks.
+    /// Has our certificate shown to a server that asks for one.
     pub(super) fn with_certificate(&self, options: ConnectOptions) -> ConnectOptions {
         match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => options.add_client_certificate(cert.clone(), key.clone()),
@@ -43,13 +44,14 @@ impl Tls {
         }
     }
 
-    /// Whether a server of a lattice gets our certificate where it asks.
+    /// Returns whether our certificate is shown to a server of a lattice that asks for
+    /// one.
     pub fn shows_certificate_to(&self, server: &ServerAddr) -> bool {
         self.cert_file.is_some() && self.client_servers.contains(server)
     }
 
-    /// Whether TLS comes first with a server. A websocket over TLS is like that in
-    /// any case.
+    /// Returns whether TLS must be told to begin first with a server. With `wss://` it
+    /// always does.
     pub fn is_first(&self, server: &ServerAddr) -> bool {
         !server.is_websocket() && self.first_servers.contains(server)
     }
@@ -57,12 +59,12 @@ impl Tls {
     /// Checks that a file holds certificates of CAs.
     ///
     /// # Errors
-    /// A sentence with the path.
-    pub fn check_ca(path: &Path) -> Result<(), String> {
+    /// Why it cannot be used.
+    pub fn check_ca(path: &Path) -> Result<(), TlsFileError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(path)? {
             let added = roots.add(certificate);
-            added.map_err(|error| said(path, &format!("holds no CA that can be used: {error}")))?;
+            added.map_err(|error| failed(path, TlsFileProblem::Ca(error)))?;
         }
         Ok(())
     }
@@ -70,57 +72,84 @@ impl Tls {
     /// Checks that a file holds certificates.
     ///
     /// # Errors
-    /// A sentence with the path.
-    pub fn check_cert(path: &Path) -> Result<(), String> {
+    /// Why it cannot be used.
+    pub fn check_cert(path: &Path) -> Result<(), TlsFileError> {
         certificates(path).map(drop)
     }
 
     /// Checks that a file holds a key.
     ///
     /// # Errors
-    /// A sentence with the path.
-    pub fn check_key(path: &Path) -> Result<(), String> {
+    /// Why it cannot be used.
+    pub fn check_key(path: &Path) -> Result<(), TlsFileError> {
         key(path).map(drop)
     }
 
     /// Checks that a key is that of a certificate.
     ///
     /// # Errors
-    /// A sentence with the path of the key.
-    pub fn check_pair(cert_path: &Path, key_path: &Path) -> Result<(), String> {
+    /// Why they cannot be used together.
+    pub fn check_pair(cert_path: &Path, key_path: &Path) -> Result<(), TlsFileError> {
         let (certificates, key) = (certificates(cert_path)?, key(key_path)?);
         ClientConfig::builder()
             .with_root_certificates(RootCertStore::empty())
             .with_client_auth_cert(certificates, key)
             .map(drop)
-            .map_err(|_| said(key_path, "does not hold the key of the certificate"))
+            .map_err(|_| failed(key_path, TlsFileProblem::OtherKey))
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// A file that cannot be used. Quotes nothing of it: it may be a key.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {problem}", path.display())]
+pub struct TlsFileError {
+    path: PathBuf,
+    #[source]
+    problem: TlsFileProblem,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TlsFileProblem {
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    #[error("cannot be read: it is not PEM")]
+    NoPem,
+    #[error("holds no certificate in PEM")]
+    NoCertificate,
+    #[error("holds no key in PEM")]
+    NoKey,
+    #[error("holds no CA that can be used: {0}")]
+    Ca(async_nats::rustls::Error),
+    #[error("does not hold the key of the certificate")]
+    OtherKey,
+}
+
+impl TlsFileProblem {
+    fn of(error: PemError) -> Self {
+        match error {
+            PemError::Io(error) => Self::Unreadable(error),
+            _ => Self::NoPem,
+        }
+    }
+}
+
+fn failed(path: &Path, problem: TlsFileProblem) -> TlsFileError {
+    let path = path.to_owned();
+    TlsFileError { path, problem }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
     match read {
         Ok(certificates) if !Vec::is_empty(&certificates) => Ok(certificates),
-        Ok(_) | Err(PemError::NoItemsFound) => Err(said(path, "holds no certificate in PEM")),
-        Err(error) => Err(unread(path, &error)),
+        Ok(_) | Err(PemError::NoItemsFound) => Err(failed(path, TlsFileProblem::NoCertificate)),
+        Err(error) => Err(failed(path, TlsFileProblem::of(error))),
     }
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsFileError> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
-        PemError::NoItemsFound => said(path, "holds no key in PEM"),
-        error => unread(path, &error),
+        PemError::NoItemsFound => failed(path, TlsFileProblem::NoKey),
+        error => failed(path, TlsFileProblem::of(error)),
     })
-}
-
-/// Quotes nothing of the file, which may be a key.
-fn unread(path: &Path, error: &PemError) -> String {
-    match error {
-        PemError::Io(error) => said(path, &format!("cannot be read: {error}")),
-        _ => said(path, "cannot be read: it is not PEM"),
-    }
-}
-
-fn said(path: &Path, what: &str) -> String {
-    format!("{} {what}", path.display())
 }

@@ -1,281 +1,106 @@
-//! How many calls may be under way at once that have something in common: the
-//! provider, an actor, a lattice. Those that find no place wait for one, few and
-//! shortly; the others are told at once.
+//! How many calls are in flight at once, of all actors and of each, and how many bytes
+//! their messages have together.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::sync::oneshot;
-use tokio::time::timeout_at;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::serve::places::{Limiter, Place, Wanted};
+use crate::settings::CallLimits;
+use crate::telemetry::LogLimiter;
 
-/// Longest wait for a place: who calls should know soon, and most calls end
-/// sooner than that.
-pub const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// How many bytes the messages of all calls in flight may have together. Few messages
+/// are over 1 KiB.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Places for calls, so many for each key. It remembers the keys that are in use
-/// and no others, as hashes: two keys share their places once in 10^19 pairs.
-pub struct Limiter {
-    most: usize,
-    queue: usize,
-    hasher: RandomState,
-    keys: Mutex<HashMap<u64, Uses>>,
+/// The places of all calls.
+pub struct Admission {
+    calls: Arc<Limiter>,
+    bytes: Arc<Semaphore>,
+    actors: Arc<Limiter>,
+    in_flight: TaskTracker,
+    busy_log: LogLimiter,
 }
 
-/// What there is of one key. Where somebody waits, every place is taken.
-#[derive(Default)]
-struct Uses {
-    taken: usize,
-    waiting: VecDeque<oneshot::Sender<()>>,
-}
+impl Admission {
+    pub(super) fn new(limits: &CallLimits, in_flight: TaskTracker) -> Self {
+        Self {
+            calls: Limiter::new(limits.all()),
+            bytes: Arc::new(Semaphore::new(MAX_BYTES)),
+            actors: Limiter::new(limits.of_actor()),
+            in_flight,
+            busy_log: LogLimiter::default(),
+        }
+    }
 
-/// What became of asking for a place.
-pub enum Entry {
-    /// Here it is.
-    Place(Place),
-    /// Somebody must leave first.
-    Queue(Queued),
-    /// So many wait already that there is no point.
-    Full,
-}
+    /// Asks for a place for one more call, whose message has so many bytes. These count
+    /// until the permit is dropped.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub fn enter(&self, bytes: usize) -> Result<(Wanted, OwnedSemaphorePermit), Error> {
+        let permit = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.bytes.clone().try_acquire_many_owned(bytes).ok());
+        let permit = permit.ok_or_else(|| {
+            self.busy(format!(
+                "the provider is busy: the calls under way have {MAX_BYTES} bytes together; \
+                 try again later"
+            ))
+        })?;
+        match self.calls.enter(()) {
+            Wanted::Full => Err(self.full()),
+            wanted => Ok((wanted, permit)),
+        }
+    }
 
-/// A place, until it is dropped.
-pub struct Place {
-    limiter: Arc<Limiter>,
-    key: u64,
-}
+    /// Returns the error of a call for which no place got free.
+    pub fn full(&self) -> Error {
+        let most = self.calls.most();
+        self.busy(format!(
+            "the provider is busy: {most} calls are under way (max_calls); try again later"
+        ))
+    }
 
-/// A place in the queue for one.
-pub struct Queued {
-    limiter: Arc<Limiter>,
-    key: u64,
-    called: oneshot::Receiver<()>,
-    /// Not called yet.
-    waits: bool,
-}
-
-impl Limiter {
-    /// So many places for each key, and a quarter of that for those who wait.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self {
-            most,
-            queue: most / 4,
-            hasher: RandomState::new(),
-            keys: Mutex::default(),
+    /// Takes a place among the calls of an actor, for which it waits where that may help.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub async fn place_of_actor(&self, actor: &str, deadline: Deadline) -> Result<Place, Error> {
+        let place = self.actors.place(actor, deadline).await;
+        place.ok_or_else(|| {
+            let most = self.actors.most();
+            self.busy(format!(
+                "the provider is busy: {most} calls of actor {actor} are under way \
+                 (max_actor_calls); try again later"
+            ))
         })
     }
 
-    /// How many places there are for each key.
-    pub fn most(&self) -> usize {
-        self.most
-    }
-
-    /// Asks for a place.
-    pub fn enter(self: &Arc<Self>, key: impl Hash) -> Entry {
-        let key = self.hasher.hash_one(key);
-        let limiter = self.clone();
-        let mut keys = self.keys();
-        let uses = keys.entry(key).or_default();
-        if uses.taken < self.most {
-            uses.taken += 1;
-            Entry::Place(Place { limiter, key })
-        } else if uses.waiting.len() < self.queue {
-            let (call, called) = oneshot::channel();
-            uses.waiting.push_back(call);
-            Entry::Queue(Queued {
-                limiter,
-                key,
-                called,
-                waits: true,
-            })
-        } else {
-            Entry::Full
+    /// Checks that there is time left to carry out a call.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub fn check_time(&self, deadline: Deadline) -> Result<(), Error> {
+        match deadline.remaining().is_zero() {
+            true => Err(self.busy(
+                "the provider is busy: the call came to its turn too late to be carried out",
+            )),
+            false => Ok(()),
         }
     }
 
-    /// A place, waited for where that may help.
-    pub async fn place(self: &Arc<Self>, key: impl Hash, deadline: Deadline) -> Option<Place> {
-        self.enter(key).place(deadline).await
-    }
-
-    /// Gives a place to whoever has waited longest.
-    fn leave(&self, key: u64) {
-        let mut keys = self.keys();
-        let Some(uses) = keys.get_mut(&key) else {
-            return;
-        };
-        while let Some(next) = uses.waiting.pop_front() {
-            // One that has just given up does not hear.
-            if next.send(()).is_ok() {
-                return;
-            }
+    fn busy(&self, message: impl Into<String>) -> Error {
+        if self.busy_log.is_due() {
+            warn!(
+                in_flight = self.in_flight.len(),
+                "calls are refused as busy"
+            );
         }
-        uses.taken -= 1;
-        if uses.taken == 0 {
-            keys.remove(&key);
-        }
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<u64, Uses>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Entry {
-    /// The place, waited for where that may help.
-    pub async fn place(self, deadline: Deadline) -> Option<Place> {
-        match self {
-            Self::Place(place) => Some(place),
-            Self::Queue(queued) => queued.place(deadline).await,
-            Self::Full => None,
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.limiter.leave(self.key);
-    }
-}
-
-impl Queued {
-    async fn place(mut self, deadline: Deadline) -> Option<Place> {
-        let until = deadline.within(LONGEST_WAIT).at();
-        timeout_at(until, &mut self.called).await.ok()?.ok()?;
-        self.waits = false;
-        Some(Place {
-            limiter: self.limiter.clone(),
-            key: self.key,
-        })
-    }
-}
-
-impl Drop for Queued {
-    fn drop(&mut self) {
-        if !self.waits {
-            return;
-        }
-        self.called.close();
-        if self.called.try_recv().is_ok() {
-            // Called at the moment of giving up: the next one is.
-            self.limiter.leave(self.key);
-        } else if let Some(uses) = self.limiter.keys().get_mut(&self.key) {
-            uses.waiting.retain(|call| !call.is_closed());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt as _;
-    use proptest::prelude::*;
-    use tokio::time::Instant;
-
-    fn later() -> Deadline {
-        Deadline::new(Instant::now(), Duration::from_secs(5))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_waits_shortly_and_never_beyond_the_deadline() {
-        let limiter = Limiter::new(4);
-        let _places: Vec<_> = (0..4).map(|_| limiter.enter("a")).collect();
-        for (budget, expected) in [(5000, 100), (30, 30)] {
-            let start = Instant::now();
-            let deadline = Deadline::new(start, Duration::from_millis(budget));
-            assert!(limiter.place("a", deadline).await.is_none());
-            let waited = start.elapsed().as_millis();
-            assert!((expected..expected + 5).contains(&waited), "{waited}");
-        }
-        // Others are not concerned.
-        assert!(limiter.place("b", later()).now_or_never().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_place_goes_to_whoever_has_waited_longest() {
-        let limiter = Limiter::new(8);
-        let mut places: Vec<_> = (0..8).map(|_| limiter.enter(1)).collect();
-        let mut first = Box::pin(limiter.place(1, later()));
-        let mut second = Box::pin(limiter.place(1, later()));
-        assert!((&mut first).now_or_never().is_none());
-        assert!((&mut second).now_or_never().is_none());
-        // As many wait as may.
-        assert!(matches!(limiter.enter(1), Entry::Full));
-        places.pop();
-        assert!((&mut second).now_or_never().is_none());
-        let place = (&mut first).now_or_never().unwrap();
-        assert!(place.is_some());
-        drop(place);
-        assert!(second.now_or_never().unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_place_that_is_called_to_somebody_who_gives_up_goes_to_the_next() {
-        let limiter = Limiter::new(8);
-        let mut places: Vec<_> = (0..8).map(|_| limiter.enter(1)).collect();
-        let (Entry::Queue(gives_up), Entry::Queue(waits)) = (limiter.enter(1), limiter.enter(1))
-        else {
-            panic!("no place in the queue");
-        };
-        places.pop();
-        drop(gives_up);
-        assert!(waits.place(later()).now_or_never().unwrap().is_some());
-        drop(places);
-        assert!(limiter.keys().is_empty());
-    }
-
-    proptest! {
-        /// Whoever comes and goes in whatever order: never more than may be, and
-        /// nothing is left behind.
-        #[test]
-        fn no_place_is_taken_twice_or_lost(
-            most in 1_usize..9,
-            steps in proptest::collection::vec((0_u8..3, any::<bool>(), 0_usize..20), 0..200),
-        ) {
-            let limiter = Limiter::new(most);
-            let mut inside: Vec<(u8, Entry)> = Vec::new();
-            for (key, comes, which) in steps {
-                if comes {
-                    let entry = limiter.enter(key);
-                    let of_key = |kind: fn(&Entry) -> bool| {
-                        inside.iter().filter(|(k, e)| *k == key && kind(e)).count()
-                    };
-                    let places = of_key(|e| matches!(e, Entry::Place(_)));
-                    let queued = of_key(|e| matches!(e, Entry::Queue(_)));
-                    match &entry {
-                        Entry::Place(_) => prop_assert!(places < most),
-                        Entry::Queue(_) => prop_assert!(places + queued >= most),
-                        Entry::Full => prop_assert!(places + queued >= most + most / 4),
-                    }
-                    if !matches!(entry, Entry::Full) {
-                        inside.push((key, entry));
-                    }
-                } else if !inside.is_empty() {
-                    drop(inside.swap_remove(which % inside.len()));
-                }
-                // Whoever was called takes the place.
-                for (key, entry) in std::mem::take(&mut inside) {
-                    let entry = match entry {
-                        Entry::Queue(mut queued) => match queued.called.try_recv() {
-                            Ok(()) => {
-                                queued.waits = false;
-                                Entry::Place(Place { limiter: limiter.clone(), key: queued.key })
-                            }
-                            Err(_) => Entry::Queue(queued),
-                        },
-                        entry => entry,
-                    };
-                    inside.push((key, entry));
-                }
-                for uses in limiter.keys().values() {
-                    prop_assert!(uses.taken <= most && uses.waiting.len() <= most / 4);
-                }
-            }
-            drop(inside);
-            prop_assert!(limiter.keys().is_empty());
-        }
+        Error::new(Kind::Busy, message)
     }
 }

@@ -1,61 +1,38 @@
-//! Which actors are linked to us, and what their links say.
+//! Which actors are linked to the provider, and the settings of their links.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use serde::Deserialize;
 use tokio::sync::watch;
 use tracing::{debug, info};
 
+use crate::contract::CONTRACT_ID;
 use crate::error::quoted;
-use crate::front::wasmbus::or_default;
 use crate::settings::LinkSettings;
-use crate::telemetry::Bursts;
+use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
-/// Refused links that health tells of, and how much of each.
-const TOLD: usize = 3;
-const TOLD_CHARS: usize = 300;
+/// How many refused links health names, and how many characters of each problem.
+const NAMED: usize = 3;
+const NAMED_CHARS: usize = 300;
 
-/// The contract that we serve.
-pub(crate) const CONTRACT: &str = "wasmcloud:latticecontrol";
-
-/// A link definition as hosts send it: MessagePack, or JSON in host data and in
-/// test mode. OTP hosts add an `id`.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
+/// A link between an actor and a provider, as a host defines it.
+#[derive(Clone, Default)]
 pub struct LinkDefinition {
     /// Public key of the actor.
-    #[serde(deserialize_with = "or_default")]
     pub actor_id: String,
     /// Public key of the provider.
-    #[serde(deserialize_with = "or_default")]
     pub provider_id: String,
     /// Link name.
-    #[serde(deserialize_with = "or_default")]
     pub link_name: String,
     /// Contract id.
-    #[serde(deserialize_with = "or_default")]
     pub contract_id: String,
-    /// Values: settings of the link. May hold what is not for logs.
-    #[serde(deserialize_with = "text_values")]
+    /// Values: settings of the link. They may hold what is not for logs.
     pub values: HashMap<String, String>,
 }
 
-/// Values that are null count as absent.
-fn text_values<'de, D>(input: D) -> Result<HashMap<String, String>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    let values: HashMap<String, Option<String>> = or_default(input)?;
-    let there = values
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
-    Ok(there.collect())
-}
-
-/// Why an actor has no settings.
+/// Why an actor has no settings, so that it may not call.
 #[derive(Debug)]
 pub enum Unlinked {
     /// It is not linked.
@@ -64,17 +41,17 @@ pub enum Unlinked {
     Refused(String),
 }
 
-/// A link, read.
+/// A link in the table.
 struct Link {
     /// Its settings, or why it was refused.
-    read: Result<Arc<LinkSettings>, String>,
-    /// Number of the last put of it.
+    settings: Result<Arc<LinkSettings>, String>,
+    /// The number of its last put.
     put: u64,
 }
 
-/// Where a link is in the table, under our link name.
+/// What names a link in the table. All of its links have the same provider and link name.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinkKey {
     /// Public key of the actor.
     pub actor: String,
     /// Contract id.
@@ -85,32 +62,32 @@ pub struct Place {
 pub struct LinkTable {
     provider_key: String,
     link_name: String,
-    /// By actor, then by contract: hosts send the same link once per host, and
-    /// an actor may be linked under several contracts.
+    /// By actor, then by contract. Every host sends the same link, and an actor may be
+    /// linked under several contracts.
     links: DashMap<String, BTreeMap<String, Link>>,
     /// How many links were put so far.
     puts: watch::Sender<u64>,
-    news: Bursts,
+    change_log: LogLimiter,
 }
 
-/// Most actors, links of one actor, and characters of what names them.
+/// Most actors, most links of one actor, and most bytes of an actor or a contract.
 const MAX_ACTORS: usize = 10_000;
 const MAX_CONTRACTS: usize = 16;
 const MAX_NAME: usize = 256;
 
 impl LinkTable {
-    /// A table without links for this provider under this link name.
+    /// Makes a table without links for this provider under this link name.
     pub fn new(provider_key: &str, link_name: &str) -> Self {
         Self {
             provider_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
             links: DashMap::new(),
             puts: watch::Sender::default(),
-            news: Bursts::default(),
+            change_log: LogLimiter::bursts(),
         }
     }
 
-    /// Takes a link, or its new values; they count from the next call on. A
+    /// Takes a link, or the new values of a link, which count from the next call on. A
     /// link whose values are no settings is kept as refused.
     pub fn put(&self, link: LinkDefinition) {
         if self.is_ours(&link) {
@@ -118,19 +95,21 @@ impl LinkTable {
         }
     }
 
-    /// Takes the values that a link has elsewhere, if its last put is not after
-    /// this one. What is of another provider there is not ours to take.
+    /// Takes the values that a link has elsewhere, if the table has the link and its last
+    /// put is not after `up_to`. A link of another provider is left alone.
     pub fn renew(&self, link: LinkDefinition, up_to: u64) {
         if link.provider_id == self.provider_key && link.link_name == self.link_name {
             self.take(link, |known| known.is_some_and(|known| known.put <= up_to));
         }
     }
 
-    /// Takes a link of ours in the place of one that it may replace.
+    /// Takes a link of this provider if it may replace what the table has of it.
     fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&Link>) -> bool) {
-        let read = LinkSettings::parse(&link.values).map(Arc::new);
+        let settings = LinkSettings::parse(&link.values)
+            .map(Arc::new)
+            .map_err(|error| error.to_string());
         let (actor, contract) = (&link.actor_id, &link.contract_id);
-        // Puts are not signed: whoever sends them must not fill our memory.
+        // Puts are not signed, and their sender must not be able to fill the memory.
         let known = self.links.contains_key(actor);
         let fits = actor.len() <= MAX_NAME && contract.len() <= MAX_NAME;
         if !fits || (!known && self.links.len() >= MAX_ACTORS) {
@@ -153,22 +132,22 @@ impl LinkTable {
             put = *puts;
         });
         if let Some(known) = links.get_mut(contract)
-            && known.read == read
+            && known.settings == settings
         {
             known.put = put;
             debug!(actor, contract, "link known");
             return;
         }
-        match &read {
-            Ok(_) if self.news.is_due() => info!(actor, contract, "link put"),
+        match &settings {
+            Ok(_) if self.change_log.is_due() => info!(actor, contract, "link put"),
             Ok(_) => debug!(actor, contract, "link put"),
             Err(problem) => {
-                // The security line may be one too many.
+                // The limit of security lines may leave the other line out.
                 debug!(actor, contract, problem, "link refused");
                 security::refused(Cause::Link, actor, problem);
             }
         }
-        links.insert(contract.clone(), Link { read, put });
+        links.insert(contract.clone(), Link { settings, put });
     }
 
     /// Forgets a link.
@@ -179,9 +158,9 @@ impl LinkTable {
         self.remove(&link.actor_id, &link.contract_id, |_| true);
     }
 
-    /// Forgets a link, if its last put is not after this one.
-    pub fn forget(&self, place: &Place, up_to: u64) {
-        self.remove(&place.actor, &place.contract, |link| link.put <= up_to);
+    /// Forgets a link, if its last put is not after `up_to`.
+    pub fn forget(&self, key: &LinkKey, up_to: u64) {
+        self.remove(&key.actor, &key.contract, |link| link.put <= up_to);
     }
 
     fn remove(&self, actor: &str, contract: &str, may_go: impl Fn(&Link) -> bool) {
@@ -189,7 +168,7 @@ impl LinkTable {
             && links.get(contract).is_some_and(may_go)
             && links.remove(contract).is_some()
         {
-            match self.news.is_due() {
+            match self.change_log.is_due() {
                 true => info!(actor, contract, "link deleted"),
                 false => debug!(actor, contract, "link deleted"),
             }
@@ -197,34 +176,34 @@ impl LinkTable {
         self.links.remove_if(actor, |_, links| links.is_empty());
     }
 
-    /// How many links were put so far.
+    /// Returns how many links were put so far, and follows it.
     pub fn puts(&self) -> watch::Receiver<u64> {
         self.puts.subscribe()
     }
 
-    /// All links whose last put is not after this one.
-    pub fn put_up_to(&self, up_to: u64) -> Vec<Place> {
+    /// Returns all links whose last put is not after `up_to`.
+    pub fn put_up_to(&self, up_to: u64) -> Vec<LinkKey> {
         let of_actor = |(actor, links): (&String, &BTreeMap<String, Link>)| {
             let links = links.iter().filter(|(_, link)| link.put <= up_to);
-            let place = |(contract, _): (&String, &Link)| Place {
+            let key = |(contract, _): (&String, &Link)| LinkKey {
                 actor: actor.clone(),
                 contract: contract.clone(),
             };
-            links.map(place).collect::<Vec<_>>()
+            links.map(key).collect::<Vec<_>>()
         };
         let all = self.links.iter().flat_map(|links| of_actor(links.pair()));
         all.collect()
     }
 
-    /// Settings of the actor's link: the one under our contract, else the first
-    /// under any (hosts check the contract, see wasmbus-abi B.3).
+    /// Returns the settings of the actor's link: of the one under our contract, else of the
+    /// first under any (hosts check the contract, see wasmbus-abi B.3).
     ///
     /// # Errors
     /// Why the actor may not call.
     pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, Unlinked> {
         let never = || Unlinked::Never(format!("actor {actor:?} is not linked to this provider"));
         let links = self.links.get(actor).ok_or_else(never)?;
-        match &counts(&links).ok_or_else(never)?.read {
+        match &effective(&links).ok_or_else(never)?.settings {
             Ok(settings) => Ok(settings.clone()),
             Err(problem) => Err(Unlinked::Refused(format!(
                 "the link of actor {actor} was refused: {problem}"
@@ -232,20 +211,20 @@ impl LinkTable {
         }
     }
 
-    /// Which actors' links are refused, and why: how many, and the first few.
+    /// Says which actors' links are refused and why: how many there are, and the first few.
     pub fn refused(&self) -> Option<String> {
         let refused = self.links.iter().filter_map(|links| {
-            let problem = counts(&links)?.read.as_ref().err()?;
-            let problem: String = problem.chars().take(TOLD_CHARS).collect();
+            let problem = effective(&links)?.settings.as_ref().err()?;
+            let problem: String = problem.chars().take(NAMED_CHARS).collect();
             Some(format!("actor {}: {problem}", quoted(links.key())))
         });
         let mut refused: Vec<String> = refused.collect();
         refused.sort();
-        let first = refused.iter().take(TOLD).cloned().collect::<Vec<_>>();
+        let first = refused.iter().take(NAMED).cloned().collect::<Vec<_>>();
         let first = first.join("; ");
         match refused.len() {
             0 => None,
-            count @ 1..=TOLD => Some(format!("links refused: {count}; {first}")),
+            count @ 1..=NAMED => Some(format!("links refused: {count}; {first}")),
             count => Some(format!(
                 "links refused: {count}, the first of them: {first}"
             )),
@@ -262,9 +241,9 @@ impl LinkTable {
     }
 }
 
-/// Of an actor's links, the one that counts.
-fn counts(links: &BTreeMap<String, Link>) -> Option<&Link> {
-    links.get(CONTRACT).or_else(|| links.values().next())
+/// Returns the link of an actor that its calls come by.
+fn effective(links: &BTreeMap<String, Link>) -> Option<&Link> {
+    links.get(CONTRACT_ID).or_else(|| links.values().next())
 }
 
 #[cfg(test)]
@@ -293,11 +272,11 @@ mod tests {
     #[test]
     fn changed_values_take_effect() {
         let table = LinkTable::new("V1", "default");
-        table.put(link(CONTRACT, &[]));
+        table.put(link(CONTRACT_ID, &[]));
         assert!(allows(&table, "b"));
-        table.put(link(CONTRACT, &[("lattices", "a")]));
+        table.put(link(CONTRACT_ID, &[("lattices", "a")]));
         assert!(!allows(&table, "b"));
-        table.put(link(CONTRACT, &[("bogus", "a")]));
+        table.put(link(CONTRACT_ID, &[("bogus", "a")]));
         let refused = table.settings("M1").unwrap_err();
         assert!(matches!(refused, Unlinked::Refused(why) if why.contains("bogus")));
     }
@@ -305,9 +284,9 @@ mod tests {
     #[test]
     fn deleting_one_of_two_contracts_leaves_the_other() {
         let table = LinkTable::new("V1", "default");
-        table.put(link(CONTRACT, &[("lattices", "a")]));
+        table.put(link(CONTRACT_ID, &[("lattices", "a")]));
         table.put(link("other:contract", &[]));
-        table.delete(&link(CONTRACT, &[]));
+        table.delete(&link(CONTRACT_ID, &[]));
         assert!(allows(&table, "b"));
         table.delete(&link("other:contract", &[]));
         table.delete(&link("other:contract", &[]));
@@ -317,32 +296,32 @@ mod tests {
     #[test]
     fn what_was_put_later_is_neither_renewed_nor_forgotten() {
         let table = LinkTable::new("V1", "default");
-        let place = || Place {
+        let key = || LinkKey {
             actor: "M1".into(),
-            contract: CONTRACT.into(),
+            contract: CONTRACT_ID.into(),
         };
-        // Also where a put said nothing new.
+        // A put that says nothing new counts as well.
         for _ in 0..2 {
-            table.put(link(CONTRACT, &[]));
+            table.put(link(CONTRACT_ID, &[]));
         }
         assert_eq!(table.put_up_to(1), []);
-        table.forget(&place(), 1);
-        table.renew(link(CONTRACT, &[("lattices", "a")]), 1);
+        table.forget(&key(), 1);
+        table.renew(link(CONTRACT_ID, &[("lattices", "a")]), 1);
         assert!(allows(&table, "b"));
-        assert_eq!(table.put_up_to(2), [place()]);
-        let mut moved = link(CONTRACT, &[("lattices", "a")]);
+        assert_eq!(table.put_up_to(2), [key()]);
+        let mut moved = link(CONTRACT_ID, &[("lattices", "a")]);
         moved.provider_id = "V2".into();
         table.renew(moved, 2);
         assert!(allows(&table, "b"));
-        table.renew(link(CONTRACT, &[("lattices", "a")]), 2);
+        table.renew(link(CONTRACT_ID, &[("lattices", "a")]), 2);
         assert!(!allows(&table, "b"));
-        // That was another put.
-        table.forget(&place(), 2);
+        // The renewal was another put.
+        table.forget(&key(), 2);
         assert!(allows(&table, "a"));
-        table.forget(&place(), 3);
+        table.forget(&key(), 3);
         assert!(table.settings("M1").is_err());
-        // A link that is not here is not made by a look at the bucket.
-        table.renew(link(CONTRACT, &[]), 9);
+        // A renewal makes no link that the table does not have.
+        table.renew(link(CONTRACT_ID, &[]), 9);
         assert!(table.settings("M1").is_err());
         assert!(table.links.is_empty());
     }
@@ -350,18 +329,18 @@ mod tests {
     #[test]
     fn links_of_other_providers_are_ignored() {
         let table = LinkTable::new("V1", "default");
-        let mut other = link(CONTRACT, &[]);
+        let mut other = link(CONTRACT_ID, &[]);
         other.provider_id = "V2".into();
         table.put(other);
         assert!(table.settings("M1").is_err());
     }
 
     #[test]
-    fn refused_links_are_told_of_until_they_are_put_right_and_only_the_first_few() {
+    fn health_names_the_first_few_refused_links_until_they_are_put_right() {
         let table = LinkTable::new("V1", "default");
         let many = "x".repeat(40);
         for number in (0..100).rev() {
-            let mut bad = link(CONTRACT, &[("lattices", ","), (&many, "")]);
+            let mut bad = link(CONTRACT_ID, &[("lattices", ","), (&many, "")]);
             bad.actor_id = format!("M{number:02}");
             table.put(bad);
         }
@@ -370,7 +349,7 @@ mod tests {
         assert!(told.contains("M02") && !told.contains("M03"), "{told}");
         assert!(told.len() < 1500, "{told}");
         for number in 0..100 {
-            let mut good = link(CONTRACT, &[]);
+            let mut good = link(CONTRACT_ID, &[]);
             good.actor_id = format!("M{number:02}");
             match number % 2 {
                 0 => table.put(good),

@@ -1,9 +1,8 @@
-//! Calls count only while they are fresh, and those that change something count
-//! once.
+//! Protection from replay: a call is taken only while it is fresh, and a command only once.
 //!
-//! What identifies a call is the part of its claims that is signed, which holds
-//! their number (`jti`), the id of the invocation and the time: whoever recorded
-//! a call can vary its reply subject and what else is not signed, but not that.
+//! A call is known by the part of its claims that is signed. That part holds their number
+//! (`jti`), the id of the invocation and the time. Somebody who recorded a call can send it
+//! with another reply subject, but cannot change what is signed.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,17 +11,17 @@ use std::time::Duration;
 
 /// How far a host's clock may be ahead of ours, in seconds.
 pub const CLOCK_AHEAD: u64 = 30;
-/// Most calls of one generation: two take 3 MiB.
+/// Most calls of one generation; two generations take 3 MiB.
 const MOST: usize = 100_000;
 
-/// The calls that were taken, as far as they could still come again.
+/// Remembers the commands that were taken, as long as they could be taken once more.
 ///
-/// There are two generations. One lasts for as long as a call may be fresh, or
-/// until it is full; then it becomes the old one, and the one before is
-/// forgotten. What was made no later than anything forgotten is refused as too
-/// old: where more come than can be remembered, the window shrinks, and nothing
-/// is taken twice. That holds whatever the clock does.
-pub struct Repeats {
+/// There are two generations. The young one lasts for as long as a call may be fresh, or
+/// until it is full; then it becomes the old one, and the old one is forgotten. A call is
+/// refused as too old if it was made no later than any call that was forgotten. So the
+/// window shrinks where more calls come than can be remembered, and nothing is taken twice,
+/// whatever the clock does.
+pub struct ReplayGuard {
     /// How old a call may be, in seconds.
     window: u64,
     most: usize,
@@ -34,25 +33,25 @@ pub struct Repeats {
 struct Seen {
     young: Generation,
     old: Generation,
-    /// When the young one began, in seconds since 1970.
+    /// When the young generation began, in seconds since 1970.
     since: u64,
-    /// When the newest call was made that is forgotten.
+    /// When the newest call was made that was forgotten.
     forgotten: u64,
 }
 
 #[derive(Default)]
 struct Generation {
     calls: HashSet<u64>,
-    /// When the newest was made.
+    /// When the newest of them was made.
     newest: u64,
 }
 
-/// A call that was taken.
+/// The mark of a command that was taken.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken(u64);
+pub struct Mark(u64);
 
-impl Repeats {
-    /// Calls may be as old as this.
+impl ReplayGuard {
+    /// Makes a guard that takes calls up to this age.
     pub fn new(window: Duration) -> Self {
         Self::with_room(window, MOST)
     }
@@ -66,13 +65,13 @@ impl Repeats {
         }
     }
 
-    /// Checks that a call that was made at `iat` is fresh `now`; both are in
-    /// seconds since 1970.
+    /// Checks that a call is fresh `now` which was made at `iat`, both in seconds since
+    /// 1970, and returns when it was made.
     ///
     /// # Errors
-    /// That it is not.
+    /// Why it is not fresh.
     pub fn check_fresh(&self, iat: Option<u64>, now: u64) -> Result<u64, String> {
-        // Every host says it: what does not was made by something else.
+        // Every host says it: claims that do not were made by something else.
         let iat = iat.ok_or("the invocation's claims do not say when they were made")?;
         let (age, ahead) = (now.saturating_sub(iat), iat.saturating_sub(now));
         if age > self.window {
@@ -91,11 +90,11 @@ impl Repeats {
         Ok(iat)
     }
 
-    /// Takes a fresh call whose signed part is `signed`, once.
+    /// Takes a fresh command whose signed part is `signed`, once.
     ///
     /// # Errors
     /// That it was taken before, or may have been.
-    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<Taken, String> {
+    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<Mark, String> {
         let call = self.hasher.hash_one(signed);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.turn(now, self.window + CLOCK_AHEAD, self.most);
@@ -114,22 +113,23 @@ impl Repeats {
             );
         }
         seen.young.newest = seen.young.newest.max(iat);
-        Ok(Taken(call))
+        Ok(Mark(call))
     }
 
-    /// Forgets a call that was taken and certainly not carried out, so that its
-    /// host may send it again.
-    pub fn give_back(&self, taken: Taken) {
+    /// Forgets a command that was taken and certainly not carried out, so that its host may
+    /// send it again.
+    pub fn give_back(&self, mark: Option<Mark>) {
+        let Some(mark) = mark else { return };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.young.calls.remove(&taken.0) {
-            seen.old.calls.remove(&taken.0);
+        if !seen.young.calls.remove(&mark.0) {
+            seen.old.calls.remove(&mark.0);
         }
     }
 }
 
 impl Seen {
-    /// Begins a new generation where the young one is full, or has lasted so
-    /// long that all of the old one are too old by themselves.
+    /// Begins a new generation where the young one is full, or has lasted so long that the
+    /// calls of the old one are too old to be fresh.
     fn turn(&mut self, now: u64, lasts: u64, most: usize) {
         let over = now.saturating_sub(self.since) > lasts;
         if over || self.young.calls.len() >= most {
@@ -148,13 +148,13 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn repeats(most: usize) -> Repeats {
-        Repeats::with_room(Duration::from_secs(60), most)
+    fn guard(most: usize) -> ReplayGuard {
+        ReplayGuard::with_room(Duration::from_secs(60), most)
     }
 
     #[test]
     fn a_call_is_fresh_from_a_minute_ago_to_half_a_minute_ahead() {
-        let repeats = repeats(10);
+        let guard = guard(10);
         for (iat, fresh) in [
             (NOW, true),
             (NOW - 60, true),
@@ -164,51 +164,51 @@ mod tests {
             (0, false),
             (u64::MAX, false),
         ] {
-            assert_eq!(repeats.check_fresh(Some(iat), NOW).is_ok(), fresh, "{iat}");
+            assert_eq!(guard.check_fresh(Some(iat), NOW).is_ok(), fresh, "{iat}");
         }
-        assert!(repeats.check_fresh(None, NOW).is_err());
+        assert!(guard.check_fresh(None, NOW).is_err());
     }
 
     #[test]
     fn a_call_is_taken_once_for_as_long_as_it_is_fresh() {
-        let repeats = repeats(1000);
-        // From a host whose clock is ahead.
+        let guard = guard(1000);
+        // A host whose clock is ahead sent it.
         let iat = NOW + CLOCK_AHEAD;
-        repeats.take("a", iat, NOW).unwrap();
+        guard.take("a", iat, NOW).unwrap();
         for now in NOW..NOW + 200 {
-            // Others come, which is when generations change.
-            repeats.take(&format!("other {now}"), now, now).unwrap();
-            if repeats.check_fresh(Some(iat), now).is_ok() {
-                assert!(repeats.take("a", iat, now).is_err(), "{}", now - NOW);
+            // Generations change only when other calls come.
+            guard.take(&format!("other {now}"), now, now).unwrap();
+            if guard.check_fresh(Some(iat), now).is_ok() {
+                assert!(guard.take("a", iat, now).is_err(), "{}", now - NOW);
             }
         }
     }
 
     #[test]
-    fn one_that_was_not_carried_out_may_come_again_once() {
-        let repeats = repeats(10);
-        let taken = repeats.take("a", NOW, NOW).unwrap();
-        repeats.give_back(taken);
-        repeats.take("a", NOW, NOW).unwrap();
-        assert!(repeats.take("a", NOW, NOW).is_err());
+    fn a_command_that_was_not_carried_out_may_come_again_once() {
+        let guard = guard(10);
+        let taken = guard.take("a", NOW, NOW).unwrap();
+        guard.give_back(Some(taken));
+        guard.take("a", NOW, NOW).unwrap();
+        assert!(guard.take("a", NOW, NOW).is_err());
     }
 
     #[test]
-    fn where_more_come_than_are_remembered_older_ones_are_refused_and_new_ones_taken() {
-        let repeats = repeats(10);
+    fn where_more_calls_come_than_are_remembered_older_ones_are_refused_and_new_ones_taken() {
+        let guard = guard(10);
         for number in 0..100 {
             let now = NOW + number / 5;
-            repeats.take(&number.to_string(), now, now).unwrap();
+            guard.take(&number.to_string(), now, now).unwrap();
         }
-        let seen = repeats.seen.lock().unwrap();
+        let seen = guard.seen.lock().unwrap();
         assert!(seen.young.calls.len() + seen.old.calls.len() <= 20);
         drop(seen);
         for number in 0..100 {
             let iat = NOW + number / 5;
-            let again = repeats.take(&number.to_string(), iat, NOW + 20);
+            let again = guard.take(&number.to_string(), iat, NOW + 20);
             assert!(again.is_err(), "{number}");
         }
-        repeats.take("new", NOW + 20, NOW + 20).unwrap();
+        guard.take("new", NOW + 20, NOW + 20).unwrap();
     }
 
     proptest! {
@@ -217,7 +217,7 @@ mod tests {
         fn nothing_is_taken_twice(
             steps in proptest::collection::vec((0_u64..40, -200_i64..200), 1..300),
         ) {
-            let repeats = repeats(7);
+            let guard = guard(7);
             let mut taken = HashSet::new();
             let mut now = NOW;
             for (call, jump) in steps {
@@ -225,10 +225,10 @@ mod tests {
                 if jump.abs() > 190 {
                     now = now.saturating_add_signed(jump);
                 }
-                // Each was made at one moment.
+                // Each call was made at one moment.
                 let iat = NOW + call;
-                if repeats.check_fresh(Some(iat), now).is_ok()
-                    && repeats.take(&call.to_string(), iat, now).is_ok()
+                if guard.check_fresh(Some(iat), now).is_ok()
+                    && guard.take(&call.to_string(), iat, now).is_ok()
                 {
                     prop_assert!(taken.insert(call), "{call} twice");
                 }

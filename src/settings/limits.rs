@@ -1,16 +1,14 @@
-//! How long things may take: per provider, and shorter per link.
+//! Time limits of calls: those of the provider, and shorter ones of a link.
 
 use std::time::Duration;
 
-use crate::settings::Mistakes;
-
-/// How long a gather waits for one more answer.
+/// How long a gather waits for one more answer, unless it is set.
 pub const STALL: Duration = Duration::from_millis(300);
-/// How long newcomers and bids are waited for once every known host answered.
-const GRACE: Duration = Duration::from_millis(30);
+/// How long a gather waits for new hosts and late bids, unless it is set.
+pub(super) const GRACE: Duration = Duration::from_millis(30);
 
-/// Time limits as they are written down: in the provider's settings and in a
-/// link's values, under the same keys.
+/// Time limits as the provider's settings or a link's values have them, under the same
+/// keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeLimits {
     /// `call_budget_ms`: longest time for one call; less than the host allows.
@@ -21,67 +19,14 @@ pub struct TimeLimits {
     pub gather: Option<Duration>,
     /// `stall_ms`: longest wait for one more answer of hosts that are not known.
     pub stall: Option<Duration>,
-    /// `grace_ms`: wait for newcomers, and for bids, once every known host
+    /// `grace_ms`: wait for new hosts, and for late bids, once every known host has
     /// answered.
     pub grace: Option<Duration>,
 }
 
 impl TimeLimits {
-    /// Every key that [`TimeLimits::take`] knows.
-    pub(super) const KEYS: [&str; 5] = [
-        "call_budget_ms",
-        "gather_limit_ms",
-        "grace_ms",
-        "request_limit_ms",
-        "stall_ms",
-    ];
-
-    /// Takes milliseconds that stand under `key`, one of [`TimeLimits::KEYS`].
-    pub(super) fn take(&mut self, key: &str, value: Option<u64>, mistakes: &mut Mistakes) {
-        let (limit, least, most) = match key {
-            "call_budget_ms" => (&mut self.call_budget, 50, 600_000),
-            "request_limit_ms" => (&mut self.request, 10, 600_000),
-            "gather_limit_ms" => (&mut self.gather, 10, 600_000),
-            "stall_ms" => (&mut self.stall, 10, 60_000),
-            "grace_ms" => (&mut self.grace, 0, 10_000),
-            _ => return mistakes.unknown(key, &Self::KEYS),
-        };
-        match value {
-            Some(ms) if (least..=most).contains(&ms) => *limit = Some(Duration::from_millis(ms)),
-            _ => mistakes.add(
-                key,
-                &format!("it must be a whole number from {least} to {most}"),
-            ),
-        }
-    }
-
-    /// Adds what contradicts something else: a part that is longer than its
-    /// whole would never count.
-    pub(super) fn contradictions(&self, mistakes: &mut Mistakes) {
-        let budget = ("call_budget_ms", self.call_budget);
-        let gather = ("gather_limit_ms", self.gather);
-        let stall = ("stall_ms", self.stall);
-        let pairs = [
-            ("request_limit_ms", self.request, budget),
-            ("gather_limit_ms", self.gather, budget),
-            ("stall_ms", self.stall, gather),
-            ("stall_ms", self.stall, budget),
-            ("grace_ms", self.grace, stall),
-            ("grace_ms", self.grace, gather),
-            ("grace_ms", self.grace, budget),
-        ];
-        for (key, part, (whole_key, whole)) in pairs {
-            if let (Some(part), Some(whole)) = (part, whole)
-                && part > whole
-            {
-                let problem = format!("it must not be more than {whole_key}");
-                mistakes.add(key, &problem);
-            }
-        }
-    }
-
-    /// The limits of calls over a link: each of the link's counts where it is
-    /// less than the provider's.
+    /// Returns the limits of calls over a link: each of the link's limits counts where it
+    /// is less than the provider's.
     pub fn with_link(&self, link: &Self) -> Limits {
         let less = |ours: Option<Duration>, theirs: Option<Duration>| {
             [ours, theirs].into_iter().flatten().min()
@@ -91,7 +36,7 @@ impl TimeLimits {
         };
         let gather = less(self.gather, link.gather);
         let most = gather.unwrap_or(Duration::MAX);
-        // A grace that is set is not cut by a stall that is not.
+        // A default stall is never shorter than a grace that is set.
         let default = STALL.max(self.grace.unwrap_or_default());
         let stall = shortened(self.stall.unwrap_or(default), link.stall).min(most);
         let grace = shortened(self.grace.unwrap_or(GRACE), link.grace);
@@ -104,7 +49,7 @@ impl TimeLimits {
     }
 }
 
-/// The time limits of a call, beside its deadline, which ends everything.
+/// The time limits of a call, beside its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Longest wait for the answer of one host.
@@ -113,7 +58,7 @@ pub struct Limits {
     pub gather: Option<Duration>,
     /// Longest wait for one more answer of hosts that are not known.
     pub stall: Duration,
-    /// Wait for newcomers, and for bids, once every known host answered.
+    /// Wait for new hosts, and for late bids, once every known host has answered.
     pub grace: Duration,
 }
 
@@ -126,14 +71,13 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::{LinkSettings, SettingsError};
 
-    fn read(pairs: &[(&str, u64)]) -> Result<TimeLimits, String> {
-        let (mut limits, mut mistakes) = (TimeLimits::default(), Mistakes::default());
-        for (key, ms) in pairs {
-            limits.take(key, Some(*ms), &mut mistakes);
-        }
-        limits.contradictions(&mut mistakes);
-        mistakes.none().map(|()| limits)
+    fn read(pairs: &[(&str, u64)]) -> Result<TimeLimits, SettingsError> {
+        let values = pairs
+            .iter()
+            .map(|(key, ms)| ((*key).to_owned(), ms.to_string()));
+        LinkSettings::parse(&values.collect()).map(|link| link.limits)
     }
 
     #[test]
@@ -147,7 +91,7 @@ mod tests {
             ("grace_ms", "gather_limit_ms"),
             ("grace_ms", "call_budget_ms"),
         ] {
-            let problem = read(&[(part, 600), (whole, 500)]).unwrap_err();
+            let problem = read(&[(part, 600), (whole, 500)]).unwrap_err().to_string();
             assert!(
                 problem.contains(part) && problem.contains(whole),
                 "{problem}"

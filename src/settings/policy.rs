@@ -1,119 +1,80 @@
-//! Who may do what: the operations and lattices that a link allows, else those
-//! that the provider allows to links that do not say.
+//! Which operations and lattices an actor may use: those that its link allows, else
+//! those that the provider allows by default.
 
-use serde_json::Value;
+use crate::contract::{Group, Operation};
+use crate::settings::lattice_patterns::LatticePatterns;
 
-use crate::settings::patterns::Lattices;
-use crate::settings::{Mistakes, OPERATIONS};
-
-/// Operations that only look.
-pub const READ: [&str; 6] = [
-    "AuctionActor",
-    "AuctionProvider",
-    "GetClaims",
-    "GetHostInventory",
-    "GetHosts",
-    "GetLinks",
-];
-/// Operations that change what runs, or what is linked.
-const WRITE: [&str; 9] = [
-    "AdvertiseLink",
-    "RemoveLink",
-    "ScaleActor",
-    "StartActor",
-    "StartProvider",
-    "StopActor",
-    "StopHost",
-    "StopProvider",
-    "UpdateActor",
-];
-/// Operations that take somebody's secrets.
-const CREDENTIALS: [&str; 2] = ["SetLatticeCredentials", "SetRegistryCredentials"];
-
-/// A set of operations: one bit for each of [`OPERATIONS`].
+/// A set of operations: one bit for each of [`Operation::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Operations(u32);
 
 impl Operations {
-    /// Reads names of operations and of groups of them.
+    /// Reads names of operations and of groups of them. `None` without any, or if one of
+    /// them is unknown.
     fn parse(words: &[&str]) -> Option<Self> {
-        words.iter().try_fold(Self::default(), |set, word| {
+        let known = words.iter().try_fold(Self::default(), |set, word| {
             let more = match *word {
-                "read" => Self::of(&READ),
-                "write" => Self::of(&WRITE),
-                "credentials" => Self::of(&CREDENTIALS),
-                "all" => Self::of(&OPERATIONS),
-                name => Self::of(&[name]),
+                "read" => Self::of(|one| one.group() == Group::Read),
+                "write" => Self::of(|one| one.group() == Group::Write),
+                "credentials" => Self::of(|one| one.group() == Group::Credentials),
+                "all" => Self::of(|_| true),
+                name => Self::of(|one| one.name() == name),
             };
             (more != Self::default()).then_some(Self(set.0 | more.0))
-        })
+        });
+        known.filter(|set| *set != Self::default())
     }
 
-    /// Those of these names that the contract has.
-    fn of(names: &[&str]) -> Self {
-        let bits = OPERATIONS.iter().enumerate();
-        let bits = bits.filter(|(_, known)| names.contains(known));
-        Self(bits.fold(0, |set, (bit, _)| set | 1 << bit))
+    /// Makes the set of the operations for which this holds.
+    fn of(holds: impl Fn(Operation) -> bool) -> Self {
+        let all = Operation::ALL.into_iter();
+        let bits = all.filter(|one| holds(*one)).map(|one| 1 << one as u32);
+        Self(bits.fold(0, |set, bit: u32| set | bit))
     }
 
-    fn contains(self, name: &str) -> bool {
-        self.0 & Self::of(&[name]).0 != 0
+    fn contains(self, operation: Operation) -> bool {
+        self.0 & 1 << operation as u32 != 0
     }
 }
 
-/// What a link says of who may do what, or the provider of links that say
-/// nothing.
+/// The operations and lattices that a link allows, or the provider by default; `None`
+/// where it does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     operations: Option<Operations>,
-    lattices: Option<Lattices>,
+    lattices: Option<LatticePatterns>,
 }
 
 impl Policy {
-    /// Takes the value of a link under `key`, `lattices` or `operations`: words
-    /// between commas. A word that is empty is a mistake: a list without words
-    /// would allow everything, or nothing.
-    pub(super) fn take(&mut self, key: &str, value: &str, mistakes: &mut Mistakes) {
-        let words: Vec<&str> = value.split(',').map(str::trim).collect();
-        self.take_words(key, &words, mistakes);
-    }
-
-    /// Takes a setting of the provider, `default_lattices` or
-    /// `default_operations`: such a text, or a list of words.
-    pub(super) fn take_json(&mut self, key: &str, value: &Value, mistakes: &mut Mistakes) {
-        let words = match value {
-            Value::String(text) => return self.take(key, text, mistakes),
-            Value::Array(words) => words.iter().map(|word| word.as_str().map(str::trim)),
-            _ => return mistakes.add(key, "it must be text, or a list of texts"),
-        };
-        match words.collect::<Option<Vec<&str>>>() {
-            Some(words) => self.take_words(key, &words, mistakes),
-            None => mistakes.add(key, "it must be text, or a list of texts"),
+    /// Takes the lattices that a list names. A list without words, or with an empty one,
+    /// is a mistake: it would allow everything, or nothing.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn take_lattices(&mut self, words: &[&str]) -> Result<(), String> {
+        self.lattices = LatticePatterns::parse(words);
+        match self.lattices {
+            Some(_) => Ok(()),
+            None => Err("it must be lattice ids, in which * may stand".into()),
         }
     }
 
-    fn take_words(&mut self, key: &str, words: &[&str], mistakes: &mut Mistakes) {
-        let words = if words.is_empty() { &[""] } else { words };
-        if key.ends_with("operations") {
-            self.operations = Operations::parse(words);
-            if self.operations.is_none() {
-                mistakes.add(
-                    key,
-                    "it must be names of operations, read, write, credentials or all",
-                );
-            }
-        } else {
-            self.lattices = Lattices::parse(words);
-            if self.lattices.is_none() {
-                mistakes.add(key, "it must be lattice ids, in which * may stand");
-            }
+    /// Takes the operations that a list names, as [`Self::take_lattices`] does.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn take_operations(&mut self, words: &[&str]) -> Result<(), String> {
+        self.operations = Operations::parse(words);
+        match self.operations {
+            Some(_) => Ok(()),
+            None => Err("it must be names of operations, read, write, credentials or all".into()),
         }
     }
 
-    /// What calls over a link may do; `self` is the provider's word, and counts
+    /// Returns what calls over a link may do. `self` is the provider's policy, and counts
     /// for what the link does not say.
-    pub fn with_link<'a>(&'a self, link: &'a Self) -> Allowed<'a> {
-        Allowed {
+    pub fn with_link<'a>(&'a self, link: &'a Self) -> EffectivePolicy<'a> {
+        EffectivePolicy {
             operations: decided(link.operations.as_ref(), self.operations.as_ref()),
             lattices: decided(link.lattices.as_ref(), self.lattices.as_ref()),
         }
@@ -127,39 +88,39 @@ fn decided<'a, T>(link: Option<&'a T>, provider: Option<&'a T>) -> (Decider, Opt
     }
 }
 
-/// Who said what is allowed.
+/// Whose policy decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
-    /// The link, in `operations` or `lattices`.
+    /// The link's, in `operations` or `lattices`.
     Link,
-    /// The provider, in `default_operations` or `default_lattices`.
+    /// The provider's, in `default_operations` or `default_lattices`.
     Provider,
 }
 
-/// What calls over a link may do: everything that nobody has narrowed.
+/// What calls over a link may do: everything, unless a policy narrows it.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowed<'a> {
+pub struct EffectivePolicy<'a> {
     operations: (Decider, Option<&'a Operations>),
-    lattices: (Decider, Option<&'a Lattices>),
+    lattices: (Decider, Option<&'a LatticePatterns>),
 }
 
-impl Allowed<'_> {
-    /// That the operation may be called.
+impl EffectivePolicy<'_> {
+    /// Checks that the operation may be called.
     ///
     /// # Errors
-    /// Who does not allow it.
-    pub fn operation(&self, name: &str) -> Result<(), Decider> {
+    /// Whose policy does not allow it.
+    pub fn operation(&self, operation: Operation) -> Result<(), Decider> {
         let (decider, allowed) = self.operations;
         match allowed {
-            Some(allowed) if !allowed.contains(name) => Err(decider),
+            Some(allowed) if !allowed.contains(operation) => Err(decider),
             _ => Ok(()),
         }
     }
 
-    /// That the lattice may be named.
+    /// Checks that the lattice may be named.
     ///
     /// # Errors
-    /// Who does not allow it.
+    /// Whose policy does not allow it.
     pub fn lattice(&self, id: &str) -> Result<(), Decider> {
         let (decider, allowed) = self.lattices;
         match allowed {
@@ -171,41 +132,36 @@ impl Allowed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::settings::{SettingsError, parse};
 
-    fn read(values: &[(&str, Value)]) -> Result<Policy, String> {
-        let (mut policy, mut mistakes) = (Policy::default(), Mistakes::default());
-        for (key, value) in values {
-            policy.take_json(key, value, &mut mistakes);
-        }
-        mistakes.none().map(|()| policy)
+    fn read(values: &[(&str, Value)]) -> Result<Policy, SettingsError> {
+        parse::of(values).map(|settings| settings.default_policy)
     }
 
     fn operations(text: &str) -> Operations {
-        let policy = read(&[("operations", text.into())]);
+        let policy = read(&[("default_operations", text.into())]);
         policy.unwrap().operations.unwrap()
     }
 
     #[test]
     fn every_operation_is_in_exactly_one_group() {
-        for name in OPERATIONS {
-            let groups = [&READ[..], &WRITE, &CREDENTIALS];
-            let found = groups.into_iter().filter(|group| group.contains(&name));
-            assert_eq!(found.count(), 1, "{name}");
-            assert!(operations("all").contains(name), "{name}");
-            assert!(operations("read,write,credentials").contains(name));
+        for one in Operation::ALL {
+            let groups = ["read", "write", "credentials"].map(operations);
+            let found = groups.iter().filter(|group| group.contains(one));
+            assert_eq!(found.count(), 1, "{one:?}");
+            assert!(operations("all").contains(one), "{one:?}");
+            assert!(operations("read,write,credentials").contains(one));
         }
-        let named = READ.len() + WRITE.len() + CREDENTIALS.len();
-        assert_eq!(named, OPERATIONS.len());
     }
 
     #[test]
     fn groups_and_names_mix() {
         let some = operations("read, StopHost");
-        assert!(some.contains("GetHosts") && some.contains("StopHost"));
-        assert!(!some.contains("StartActor") && !some.contains("read") && !some.contains(""));
+        assert!(some.contains(Operation::GetHosts) && some.contains(Operation::StopHost));
+        assert!(!some.contains(Operation::StartActor));
     }
 
     #[test]
@@ -240,13 +196,16 @@ mod tests {
             json!("sekret!"),
         ] {
             for key in ["default_lattices", "default_operations"] {
-                let problem = read(&[(key, value.clone())]).unwrap_err();
+                let problem = read(&[(key, value.clone())]).unwrap_err().to_string();
                 assert!(problem.starts_with(key), "{problem}");
                 assert!(!problem.contains("sekret"), "{problem}");
             }
         }
         for typo in ["Read", "gethosts", "read write", "*", "Get*"] {
-            assert!(read(&[("operations", typo.into())]).is_err(), "{typo}");
+            assert!(
+                read(&[("default_operations", typo.into())]).is_err(),
+                "{typo}"
+            );
         }
     }
 
@@ -260,18 +219,24 @@ mod tests {
         let none = Policy::default();
         let allowed = provider.with_link(&none);
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
-        assert_eq!(allowed.operation("GetHosts"), Ok(()));
-        let link = read(&[("lattices", "b".into())]).unwrap();
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
+        assert_eq!(allowed.operation(Operation::GetHosts), Ok(()));
+        let link = read(&[("default_lattices", "b".into())]).unwrap();
         let allowed = provider.with_link(&link);
         assert_eq!(allowed.lattice("a"), Err(Decider::Link));
         assert_eq!(allowed.lattice("b"), Ok(()));
-        assert_eq!(allowed.operation("StopHost"), Err(Decider::Provider));
-        let link = read(&[("operations", "all".into())]).unwrap();
+        assert_eq!(
+            allowed.operation(Operation::StopHost),
+            Err(Decider::Provider)
+        );
+        let link = read(&[("default_operations", "all".into())]).unwrap();
         let allowed = provider.with_link(&link);
-        assert_eq!(allowed.operation("StopHost"), Ok(()));
+        assert_eq!(allowed.operation(Operation::StopHost), Ok(()));
         assert_eq!(allowed.lattice("b"), Err(Decider::Provider));
         let allowed = none.with_link(&none);
-        assert!(allowed.lattice("b").is_ok() && allowed.operation("StopHost").is_ok());
+        assert!(allowed.lattice("b").is_ok() && allowed.operation(Operation::StopHost).is_ok());
     }
 }

@@ -1,15 +1,11 @@
-//! How many lattices and connections there may be, and where credentials are
-//! kept.
+//! Settings of credentials and connections: how many there may be, where credentials are
+//! kept, and where connections may go.
 
 use std::time::Duration;
 
 use secrecy::SecretString;
-use serde_json::Value;
 
-use crate::credentials::vault::StoreKey;
-use crate::nats::Allowed;
-use crate::settings::Mistakes;
-use crate::settings::servers::servers;
+use crate::nats::AllowedServers;
 
 /// How many lattices, connections and dials there may be, and how long an unused
 /// connection stays open.
@@ -23,232 +19,111 @@ pub struct PoolLimits {
     pub credentials_bytes: usize,
     /// `max_actor_credentials_bytes`: those of one actor, with `isolation`.
     pub actor_credentials_bytes: Option<usize>,
-    /// `max_jwt_bytes`: bytes of a user JWT, and of what stands for its seed.
+    /// `max_jwt_bytes`: bytes of a user JWT, and of its seed.
     pub jwt_bytes: usize,
     /// `max_connections`: connections to lattices, open or being dialled.
     pub connections: usize,
     /// `max_dials`: connections being dialled.
     pub dials: usize,
-    /// `idle_limit_ms`: after the end of its last use.
+    /// `idle_limit_ms`: how long a connection stays open after the end of its last use.
     pub idle: Duration,
 }
 
-impl Default for PoolLimits {
-    fn default() -> Self {
-        Self {
-            lattices: 10_000,
-            actor_lattices: None,
-            credentials_bytes: 64 * 1024 * 1024,
-            actor_credentials_bytes: None,
-            jwt_bytes: 16 * 1024,
-            connections: 1_000,
-            dials: 64,
-            idle: Duration::from_secs(600),
-        }
-    }
-}
-
 impl PoolLimits {
-    /// `max_actor_lattices`: half of all unless set, so that none can take every
+    /// Before the defaults of the table are filled in.
+    const UNSET: Self = Self {
+        lattices: 0,
+        actor_lattices: None,
+        credentials_bytes: 0,
+        actor_credentials_bytes: None,
+        jwt_bytes: 0,
+        connections: 0,
+        dials: 0,
+        idle: Duration::ZERO,
+    };
+
+    /// `max_actor_lattices`: half of all unless set, so that no actor can take every
     /// place.
     pub fn of_actor(&self) -> usize {
         self.actor_lattices.unwrap_or(self.lattices.div_ceil(2))
     }
 
-    /// `max_actor_credentials_bytes`: the same for bytes.
+    /// `max_actor_credentials_bytes`: half of all unless set, for the same reason.
     pub fn credentials_bytes_of_actor(&self) -> usize {
         let half = self.credentials_bytes.div_ceil(2);
         self.actor_credentials_bytes.unwrap_or(half)
     }
-
-    /// Adds what could never count.
-    pub(super) fn contradictions(&self, mistakes: &mut Mistakes) {
-        let lattices = (self.of_actor(), self.lattices);
-        let bytes = (self.credentials_bytes_of_actor(), self.credentials_bytes);
-        for (key, all, (part, whole)) in [
-            ("max_actor_lattices", "max_lattices", lattices),
-            (
-                "max_actor_credentials_bytes",
-                "max_credentials_bytes",
-                bytes,
-            ),
-        ] {
-            if part > whole {
-                mistakes.add(key, &format!("it must not be more than {all}"));
-            }
-        }
-    }
 }
 
 /// `credentials_store`: where credentials are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreMode {
     /// In the bucket where JetStream answers, else in memory.
-    #[default]
     Auto,
-    /// In the bucket; without it none are taken.
+    /// In the bucket; without it, no credentials are accepted.
     Jetstream,
     /// In memory.
     Memory,
 }
 
-/// `unplaced_credentials`: what becomes of entries of the store that do not say where
-/// they belong, as earlier releases wrote them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// `unplaced_credentials`: what happens to stored entries that do not say where they
+/// belong, as earlier releases wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unplaced {
-    /// They are used, and written again with their places.
-    #[default]
+    /// They are used, and written again with the lattice that they belong to.
     Accepted,
     /// They are ignored: somebody may have moved them.
     Refused,
 }
 
 /// `isolation`: who may use, and replace, the credentials of a lattice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// Every linked actor, as with the predecessor.
-    #[default]
     None,
     /// The actor that set them.
     Actor,
 }
 
-/// Settings of connections and of the store of credentials.
-#[derive(Clone, Debug, Default)]
+/// Settings of credentials and connections.
+#[derive(Clone, Debug)]
 pub struct PoolSettings {
-    /// The limits.
+    /// `max_…` and `idle_limit_ms`.
     pub limits: PoolLimits,
-    /// Where credentials are kept.
+    /// `credentials_store`.
     pub store: StoreMode,
-    /// Whose credentials are whose.
+    /// `isolation`.
     pub isolation: Isolation,
-    /// What becomes of entries that do not say where they belong.
+    /// `unplaced_credentials`.
     pub unplaced: Unplaced,
-    /// `credentials_key`: what they are sealed with, else a key that is derived
-    /// from the cluster seed. Checked to be one.
+    /// `credentials_key`: the seed of the key that they are sealed with. Without it, the
+    /// key is derived from the cluster seed.
     pub key: Option<SecretString>,
     /// `allowed_servers`: where connections may go.
-    pub allowed: Allowed,
+    pub allowed: AllowedServers,
 }
 
 impl PoolSettings {
-    /// Every key that [`PoolSettings::take`] knows.
-    pub(super) const KEYS: [&str; 13] = [
-        "allowed_servers",
-        "credentials_key",
-        "credentials_store",
-        "idle_limit_ms",
-        "isolation",
-        "max_actor_credentials_bytes",
-        "max_actor_lattices",
-        "max_connections",
-        "max_credentials_bytes",
-        "max_dials",
-        "max_jwt_bytes",
-        "max_lattices",
-        "unplaced_credentials",
-    ];
-
-    /// Takes what stands under `key`, one of [`PoolSettings::KEYS`].
-    pub(super) fn take(&mut self, key: &str, value: Value, mistakes: &mut Mistakes) {
-        let limits = &mut self.limits;
-        match key {
-            "allowed_servers" => match servers(&value) {
-                Ok(servers) => self.allowed = Allowed::these(servers),
-                Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
-            },
-            "credentials_key" => match value {
-                Value::String(seed) => {
-                    let seed = SecretString::from(seed);
-                    match StoreKey::from_seed(&seed) {
-                        Ok(_) => self.key = Some(seed),
-                        Err(problem) => mistakes.add(key, &problem),
-                    }
-                }
-                _ => mistakes.add(key, "it must be text"),
-            },
-            "credentials_store" => match value.as_str() {
-                Some("auto") => self.store = StoreMode::Auto,
-                Some("jetstream") => self.store = StoreMode::Jetstream,
-                Some("memory") => self.store = StoreMode::Memory,
-                _ => mistakes.add(key, "it must be auto, jetstream or memory"),
-            },
-            "isolation" => match value.as_str() {
-                Some("none") => self.isolation = Isolation::None,
-                Some("actor") => self.isolation = Isolation::Actor,
-                _ => mistakes.add(key, "it must be none or actor"),
-            },
-            "unplaced_credentials" => match value.as_str() {
-                Some("accepted") => self.unplaced = Unplaced::Accepted,
-                Some("refused") => self.unplaced = Unplaced::Refused,
-                _ => mistakes.add(key, "it must be accepted or refused"),
-            },
-            "max_actor_lattices" => {
-                limits.actor_lattices = number(mistakes, key, &value, 1, 100_000);
-            }
-            "max_actor_credentials_bytes" => {
-                limits.actor_credentials_bytes =
-                    number(mistakes, key, &value, LEAST_BYTES, MOST_BYTES);
-            }
-            "max_credentials_bytes" => {
-                if let Some(bytes) = number(mistakes, key, &value, LEAST_BYTES, MOST_BYTES) {
-                    limits.credentials_bytes = bytes;
-                }
-            }
-            "max_jwt_bytes" => {
-                if let Some(bytes) = number(mistakes, key, &value, 1024, MOST_JWT_BYTES) {
-                    limits.jwt_bytes = bytes;
-                }
-            }
-            "idle_limit_ms" => {
-                if let Some(ms) = mistakes.number(key, &value, 100, 86_400_000) {
-                    limits.idle = Duration::from_millis(ms);
-                }
-            }
-            _ => {
-                let limit = match key {
-                    "max_connections" => &mut limits.connections,
-                    "max_dials" => &mut limits.dials,
-                    "max_lattices" => &mut limits.lattices,
-                    _ => return mistakes.unknown(key, &Self::KEYS),
-                };
-                if let Some(number) = number(mistakes, key, &value, 1, 100_000) {
-                    *limit = number;
-                }
-            }
-        }
-    }
-}
-
-/// Bounds of what may be set for bytes of credentials.
-const LEAST_BYTES: u64 = 1024;
-const MOST_BYTES: u64 = 1024 * 1024 * 1024;
-/// Longest JWT that may be allowed: an entry must fit into a message of the bucket.
-const MOST_JWT_BYTES: u64 = 256 * 1024;
-
-fn number(
-    mistakes: &mut Mistakes,
-    key: &str,
-    value: &Value,
-    least: u64,
-    most: u64,
-) -> Option<usize> {
-    let number = mistakes.number(key, value, least, most)?;
-    Some(number as usize)
+    /// Before the defaults of the table are filled in.
+    pub(super) const UNSET: Self = Self {
+        limits: PoolLimits::UNSET,
+        store: StoreMode::Auto,
+        isolation: Isolation::None,
+        unplaced: Unplaced::Accepted,
+        key: None,
+        allowed: AllowedServers::ALL_BUT_LINK_LOCAL,
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::settings::parse;
+    use serde_json::{Value, json};
 
     fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {
-        let (mut settings, mut mistakes) = (PoolSettings::default(), Mistakes::default());
-        for (key, value) in pairs {
-            settings.take(key, value.clone(), &mut mistakes);
-        }
-        settings.limits.contradictions(&mut mistakes);
-        mistakes.none().map(|()| settings)
+        let read = parse::of(pairs);
+        read.map(|it| it.pool).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -301,7 +176,7 @@ mod tests {
             ("isolation", "actor".into()),
         ])
         .unwrap();
-        assert_eq!(settings.allowed, Allowed::default());
+        assert_eq!(settings.allowed, AllowedServers::default());
         assert!(settings.key.is_some());
         assert_eq!(settings.store, StoreMode::Jetstream);
         assert_eq!(settings.limits.connections, 7);

@@ -1,72 +1,21 @@
-//! Settings of TLS.
-
-use std::path::PathBuf;
-
-use serde_json::Value;
+//! Settings of TLS that contradict each other.
 
 use crate::nats::Tls;
-use crate::settings::Mistakes;
-use crate::settings::servers::servers;
-
-/// Every key that [`take`] knows.
-pub(super) const KEYS: [&str; 5] = [
-    "tls_ca_file",
-    "tls_cert_file",
-    "tls_client_servers",
-    "tls_first_servers",
-    "tls_key_file",
-];
-
-/// Longest path.
-const MAX_PATH: usize = 1024;
-
-/// Takes what stands under `key`, one of [`KEYS`]; checks files.
-pub(super) fn take(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mistakes) {
-    let list = match key {
-        "tls_client_servers" => &mut tls.client_servers,
-        "tls_first_servers" => &mut tls.first_servers,
-        _ => return take_file(tls, key, value, mistakes),
-    };
-    match servers(value) {
-        Ok(servers) => *list = servers,
-        Err(problems) => problems.iter().for_each(|it| mistakes.add(key, it)),
-    }
-}
-
-fn take_file(tls: &mut Tls, key: &str, value: &Value, mistakes: &mut Mistakes) {
-    let (file, check): (_, fn(&std::path::Path) -> _) = match key {
-        "tls_ca_file" => (&mut tls.ca_file, Tls::check_ca),
-        "tls_cert_file" => (&mut tls.cert_file, Tls::check_cert),
-        "tls_key_file" => (&mut tls.key_file, Tls::check_key),
-        _ => return mistakes.unknown(key, &KEYS),
-    };
-    let Some(path) = value.as_str().filter(|path| !path.trim().is_empty()) else {
-        return mistakes.add(key, "it must be the path of a file");
-    };
-    // Messages show paths, and what is in such a file may be a key.
-    if path.len() > MAX_PATH || path.contains(char::is_control) || path.contains("-----") {
-        return mistakes.add(key, "it must be the path of a file, not what is in it");
-    }
-    let path = PathBuf::from(path);
-    if let Err(problem) = check(&path) {
-        mistakes.add(key, &problem);
-    }
-    *file = Some(path);
-}
+use crate::settings::reading::Reading;
 
 /// Adds what the files lack together.
-pub(super) fn contradictions(tls: &Tls, mistakes: &mut Mistakes) {
+pub(super) fn contradictions(tls: &Tls, reading: &mut Reading) {
     match (&tls.cert_file, &tls.key_file) {
-        (Some(_), None) => mistakes.add("tls_key_file", "it is missing: tls_cert_file needs it"),
-        (None, Some(_)) => mistakes.add("tls_cert_file", "it is missing: tls_key_file needs it"),
+        (Some(_), None) => reading.mistake("tls_key_file", "it is missing: tls_cert_file needs it"),
+        (None, Some(_)) => reading.mistake("tls_cert_file", "it is missing: tls_key_file needs it"),
         // What is wrong with one of them was said already.
         (Some(cert), Some(key)) if Tls::check_cert(cert).is_ok() && Tls::check_key(key).is_ok() => {
             if let Err(problem) = Tls::check_pair(cert, key) {
-                mistakes.add("tls_key_file", &problem);
+                reading.mistake("tls_key_file", problem);
             }
         }
         // Nothing would be shown to them.
-        (None, None) if !tls.client_servers.is_empty() => mistakes.add(
+        (None, None) if !tls.client_servers.is_empty() => reading.mistake(
             "tls_cert_file",
             "it is missing: tls_client_servers needs it, and its key",
         ),
@@ -82,7 +31,8 @@ mod tests {
     use crate::settings::ProviderSettings;
 
     fn problem(settings: &serde_json::Value) -> String {
-        ProviderSettings::parse(Some(&settings.to_string())).unwrap_err()
+        let read = ProviderSettings::parse(Some(&settings.to_string()));
+        read.unwrap_err().to_string()
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Lines of the log on their way to standard error.
+//! Writes the lines of the log to standard error, in a thread of its own.
 //!
-//! A thread of its own writes them. Whoever reads standard error may stop
-//! reading, and then a write waits for ever; or may be gone, and then it fails.
-//! Neither is a matter of calls: who logs leaves the line here and goes on. What
-//! there is no room for is lost, counted, and told of.
+//! A write to standard error waits for ever when its reader stops reading, and fails
+//! when the reader is gone. Calls must not wait for that: logging puts a line into a
+//! buffer and goes on. A line that finds the buffer full is lost; lost lines are
+//! counted, and the log says how many there were.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,37 +13,37 @@ use std::time::Duration;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// How much may wait to be written: some thousand lines.
+/// The size of the buffer: some thousand lines.
 const MOST_BYTES: usize = 1024 * 1024;
 
-/// Takes lines of the log. Every clone takes them to the same place.
+/// The buffer of lines. Clones share it.
 #[derive(Clone)]
 pub struct Lines(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// Something waits.
+    /// Wakes the thread when a line waits.
     came: Condvar,
-    /// Nothing waits, and nothing is being written.
+    /// Wakes [`Lines::flush`] when no line waits or is being written.
     all_written: Condvar,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// Lines, one behind the other.
+    /// The lines, one behind the other.
     bytes: Vec<u8>,
-    /// Lines that there was no room for.
+    /// How many lines were lost since the last ones were written.
     lost: u64,
-    /// Whether lines that waited are being written.
+    /// Whether the thread is writing lines that it took.
     writing: bool,
 }
 
 impl Lines {
-    /// Lines go to standard error from now on.
+    /// Starts the thread that writes to standard error.
     ///
     /// # Errors
-    /// That there is no thread to be had.
+    /// That the thread cannot be started.
     pub fn to_standard_error() -> io::Result<Self> {
         Self::to(io::stderr())
     }
@@ -56,7 +56,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Takes a line, which has its line end.
+    /// Adds a line, which must end with a line end.
     pub fn push(&self, line: &[u8]) {
         let mut waiting = self.0.lock();
         if waiting.bytes.len() + line.len() > MOST_BYTES {
@@ -67,29 +67,29 @@ impl Lines {
         }
     }
 
-    /// Waits until all that was taken is written, for so long at most.
+    /// Waits until every line is written, for so long at most.
     pub fn flush(&self, at_most: Duration) {
         let is_on_its_way = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
         let written = &self.0.all_written;
-        // The answer is whether it took too long: nothing can be done then.
+        // Whether it took too long does not matter: nothing can be done about it.
         let _ = written.wait_timeout_while(self.0.lock(), at_most, is_on_its_way);
     }
 }
 
 impl Shared {
-    /// Writes what comes, for ever.
+    /// Writes lines as they come, for ever.
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::new();
         loop {
             let lost = self.take(&mut batch);
             if lost > 0 {
-                // Now that there is room, and behind what came before them.
+                // There is room now, and the lines before them are in the batch.
                 warn!(
                     lines = lost,
                     "the log lost lines: they were not read in time"
                 );
             }
-            // Where nobody can read it, there is nobody to be told.
+            // Where standard error is gone, an error cannot be reported either.
             let _ = output.write_all(&batch).and_then(|()| output.flush());
             batch.clear();
             let mut waiting = self.lock();
@@ -100,7 +100,7 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and takes them all; how many were lost behind them.
+    /// Waits for lines and moves them all into the batch. Returns how many were lost.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         let mut waiting = self.lock();
         while waiting.bytes.is_empty() {
@@ -119,7 +119,7 @@ impl Shared {
     }
 }
 
-/// One line, which `tracing_subscriber` writes in one piece. Never fails.
+/// `tracing_subscriber` writes each line with one call. Never fails.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);

@@ -1,34 +1,35 @@
-//! Logging: on standard error, at the level that the host asks for.
+//! What the provider tells its operators: the log, on standard error, at the level that
+//! the host asks for; limits of its lines; and a count of what was refused.
 
-pub mod limit;
+mod limiter;
 mod lines;
 pub mod security;
 
-pub use limit::{Bursts, Complaints};
+pub use limiter::LogLimiter;
 pub use lines::Lines;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
-/// Target of everything that the provider itself logs.
+/// The target of the provider's own lines.
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
 /// Starts logging.
 ///
-/// The level is the host's, else `RUST_LOG`'s, else info. It applies to the
-/// provider's own messages: libraries log at warn unless `RUST_LOG` names them,
-/// because at lower levels they show what passes through them. The part of
-/// async-nats that connects is silent: it logs an error for every attempt, and
-/// what it reports is logged here, with the name of the server.
+/// The level is the host's, else that of `RUST_LOG`, else info. It applies to the
+/// provider's own lines. Libraries log at warn unless `RUST_LOG` names them, because at
+/// lower levels they show the data that passes through them. The connector of
+/// async-nats is silent: it logs an error for each attempt, and the provider logs the
+/// same with the name of the server.
 pub fn init(lines: &Lines, host_level: Option<&str>, structured: bool) {
     let env = std::env::var("RUST_LOG").unwrap_or_default();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter(host_level, &env))
         .with_writer(lines.clone())
-        // Those would go to standard error by another way, which may panic.
+        // It would write those to standard error directly, which may panic.
         .log_internal_errors(false)
         .with_ansi(false);
-    // A logger that is there already, as in tests, stays.
+    // Where a logger is set already, as in tests, it stays.
     let _ = if structured {
         logs.json().flatten_event(true).try_init()
     } else {
@@ -50,7 +51,7 @@ fn filter(host_level: Option<&str>, env: &str) -> EnvFilter {
     };
     let bare = parts().filter_map(level).next_back();
     let host = host_level.and_then(level);
-    // Later directives replace earlier ones for the same target.
+    // A later directive replaces an earlier one for the same target.
     let mut directives = vec!["warn".to_owned(), "async_nats::connector=off".to_owned()];
     directives.push(format!("{OWN}={}", bare.unwrap_or(LevelFilter::INFO)));
     directives.extend(
@@ -65,7 +66,7 @@ fn filter(host_level: Option<&str>, env: &str) -> EnvFilter {
         .fold(EnvFilter::default(), EnvFilter::add_directive)
 }
 
-/// A level by any name that hosts send: Rust's, and Erlang's of OTP hosts.
+/// Reads the name of a level: Rust's names, and Erlang's, which OTP hosts send.
 fn level(name: &str) -> Option<LevelFilter> {
     Some(match name.trim().to_ascii_lowercase().as_str() {
         "off" | "none" => LevelFilter::OFF,

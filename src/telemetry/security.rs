@@ -1,25 +1,26 @@
-//! What was refused because somebody may not do it, or could not prove that
-//! they may: counted and logged, so that it can be watched for, and so that
-//! whoever does it a thousand times a second does not fill the log.
+//! Counts and logs what was refused because the caller may not do it, or did not prove
+//! who it is. Operators can watch for these lines, and a caller that is refused a
+//! thousand times a second does not fill the log.
 //!
 //! Every line has the target `lattice_controller::security` and the fields
 //! `cause`, `actor`, `detail`, `count` (of this cause since the start) and
 //! `unlogged` (since the last line of this cause).
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 
-/// Why something was refused.
+use crate::telemetry::limiter::{LogLimiter, Occurrences};
+
+/// Why a call, a link or a server was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// The call did not prove where it comes from: signature, issuer, target,
-    /// hash or lifetime.
+    /// The call did not prove where it comes from: its signature, issuer, target, hash
+    /// or lifetime is wrong.
     Unproved,
     /// The actor is not linked.
     Unlinked,
-    /// The call is too old, or comes again.
+    /// The call is too old, or is a replay.
     Repeated,
     /// The link of the actor does not allow the operation.
     Operation,
@@ -29,7 +30,7 @@ pub enum Cause {
     Owner,
     /// The provider may not connect to the server.
     Server,
-    /// A link says what no link can say.
+    /// The link has a wrong value, or is one too many.
     Link,
 }
 
@@ -45,7 +46,7 @@ impl Cause {
         Self::Link,
     ];
 
-    /// Its name in the log.
+    /// Returns its name in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unproved => "unproved",
@@ -60,37 +61,14 @@ impl Cause {
     }
 }
 
-/// Lines of one cause that come at once, and how long it takes until there may
-/// be one more.
-const BURST: u32 = 20;
-const ONE_MORE_AFTER: Duration = Duration::from_secs(3);
+/// One limiter for each cause: 20 lines at once, and one more each three seconds.
+static LIMITERS: [LogLimiter; Cause::ALL.len()] =
+    [const { LogLimiter::new(20, Duration::from_secs(3)) }; Cause::ALL.len()];
 
-/// How often something was refused, and how much of it may be logged now.
-struct Tally {
-    count: u64,
-    unlogged: u64,
-    left: u32,
-    since: Option<Instant>,
-}
-
-static TALLIES: [Mutex<Tally>; Cause::ALL.len()] = [const {
-    Mutex::new(Tally {
-        count: 0,
-        unlogged: 0,
-        left: BURST,
-        since: None,
-    })
-}; Cause::ALL.len()];
-
-/// Takes that something was refused to an actor; `detail` says what, and holds no
-/// secret.
+/// Counts that an actor was refused something, and logs it. `detail` says what was
+/// refused, and holds no secret.
 pub fn refused(cause: Cause, actor: &str, detail: &str) {
-    let mut tally = TALLIES[cause as usize]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    if let Some(unlogged) = tally.take(Instant::now()) {
-        let count = tally.count;
-        drop(tally);
+    if let Some(Occurrences { count, unlogged }) = LIMITERS[cause as usize].occurrence() {
         warn!(
             target: "lattice_controller::security",
             cause = cause.name(),
@@ -103,53 +81,14 @@ pub fn refused(cause: Cause, actor: &str, detail: &str) {
     }
 }
 
-impl Tally {
-    /// Counts one more; how many before it were not logged, if it is to be.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        let since = *self.since.get_or_insert(now);
-        let more = now.saturating_duration_since(since).as_secs() / ONE_MORE_AFTER.as_secs();
-        if more > 0 {
-            let more = u32::try_from(more).unwrap_or(BURST);
-            self.left = self.left.saturating_add(more).min(BURST);
-            self.since = Some(now);
-        }
-        if self.left == 0 {
-            self.unlogged += 1;
-            return None;
-        }
-        self.left -= 1;
-        Some(std::mem::take(&mut self.unlogged))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_has_a_tally_of_its_own() {
+    fn every_cause_has_a_limiter_of_its_own() {
         for (number, cause) in Cause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, number);
         }
-    }
-
-    #[test]
-    fn a_flood_is_counted_and_logged_now_and_then() {
-        let mut tally = Tally {
-            count: 0,
-            unlogged: 0,
-            left: BURST,
-            since: None,
-        };
-        let start = Instant::now();
-        let at_once = (0..1000).filter(|_| tally.take(start).is_some()).count();
-        assert_eq!(at_once, BURST as usize);
-        assert_eq!(tally.count, 1000);
-        assert_eq!(
-            tally.take(start + ONE_MORE_AFTER),
-            Some(1000 - u64::from(BURST))
-        );
-        assert_eq!(tally.take(start + ONE_MORE_AFTER), None);
     }
 }

@@ -64,6 +64,7 @@ fn read(line: &str) {
     let config = data.config_json.as_ref().map(|text| text.expose_secret());
     let settings = ProviderSettings::parse(config);
     let _ = data.access.with_tls(ProviderSettings::tls_at_least(config));
+    let settings = settings.unwrap_or_default();
     let _ = Controller::new(settings, "x".into(), data.cluster_seed.as_ref());
 }
 

@@ -5,14 +5,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_controller::controller::described;
-use lattice_controller::lattice::dialect::quirks::Traits;
-use lattice_controller::lattice::dialect::v0::plan::{self, Order, Running};
-use lattice_controller::lattice::dialect::v0::wire::{
-    self, Ack, ActorInstance, Bid, Claims, ClaimsReply, HostEvent, HostPing, Inventory, Link,
-    LinksReply, TextMap, V1Ping,
+use lattice_controller::controller::hosts::described;
+use lattice_controller::lattice::dialect::Dialect;
+use lattice_controller::lattice::dialect::quirks::Quirks;
+use lattice_controller::lattice::dialect::v0::events;
+use lattice_controller::lattice::dialect::v0::plan::{self, Command};
+use lattice_controller::lattice::dialect::v0::replies::{
+    self, Ack, Bid, ClaimsReply, LinksReply, V1Ping,
 };
-use lattice_controller::lattice::exchange::gather::{FromHost, Harvest};
+use lattice_controller::lattice::exchange::gather::Harvest;
+use lattice_controller::lattice::model::lenient::parse;
+use lattice_controller::lattice::model::{
+    ActorInstance, Claims, FromHost, Host, Inventory, Link, Running, TextMap,
+};
 use lattice_controller::lattice::roster::Roster;
 use lattice_controller::name::HostId;
 use nkeys::KeyPairType;
@@ -35,7 +40,7 @@ const VERSIONS: [Option<&str>; 9] = [
 /// Checks the promise. The input is the body of a message.
 pub fn check(input: &[u8]) {
     super::new_secret(input);
-    read::<HostPing>(input);
+    read::<Host>(input);
     read::<V1Ping>(input);
     read::<Bid>(input);
     read::<Link>(input);
@@ -48,23 +53,23 @@ pub fn check(input: &[u8]) {
         Err(problem) => super::check_message(&problem, 300),
     }
     assert_eq!(
-        wire::refusal(input).is_some(),
+        replies::refusal(input).is_some(),
         matches!(Ack::parse(input), Ok(Ack::Refused(_)))
     );
     check_lists(input);
-    if let Some(event) = HostEvent::parse(input) {
+    if let Some(event) = events::read(input) {
         let _ = HostId::parse(&event.host);
     }
     take::<Bid>(input);
     take::<V1Ping>(input);
-    let pings = take::<HostPing>(input);
+    let pings = take::<Host>(input);
     let roster = Roster::default();
     for answer in &pings.answers {
         roster.heard(&answer.host, &answer.said, Duration::from_secs(3));
         assert!(roster.knows(&answer.host));
         assert_eq!(roster.labels(&answer.host), answer.said.labels);
     }
-    if let Ok(inventory) = wire::parse::<Inventory>(input) {
+    if let Ok(inventory) = parse::<Inventory>(input) {
         check_inventory(input, inventory);
     }
 }
@@ -72,19 +77,19 @@ pub fn check(input: &[u8]) {
 /// A list is never read as one of these, whatever is in it.
 fn check_lists(input: &[u8]) {
     let list = [b"[", input, b"]"].concat();
-    assert!(wire::parse::<HostPing>(&list).is_err());
-    assert!(wire::parse::<V1Ping>(&list).is_err());
-    assert!(wire::parse::<Bid>(&list).is_err());
-    assert!(wire::parse::<Inventory>(&list).is_err());
-    assert!(wire::parse::<Link>(&list).is_err());
-    assert!(wire::parse::<LinksReply>(&list).is_err());
-    assert!(wire::parse::<Claims>(&list).is_err());
-    assert!(wire::parse::<ClaimsReply>(&list).is_err());
+    assert!(parse::<Host>(&list).is_err());
+    assert!(parse::<V1Ping>(&list).is_err());
+    assert!(parse::<Bid>(&list).is_err());
+    assert!(parse::<Inventory>(&list).is_err());
+    assert!(parse::<Link>(&list).is_err());
+    assert!(parse::<LinksReply>(&list).is_err());
+    assert!(parse::<Claims>(&list).is_err());
+    assert!(parse::<ClaimsReply>(&list).is_err());
     assert!(Ack::parse(&list).is_err());
-    assert!(HostEvent::parse(&list).is_none());
+    assert!(events::read(&list).is_none());
     if serde_json::from_slice::<IgnoredAny>(&list).is_ok() {
         let reply = [br#"{"links":["#, &list[..], b"]}"].concat();
-        let links = wire::parse::<LinksReply>(&reply).map(|reply| reply.links);
+        let links = parse::<LinksReply>(&reply).map(|reply| reply.links);
         // Or it is not readable at all: it may hold numbers that are out of
         // range.
         assert!(links.map_or(true, |links| links.is_empty()));
@@ -92,7 +97,7 @@ fn check_lists(input: &[u8]) {
 }
 
 fn read<'a, T: Deserialize<'a>>(input: &'a [u8]) {
-    if let Err(problem) = wire::parse::<T>(input) {
+    if let Err(problem) = parse::<T>(input) {
         super::check_message(&problem, 300);
     }
 }
@@ -122,45 +127,48 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
         .sum();
     assert!(left <= listed);
     for version in VERSIONS {
-        let traits = Traits::of(version);
+        let Some(quirks) = Dialect::of_version(version).quirks() else {
+            continue;
+        };
         let keys = inventory.actors.iter().map(|actor| actor.id.as_str());
         for key in keys.collect::<BTreeSet<_>>().into_iter().take(3) {
-            let running = plan::running(&traits, &inventory, key);
+            let running = plan::running(quirks, &inventory, key);
             assert!(running.groups.len() <= left);
             for (at, group) in running.groups.iter().enumerate().take(3) {
                 let before = &running.groups[..at];
                 assert!(!before.iter().any(|g| g.annotations == group.annotations));
-                check_plans(&traits, &running, &group.annotations);
+                check_plans(quirks, &running, &group.annotations);
             }
-            check_plans(&traits, &running, &TextMap::new());
+            check_plans(quirks, &running, &TextMap::new());
         }
     }
     let host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
-    let answer = described(&host, &Traits::of(Some("0.82.0")), inventory);
+    let newest = Dialect::of_version(Some("0.82.0")).quirks().unwrap();
+    let answer = described(&host, newest, inventory);
     let bytes = rmp_serde::to_vec_named(&answer).unwrap().len();
     let most = 32 * 1024 * 1024 + 20 * input.len();
     assert!(bytes <= most, "{bytes} bytes of {}", input.len());
 }
 
-fn check_plans(traits: &Traits, running: &Running, wanted: &TextMap) {
+fn check_plans(quirks: &Quirks, running: &Running, wanted: &TextMap) {
     let first = running.groups.first();
     let image_ref = first.map_or("", |group| &group.image_ref);
     for count in [0, 1, 7, u16::MAX] {
         let plans = [
-            plan::start(traits, running, wanted, count.max(1), image_ref),
-            plan::scale(traits, running, wanted, count, image_ref),
-            plan::stop(traits, running, wanted, count),
-            plan::update(traits, running, wanted, image_ref),
+            plan::start(quirks, running, wanted, count.max(1), image_ref),
+            plan::scale(quirks, running, wanted, count, image_ref),
+            plan::stop(quirks, running, wanted, count),
+            plan::update(quirks, running, wanted, image_ref),
         ];
-        let orders = plans.into_iter().flatten().flat_map(|plan| plan.orders);
-        for order in orders.take(20) {
+        let commands = plans.into_iter().flatten().flat_map(|plan| plan.commands);
+        for command in commands.take(20) {
             // Where a host gets 0, it stops everything, or starts two (T20).
-            let zero = matches!(order, Order::Start { count: 0, .. });
-            assert!(!zero, "{order:?}");
-            let _ = plan::effect(traits, running, &order);
+            let zero = matches!(command, Command::Start { count: 0, .. });
+            assert!(!zero, "{command:?}");
+            let _ = plan::effect(quirks, running, &command);
         }
     }
-    let _ = plan::replace(traits, &running.groups, image_ref);
+    let _ = plan::replace(quirks, &running.groups, image_ref);
 }
 
 /// Returns an inventory of so many actors, with so many instances of one.

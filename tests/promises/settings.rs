@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use lattice_controller::contract::Operation;
 use lattice_controller::front::wasmbus::decode;
+use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
 use lattice_controller::serve::links::{LinkDefinition, LinkTable};
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
@@ -31,11 +33,11 @@ pub fn check(input: &[u8]) {
     };
     check_link(&pairs(""));
     check_link(&pairs(&super::secret()));
-    if let Ok(link) = decode(input) {
-        check_definition(link);
+    if let Ok(link) = decode::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
-    if let Ok(link) = serde_json::from_slice(input) {
-        check_definition(link);
+    if let Ok(link) = serde_json::from_slice::<WireLinkDefinition>(input) {
+        check_definition(link.into());
     }
 }
 
@@ -52,7 +54,7 @@ fn check_provider(text: &str) {
     let settings = match ProviderSettings::parse(Some(text)) {
         Ok(settings) => settings,
         // Paths of three files may be shown, twice.
-        Err(problem) => return super::check_message(&problem, LONGEST + 6 * 1024),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST + 6 * 1024),
     };
     check_limits(&settings.limits);
     let pool = &settings.pool.limits;
@@ -98,7 +100,7 @@ fn assert_in(time: Option<Duration>, bounds: RangeInclusive<u128>) {
 fn check_link(values: &HashMap<String, String>) {
     let settings = match LinkSettings::parse(values) {
         Ok(settings) => settings,
-        Err(problem) => return super::check_message(&problem, LONGEST),
+        Err(problem) => return super::check_message(&problem.to_string(), LONGEST),
     };
     check_limits(&settings.limits);
     let nothing = Policy::default();
@@ -114,7 +116,7 @@ fn check_link(values: &HashMap<String, String>) {
     assert!(!closed || allowed.lattice("another.lattice").is_err());
     let operations = given("operations");
     let named = |operation: &str| operations.split(',').any(|name| name.trim() == operation);
-    let may = allowed.operation("StopHost").is_ok();
+    let may = allowed.operation(Operation::StopHost).is_ok();
     let group = named("write") || named("all");
     assert_eq!(may, operations.is_empty() || group || named("StopHost"));
 }

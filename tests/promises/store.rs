@@ -4,9 +4,10 @@
 
 use std::sync::OnceLock;
 
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, Opened, StoreKey, Unopened};
-use lattice_controller::credentials::{Credentials, FingerprintKey};
+use lattice_controller::credentials::vault::sealed::{self, Opened, Unopened};
+use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
 use lattice_controller::name::{JsDomain, LatticeId};
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
@@ -19,13 +20,13 @@ use super::invocation::edited;
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     let lattice = LatticeId::parse("x").unwrap();
-    let key = StoreKey::from_seed(&seed()).unwrap();
-    let opened = Entry::open(&key, &places(), &lattice, input);
+    let key = SealingKey::from_seed(&seed()).unwrap();
+    let opened = sealed::open(&key, &places(), &lattice, input);
     assert_eq!(opened.err(), Some(Unopened::Sealed));
 
     let sealed = sealed(&key);
     let changed = edited(sealed, input);
-    match Entry::open(&key, &places(), &lattice, &changed) {
+    match sealed::open(&key, &places(), &lattice, &changed) {
         Ok(_) => assert!(changed == sealed, "another entry opens"),
         Err(why) => assert_eq!(why, Unopened::Sealed),
     }
@@ -35,8 +36,8 @@ pub fn check(input: &[u8]) {
     let xkey = XKey::new_from_raw([7; 32]);
     let others = xkey.seal(input, &xkey).unwrap();
     let text = String::from_utf8_lossy(input);
-    match Entry::open(&key, &places(), &lattice, &others) {
-        Ok(Opened { entry, .. }) => {
+    match sealed::open(&key, &places(), &lattice, &others) {
+        Ok(Opened { given: entry, .. }) => {
             assert_eq!(entry.lattice, lattice);
             assert!(text.contains(r#""version""#));
             check_credentials(&entry);
@@ -51,7 +52,7 @@ pub fn check(input: &[u8]) {
     };
     let plain = texts.first().cloned().unwrap_or_default();
     for urls in [plain, format!("nats://{}@h", super::secret())] {
-        check_credentials(&Entry {
+        check_credentials(&GivenCredentials {
             lattice: lattice.clone(),
             actor: "M1".into(),
             set_at: 0,
@@ -63,8 +64,8 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn check_credentials(entry: &Entry) {
-    for taken in [Credentials::new(entry), Credentials::kept(entry)] {
+fn check_credentials(entry: &GivenCredentials) {
+    for taken in [Credentials::new(entry), Credentials::from_store(entry)] {
         match taken {
             Ok(credentials) => {
                 let shown = format!("{credentials:?} {}", credentials.kind());
@@ -86,10 +87,10 @@ fn places() -> Places {
 }
 
 /// Makes an entry that opens.
-fn sealed(key: &StoreKey) -> &'static [u8] {
+fn sealed(key: &SealingKey) -> &'static [u8] {
     static SEALED: OnceLock<Vec<u8>> = OnceLock::new();
     SEALED.get_or_init(|| {
-        let entry = Entry {
+        let entry = GivenCredentials {
             lattice: LatticeId::parse("x").unwrap(),
             actor: "MACTOR".into(),
             set_at: 1_700_000_000_000,
@@ -98,7 +99,7 @@ fn sealed(key: &StoreKey) -> &'static [u8] {
             seed: Some("SUASEED".into()),
             js_domain: Some(JsDomain::parse("hub").unwrap()),
         };
-        entry.seal(key, &places()).unwrap()
+        sealed::seal(&entry, key, &places()).unwrap()
     })
 }
 

@@ -2,9 +2,10 @@
 //! tokens, with wildcards, or of another lattice.
 
 use lattice_controller::credentials::vault::bucket;
-use lattice_controller::lattice::bucket::place::{Api, Origin, Place, Token};
+use lattice_controller::lattice::dialect::v0::bucket_key::BucketKey;
+use lattice_controller::lattice::dialect::v0::place::{Api, Origin, Place, Token};
 use lattice_controller::lattice::dialect::v0::subject::{self, Verb};
-use lattice_controller::lattice::dialect::v0::wire::{Link, TextMap};
+use lattice_controller::lattice::model::{Link, TextMap};
 use lattice_controller::name::{
     ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
@@ -85,13 +86,13 @@ fn check_mirror(lattice: &LatticeId, bucket: &str, api: &str, link: &Link) {
     let (Some(bucket), Some(api)) = (taken, Api::parse(api)) else {
         return;
     };
-    let made = format!("{api}.$KV.{bucket}.{}", link.key());
+    let made = format!("{api}.$KV.{bucket}.{}", BucketKey::of(link));
     let place = Place::Origin(Origin {
         bucket,
         api: Some(api),
         renames: false,
     });
-    let [published, _] = subject::bucket_entry(lattice, None, &place, &link.key());
+    let [published, _] = subject::bucket_entry(lattice, None, &place, &BucketKey::of(link));
     assert_eq!(published.as_str(), made);
     assert!(made.split('.').all(is_one_token), "{made:?}");
 }
@@ -126,7 +127,7 @@ fn check_names(text: &str) {
 }
 
 fn check_subjects(lattice: &LatticeId, host: &HostId, domain: Option<&JsDomain>, link: &Link) {
-    let key = link.key();
+    let key = BucketKey::of(link);
     let digits = key.to_string();
     let digits = digits.strip_prefix("LINKDEF_").unwrap();
     assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));

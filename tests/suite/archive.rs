@@ -10,7 +10,6 @@ use crate::support::operator::*;
 use crate::support::provider::{Identity, Provider};
 use crate::support::world::World;
 use data_encoding::BASE64;
-use lattice_controller::settings::{LinkSettings, ProviderSettings};
 use provider_archive::ProviderArchive;
 use serde_json::Value;
 
@@ -111,46 +110,6 @@ async fn the_archived_binary_starts_on_the_images_of_old_hosts() {
     assert!(*newest <= (2, 28), "{needs:?}");
     // A version without a number: relative relocations need glibc 2.36.
     assert!(!contains(&binary, b"GLIBC_ABI_DT_RELR"));
-}
-
-#[test]
-fn the_schema_is_that_of_the_settings() {
-    let schema = schema();
-    let keys = |object: &Value| -> BTreeSet<String> {
-        assert_eq!(object["additionalProperties"], false);
-        let properties = object["properties"].as_object().unwrap();
-        properties.keys().cloned().collect()
-    };
-    let named =
-        |keys: &[&str]| -> BTreeSet<String> { keys.iter().map(|key| (*key).to_owned()).collect() };
-    assert_eq!(keys(&schema), named(&LinkSettings::KEYS));
-    let settings = &schema["$defs"]["settings"];
-    assert_eq!(keys(settings), named(&ProviderSettings::KEYS));
-    for key in ["default_lattices", "default_operations"] {
-        let kinds = serde_json::json!(["string", "array"]);
-        assert_eq!(settings["properties"][key]["type"], kinds, "{key}");
-    }
-    // The schema's bounds are those of the parser.
-    let read = |key: &str, value: i64| {
-        // No part may be more than its whole.
-        let mut text = serde_json::json!({
-            "max_lattices": 100_000, "max_credentials_bytes": 1_073_741_824_i64,
-        });
-        text[key] = value.into();
-        ProviderSettings::parse(Some(&text.to_string())).is_ok()
-    };
-    let mut bounded = 0;
-    for (key, property) in settings["properties"].as_object().unwrap() {
-        if property["type"] != "integer" {
-            continue;
-        }
-        let bound = |name: &str| property[name].as_i64().unwrap();
-        let (least, most) = (bound("minimum"), bound("maximum"));
-        assert!(read(key, least) && read(key, most), "{key}");
-        assert!(!read(key, least - 1) && !read(key, most + 1), "{key}");
-        bounded += 1;
-    }
-    assert_eq!(bounded, 17);
 }
 
 /// Reads the files in a folder of the repository. A folder that is not in the

@@ -11,6 +11,7 @@ use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
 use autoscaler::{Desired, Error, MANAGED_BY, Reason, Report, Request, carry_out, look, plan};
+use lattice_controller::contract::Operation;
 use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings};
 use serde_json::{Value, json};
 
@@ -373,7 +374,10 @@ fn the_values_of_the_manifests_link_are_accepted() {
     let allowed = provider.with_link(&link.policy);
     assert!(allowed.lattice("production").is_ok() && allowed.lattice("test-1").is_ok());
     assert!(allowed.lattice("other").is_err());
-    assert!(allowed.operation("ScaleActor").is_ok() && allowed.operation("StopHost").is_err());
+    assert!(
+        allowed.operation(Operation::ScaleActor).is_ok()
+            && allowed.operation(Operation::StopHost).is_err()
+    );
     // wadm takes texts only.
     let written = manifest_as_written("values");
     assert!(written.values().all(|value| value.starts_with('"')));

@@ -10,13 +10,12 @@ use crate::support::invocation::{ack, bytes, is_accepted, mint};
 use crate::support::operator::{LATTICE, Operated};
 use crate::support::provider::{Identity, Provider, serve_here, signing_key};
 use crate::support::time::timeout;
-use async_trait::async_trait;
 use futures::StreamExt as _;
+use lattice_controller::contract::{Request, Response};
 use lattice_controller::error::Error;
-use lattice_controller::front::wasmbus::{Call, Handler};
+use lattice_controller::serve::{Call, Operations};
 use serde_json::{Value, json};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
-use wasmbus_rpc::error::{RpcError, RpcResult};
 
 /// Sends these calls at once, and returns the answer to each and when it came.
 async fn send_together(
@@ -74,7 +73,7 @@ async fn each_of_many_calls_gets_its_own_answer_whatever_comes_beside_it() {
                 let other = order(&world.identity, &host.id, |_| {}).encoded_claims;
                 let (_, signature) = other.rsplit_once('.').unwrap();
                 forged.encoded_claims = format!("{text}.{signature}");
-                (forged, "signature does not hold")
+                (forged, "invalid signature")
             }
             1 => (order(&stranger, &host.id, |_| {}), "issuer"),
             2 => {
@@ -242,39 +241,29 @@ async fn a_silent_host_keeps_no_order_beside_it_waiting() {
     several_came_together(&world.provider).await;
 }
 
-/// A handler that fails in the way a call asks for.
+/// An empty list of hosts in MessagePack.
+const NO_HOSTS: [u8; 1] = [0x90];
+
+/// Operations that fail in the way a call asks for.
 struct Faulty;
 
-#[async_trait]
-impl Handler for Faulty {
-    async fn call(&self, call: &Call) -> RpcResult<Vec<u8>> {
-        assert_ne!(
-            call.operation, "LatticeController.Panic",
+impl Operations for Faulty {
+    async fn carry_out(&self, _: &Call<'_>, request: Request) -> Result<Response, Error> {
+        assert!(
+            !matches!(request, Request::GetHosts(lattice) if lattice == "panic"),
             "as the test asks"
         );
-        Ok(vec![1])
-    }
-
-    fn refuse(&self, _: &str, error: Error) -> RpcResult<Vec<u8>> {
-        Err(RpcError::Other(error.to_string()))
-    }
-
-    fn max_calls(&self) -> usize {
-        100
-    }
-
-    fn health(&self) -> Result<(), String> {
-        Ok(())
+        Ok(Response::Hosts(Vec::new()))
     }
 }
 
 #[tokio::test]
 async fn a_panic_in_one_call_takes_no_answer_of_another() {
-    let (nats, identity) = serve_here(Faulty).await;
+    let (nats, identity) = serve_here(Faulty, "").await;
     let client = nats.client().await;
     let calls = (0..30).map(|number| {
-        let operation = if number % 3 == 0 { "Panic" } else { "Fine" };
-        bytes(&mint(&identity, operation, &"", |_| {}))
+        let lattice = if number % 3 == 0 { "panic" } else { "fine" };
+        bytes(&mint(&identity, "GetHosts", &lattice, |_| {}))
     });
     let answers = send_together(&client, &identity, calls.collect()).await;
     for (number, (answer, _)) in answers.iter().enumerate() {
@@ -282,7 +271,7 @@ async fn a_panic_in_one_call_takes_no_answer_of_another() {
             let error = answer.error.as_deref().unwrap_or_default();
             assert!(error.contains("the provider failed"), "{error}");
         } else {
-            assert_eq!(answer.msg, [1]);
+            assert_eq!(answer.msg, NO_HOSTS);
         }
     }
 }

@@ -29,6 +29,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     let mut paths: Vec<_> = docs.map(|entry| entry.unwrap().path()).collect();
     for page in [
         "README.md",
+        "CONTRIBUTING.md",
         "examples/autoscaler/README.md",
         "examples/component/README.md",
     ] {

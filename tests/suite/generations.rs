@@ -448,7 +448,7 @@ on_every_generation! {
 
 #[test]
 fn every_operation_is_tested_here() {
-    for operation in lattice_controller::settings::OPERATIONS {
+    for operation in lattice_controller::contract::Operation::NAMES {
         let snake: String = operation
             .chars()
             .enumerate()

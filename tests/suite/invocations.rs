@@ -10,12 +10,12 @@ use crate::support::nats::NatsServer;
 use crate::support::provider::{serve_here, signing_key};
 use crate::support::time::timeout;
 use crate::support::world::{World, ctx};
-use async_trait::async_trait;
+use lattice_controller::contract::{Host, Request, Response};
 use lattice_controller::error::Error;
-use lattice_controller::front::wasmbus::{Call, Handler};
+use lattice_controller::serve::{Call, Operations};
 use serde_json::json;
 use wasmbus_rpc::core::{Invocation, InvocationResponse, WasmCloudEntity};
-use wasmbus_rpc::error::{RpcError, RpcResult};
+use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
 /// Sends any bytes as a call and returns the whole response.
@@ -203,36 +203,45 @@ async fn an_answer_over_the_servers_max_payload_is_an_error_that_says_so() {
 
 // --- failures of our own ---
 
-/// A handler with the faults that operations must not have.
+/// Operations with the faults that operations must not have.
 struct Faulty;
 
-#[async_trait]
-impl Handler for Faulty {
-    async fn call(&self, call: &Call) -> RpcResult<Vec<u8>> {
-        match call.operation.as_str() {
-            "Faulty.Panic" => panic!("as the test asks"),
-            "Faulty.Hang" => std::future::pending().await,
-            "Faulty.Huge" => Ok(vec![0; 70_000_000]),
-            _ => Ok(vec![1]),
+impl Operations for Faulty {
+    async fn carry_out(&self, _: &Call<'_>, request: Request) -> Result<Response, Error> {
+        let Request::GetHosts(fault) = request else {
+            panic!("another operation");
+        };
+        match fault.as_str() {
+            "panic" => panic!("as the test asks"),
+            "hang" => std::future::pending().await,
+            "huge" => Ok(Response::Hosts(huge())),
+            _ => Ok(Response::Hosts(Vec::new())),
         }
-    }
-
-    fn refuse(&self, _: &str, error: Error) -> RpcResult<Vec<u8>> {
-        Err(RpcError::Other(error.to_string()))
-    }
-
-    fn max_calls(&self) -> usize {
-        1
-    }
-
-    fn health(&self) -> Result<(), String> {
-        Ok(())
     }
 }
 
+/// Returns more than the provider sends to any actor.
+fn huge() -> Vec<Host> {
+    vec![Host {
+        id: "x".repeat(70_000_000),
+        ..Host::default()
+    }]
+}
+
+/// Calls the operation with this fault.
+async fn with_fault(actor: &Actor, fault: &str) -> RpcResult<Vec<u8>> {
+    let arguments = rmp_serde::to_vec_named(fault).unwrap();
+    actor
+        .call_raw("LatticeController.GetHosts", arguments)
+        .await
+}
+
+/// An empty list of hosts, in MessagePack.
+const NO_HOSTS: [u8; 1] = [0x90];
+
 /// Serves with the faulty handler in this process.
 async fn faulty() -> (NatsServer, Actor) {
-    let (nats, identity) = serve_here(Faulty).await;
+    let (nats, identity) = serve_here(Faulty, r#"{"max_calls":1}"#).await;
     let actor = Actor::connect(&nats.url(), &identity).await;
     (nats, actor)
 }
@@ -240,30 +249,24 @@ async fn faulty() -> (NatsServer, Actor) {
 #[tokio::test]
 async fn a_panic_in_an_operation_still_sends_an_error() {
     let (_nats, actor) = faulty().await;
-    let error = actor
-        .call_raw("Faulty.Panic", vec![])
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = with_fault(&actor, "panic").await.unwrap_err().to_string();
     assert!(error.contains("the provider failed"), "{error}");
-    assert_eq!(actor.call_raw("Faulty.Fine", vec![]).await.unwrap(), [1]);
+    assert_eq!(with_fault(&actor, "fine").await.unwrap(), NO_HOSTS);
 }
 
 #[tokio::test]
 async fn an_answer_too_large_for_any_actor_is_an_error_that_says_how_large() {
     let (_nats, actor) = faulty().await;
-    let error = actor.call_raw("Faulty.Huge", vec![]).await.unwrap_err();
-    assert!(error.to_string().contains("70000000 bytes"), "{error}");
+    let error = with_fault(&actor, "huge").await.unwrap_err();
+    let bytes = rmp_serde::to_vec_named(&huge()).unwrap().len();
+    let said = format!("the answer has {bytes} bytes");
+    assert!(error.to_string().contains(&said), "{error}");
 }
 
 #[tokio::test]
 async fn an_operation_that_never_ends_is_answered_before_the_actor_gives_up() {
     let (_nats, actor) = faulty().await;
-    let error = actor
-        .call_raw("Faulty.Hang", vec![])
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = with_fault(&actor, "hang").await.unwrap_err().to_string();
     assert!(error.contains("longer than it may"), "{error}");
 }
 
@@ -273,7 +276,7 @@ async fn more_calls_than_may_be_under_way_are_refused_as_busy() {
     let hanging = actor.clone();
     let hang = tokio::spawn(async move {
         loop {
-            let ended = hanging.call_raw("Faulty.Hang", vec![]).await.unwrap_err();
+            let ended = with_fault(&hanging, "hang").await.unwrap_err();
             // This call may itself find the only place taken.
             if !ended.to_string().contains("busy") {
                 return ended;
@@ -281,7 +284,7 @@ async fn more_calls_than_may_be_under_way_are_refused_as_busy() {
         }
     });
     support::eventually("busy", || async {
-        let answer = actor.call_raw("Faulty.Fine", vec![]).await;
+        let answer = with_fault(&actor, "fine").await;
         answer
             .is_err_and(|error| error.to_string().contains("busy"))
             .then_some(())
@@ -289,5 +292,5 @@ async fn more_calls_than_may_be_under_way_are_refused_as_busy() {
     .await;
     let ended = hang.await.unwrap().to_string();
     assert!(ended.contains("longer than it may"), "{ended}");
-    assert_eq!(actor.call_raw("Faulty.Fine", vec![]).await.unwrap(), [1]);
+    assert_eq!(with_fault(&actor, "fine").await.unwrap(), NO_HOSTS);
 }

@@ -97,7 +97,7 @@ async fn changed_link_values_take_effect() {
     world
         .publish_link("linkdefs.put", actor, json!({ "bogus": "x" }))
         .await;
-    answers(&world.actor, "default", "\"bogus\" is no setting").await;
+    answers(&world.actor, "default", "unknown setting \"bogus\"").await;
     world.publish_link("linkdefs.put", actor, json!({})).await;
     answers(&world.actor, "default", "0 hosts").await;
 }
@@ -190,18 +190,18 @@ struct Away {
 
 impl Away {
     async fn with(actors: usize) -> Self {
-        // The permissions that docs/permissions.md names for this, and none beside
-        // them for JetStream.
+        // The permissions that docs/permissions.md names for this, and none
+        // beside them for JetStream.
         let identity = Identity::new();
-        let bucket = format!("KV_LATTICEDATA_{}", identity.lattice);
+        let lattice = &identity.lattice;
         let nats = NatsServer::with_config(&format!(
             r#"no_auth_user: home
             authorization {{ users = [
                 {{ user: home, password: pw }}
                 {{ user: provider, password: pw, permissions: {{ subscribe: ">", publish: [
                     "_INBOX.>"
-                    "$JS.API.STREAM.INFO.{bucket}"
-                    "$JS.API.STREAM.MSG.GET.{bucket}"
+                    "$JS.API.STREAM.INFO.KV_LATTICEDATA_{lattice}"
+                    "$JS.API.STREAM.MSG.GET.KV_LATTICEDATA_{lattice}"
                 ] }} }}
             ] }}"#,
         ));
@@ -235,7 +235,7 @@ impl Away {
     /// puts.
     async fn known(&self, puts: usize) {
         let line = |line: &str| {
-            line.contains("what the bucket has of links is known")
+            line.contains("the state of the bucket with links is known")
                 && line.contains(&format!("puts={puts} "))
         };
         let found = || async { self.world.provider.log().lines().any(line).then_some(()) };
@@ -249,7 +249,7 @@ impl Away {
             self.world
                 .provider
                 .log()
-                .matches("what the bucket has")
+                .matches("the state of the bucket with links")
                 .count()
         };
         self.proxy.cut();

@@ -7,7 +7,7 @@ use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
-use lattice_controller::settings::OPERATIONS;
+use lattice_controller::contract::Operation;
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
@@ -22,7 +22,7 @@ async fn all_operations(lattice: &Operated) -> Vec<(&'static str, String)> {
     all.extend(every_operation(lattice, &lattice.hosts[0].id).await);
     let mut names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
     names.sort_unstable();
-    assert_eq!(names, OPERATIONS);
+    assert_eq!(names, Operation::NAMES);
     let all = all.into_iter();
     all.map(|(name, why)| (name, why.unwrap_or_default()))
         .collect()
@@ -104,7 +104,7 @@ async fn each_group_allows_its_operations_and_no_others() {
             "credentials",
             &["SetLatticeCredentials", "SetRegistryCredentials"],
         ),
-        ("all", &OPERATIONS),
+        ("all", &Operation::NAMES),
     ];
     for (group, allowed) in groups {
         let lattice = Operated::one(Generation::G2b).await;

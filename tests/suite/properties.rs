@@ -6,9 +6,10 @@ use crate::promises;
 use std::collections::BTreeSet;
 
 use crate::promises::{ALL, Promise, files, root};
-use lattice_controller::lattice::dialect::quirks::Traits;
+use lattice_controller::lattice::dialect::Dialect;
 use lattice_controller::lattice::dialect::v0::plan;
-use lattice_controller::lattice::dialect::v0::wire::{self, Inventory};
+use lattice_controller::lattice::model::Inventory;
+use lattice_controller::lattice::model::lenient::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -174,9 +175,13 @@ fn an_inventory_costs_no_more_than_it_should() {
     // If each were compared with each, this would take minutes.
     let many = promises::replies::crowd(30_000);
     let started = std::time::Instant::now();
-    let inventory: Inventory = wire::parse(&many).unwrap();
+    let inventory: Inventory = parse(&many).unwrap();
     let inventory = inventory.without_repetitions();
-    let running = plan::running(&Traits::of(Some("0.82.0")), &inventory, "M1");
+    let running = plan::running(
+        Dialect::of_version(Some("0.82.0")).quirks().unwrap(),
+        &inventory,
+        "M1",
+    );
     assert_eq!(running.groups.len(), 30_000);
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }

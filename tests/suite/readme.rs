@@ -1,10 +1,13 @@
 //! The statements of README.md are true.
 
 use crate::support;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
+use lattice_controller::contract::Operation;
+use lattice_controller::settings::table::{LINK, PROVIDER, Setting};
 use lattice_controller::settings::{
-    LinkSettings, OPERATIONS, Policy, ProviderSettings, StoreMode, TimeLimits, Unplaced,
+    Isolation, LinkSettings, Policy, PoolLimits, ProviderSettings, StoreMode, TimeLimits, Unplaced,
 };
 
 fn readme() -> String {
@@ -39,30 +42,11 @@ fn names(cell: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_setting_is_documented_with_unit_default_and_example() {
-    for (heading, keys) in [
-        ("Settings of the provider", &ProviderSettings::KEYS[..]),
-        ("Settings of a link", &LinkSettings::KEYS[..]),
-    ] {
-        let rows = rows(&section(heading));
-        let documented: BTreeSet<String> = rows.iter().flat_map(|row| names(&row[0])).collect();
-        let expected: BTreeSet<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        assert_eq!(documented, expected, "{heading}");
-        for row in rows {
-            assert_eq!(row.len(), 5, "{row:?}");
-            assert!(row.iter().all(|cell| !cell.is_empty()), "{row:?}");
-        }
-    }
-}
-
-#[test]
-fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
-    use secrecy::ExposeSecret as _;
-    let rows_of = |heading: &str| rows(&section(heading));
+fn the_examples_of_settings_are_accepted() {
     let certs = support::certs::Certs::new();
     let mut members = Vec::new();
-    for row in rows_of("Settings of the provider") {
-        let member = format!("\"{}\": {}", names(&row[0])[0], row[3].trim_matches('`'));
+    for setting in &PROVIDER {
+        let member = format!("\"{}\": {}", setting.key, setting.example);
         // The README shows no key that somebody might copy, so the test puts
         // one in.
         let member = member.replace("SX…", &nkeys::XKey::new().seed().unwrap());
@@ -73,83 +57,70 @@ fn the_examples_of_settings_are_accepted_and_the_defaults_are_true() {
         ProviderSettings::parse(Some(&format!("{{{member}}}"))).unwrap();
     }
     ProviderSettings::parse(Some(&format!("{{{}}}", members.join(",")))).unwrap();
+    for Setting { key, example, .. } in &LINK {
+        let value = ((*key).to_owned(), (*example).to_owned());
+        LinkSettings::parse(&[value].into()).unwrap();
+    }
+}
+
+/// What the table says in words of settings that are not set.
+#[test]
+fn the_defaults_that_are_told_in_words_are_true() {
     let defaults = ProviderSettings::default();
     let none = TimeLimits::default();
     assert_eq!(defaults.limits, none);
-    assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
-    let allowed = lattice_controller::nats::Allowed::default();
-    assert_eq!(defaults.pool.allowed, allowed);
     let limits = none.with_link(&none);
     assert_eq!((limits.request, limits.gather), (None, None));
+    assert_eq!(limits.stall.as_millis(), 300);
+    assert_eq!(limits.grace.as_millis(), 30);
+    assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
+    let allowed = lattice_controller::nats::AllowedServers::default();
+    assert_eq!(defaults.pool.allowed, allowed);
     assert_eq!(defaults.default_policy, Policy::default());
-    let pool = defaults.pool.limits;
-    assert_eq!(defaults.pool.store, StoreMode::Auto);
     assert!(defaults.pool.key.is_none());
+    let calls = defaults.calls;
+    assert_eq!((calls.of_actor(), calls.to_lattice()), (512, 512));
+    let pool = defaults.pool.limits;
+    assert_eq!(pool.of_actor(), pool.lattices / 2);
+    assert_eq!(
+        pool.credentials_bytes_of_actor(),
+        pool.credentials_bytes / 2
+    );
+}
+
+/// A default that changes by accident would change what deployed providers do.
+#[test]
+fn the_defaults_are_those_of_earlier_releases() {
+    use secrecy::ExposeSecret as _;
+    let defaults = ProviderSettings::default();
+    let url = defaults.default_lattice_url.expose_secret();
+    assert_eq!(url, "nats://127.0.0.1:4222");
+    assert_eq!(defaults.calls.all(), 1024);
+    assert_eq!(defaults.calls.window().as_millis(), 60_000);
+    let expected = PoolLimits {
+        lattices: 10_000,
+        actor_lattices: None,
+        credentials_bytes: 67_108_864,
+        actor_credentials_bytes: None,
+        jwt_bytes: 16_384,
+        connections: 1_000,
+        dials: 64,
+        idle: Duration::from_secs(600),
+    };
+    assert_eq!(defaults.pool.limits, expected);
+    assert_eq!(defaults.pool.store, StoreMode::Auto);
+    assert_eq!(defaults.pool.isolation, Isolation::None);
     assert_eq!(defaults.pool.unplaced, Unplaced::Accepted);
-    let expected = [
-        ("allowed_servers", "all but link-local".to_owned()),
-        ("call_budget_ms", "the host's".to_owned()),
-        (
-            "credentials_key",
-            "one derived from the cluster seed".to_owned(),
-        ),
-        ("credentials_store", "auto".to_owned()),
-        (
-            "default_lattice_url",
-            defaults.default_lattice_url.expose_secret().to_owned(),
-        ),
-        ("default_lattices", "all".to_owned()),
-        ("default_operations", "all".to_owned()),
-        ("gather_limit_ms", "the call's".to_owned()),
-        ("grace_ms", limits.grace.as_millis().to_string()),
-        (
-            "invocation_window_ms",
-            defaults.calls.window().as_millis().to_string(),
-        ),
-        ("isolation", "none".to_owned()),
-        ("idle_limit_ms", pool.idle.as_millis().to_string()),
-        ("max_actor_calls", "half of max_calls".to_owned()),
-        (
-            "max_actor_credentials_bytes",
-            "half of max_credentials_bytes".to_owned(),
-        ),
-        ("max_actor_lattices", "half of max_lattices".to_owned()),
-        ("max_calls", defaults.calls.all().to_string()),
-        ("max_connections", pool.connections.to_string()),
-        ("max_credentials_bytes", pool.credentials_bytes.to_string()),
-        ("max_dials", pool.dials.to_string()),
-        ("max_jwt_bytes", pool.jwt_bytes.to_string()),
-        ("max_lattice_calls", "half of max_calls".to_owned()),
-        ("max_lattices", pool.lattices.to_string()),
-        ("request_limit_ms", "the call's".to_owned()),
-        ("stall_ms", limits.stall.as_millis().to_string()),
-        ("tls_ca_file", "the system's".to_owned()),
-        ("tls_cert_file", "none".to_owned()),
-        ("tls_client_servers", "none".to_owned()),
-        ("tls_first_servers", "none".to_owned()),
-        ("tls_key_file", "none".to_owned()),
-        ("unplaced_credentials", "accepted".to_owned()),
-    ];
-    let expected = expected.map(|(key, default)| (key.to_owned(), default));
-    let shown = rows_of("Settings of the provider");
-    let shown = shown.iter().map(|row| {
-        (
-            names(&row[0])[0].clone(),
-            row[2].trim_matches('`').to_owned(),
-        )
-    });
-    assert_eq!(shown.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
-    for row in rows_of("Settings of a link") {
-        let value = row[3].trim_matches('`').to_owned();
-        LinkSettings::parse(&[(names(&row[0])[0].clone(), value)].into()).unwrap();
-    }
 }
 
 #[test]
 fn every_operation_is_in_the_table() {
     let rows = rows(&section("Operations"));
     let documented: BTreeSet<String> = rows.iter().flat_map(|row| names(&row[0])).collect();
-    let expected: BTreeSet<String> = OPERATIONS.iter().map(|name| (*name).to_owned()).collect();
+    let expected: BTreeSet<String> = Operation::NAMES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
     assert_eq!(documented, expected);
 }
 

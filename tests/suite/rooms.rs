@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("lattice", &["connections", "settings", "nats"]),
     ("connections", &["credentials", "settings", "nats"]),
     ("credentials", &["settings", "nats"]),
-    ("serve", &["contract", "settings"]),
+    ("serve", &["contract", "settings", "nats"]),
     ("settings", &["contract", "nats"]),
     ("nats", &[]),
     ("contract", &[]),

@@ -271,14 +271,13 @@ async fn what_the_host_wrote_is_not_left_in_memory() {
 
 #[test]
 fn no_public_type_shows_a_secret_in_its_debug_output() {
-    use lattice_controller::credentials::vault::Entry;
-    use lattice_controller::credentials::{Credentials, FingerprintKey};
+    use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
     use lattice_controller::name::{JsDomain, LatticeId};
     use lattice_controller::nats::{Access, Login};
     use lattice_controller::settings::ProviderSettings;
     let user = Operator::new().user(0);
     let password = plant("debugged-password");
-    let entry = |urls: &str, with_jwt: bool| Entry {
+    let entry = |urls: &str, with_jwt: bool| GivenCredentials {
         lattice: LatticeId::parse("x").unwrap(),
         actor: "M".into(),
         set_at: 0,

@@ -14,8 +14,9 @@ use crate::support::store::{KEPT, UNOPENED, bucket_of, key, last_written};
 use crate::support::world::{self, hosts};
 use bytes::Bytes;
 use data_encoding::BASE64;
+use lattice_controller::credentials::vault::key::SealingKey;
 use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::{Entry, StoreKey};
+use lattice_controller::credentials::vault::sealed;
 use lattice_controller::name::LatticeId;
 use nkeys::XKey;
 use secrecy::ExposeSecret as _;
@@ -71,8 +72,8 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
         text(&earlier["cluster_seed"]),
         text(&earlier["credentials_key"]),
     );
-    let of_cluster = StoreKey::of_cluster(&cluster.into()).unwrap();
-    let of_xkey = StoreKey::from_seed(&xkey.into()).unwrap();
+    let of_cluster = SealingKey::of_cluster(&cluster.into()).unwrap();
+    let of_xkey = SealingKey::from_seed(&xkey.into()).unwrap();
     let raw = XKey::from_seed(xkey).unwrap();
     let entries = earlier["entries"].as_array().unwrap();
     assert_eq!(entries.len(), 3);
@@ -82,8 +83,8 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
             (&of_cluster, &expected["sealed_by_cluster"]),
             (&of_xkey, &expected["sealed_by_key"]),
         ] {
-            let opened = Entry::open(key, &places(), &lattice, &bytes(sealed)).unwrap();
-            let entry = opened.entry;
+            let opened = sealed::open(key, &places(), &lattice, &bytes(sealed)).unwrap();
+            let entry = opened.given;
             let secret = |secret: &Option<secrecy::SecretString>| {
                 json!(secret.as_ref().map(|secret| secret.expose_secret()))
             };
@@ -108,7 +109,7 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
             );
             // Opens an entry as this release does, and compares it with what
             // the previous release reads.
-            let again = entry.seal(&of_xkey, &places()).unwrap();
+            let again = sealed::seal(&entry, &of_xkey, &places()).unwrap();
             let plain = raw.open(&again, &raw).unwrap();
             let read: EarlierPlain = serde_json::from_slice(&plain).unwrap();
             assert_eq!(
@@ -170,7 +171,7 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
     let (four, xkey) = over_earlier(4, &lattices, json!({})).await;
     let bucket = bucket_of(&four.nats, &four.identity.lattice).await;
     let identity = &four.identity;
-    let of_key = StoreKey::from_seed(&xkey.as_str().into()).unwrap();
+    let of_key = SealingKey::from_seed(&xkey.as_str().into()).unwrap();
     let places = Places::new(
         &identity.lattice,
         &identity.provider_key,
@@ -180,8 +181,8 @@ async fn what_the_release_before_wrote_is_used_and_written_once_more_by_one_of_m
         let id = LatticeId::parse(lattice).unwrap();
         let placed = || async {
             let sealed = bucket.get(key(identity, lattice)).await.unwrap().unwrap();
-            let opened = Entry::open(&of_key, &places, &id, &sealed).unwrap();
-            opened.is_placed.then_some(opened.entry)
+            let opened = sealed::open(&of_key, &places, &id, &sealed).unwrap();
+            opened.is_placed.then_some(opened.given)
         };
         let entry = eventually("it to be placed", placed).await;
         assert_eq!(

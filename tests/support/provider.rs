@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::front::wasmbus::Handler;
+use lattice_controller::front::wasmbus;
 use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::server::Server;
+use lattice_controller::serve::{Operations, Rules};
+use lattice_controller::settings::ProviderSettings;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -243,12 +244,14 @@ pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
     .await;
 }
 
-/// Serves with a handler of a test in the test's own process.
-pub async fn serve_here(handler: impl Handler) -> (NatsServer, Identity) {
+/// Serves with operations of a test and these settings in the test's own
+/// process.
+pub async fn serve_here(operations: impl Operations, settings: &str) -> (NatsServer, Identity) {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let data = identity.host_data(&nats.url()).to_string();
     let host = HostData::parse(&BASE64.encode(data.as_bytes())).unwrap();
-    tokio::spawn(Server::run(host, handler));
+    let rules = Rules::of(&ProviderSettings::parse(Some(settings)));
+    tokio::spawn(wasmbus::serve(host, rules, operations));
     answers_health(&nats.client().await, &identity).await;
     (nats, identity)
 }

@@ -1,7 +1,7 @@
-//! The bucket in which entries are kept: a JetStream key-value bucket of our own
-//! lattice, `LATTICECREDS_{lattice}`, with a key `{provider}.{link name}.{lattice}`
-//! for every lattice that the instances of one provider have credentials for.
-//! Only the newest value of a key is kept.
+//! The bucket in which sealed credentials are kept: a JetStream key-value bucket of
+//! our own lattice, `LATTICECREDS_{lattice}`. It has a key
+//! `{provider}.{link name}.{lattice}` for every lattice that the instances of one
+//! provider have credentials for, and keeps the newest value of each key.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use tokio::time::timeout;
 
 use crate::credentials::vault::place::Places;
 pub use crate::credentials::vault::place::bucket as name;
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{JetStream, NoAnswer};
 
 /// Longest wait for an answer of JetStream.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Says which revision a write is to replace; 0 for none.
+/// The header that says which revision a write replaces; 0 for none.
 const LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
-/// A place in the history of the bucket. A bucket that was made anew counts from
-/// 1 again, in another era.
+/// A place in the history of the bucket. A bucket that was deleted and made again
+/// counts from 1 again, in a later era.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// Which bucket: when it was made, in nanoseconds since 1970.
+    /// When the bucket was made, in nanoseconds since 1970.
     pub era: i128,
-    /// Sequence of the entry in it.
+    /// Sequence of the value in it.
     pub revision: u64,
 }
 
@@ -42,41 +42,41 @@ pub struct Version {
 pub struct Stored {
     /// The value; none where it was removed.
     pub value: Option<Bytes>,
-    /// Where it stands.
+    /// The version that it has.
     pub version: Version,
 }
 
-/// A key that changed.
+/// A change of a key.
 pub struct Change {
-    /// The lattice that it is for; none where the key is not one of ours.
+    /// The lattice of the key; none where the key is none that we write.
     pub lattice: Option<LatticeId>,
-    /// What stands there now.
+    /// The value now.
     pub stored: Stored,
-    /// How many more there are for now.
+    /// How many more changes wait to be sent.
     pub pending: u64,
     /// When it was written, in milliseconds since 1970.
     pub written_at: u64,
 }
 
-/// Why something was not written.
+/// Why something was not written, or may not have been.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWritten {
-    /// Certainly: JetStream said no, or does not hear us.
+    /// Certainly not: JetStream refused, or does not hear us.
     #[error("{0}")]
     Refused(String),
-    /// Certainly: no server has the bucket.
+    /// Certainly not: no server has the bucket.
     #[error("the bucket is gone, or JetStream is; try again")]
     Gone,
-    /// Nobody knows.
+    /// It is not known whether it was.
     #[error("{0}")]
     Unknown(String),
 }
 
 /// Why one attempt to write something failed.
-pub(super) enum WriteError {
-    /// What is there is not what it was thought to be.
+pub(crate) enum WriteError {
+    /// There is another revision than the one to be replaced.
     Changed,
-    /// Anything else.
+    /// Something else.
     Failed(NotWritten),
 }
 
@@ -87,7 +87,7 @@ pub struct Bucket {
     client: async_nats::Client,
     /// Name of its stream.
     stream: String,
-    /// Before the lattice in the subject of every entry of ours.
+    /// What stands before the lattice in the subject of every key of ours.
     prefix: String,
     era: i128,
     /// Newest revision in it when it was opened.
@@ -99,7 +99,7 @@ impl Bucket {
     ///
     /// # Errors
     /// Why JetStream does not have it.
-    pub async fn open(home: &Home) -> Result<Self, String> {
+    pub async fn open(home: &OwnLattice) -> Result<Self, String> {
         let opened = async {
             if let Some(bucket) = Self::find(home).await? {
                 return Ok(bucket);
@@ -117,11 +117,11 @@ impl Bucket {
         opened.unwrap_or_else(|_| Err("JetStream does not answer".into()))
     }
 
-    /// Opens the bucket where there is one.
+    /// Opens the bucket; none where there is none.
     ///
     /// # Errors
     /// Why JetStream does not say.
-    pub async fn find(home: &Home) -> Result<Option<Self>, String> {
+    pub async fn find(home: &OwnLattice) -> Result<Option<Self>, String> {
         let jetstream = jetstream(home);
         let bucket = name(&home.lattice);
         let stream = format!("KV_{bucket}");
@@ -131,7 +131,7 @@ impl Bucket {
             Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        // Who made it otherwise did not mean a bucket.
+        // A stream that was made otherwise is not meant to be a bucket.
         if info.config.max_messages_per_subject < 1 {
             return Err(format!("the stream {stream} is no key-value bucket"));
         }
@@ -145,24 +145,25 @@ impl Bucket {
         }))
     }
 
-    /// What stands there for a lattice, where anything ever did.
+    /// Reads the value or the removal mark of a lattice; none where there never was
+    /// a value.
     ///
     /// # Errors
     /// Why it cannot be read.
     pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, String> {
         let last = self.last(&self.subject(lattice)).await?;
         Ok(last.map(|message| Stored {
-            value: (!is_removal(Some(&message.headers))).then(|| alone(&message.payload)),
+            value: (!is_removal(Some(&message.headers))).then(|| copy(&message.payload)),
             version: self.version(message.sequence),
         }))
     }
 
-    /// Writes an entry over the one with this revision; 0 is none. Its version.
+    /// Writes a value over the one with revision `last`, 0 being none; returns the
+    /// version of what was written.
     ///
     /// # Errors
-    /// Whether somebody else wrote meanwhile, or it is known that it was not
-    /// written, and why.
-    pub(super) async fn write(
+    /// `Changed` where another revision is there, else why the write failed.
+    pub(crate) async fn write(
         &self,
         lattice: &LatticeId,
         value: Bytes,
@@ -183,7 +184,8 @@ impl Bucket {
         }
     }
 
-    /// Removes an entry for good. The mark that stays says so to every instance.
+    /// Removes the value of a lattice for good. A mark stays, and tells every
+    /// instance.
     ///
     /// # Errors
     /// Why it was not removed.
@@ -196,8 +198,8 @@ impl Bucket {
         purged.await.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Every key of ours with its newest value, then every change: how many keys
-    /// there are for now, and the stream.
+    /// Returns how many keys of ours there are now, and a stream: first their newest
+    /// values, then every change.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -237,24 +239,24 @@ impl Bucket {
                         era,
                         revision: info.stream_sequence,
                     },
-                    value: (!removed).then(|| alone(&message.payload)),
+                    value: (!removed).then(|| copy(&message.payload)),
                 },
             })
         });
         Ok((pending, changes))
     }
 
-    /// Which one it is.
+    /// When it was made: tells it from another one of the same name.
     pub(super) fn era(&self) -> i128 {
         self.era
     }
 
-    /// Its newest version when it was opened.
+    /// Returns its newest version when it was opened.
     pub fn newest(&self) -> Version {
         self.version(self.newest)
     }
 
-    /// The version of the newest entry of ours.
+    /// Reads the version of the newest value of ours.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -263,7 +265,7 @@ impl Bucket {
         Ok(self.version(last.map_or(0, |last| last.sequence)))
     }
 
-    /// The newest message under a subject.
+    /// Reads the newest message under a subject.
     async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, String> {
         let last = self.jetstream.last(&self.stream, subject).await;
         last.map_err(|error| error.to_string())
@@ -281,12 +283,12 @@ impl Bucket {
     }
 }
 
-/// A copy: what comes in a message keeps the buffer of all that came with it.
-fn alone(value: &[u8]) -> Bytes {
+/// Copies a value: a slice of a message would keep the whole read buffer.
+fn copy(value: &[u8]) -> Bytes {
     Bytes::copy_from_slice(value)
 }
 
-fn jetstream(home: &Home) -> JetStream {
+fn jetstream(home: &OwnLattice) -> JetStream {
     JetStream::new(home, ANSWERS_WITHIN)
 }
 
@@ -300,8 +302,8 @@ impl From<NoAnswer> for NotWritten {
     }
 }
 
-/// A bucket as `nats kv add` makes it, but for `allow_direct`: a replica that
-/// lags must not say that a lattice is unknown.
+/// Returns the configuration of the bucket, as `nats kv add` makes it but for
+/// `allow_direct`: a replica that lags must not say that a lattice is unknown.
 fn config(bucket: &str) -> Config {
     Config {
         name: format!("KV_{bucket}"),

@@ -1,12 +1,12 @@
-//! JSON of secrets that leaves no copy behind: a buffer that grows would, and so
-//! would the one that serde_json takes escapes apart in.
+//! JSON of secrets that leaves no copy of them in memory. A buffer that grows would
+//! leave one, and so would the buffer in which serde_json resolves escapes.
 
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-/// A value as JSON, in a buffer that never grows.
+/// Writes a value as JSON, into a buffer that never grows.
 pub(super) fn written(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
     let mut length = Length(0);
     serde_json::to_writer(&mut length, value).ok()?;
@@ -15,7 +15,7 @@ pub(super) fn written(value: &impl Serialize) -> Option<Zeroizing<Vec<u8>>> {
     Some(bytes)
 }
 
-/// Counts what is written.
+/// A writer that only counts bytes.
 struct Length(usize);
 
 impl std::io::Write for Length {
@@ -29,10 +29,10 @@ impl std::io::Write for Length {
     }
 }
 
-/// The text of a JSON string; `None` where it is something else.
+/// Returns the text of a JSON string; `None` where it is something else.
 pub(super) fn secret(raw: &RawValue) -> Option<SecretString> {
     let escaped = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    // Without its escapes it is never longer.
+    // The text is never longer than its JSON.
     let mut text = Zeroizing::new(String::with_capacity(escaped.len()));
     let mut chars = escaped.chars();
     while let Some(c) = chars.next() {
@@ -44,7 +44,7 @@ pub(super) fn secret(raw: &RawValue) -> Option<SecretString> {
     Some(SecretString::from(text.as_str()))
 }
 
-/// The character that an escape stands for, behind its `\`.
+/// Returns the character that an escape stands for; `chars` starts behind its `\`.
 fn unescaped(chars: &mut std::str::Chars<'_>) -> Option<char> {
     Some(match chars.next()? {
         'b' => '\u{8}',
@@ -53,7 +53,7 @@ fn unescaped(chars: &mut std::str::Chars<'_>) -> Option<char> {
         'r' => '\r',
         't' => '\t',
         'u' => match unit(chars)? {
-            // Two units for one character.
+            // One character of two UTF-16 units.
             high @ 0xd800..=0xdbff => {
                 chars.as_str().strip_prefix("\\u")?;
                 chars.nth(1);

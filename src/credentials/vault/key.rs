@@ -1,4 +1,4 @@
-//! The key that entries of the store are sealed with.
+//! The key that credentials in the bucket are sealed with.
 
 use hkdf::Hkdf;
 use nkeys::XKey;
@@ -6,38 +6,31 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::credentials::FingerprintKey;
+use crate::credentials::fingerprint::FingerprintKey;
 
-/// What a key is derived from a cluster seed for. Another purpose, another label.
+/// Labels of what is derived from a seed: each purpose has its own.
 const SEAL: &[u8] = b"lattice-controller 1 credentials store";
-/// The same, for what credentials are told from others by.
 const FINGERPRINT: &[u8] = b"lattice-controller 1 credentials fingerprint";
 
-/// An xkey (X25519) that seals entries for itself. Cannot be printed.
-pub struct StoreKey {
+/// An xkey (X25519) that seals for itself. It cannot be printed.
+pub struct SealingKey {
     key: XKey,
     fingerprint: Zeroizing<[u8; 16]>,
 }
 
-impl StoreKey {
-    /// Reads the seed of an xkey, `SX…`, as `nk -gen curve` makes them.
-    ///
-    /// # Errors
-    /// A sentence that does not quote it.
-    pub fn from_seed(seed: &SecretString) -> Result<Self, String> {
-        let unusable = || "it is not the seed of an xkey (SX…, made by `nk -gen curve`)".to_owned();
-        let (_, mut bytes) = nkeys::decode_seed(seed.expose_secret()).map_err(|_| unusable())?;
-        let key = XKey::from_seed(seed.expose_secret()).map_err(|_| unusable());
+impl SealingKey {
+    /// Reads the seed of an xkey, `SX…`, as `nk -gen curve` makes them. `None`
+    /// where it is something else.
+    pub fn from_seed(seed: &SecretString) -> Option<Self> {
+        let key = XKey::from_seed(seed.expose_secret()).ok()?;
+        let (_, mut bytes) = nkeys::decode_seed(seed.expose_secret()).ok()?;
         let fingerprint = expand(&bytes, FINGERPRINT);
         bytes.zeroize();
-        Ok(Self {
-            key: key?,
-            fingerprint,
-        })
+        Some(Self { key, fingerprint })
     }
 
-    /// The key that every provider of a cluster has: derived from the cluster
-    /// seed in the host data (HKDF-SHA256). `None` where that is no seed.
+    /// Derives the key that every provider of a cluster has from the cluster seed in
+    /// the host data (HKDF-SHA256). `None` where that is no seed.
     pub fn of_cluster(seed: &SecretString) -> Option<Self> {
         let (_, mut bytes) = nkeys::decode_seed(seed.expose_secret()).ok()?;
         let secret = expand::<32>(&bytes, SEAL);
@@ -59,8 +52,8 @@ impl StoreKey {
         self.key.open(sealed, &self.key).ok().map(Zeroizing::new)
     }
 
-    /// What makes fingerprints comparable between the instances that share this
-    /// key, and with nobody else's.
+    /// Derives the key of fingerprints: instances that share this key can compare
+    /// theirs, and nobody else can.
     pub fn fingerprint_key(&self) -> FingerprintKey {
         FingerprintKey::new(*self.fingerprint)
     }
@@ -68,7 +61,7 @@ impl StoreKey {
 
 fn expand<const N: usize>(secret: &[u8], label: &[u8]) -> Zeroizing<[u8; N]> {
     let mut out = Zeroizing::new([0; N]);
-    // Fails for more than 8,160 bytes only.
+    // It fails for more than 8,160 bytes only.
     let _ = Hkdf::<Sha256>::new(None, secret).expand(label, out.as_mut());
     out
 }

@@ -1,20 +1,15 @@
-//! Where credentials are kept: in memory, or sealed in a bucket of our own
-//! lattice, from which every instance of the provider has them at once and after
-//! a restart.
+//! Where credentials are kept: in memory, or sealed in a bucket of our own lattice,
+//! so that every instance of the provider has them at once and after a restart.
 //!
-//! - [`key`], [`entry`], `json`, [`place`]: what is sealed, how, and for where
-//! - [`bucket`]: where it is kept; [`mod@write`]: how it comes there
-//! - [`follow`]: how what others set becomes ours; [`rewrite`]: and what earlier
-//!   releases wrote, bound to its place
+//! - [`key`], [`sealed`], `json`, [`place`]: what is sealed, how, and for where
+//! - [`bucket`]: the key-value bucket; `write`: how something comes into it
 
 pub mod bucket;
-pub mod entry;
-pub mod follow;
 mod json;
 pub mod key;
 pub mod place;
-pub mod rewrite;
-pub mod write;
+pub mod sealed;
+pub(crate) mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,15 +18,17 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
-use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored};
-pub use crate::credentials::vault::entry::{Entry, Mark, Opened, Unopened};
-pub use crate::credentials::vault::key::StoreKey;
+use crate::credentials::given::{ContentHash, GivenCredentials};
+use crate::credentials::owners::Owners;
+use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version};
+use crate::credentials::vault::key::SealingKey;
 use crate::credentials::vault::place::Places;
-use crate::credentials::vault::write::{Kept, NotKept, Verdict, Wanted};
+use crate::credentials::vault::sealed::{Opened, Sealer, Unopened};
+use crate::credentials::vault::write::{NotKept, Wanted, Written};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 use crate::settings::{StoreMode, Unplaced};
 
 /// Whether there is a bucket.
@@ -43,88 +40,112 @@ enum Stage {
     Open(Arc<Bucket>),
     /// There is none, and none is needed.
     Memory,
-    /// There is none, and there must be one.
+    /// There is none, for this reason, and there must be one.
     Missing(String),
 }
 
+/// How credentials are kept.
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    /// As they stand in the bucket, or should; none where nothing is to be sealed.
+    pub(super) sealed: Option<Bytes>,
+    /// Their version in the bucket, where they are there.
+    pub(super) version: Option<Version>,
+}
+
 /// The place where credentials are kept.
-pub struct Store {
+pub struct Vault {
     mode: StoreMode,
-    key: Option<StoreKey>,
+    owners: Owners,
+    key: Option<SealingKey>,
     unplaced: Unplaced,
-    /// Our own lattice, once it is known, and where entries belong there.
-    home: OnceLock<(Home, Places)>,
+    /// Our own lattice, once it is known, and where credentials belong there.
+    home: OnceLock<(OwnLattice, Places)>,
     stage: watch::Sender<Stage>,
-    /// Told when the bucket seems to be gone, or another one.
-    doubtful: Arc<Notify>,
-    /// There was a bucket: what is acknowledged from now on is in it.
+    /// Notified when the bucket seems to be gone, or to be another one.
+    doubtful: Notify,
+    /// Whether there ever was a bucket: what is acknowledged since is in it.
     was_open: AtomicBool,
 }
 
-impl Store {
-    /// A store that waits for [`follow::follow`] to open it, unless it is memory.
-    pub fn new(mode: StoreMode, unplaced: Unplaced, key: Option<StoreKey>) -> Self {
+impl Vault {
+    /// Makes a vault whose bucket is yet to be opened, unless it is memory.
+    pub(super) fn new(
+        mode: StoreMode,
+        owners: Owners,
+        unplaced: Unplaced,
+        key: Option<SealingKey>,
+    ) -> Self {
         let stage = match mode {
             StoreMode::Memory => Stage::Memory,
             _ => Stage::Opening,
         };
         Self {
             mode,
+            owners,
             key,
             unplaced,
             home: OnceLock::new(),
             stage: watch::Sender::new(stage),
-            doubtful: Arc::default(),
+            doubtful: Notify::new(),
             was_open: AtomicBool::new(false),
         }
     }
 
-    /// Takes where the bucket is: once, before anything is set.
-    pub(super) fn at(&self, home: &Home) {
+    /// Takes our own lattice: once, before anything is set.
+    pub(super) fn set_home(&self, home: &OwnLattice) {
         let _ = self.home.set((home.clone(), Places::at(home)));
     }
 
-    /// The key that entries are sealed with.
-    pub fn key(&self) -> Option<&StoreKey> {
-        self.key.as_ref()
+    /// Whether nothing is ever kept in a bucket.
+    pub(super) fn is_memory(&self) -> bool {
+        self.mode == StoreMode::Memory
     }
 
-    /// An entry as it is to stand in the bucket, where there is to be one.
-    pub(super) fn sealed(&self, entry: &Entry) -> Option<Bytes> {
+    /// Whether there is a key to seal with.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    fn sealer(&self) -> Option<Sealer<'_>> {
         let (key, (_, places)) = (self.key.as_ref()?, self.home.get()?);
-        let is_kept = self.mode != StoreMode::Memory;
-        let sealed = is_kept.then(|| entry.seal(key, places)).flatten();
-        sealed.map(Bytes::from)
+        Some(Sealer {
+            key,
+            places,
+            unplaced: self.unplaced,
+        })
     }
 
-    /// Opens what stands in the bucket under a lattice.
+    /// Seals credentials for the bucket; `None` where none is meant to be.
+    pub(super) fn seal(&self, given: &GivenCredentials) -> Option<Bytes> {
+        let sealer = self.sealer().filter(|_| !self.is_memory())?;
+        sealer.seal(given).map(Bytes::from)
+    }
+
+    /// Opens what the bucket has for a lattice.
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(super) fn opened(&self, lattice: &LatticeId, value: &[u8]) -> Result<Opened, Unopened> {
-        let (Some(key), Some((_, places))) = (&self.key, self.home.get()) else {
-            return Err(Unopened::Sealed);
-        };
-        let opened = Entry::open(key, places, lattice, value)?;
-        match opened.is_placed || self.unplaced == Unplaced::Accepted {
-            true => Ok(opened),
-            false => Err(Unopened::Unplaced),
-        }
+    pub(super) fn open(&self, lattice: &LatticeId, sealed: &[u8]) -> Result<Opened, Unopened> {
+        let sealer = self.sealer().ok_or(Unopened::Sealed)?;
+        sealer.open(lattice, sealed)
     }
 
-    /// Whether it is as it should be.
+    /// Whether the bucket is as it should be.
     ///
     /// # Errors
     /// Why the bucket is missing, where it is required.
-    pub fn health(&self) -> Result<(), String> {
+    pub(super) fn health(&self) -> Result<(), String> {
         match &*self.stage.borrow() {
             Stage::Missing(why) if self.mode == StoreMode::Jetstream => Err(missing(why)),
             _ => Ok(()),
         }
     }
 
-    /// Takes that the bucket is opened again: whoever sets something waits.
-    fn opening(&self) {
+    // --- what the follower of the bucket finds ---
+
+    /// Notes that the bucket is opened again: calls that set something wait for it.
+    pub(super) fn bucket_is_opening(&self) {
         self.stage.send_if_modified(|stage| {
             let open = matches!(stage, Stage::Open(_));
             if open {
@@ -134,15 +155,15 @@ impl Store {
         });
     }
 
-    /// Takes that there is a bucket.
-    fn open(&self, bucket: Arc<Bucket>) {
+    /// Notes that the bucket is open.
+    pub(super) fn bucket_is_open(&self, bucket: Arc<Bucket>) {
         self.was_open.store(true, Ordering::Relaxed);
         self.stage.send_replace(Stage::Open(bucket));
     }
 
-    /// Takes that there is none for now; whether that is news.
-    fn unavailable(&self, why: &str) -> bool {
-        let required = self.is_required();
+    /// Notes that there is no bucket for now; returns whether that is news.
+    pub(super) fn bucket_is_missing(&self, why: &str) -> bool {
+        let required = self.requires_bucket();
         let mut news = false;
         self.stage.send_modify(|stage| {
             news = matches!(stage, Stage::Opening);
@@ -154,49 +175,65 @@ impl Store {
         news
     }
 
-    /// Whether nothing is kept in memory only: what was acknowledged while there
-    /// was a bucket must not be outlived by what is not kept.
-    fn is_required(&self) -> bool {
+    /// Whether nothing is kept in memory only. That is so from the first bucket on:
+    /// what is in memory only would be newer than what was acknowledged in it, and
+    /// be lost with the process.
+    pub(super) fn requires_bucket(&self) -> bool {
         self.mode == StoreMode::Jetstream || self.was_open.load(Ordering::Relaxed)
     }
 
-    /// Keeps a sealed entry over what is there, where `judge` lets it go; how it
-    /// stands in the bucket, where there is one.
+    /// Waits until a write finds the bucket gone, or another one.
+    pub(super) async fn bucket_is_doubtful(&self) {
+        self.doubtful.notified().await;
+    }
+
+    // --- reading and writing ---
+
+    /// Keeps credentials, in the bucket where there is one. `known` is the newest
+    /// version that we heard of, and whether it has the same content.
     ///
     /// # Errors
-    /// Those of `judge`;
-    /// `StoreUnavailable` where it was certainly not kept, `Timeout` where
-    /// nobody knows.
+    /// `Denied` where those in the bucket belong to another actor,
+    /// `StoreUnavailable` where they were certainly not kept, `Timeout` where it is
+    /// not known.
     pub(super) async fn keep(
         &self,
-        wanted: Option<Wanted<'_>>,
-        judge: impl Fn(&Stored) -> Verdict,
+        given: &GivenCredentials,
+        hash: ContentHash,
+        known: Option<(Version, bool)>,
         deadline: Deadline,
-    ) -> Result<Option<Kept>, Error> {
+    ) -> Result<Kept, Error> {
+        let sealed = self.seal(given);
         let bucket = match self.bucket(deadline).await {
-            // It is kept as soon as there is a bucket.
-            Err(_) if !self.is_required() => None,
+            // The follower writes them as soon as there is a bucket.
+            Err(_) if !self.requires_bucket() => None,
             bucket => bucket?,
         };
-        let (Some(bucket), Some(wanted), Some((home, _))) = (bucket, wanted, self.home.get())
-        else {
-            return Ok(None);
+        let (Some(bucket), Some(value)) = (bucket, &sealed) else {
+            return Ok(Kept {
+                sealed,
+                version: None,
+            });
         };
-        let lattice = wanted.lattice;
-        let why = match write::put(home, &bucket, wanted, judge, deadline).await {
-            Ok(kept) => {
-                if kept.is_elsewhere {
-                    self.doubtful.notify_one();
-                }
-                return Ok(Some(kept));
+        let wanted = Wanted {
+            lattice: &given.lattice,
+            actor: &given.actor,
+            hash,
+            sealed: value.clone(),
+            set_offline_at: None,
+            known: known.map(|(version, _)| version),
+            is_known_same: known.is_some_and(|(_, same)| same),
+        };
+        let why = match self.put(&bucket, &wanted, deadline).await {
+            Ok(written) => {
+                return Ok(Kept {
+                    sealed: Some(written.sealed),
+                    version: Some(written.version),
+                });
             }
             Err(NotKept::Forbidden(error)) => return Err(error),
             Err(NotKept::NotWritten(why)) => why,
         };
-        // Other failures say nothing about the bucket.
-        if matches!(why, NotWritten::Gone) {
-            self.doubtful.notify_one();
-        }
         let kind = match why {
             NotWritten::Unknown(_) => Kind::Timeout,
             _ => Kind::StoreUnavailable,
@@ -206,12 +243,36 @@ impl Store {
             format!(
                 "lattice {:?}: JetStream of the provider's lattice did not take the \
                  credentials ({why})",
-                lattice.as_str()
+                given.lattice.as_str()
             ),
         ))
     }
 
-    /// What is kept for a lattice.
+    /// Writes into this bucket, over what may be replaced.
+    ///
+    /// # Errors
+    /// `Forbidden` where it must not be replaced, else why nothing was written.
+    pub(super) async fn put(
+        &self,
+        bucket: &Bucket,
+        wanted: &Wanted<'_>,
+        deadline: Deadline,
+    ) -> Result<Written, NotKept> {
+        let (Some(sealer), Some((home, _))) = (self.sealer(), self.home.get()) else {
+            return Err(NotKept::NotWritten(NotWritten::Refused(NO_KEY.into())));
+        };
+        let written = write::put(home, bucket, sealer, self.owners, wanted, deadline).await;
+        // Other failures say nothing about the bucket.
+        if match &written {
+            Ok(written) => written.is_elsewhere,
+            Err(why) => matches!(why, NotKept::NotWritten(NotWritten::Gone)),
+        } {
+            self.doubtful.notify_one();
+        }
+        written
+    }
+
+    /// Reads what the bucket has for a lattice.
     ///
     /// # Errors
     /// `StoreUnavailable`.
@@ -237,7 +298,7 @@ impl Store {
         })
     }
 
-    /// The bucket, if there is to be one; waits while it is being opened.
+    /// Returns the bucket, if there is to be one; waits while it is being opened.
     async fn bucket(&self, deadline: Deadline) -> Result<Option<Arc<Bucket>>, Error> {
         let mut stage = self.stage.subscribe();
         let opened = stage.wait_for(|stage| !matches!(stage, Stage::Opening));
@@ -253,9 +314,9 @@ impl Store {
     }
 }
 
-/// Why there is nothing to seal with.
-const NO_KEY: &str = "there is nothing to seal with: the host data has no cluster seed; \
-                      set credentials_key";
+/// Why there is no key to seal with.
+pub(super) const NO_KEY: &str = "there is nothing to seal with: the host data has no cluster \
+                                 seed; set credentials_key";
 
 fn missing(why: &str) -> String {
     format!("credentials are to be kept in JetStream (credentials_store), and cannot be: {why}")

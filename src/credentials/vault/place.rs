@@ -1,13 +1,13 @@
-//! Where an entry belongs: in which bucket, under which key. It is sealed with the
-//! entry, so that one counts nowhere else, whoever copies it there.
+//! Where sealed credentials belong: in which bucket, under which key. The place is
+//! sealed with them, so that a copy elsewhere does not count.
 
 use data_encoding::HEXLOWER;
 
-use crate::home::Home;
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
-/// The entries of the instances of one provider: the bucket, and what stands before
-/// the lattice in every key.
+/// The places of all credentials of one provider, which its instances share: the
+/// bucket, and what stands before the lattice in every key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     bucket: String,
@@ -15,7 +15,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// The entries of the provider with this key and link name, in this lattice.
+    /// Returns the places of the provider with this key and link name, in this
+    /// lattice.
     pub fn new(lattice: &str, provider_key: &str, link_name: &str) -> Self {
         let (provider, link) = (token(provider_key, '='), token(link_name, '='));
         Self {
@@ -24,29 +25,30 @@ impl Places {
         }
     }
 
-    /// Those of this provider.
-    pub fn at(home: &Home) -> Self {
+    /// Returns the places of this provider.
+    pub fn at(home: &OwnLattice) -> Self {
         Self::new(&home.lattice, &home.provider_key, &home.link_name)
     }
 
-    /// What stands before the lattice in every key.
+    /// The part of every key before the lattice.
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The one place of the entry of a lattice: names of buckets have no `/`.
+    /// Returns the one place of a lattice: bucket and key. Names of buckets have no
+    /// `/`.
     pub fn of(&self, lattice: &LatticeId) -> String {
         format!("{}/{}{}", self.bucket, self.prefix, lattice.as_str())
     }
 }
 
-/// The name of the bucket of a lattice.
+/// Returns the name of the bucket of the provider's own lattice.
 pub fn bucket(lattice: &str) -> String {
     format!("LATTICECREDS_{}", token(lattice, '_'))
 }
 
-/// What a name is in keys and buckets, which take `A-Za-z0-9_-` and little else:
-/// itself, or `sign` and hexadecimal digits.
+/// Returns a name as it stands in keys and buckets, which take `A-Za-z0-9_-` and
+/// little else: the name itself, or `sign` and hexadecimal digits.
 fn token(name: &str, sign: char) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     match name.bytes().all(plain) && !name.starts_with(sign) {

@@ -1,5 +1,6 @@
-//! Writes an entry over what is there, where that may be replaced: each attempt
-//! says which revision it replaces, so that nobody's entry is lost unseen.
+//! Writes sealed credentials over what is in the bucket, where that may be replaced.
+//! Each attempt names the revision that it replaces, so that nothing is overwritten
+//! unseen.
 
 use std::time::Duration;
 
@@ -7,71 +8,70 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout_at};
 
 use crate::backoff::Backoff;
+use crate::credentials::given::ContentHash;
+use crate::credentials::owners::{Owners, of_another_actor};
 use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version, WriteError};
+use crate::credentials::vault::sealed::Sealer;
 use crate::deadline::Deadline;
-use crate::error::Error;
-use crate::home::Home;
+use crate::error::{Error, Kind};
 use crate::name::LatticeId;
+use crate::nats::OwnLattice;
 
-/// Pauses before attempts after conflicts: those who met once must not meet again.
-const AGAIN: Backoff = Backoff::doubling(Duration::from_millis(4), Duration::from_millis(128));
+/// Pauses between attempts after conflicts. They are random: two writers that met
+/// once must not meet again.
+const RETRY: Backoff = Backoff::doubling(Duration::from_millis(4), Duration::from_millis(128));
 
 /// What is to be in the bucket.
-pub struct Wanted<'a> {
-    /// For this lattice.
-    pub lattice: &'a LatticeId,
-    /// The sealed entry.
-    pub value: Bytes,
-    /// The newest version that was heard of.
-    pub known: Option<Version>,
-    /// That version has the same in it: there may be nothing to write.
-    pub is_known: bool,
-}
-
-/// What may be done to what is there.
-pub enum Verdict {
-    /// Nothing: it is what is wanted.
-    Same,
-    /// It may be replaced.
-    Replaceable,
-    /// It must not be.
-    Forbidden(Error),
+pub(crate) struct Wanted<'a> {
+    pub(crate) lattice: &'a LatticeId,
+    /// The actor that set it.
+    pub(crate) actor: &'a str,
+    pub(crate) hash: ContentHash,
+    pub(crate) sealed: Bytes,
+    /// When it was set, if a later one in the bucket is to stay: it was set while
+    /// there was no bucket.
+    pub(crate) set_offline_at: Option<u64>,
+    /// The newest version that we heard of.
+    pub(crate) known: Option<Version>,
+    /// Whether that version has the same content, so that there may be nothing to
+    /// write.
+    pub(crate) is_known_same: bool,
 }
 
 /// What is in the bucket now.
-pub struct Kept {
-    /// Where it stands.
-    pub version: Version,
+pub(crate) struct Written {
+    pub(super) version: Version,
     /// As it stands there.
-    pub value: Bytes,
+    pub(super) sealed: Bytes,
     /// Whether it is in another bucket than the one that was opened.
-    pub is_elsewhere: bool,
+    pub(super) is_elsewhere: bool,
 }
 
 /// Why something is not in the bucket.
 #[derive(Debug, thiserror::Error)]
-pub enum NotKept {
+pub(crate) enum NotKept {
     /// It must not replace what is there.
     #[error("{0}")]
     Forbidden(Error),
-    /// It was not written, or nobody knows.
+    /// It was not written, or may not have been.
     #[error("{0}")]
     NotWritten(NotWritten),
 }
 
-/// Has an entry in the bucket, over one that `judge` lets go: of those who write at
-/// once, the last one wins.
+/// Writes over what is in the bucket. Of several who write at once, the last one
+/// wins.
 ///
 /// # Errors
-/// What `judge` says, or whether it is known that it was not written, and why.
-pub async fn put(
-    home: &Home,
+/// `Forbidden` where what is there belongs to another actor or was set later, else
+/// why the write failed.
+pub(super) async fn put(
+    home: &OwnLattice,
     bucket: &Bucket,
-    wanted: Wanted<'_>,
-    judge: impl Fn(&Stored) -> Verdict,
+    sealer: Sealer<'_>,
+    owners: Owners,
+    wanted: &Wanted<'_>,
     deadline: Deadline,
-) -> Result<Kept, NotKept> {
-    let lattice = wanted.lattice;
+) -> Result<Written, NotKept> {
     let mut made_anew = None;
     let mut known = wanted.known.filter(|known| known.era == bucket.era());
     let mut last = known.map_or(0, |known| known.revision);
@@ -79,38 +79,42 @@ pub async fn put(
     loop {
         let is_elsewhere = made_anew.is_some();
         let bucket = made_anew.as_ref().unwrap_or(bucket);
-        if conflicts > 0 || wanted.is_known {
-            match read(bucket, lattice, conflicts, deadline).await {
+        if conflicts > 0 || wanted.is_known_same {
+            match read(bucket, wanted.lattice, conflicts, deadline).await {
                 Ok(there) => {
                     if there.as_ref().map(|there| there.version) < known {
-                        // It left without a mark, or the whole bucket did.
+                        // What we know left without a mark, or the whole bucket did.
                         known = None;
                         if let Some(another) = another(home, bucket, deadline).await? {
                             made_anew = Some(another);
                             continue;
                         }
                     }
-                    match there.as_ref().map(&judge) {
-                        Some(Verdict::Forbidden(why)) => return Err(NotKept::Forbidden(why)),
-                        Some(Verdict::Same) => {
-                            if let Some(kept) = there.and_then(|it| found(it, is_elsewhere)) {
-                                return Ok(kept);
-                            }
-                        }
-                        _ => last = there.map_or(0, |there| there.version.revision),
+                    last = there.as_ref().map_or(0, |there| there.version.revision);
+                    if let Some(Stored {
+                        value: Some(sealed),
+                        version,
+                    }) = there
+                        && is_same(sealer, owners, wanted, &sealed)?
+                    {
+                        return Ok(Written {
+                            version,
+                            sealed,
+                            is_elsewhere,
+                        });
                     }
                 }
-                // A write says whether it is there as well.
+                // The write tells as well whether the same is there.
                 Err(_) if conflicts == 0 => {}
                 Err(why) => return Err(refused(why)),
             }
         }
-        let write = bucket.write(lattice, wanted.value.clone(), last);
+        let write = bucket.write(wanted.lattice, wanted.sealed.clone(), last);
         match timeout_at(deadline.at(), write).await {
             Ok(Ok(version)) => {
-                return Ok(Kept {
+                return Ok(Written {
                     version,
-                    value: wanted.value,
+                    sealed: wanted.sealed.clone(),
                     is_elsewhere,
                 });
             }
@@ -121,7 +125,7 @@ pub async fn put(
                 return Err(NotKept::NotWritten(why));
             }
         }
-        let pause = AGAIN.pause(conflicts);
+        let pause = RETRY.pause(conflicts);
         conflicts += 1;
         if deadline.remaining() < pause {
             return Err(refused("others write it all the time".into()));
@@ -130,8 +134,40 @@ pub async fn put(
     }
 }
 
-/// What is there now. The first time there is something else to try, which needs
-/// time, too.
+/// Whether a value that is there has the same content, and stays; else it may be
+/// replaced. One that cannot be opened has no owner.
+///
+/// # Errors
+/// `Forbidden` where it must not be replaced.
+fn is_same(
+    sealer: Sealer<'_>,
+    owners: Owners,
+    wanted: &Wanted<'_>,
+    sealed: &[u8],
+) -> Result<bool, NotKept> {
+    let Ok(there) = sealer.open(wanted.lattice, sealed) else {
+        return Ok(false);
+    };
+    if !owners.may_use(wanted.actor, &there.given.actor) {
+        let error = of_another_actor(wanted.lattice, wanted.actor);
+        return Err(NotKept::Forbidden(error));
+    }
+    let hash = there.given.content_hash(&sealer.key.fingerprint_key());
+    if there.is_placed && hash == wanted.hash {
+        return Ok(true);
+    }
+    let is_earlier = |set_at: u64| there.given.set_at > set_at;
+    match wanted.set_offline_at.is_some_and(is_earlier) {
+        true => Err(NotKept::Forbidden(Error::new(
+            Kind::Refused,
+            "others were set later, and are kept".to_owned(),
+        ))),
+        false => Ok(false),
+    }
+}
+
+/// Reads what is there. Before the first write it takes a quarter of the time at
+/// most: the write needs time, too.
 async fn read(
     bucket: &Bucket,
     lattice: &LatticeId,
@@ -146,9 +182,9 @@ async fn read(
     read.unwrap_or_else(|_| Err("no answer in time".into()))
 }
 
-/// The bucket that is there now, if it is another one.
+/// Returns the bucket that is there now, if it is another one.
 async fn another(
-    home: &Home,
+    home: &OwnLattice,
     bucket: &Bucket,
     deadline: Deadline,
 ) -> Result<Option<Bucket>, NotKept> {
@@ -158,14 +194,6 @@ async fn another(
         Ok(None) => Err(NotKept::NotWritten(NotWritten::Gone)),
         Err(why) => Err(refused(why)),
     }
-}
-
-fn found(there: Stored, is_elsewhere: bool) -> Option<Kept> {
-    Some(Kept {
-        version: there.version,
-        value: there.value?,
-        is_elsewhere,
-    })
 }
 
 fn refused(why: String) -> NotKept {

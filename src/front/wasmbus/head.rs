@@ -1,12 +1,12 @@
-//! What is read of an invocation that is not served: one that there is no room
-//! for, or that cannot be decoded.
+//! The part of an invocation that a refusal needs, where there is no place for the call, or
+//! where it cannot be decoded as a whole.
 
 use serde::Deserialize;
 
-use crate::front::wasmbus::decode::decode;
+use crate::front::wasmbus::msgpack::decode;
 
-/// The id of an invocation, also of one that cannot be decoded as a whole: Rust
-/// hosts take no answer under another id. Empty where there is none.
+/// Returns the id of an invocation, also of one that cannot be decoded as a whole: Rust
+/// hosts take no answer under another id. It is empty where there is none.
 pub fn id_of(payload: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Id {
@@ -16,15 +16,16 @@ pub fn id_of(payload: &[u8]) -> String {
     decode::<Id>(payload).map_or_else(|_| String::new(), |found| found.id)
 }
 
-/// What a refusal needs of an invocation: read without a copy, whatever its size.
+/// The part of an invocation that a refusal needs. Reading it copies nothing, whatever the
+/// size of the invocation.
 #[derive(Deserialize)]
 pub struct Head<'a> {
-    /// Its id.
+    /// Id of the invocation.
     #[serde(default)]
     pub id: &'a str,
-    /// Its operation.
+    /// Full name of the operation.
     pub operation: &'a str,
-    /// Where it says that it comes from.
+    /// The caller.
     #[serde(borrow)]
     pub origin: Origin<'a>,
 }
@@ -37,7 +38,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Reads it; nothing where that is no invocation.
+    /// Reads it, if that is an invocation.
     pub fn read(payload: &'a [u8]) -> Option<Self> {
         decode(payload).ok()
     }

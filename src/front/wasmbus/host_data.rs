@@ -1,5 +1,5 @@
-//! Host data: one line of base64 JSON that the host writes to our standard
-//! input. Reads what hosts from 0.50 to 0.82 send, and the test harness.
+//! Host data: one line of base64 JSON that the host writes to the provider's standard input.
+//! Reads what hosts from 0.50 to 0.82 send, and the test harness.
 
 use std::time::Duration;
 
@@ -11,37 +11,36 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::without_values;
-use crate::front::wasmbus::or_default;
+use crate::front::wasmbus::link_definition::{WireLinkDefinition, or_default};
 use crate::json;
 use crate::name::{JsDomain, is_token};
-use crate::nats::pasted::Members;
+use crate::nats::LoginMembers;
 use crate::nats::{Access, Login};
 use crate::serve::links::LinkDefinition;
 
-/// Longest line that is read.
+/// Most bytes that are read of a line.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
-/// Time that hosts give a call where they do not say.
+/// The time that hosts give a call if they do not say it.
 const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
 /// What some editors and shells put in front of a text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Host id that turns on test mode (wasmcloud-test-util).
 const TEST_HOST: &str = "_TEST_";
 
-/// What the host tells us at the start. Seeds are kept in types that cannot be
-/// printed; the cluster seed, which could sign as any actor, is for whoever takes
-/// it out to derive other keys, and is not kept.
+/// What the host says at the start. Seeds are in types that cannot be printed. The cluster
+/// seed could sign as any actor: it is taken out to derive other keys from it, and not kept.
 pub struct HostData {
     /// Public key of the host, or `_TEST_`.
     pub host_id: String,
-    /// Our lattice.
+    /// The provider's lattice.
     pub lattice: String,
-    /// Our public key.
+    /// Public key of the provider.
     pub provider_key: String,
-    /// Our link name.
+    /// The provider's link name.
     pub link_name: String,
-    /// NATS of our lattice; over TLS only, where the host asks for that.
+    /// NATS of the provider's lattice; over TLS only, if the host asks for that.
     pub access: Access,
-    /// JetStream domain of our lattice; only OTP hosts say it.
+    /// JetStream domain of the provider's lattice. Only OTP hosts say it.
     pub js_domain: Option<JsDomain>,
     /// Links that exist already.
     pub links: Vec<LinkDefinition>,
@@ -49,17 +48,17 @@ pub struct HostData {
     pub cluster_issuers: Vec<String>,
     /// Signs invocations; other keys are derived from it.
     pub cluster_seed: Option<SecretString>,
-    /// Our settings, unread.
+    /// The provider's settings, not parsed yet.
     pub config_json: Option<SecretString>,
-    /// Time that hosts give a call.
+    /// The time that hosts give a call.
     pub rpc_timeout: Duration,
-    /// Log as JSON.
+    /// Whether to log as JSON.
     pub structured_logging: bool,
     /// Level to log at.
     pub log_level: Option<String>,
 }
 
-/// Every member may be missing or null.
+/// The JSON object. Every member may be missing or null.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Raw {
@@ -75,12 +74,12 @@ struct Raw {
     lattice_rpc_user_seed: Zeroizing<String>,
     #[serde(deserialize_with = "or_default")]
     lattice_rpc_url: Zeroizing<String>,
-    /// Whether the connection must have TLS; only OTP hosts say it.
+    /// Whether the connection must have TLS. Only OTP hosts say it.
     lattice_rpc_tls: Option<Value>,
     #[serde(deserialize_with = "or_default")]
     provider_key: String,
     #[serde(deserialize_with = "readable")]
-    link_definitions: Vec<LinkDefinition>,
+    link_definitions: Vec<WireLinkDefinition>,
     #[serde(deserialize_with = "readable")]
     cluster_issuers: Vec<String>,
     #[serde(deserialize_with = "or_default")]
@@ -94,8 +93,8 @@ struct Raw {
     js_domain: String,
 }
 
-/// Members of a list, without those that cannot be read: one odd link must not
-/// keep the provider from starting.
+/// Reads a list without those of its members that cannot be read: one odd link must not keep
+/// the provider from starting.
 fn readable<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -107,11 +106,11 @@ where
 }
 
 impl HostData {
-    /// Reads the first line of `input`. What follows, and its end, mean
-    /// nothing: Rust hosts close it at once, OTP hosts never.
+    /// Reads the first line of `input`. What follows, and its end, mean nothing: Rust hosts
+    /// close it at once, OTP hosts never.
     ///
     /// # Errors
-    /// A sentence that quotes nothing of it: it holds seeds.
+    /// What is wrong, in a sentence that quotes nothing of it: host data holds seeds.
     pub fn read(input: impl std::io::Read) -> Result<Self, String> {
         let line = first_line(input.take(MAX_LINE))
             .map_err(|error| format!("no host data on standard input: {error}"))?;
@@ -126,7 +125,7 @@ impl HostData {
         Self::parse(line)
     }
 
-    /// Reads a line of host data: base64, padded or not, line end or not.
+    /// Reads a line of host data: base64, with or without padding and line end.
     ///
     /// # Errors
     /// As [`HostData::read`].
@@ -179,7 +178,7 @@ impl HostData {
             link_name: raw.link_name,
             access,
             js_domain: JsDomain::parse(raw.js_domain.trim()).ok(),
-            links: raw.link_definitions,
+            links: raw.link_definitions.into_iter().map(Into::into).collect(),
             cluster_issuers: raw.cluster_issuers,
             cluster_seed: secret(&raw.invocation_seed),
             config_json: secret(&raw.config_json),
@@ -202,22 +201,23 @@ impl HostData {
         })
     }
 
-    /// Whether the test harness started us, which speaks JSON where hosts speak
+    /// Whether the test harness started the provider. It sends JSON where hosts send
     /// MessagePack.
     pub fn test_mode(&self) -> bool {
         self.host_id == TEST_HOST
     }
 }
 
-/// A text in memory of its own size: a larger one would be moved, and leave a copy.
+/// Returns a secret, in memory of just its size: to shrink a larger one would copy the text
+/// and leave the old copy behind.
 fn secret(text: &str) -> Option<SecretString> {
     (!text.trim().is_empty()).then(|| SecretString::from(text))
 }
 
-/// Reads to the end of a line, past which bytes may be lost. All that holds it is
-/// wiped, also what became too small for it.
+/// Reads to the end of a line; bytes after it may be lost. Every buffer that held the line is
+/// overwritten, also one that became too small for it.
 fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    // More than standard input keeps a copy of.
+    // Standard input keeps a copy of reads that are smaller than this.
     let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
     loop {
         if line.len() == line.capacity() {
@@ -243,7 +243,7 @@ fn first_line(mut input: impl std::io::Read) -> std::io::Result<Zeroizing<Vec<u8
 }
 
 /// The members of host data that are a login.
-const MEMBERS: Members = Members {
+const MEMBERS: LoginMembers = LoginMembers {
     jwt: "lattice_rpc_user_jwt",
     seed: "lattice_rpc_user_seed",
 };
@@ -264,8 +264,8 @@ fn login(jwt: &str, seed: &str) -> Result<Login, String> {
     })
 }
 
-/// Whether a host means yes. OTP hosts send a number or a boolean; whatever else
-/// is not plainly no is taken for the one that sends nothing in the clear.
+/// Whether a host means yes. OTP hosts send a number or a boolean. Anything else that is not
+/// plainly no counts as yes, which is the safe side: nothing is sent in the clear.
 fn is_yes(value: &Value) -> bool {
     match value {
         Value::Null => false,

@@ -1,8 +1,8 @@
-//! What a call must prove before it counts.
+//! Verifies who sent a call, and that nobody changed it.
 //!
-//! An invocation carries claims, signed by one of the cluster's issuers, over
-//! its id, its origin, its target, its operation and a hash of the last three
-//! with the body.
+//! An invocation carries claims, which one of the cluster's issuers has signed. They name its
+//! id, its origin, its target and its operation, and have a hash of the last three and the
+//! body.
 //! Source: wasmbus-abi reference, B.2 and B.3.
 
 use std::borrow::Cow;
@@ -14,26 +14,26 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
+use crate::contract::CONTRACT_ID;
 use crate::error::without_values;
 use crate::front::wasmbus::signature::{Issuers, Signed};
 use crate::json;
-use crate::serve::links::CONTRACT;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
 
-/// Checks invocations.
+/// Verifies invocations for one provider.
 pub struct Verifier {
-    /// What calls are for, and its URL.
-    us: WasmCloudEntity,
-    our_url: String,
+    /// The provider, and its URL.
+    provider: WasmCloudEntity,
+    provider_url: String,
     /// Issuers of the cluster.
     issuers: Issuers,
 }
 
 /// Claims of an invocation whose signature holds.
 pub struct Claims {
-    /// Whether they are of an invocation with this id.
+    /// Whether they name the id of the invocation.
     is_same_id: bool,
     exp: Option<u64>,
     nbf: Option<u64>,
@@ -70,36 +70,39 @@ struct Header {
 }
 
 impl Verifier {
-    /// Checks invocations for this provider by these issuers.
+    /// Makes a verifier of invocations for this provider that these issuers signed.
     pub fn new(provider_key: &str, link_name: &str, cluster_issuers: &[String]) -> Self {
-        let us = WasmCloudEntity {
+        let provider = WasmCloudEntity {
             public_key: provider_key.to_owned(),
             link_name: link_name.to_owned(),
-            contract_id: CONTRACT.to_owned(),
+            contract_id: CONTRACT_ID.to_owned(),
         };
         Self {
-            our_url: us.url(),
-            us,
+            provider_url: provider.url(),
+            provider,
             issuers: Issuers::new(cluster_issuers),
         }
     }
 
-    /// Checks of each of these invocations everything that does not need the
-    /// body: issuer, signature, times, host, target and origin. Their signatures
-    /// are checked together. Claims or what does not hold, in their order.
+    /// Checks everything of these invocations that does not need the body: issuer,
+    /// signature, times, host, target and origin. Their signatures are checked together.
+    /// Returns for each, in their order, its claims or what is wrong with it.
     pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<Claims, String>> {
         let read: Vec<_> = invocations
             .iter()
             .map(|invocation| self.read(invocation))
             .collect();
         let signed: Vec<Signed<'_>> = read.iter().flatten().map(|(_, signed)| *signed).collect();
-        let mut hold = self.issuers.hold(&signed).into_iter();
+        let mut valid = self.issuers.are_valid(&signed).into_iter();
         read.into_iter()
             .zip(invocations)
             .map(|(read, invocation)| {
                 let (claims, _) = read?;
-                if hold.next() != Some(true) {
-                    return Err("the invocation's signature does not hold".into());
+                if valid.next() != Some(true) {
+                    return Err(
+                        "invalid signature: the issuer did not sign these claims of the invocation"
+                            .into(),
+                    );
                 }
                 self.check_claims(&claims, invocation)?;
                 Ok(claims)
@@ -119,16 +122,16 @@ impl Verifier {
         if !invocation.host_id.starts_with('N') && invocation.host_id.len() != 56 {
             return Err("the invocation names no host".into());
         }
-        // A new id would be under a new name in the object store, and in the answer.
+        // The id is the name of the body in the object store, and is in the answer.
         if !claims.is_same_id {
             return Err("the invocation's id is not the one its claims name".into());
         }
         let subject = claims.wascap.as_ref();
         let subject = subject.ok_or("the invocation's claims name no target")?;
         let (target, url) = (&invocation.target, &subject.target_url);
-        // Calls of any other contract are for us, too, as far as hosts know.
-        let operation = match *target == self.us {
-            true => url.strip_prefix(&self.our_url),
+        // Hosts also hand over calls of any other contract under which an actor is linked.
+        let operation = match *target == self.provider {
+            true => url.strip_prefix(&self.provider_url),
             false => url.strip_prefix(&target.url()),
         };
         if operation.and_then(|rest| rest.strip_prefix('/')) != Some(&invocation.operation) {
@@ -137,13 +140,15 @@ impl Verifier {
         if !is_url_of(&subject.origin_url, &invocation.origin) {
             return Err("the invocation's origin is not the one its claims name".into());
         }
-        if target.public_key != self.us.public_key || target.link_name != self.us.link_name {
+        if target.public_key != self.provider.public_key
+            || target.link_name != self.provider.link_name
+        {
             return Err("the invocation is for another provider, or another link name".into());
         }
         Ok(())
     }
 
-    /// What an invocation's token claims, and what must hold for that to count.
+    /// Reads the token of an invocation: its claims, and the signature that is to be checked.
     fn read<'a>(&self, invocation: &'a Invocation) -> Result<(Claims, Signed<'a>), String> {
         let token = &invocation.encoded_claims;
         let mut parts = token.split('.');
@@ -166,8 +171,9 @@ impl Verifier {
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| "the invocation's signature is not base64")?;
-        let signature = Signature::from_slice(&signature)
-            .map_err(|_| "the invocation's signature does not hold")?;
+        let signature = Signature::from_slice(&signature).map_err(
+            |_| "invalid signature: the issuer did not sign these claims of the invocation",
+        )?;
         let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,
@@ -186,8 +192,8 @@ impl Verifier {
 }
 
 impl Claims {
-    /// Checks that the body is the one that was signed. Origin and target are
-    /// those of the claims, which was checked.
+    /// Checks that the body is the one that was signed. Origin and target were found to be
+    /// those of the claims before.
     ///
     /// # Errors
     /// That it is not.
@@ -208,22 +214,20 @@ impl Claims {
     }
 }
 
-/// Seconds since 1970.
+/// Returns the time in seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
-/// What is signed of an invocation's claims: nobody can change it and keep the
-/// signature.
+/// Returns the part of an invocation's claims that is signed, which nobody can change.
 pub fn signed_part(invocation: &Invocation) -> &str {
     let token = &invocation.encoded_claims;
     token.rsplit_once('.').map_or(token, |(signed, _)| signed)
 }
 
-/// Whether a URL is that of an entity. Those of actors are compared without
-/// making one.
+/// Whether a URL is that of an entity. The URL of an actor is compared without making one.
 fn is_url_of(url: &str, entity: &WasmCloudEntity) -> bool {
     match entity.public_key.starts_with('M') {
         true => url.strip_prefix("wasmbus://") == Some(&entity.public_key),
@@ -247,7 +251,7 @@ fn parsed<'a, T: Deserialize<'a>>(what: &str, text: &'a [u8]) -> Result<T, Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::wasmbus::decode::decode;
+    use crate::front::wasmbus::msgpack::decode;
     use nkeys::{KeyPair, KeyPairType};
 
     const ACTOR: &str = "MBW3UGAIONCX3RIDDUGDCQIRGBQQOWS643CVICQ5EZ7SWNQPZLZTSQKU";

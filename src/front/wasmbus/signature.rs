@@ -1,6 +1,5 @@
-//! Signatures of the cluster's issuers, checked together where several come at
-//! once: a batch of eight costs little more than half of what eight cost one by
-//! one (`make bench` measures it).
+//! Checks signatures of the cluster's issuers, several of them together: a batch of eight
+//! costs little more than half of what eight cost one by one (`make bench` measures it).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,30 +8,30 @@ use std::time::{Duration, Instant};
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey, verify_batch};
 use tracing::{debug, warn};
 
-/// How long after a batch with a signature that does not hold each is checked by
-/// itself: who sends such signatures makes nobody pay for batches in vain.
+/// How long after a batch with an invalid signature each signature is checked by itself, so
+/// that the sender of invalid signatures does not make all of them be checked twice.
 const ONE_BY_ONE_FOR: Duration = Duration::from_secs(1);
 
-/// Who may sign: public keys of the cluster, parsed once.
+/// The cluster's issuers, which may sign: their public keys, parsed once.
 pub struct Issuers {
     keys: HashMap<String, VerifyingKey>,
-    /// Until when no batches are tried.
+    /// Until when each signature is checked by itself.
     one_by_one_until: Mutex<Option<Instant>>,
 }
 
-/// A text, its signature, and the key that is said to have made it.
+/// A text with its signature, and the key of the issuer that is said to have signed it.
 #[derive(Clone, Copy)]
 pub struct Signed<'a> {
-    /// What is signed.
+    /// The text.
     pub text: &'a [u8],
     /// The signature.
     pub signature: Signature,
-    /// Of the issuer.
+    /// The public key of the issuer.
     pub key: VerifyingKey,
 }
 
 impl Issuers {
-    /// Issuers by their public nkeys; what is none is left out, and logged.
+    /// Parses the public nkeys of issuers. What is no public key is left out, and logged.
     pub fn new(issuers: &[String]) -> Self {
         let known = issuers.iter().filter_map(|issuer| {
             let key = key(issuer);
@@ -47,22 +46,22 @@ impl Issuers {
         }
     }
 
-    /// The key of an issuer, if it is one.
+    /// Returns the key of an issuer, if the cluster has it.
     pub fn key(&self, issuer: &str) -> Option<VerifyingKey> {
         self.keys.get(issuer).copied()
     }
 
-    /// Which of these signatures hold, in their order.
-    pub fn hold(&self, signed: &[Signed<'_>]) -> Vec<bool> {
+    /// Returns for each of these signatures, in their order, whether it is valid.
+    pub fn are_valid(&self, signed: &[Signed<'_>]) -> Vec<bool> {
         if signed.len() > 1 && self.batches_pay() {
-            if all_hold(signed) {
+            if all_are_valid(signed) {
                 return vec![true; signed.len()];
             }
-            debug!("a signature of a batch does not hold; for a while each is checked by itself");
+            debug!("a batch has an invalid signature; for a while each is checked by itself");
             *self.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
         }
-        let holds = |one: &Signed<'_>| one.key.verify(one.text, &one.signature).is_ok();
-        signed.iter().map(holds).collect()
+        let is_valid = |one: &Signed<'_>| one.key.verify(one.text, &one.signature).is_ok();
+        signed.iter().map(is_valid).collect()
     }
 
     fn batches_pay(&self) -> bool {
@@ -75,17 +74,17 @@ impl Issuers {
     }
 }
 
-/// Whether all of them hold. To whoever has no key of an issuer a chance of one in
-/// 2^128 is left that one does not; an issuer can make odd signatures that hold
-/// here and not by themselves, but then it can sign anything.
-fn all_hold(signed: &[Signed<'_>]) -> bool {
+/// Whether all of these signatures are valid. One that is invalid passes with a chance of one
+/// in 2^128. Only an issuer can make odd signatures that are valid in a batch and not by
+/// themselves, and it can sign anything.
+fn all_are_valid(signed: &[Signed<'_>]) -> bool {
     let texts: Vec<&[u8]> = signed.iter().map(|one| one.text).collect();
     let signatures: Vec<Signature> = signed.iter().map(|one| one.signature).collect();
     let keys: Vec<VerifyingKey> = signed.iter().map(|one| one.key).collect();
     verify_batch(&texts, &signatures, &keys).is_ok()
 }
 
-/// The key in a public nkey.
+/// Parses a public nkey.
 fn key(issuer: &str) -> Option<VerifyingKey> {
     let (_, bytes) = nkeys::from_public_key(issuer).ok()?;
     VerifyingKey::from_bytes(&bytes).ok()
@@ -97,7 +96,7 @@ mod tests {
     use nkeys::{KeyPair, KeyPairType};
     use proptest::prelude::*;
 
-    /// Texts signed by two issuers, and both issuers.
+    /// Makes texts that two issuers signed, and both issuers.
     fn signed(count: usize) -> (Issuers, Vec<(Vec<u8>, Signature, VerifyingKey)>) {
         let pairs = [(); 2].map(|()| KeyPair::new(KeyPairType::Cluster));
         let names = pairs.each_ref().map(KeyPair::public_key);
@@ -118,11 +117,11 @@ mod tests {
             signature: *signature,
             key: *key,
         });
-        issuers.hold(&signed.collect::<Vec<_>>())
+        issuers.are_valid(&signed.collect::<Vec<_>>())
     }
 
     #[test]
-    fn signatures_that_hold_do_so_in_a_batch_of_any_size() {
+    fn valid_signatures_are_valid_in_a_batch_of_any_size() {
         for count in [0, 1, 2, 7, 64] {
             let (issuers, all) = signed(count);
             assert_eq!(hold(&issuers, &all), vec![true; count], "{count}");
@@ -144,7 +143,7 @@ mod tests {
     proptest! {
         /// Whatever is forged, in a batch or by itself.
         #[test]
-        fn in_a_batch_exactly_the_forged_ones_do_not_hold(
+        fn exactly_the_forged_signatures_of_a_batch_are_invalid(
             forged in proptest::collection::vec(any::<Option<u16>>(), 1..20),
             batches in any::<bool>(),
         ) {
@@ -165,7 +164,7 @@ mod tests {
 
         /// A signature under another key or another text of the same batch.
         #[test]
-        fn signatures_that_changed_places_do_not_hold(count in 2_usize..12, at in any::<usize>()) {
+        fn signatures_that_changed_places_are_invalid(count in 2_usize..12, at in any::<usize>()) {
             let (issuers, mut all) = signed(count);
             let (one, two) = (at % count, (at + 1) % count);
             let first = all[one].1;

@@ -1,4 +1,4 @@
-//! The provider's own subscriptions, made again when they are lost.
+//! The provider's own subscriptions, which are made again when they are lost.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -14,44 +14,41 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use crate::backoff::Backoff;
-use crate::front::wasmbus::lost::{Loss, Lost, Subjects};
+use crate::front::wasmbus::lost_subscriptions::{
+    ASK_AGAIN, Loss, LostSubjects, LostSubscriptions, SETTLED_AFTER,
+};
 
 /// Pauses before a subscription that could not be made is made again.
 const RESUBSCRIBE: Backoff = Backoff::steady(Duration::from_millis(500));
-/// Pauses before one is made again that the server refused: permissions may have
-/// been mended.
-pub(super) const ASK_AGAIN: Backoff = Backoff::steady(Duration::from_secs(5));
-/// How long a server that refuses one takes to say so.
-pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
-/// What is to be done next for a subscription that is lost.
+/// What is done next for a subscription that is lost.
 #[derive(Clone, Copy)]
 enum Next {
-    /// Make it again, unless another connection than this one has done so.
+    /// Make it again, unless the client connected more often than this: then the new
+    /// connection has made it.
     Make { connects: u64 },
-    /// See whether it was lost again.
+    /// See whether it was lost more often than this.
     Confirm { times: u64 },
 }
 
-/// What comes in on one subject of the provider.
-pub(super) struct Listening {
+/// A subscription to one subject of the provider, which is made again when it is lost.
+pub(super) struct Subscription {
     client: Client,
-    lost: Lost,
-    changes: watch::Receiver<Subjects>,
+    lost: LostSubscriptions,
+    changes: watch::Receiver<LostSubjects>,
     subject: String,
     queue: Option<&'static str>,
     messages: Messages,
     next: Option<(Instant, Next)>,
 }
 
-/// What came on a subscription, and before on those in whose place it is.
+/// The messages of a subscription, and of those that it replaced.
 struct Messages {
-    /// Lost: the server sends nothing on them any more, and said so behind all
-    /// that it had sent. What that was may not be read yet.
+    /// Lost subscriptions. The server sends nothing on them any more, and said so after all
+    /// that it had sent, but some of that may not be read yet.
     before: VecDeque<Subscriber>,
     now: Subscriber,
-    /// Perhaps not lost: left alone, and read as well. Whatever is ended while it is
-    /// alive loses what the server sends on it until it hears of that.
+    /// Subscriptions that may not be lost. They stay open and are read as well: to end one
+    /// that is alive would lose what the server sends on it until it hears of the end.
     beside: Vec<Subscriber>,
 }
 
@@ -64,20 +61,20 @@ impl Messages {
         }
     }
 
-    /// Puts a new subscription in the place of one that is lost.
+    /// Replaces the subscription, which is lost.
     fn replace(&mut self, new: Subscriber) {
         self.before.push_back(std::mem::replace(&mut self.now, new));
     }
 
-    /// Adds one to those that may be there.
+    /// Replaces the subscription, which may not be lost.
     fn add(&mut self, new: Subscriber) {
         self.beside.push(std::mem::replace(&mut self.now, new));
     }
 
-    /// The next one, in the order in which they came.
+    /// Waits for the next message, in the order in which they came.
     async fn next(&mut self) -> Option<Message> {
         while let Some(before) = self.before.front_mut() {
-            // All that there will be is here: there is nothing to be waited for.
+            // All of its messages are here already.
             match coop::unconstrained(before.next()).now_or_never() {
                 Some(Some(message)) => return Some(message),
                 _ => drop(self.before.pop_front()),
@@ -97,12 +94,11 @@ impl Messages {
     }
 }
 
-impl Listening {
-    /// Listens on the provider's subject that ends like this; tries until it
-    /// does.
-    pub(super) async fn on(
+impl Subscription {
+    /// Subscribes to the provider's subject that ends like this. Tries until it succeeds.
+    pub(super) async fn new(
         client: &Client,
-        lost: &Lost,
+        lost: &LostSubscriptions,
         name: &str,
         queue: Option<&'static str>,
     ) -> Self {
@@ -120,7 +116,7 @@ impl Listening {
         }
     }
 
-    /// The next message. Nothing is lost where it is not waited for to the end.
+    /// Waits for the next message. No message is lost when the wait is given up.
     pub(super) async fn next(&mut self) -> Message {
         loop {
             let next = self.next;
@@ -156,7 +152,7 @@ impl Listening {
         }
     }
 
-    /// The next message, and those that are here already, `most` in all.
+    /// Waits for the next message, and takes those that are here already, `most` in all.
     pub(super) async fn next_few(&mut self, most: usize) -> Vec<Message> {
         let mut few = vec![self.next().await];
         while few.len() < most
@@ -170,15 +166,15 @@ impl Listening {
     async fn step(&mut self, next: Next) {
         let connected = self.client.connection_state() == State::Connected;
         match next {
-            // A new connection asks for all that are open.
+            // A new connection makes all that are open.
             _ if !connected => self.make_later(),
-            // One has asked already. Where it is not refused, calls come.
+            // A new connection has made it already, if the server does not refuse it.
             Next::Make { connects } if connects != self.connects() => self.confirm(self.times()),
             Next::Make { .. } => self.make().await,
             Next::Confirm { times } => {
                 self.next = None;
-                // What came since is on the new one, too; but each call is on one of
-                // them alone, and would be lost with it.
+                // The new subscription got all that came since. Only in a queue group each
+                // message is on one of the two, and would be lost with it.
                 if self.queue.is_none() {
                     self.messages.beside.clear();
                 }
@@ -198,8 +194,8 @@ impl Listening {
         self.messages.replace(new);
     }
 
-    /// Makes another one, where nobody knows whether the one that was is lost. Of two
-    /// that there are already, one is.
+    /// Makes another subscription beside one that may be lost or not. Where there are two
+    /// already, one of them is not lost.
     async fn make_beside(&mut self) {
         match self.messages.beside.is_empty() {
             true => {
@@ -211,7 +207,7 @@ impl Listening {
     }
 
     async fn subscribe(&mut self) -> Subscriber {
-        // What the server says of it from now on is about the new one.
+        // A refusal from now on is about the new subscription.
         self.confirm(self.times());
         subscribe(&self.client, &self.lost, &self.subject, self.queue).await
     }
@@ -221,7 +217,7 @@ impl Listening {
         self.next = Some((Instant::now() + ASK_AGAIN.pause(0), Next::Make { connects }));
     }
 
-    /// How often the client has connected.
+    /// Returns how often the client has connected.
     fn connects(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
@@ -231,10 +227,10 @@ impl Listening {
     }
 }
 
-/// A subscription; tries until there is one.
+/// Subscribes. Tries until it succeeds.
 async fn subscribe(
     client: &Client,
-    lost: &Lost,
+    lost: &LostSubscriptions,
     subject: &str,
     queue: Option<&'static str>,
 ) -> Subscriber {
@@ -247,7 +243,7 @@ async fn subscribe(
         match subscribed {
             Ok(subscriber) => return subscriber,
             Err(error) => {
-                warn!(subject, %error, "subscription failed and is tried again");
+                warn!(subject, %error, "subscription failed; retrying");
                 lost.lose(subject, Loss::Ended);
             }
         }

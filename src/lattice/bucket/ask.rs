@@ -1,4 +1,4 @@
-//! One question to JetStream of a lattice, one answer.
+//! One question to JetStream of a lattice, one reply.
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
@@ -9,39 +9,29 @@ use crate::connections::{Loss, NotAsked, Refusal};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::lattice::Lattice;
-use crate::lattice::exchange::request::known;
+use crate::lattice::exchange::failure::reason_of_loss;
 use crate::nats::jetstream::{NoAnswer, read};
 
 /// Why a question has no answer.
-pub(crate) enum Unanswered {
+pub(super) enum Unanswered {
     /// The lattice is not connected.
     Down(Error),
-    /// The credentials do not allow to ask it.
+    /// The credentials may not publish it.
     Refused(Error),
-    /// The credentials do not allow to hear the answer.
+    /// The credentials may not subscribe to the answer.
     Unheard(Error),
-    /// The answer is none.
+    /// The reply is no answer, or none came.
     By(NoAnswer),
 }
 
 impl Lattice {
-    /// Asks JetStream, and waits for the answer until `by`. The question has the
-    /// subject that is published to, and the one that a server of the domain makes
-    /// of it before it looks at permissions.
+    /// Asks JetStream, and waits for the answer until `by`. `question` is the subject
+    /// that is published to, and the one that a server of the domain makes of it before
+    /// it checks permissions.
     ///
-    /// Answers arrive at the connection's inbox, where nothing stays of a question
-    /// without one.
-    pub(crate) async fn ask_jetstream<T: DeserializeOwned>(
-        &self,
-        question: [Subject; 2],
-        body: Bytes,
-        by: Deadline,
-    ) -> Result<T, Unanswered> {
-        self.ask_jetstream_with(question, None, body, by).await
-    }
-
-    /// The same, with headers where there are any.
-    pub(crate) async fn ask_jetstream_with<T: DeserializeOwned>(
+    /// Answers arrive at the connection's inbox, where nothing is left of a question that
+    /// has none.
+    pub(super) async fn ask_jetstream<T: DeserializeOwned>(
         &self,
         question: [Subject; 2],
         headers: Option<HeaderMap>,
@@ -84,7 +74,7 @@ impl Lattice {
             biased;
             answer = asked.answer() => match answer {
                 Some(answer) => read(&answer).map_err(Unanswered::By),
-                None => Err(broke(&known(lost).await)),
+                None => Err(broke(&reason_of_loss(lost).await)),
             },
             loss = &mut lost => Err(broke(&loss)),
             refusal = refusals.of(ours) => {

@@ -1,4 +1,4 @@
-//! What is in the metadata bucket, in one pass over it.
+//! Reads the entries of the metadata bucket, in one pass over it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -15,22 +15,26 @@ use crate::connections::Refusal;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::bucket::Unanswered;
-use crate::lattice::bucket::place::Token;
-use crate::lattice::dialect::v0::{subject, wire};
-use crate::lattice::exchange::request::json;
+use crate::lattice::bucket::ask::Unanswered;
+use crate::lattice::dialect::v0::place::Token;
+use crate::lattice::dialect::v0::requests::encoded;
+use crate::lattice::dialect::v0::subject;
+use crate::lattice::model::lenient::parse;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{NoAnswer, consumer_of, context};
 
-/// Most bytes of a bucket that are read: an answer could not hold more.
+/// Most bytes of a bucket that are read: an answer to the caller could not hold more.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// After the last pending entry: how long one more is waited for.
+/// How long one more entry is waited for when none is pending.
 const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
 
 impl Lattice {
-    /// Every readable value under keys that start with `prefix`, in the order of
-    /// the keys; `None` where hosts are to be asked instead.
+    /// Reads every value under keys that start with `prefix`, in the order of the keys.
+    /// Returns `None` where hosts are asked instead.
+    ///
+    /// # Errors
+    /// `NotConnected`, `Timeout`, `Unheard`, and `BadReply` where the bucket is too large.
     pub(crate) async fn entries<T: DeserializeOwned>(
         &self,
         prefix: &str,
@@ -38,7 +42,7 @@ impl Lattice {
         let Some(place) = self.bucket().await? else {
             return Ok(None);
         };
-        // A large answer takes its time to be stored, and fetched.
+        // A large answer to the caller takes time to be stored, and to be fetched.
         let by = self.deadline.earlier(self.deadline.remaining() / 5);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
@@ -48,14 +52,14 @@ impl Lattice {
         let Some(consumer) = consumer.await? else {
             return Ok(None);
         };
-        // By key: one that changes while it is read comes again.
+        // By key: an entry that changes while the bucket is read comes again.
         let mut values = BTreeMap::new();
         let mut unreadable = 0;
         let read = self.read(consumer, &subjects, |key, value| {
             if !key.starts_with(prefix) {
                 return;
             }
-            match value.map(wire::parse) {
+            match value.map(parse) {
                 Some(Ok(value)) => drop(values.insert(key.to_owned(), value)),
                 Some(Err(_)) => unreadable += 1,
                 None => drop(values.remove(key)),
@@ -71,9 +75,9 @@ impl Lattice {
             read = read => read?,
             loss = lost => return Err(self.not_read(&NoAnswer::Broke(loss.said()))),
             refusal = refusals.of(concerns) => return match refusal.is_unnamed() {
-                // No subscription is left for the entries; hosts need none.
-                true => self.no_bucket(&quoted(&refusal.words)).map(|()| None),
-                // There may be more than a host could say in one message.
+                // No subscription is left for the entries; to ask hosts needs none.
+                true => self.ask_hosts_instead(&quoted(&refusal.words)).map(|()| None),
+                // Hosts are not asked: there may be more than fits into their message.
                 false => Err(self.not_permitted(&refusal)),
             },
             () = sleep_until(by.at()) => return Err(self.not_read_in_time()),
@@ -84,8 +88,8 @@ impl Lattice {
         Ok(Some(values.into_values().collect()))
     }
 
-    /// What hands the newest value under every subject over; `None` where hosts
-    /// are to be asked instead.
+    /// Makes a consumer that delivers the newest value under every subject. Returns `None`
+    /// where hosts are asked instead.
     async fn consumer(
         &self,
         subjects: &str,
@@ -100,20 +104,20 @@ impl Lattice {
             ..OrderedConfig::default()
         };
         let question = subject::bucket_read(&self.id, self.js_domain.as_ref());
-        let body = json(&consumer_of(&subject::bucket(&self.id), &config))?;
-        let made = self.ask_jetstream::<consumer::Info>(question, body, by);
+        let body = encoded(&consumer_of(&subject::bucket(&self.id), &config))?;
+        let made = self.ask_jetstream::<consumer::Info>(question, None, body, by);
         let why = match made.await {
             Ok(info) => {
-                // It asks nothing by itself unless messages are lost on their way.
+                // The library asks JetStream only where messages are lost on their way.
                 let client = self.connection.client().clone();
                 let library = context(client, self.js_domain.as_ref());
                 return Ok(Some(Consumer::new(config, info, library)));
             }
             Err(Unanswered::Down(error) | Unanswered::Unheard(error)) => return Err(error),
             Err(Unanswered::By(NoAnswer::Silence)) => return Err(self.not_read_in_time()),
-            // There is JetStream, and it lets nobody read the bucket now, as where
-            // there may be no more consumers, or the question is too large for these
-            // credentials. Hosts are asked with less.
+            // There is JetStream, and the bucket cannot be read now, for example because
+            // there may be no more consumers, or because the question is too large for
+            // these credentials. The question to hosts is smaller.
             Err(Unanswered::By(why @ (NoAnswer::No(_) | NoAnswer::TooLarge(_)))) => {
                 debug!(lattice = %self.id, %why, "the bucket cannot be read, hosts are asked");
                 return Ok(None);
@@ -122,11 +126,11 @@ impl Lattice {
             Err(Unanswered::By(NoAnswer::Nobody)) => NoAnswer::Nobody.to_string(),
             Err(Unanswered::By(error)) => return Err(self.not_read(&error)),
         };
-        self.no_bucket(&why).map(|()| None)
+        self.ask_hosts_instead(&why).map(|()| None)
     }
 
-    /// Hands the newest value under every key to `each`, none for a key that was
-    /// removed. A key that changes meanwhile is handed over again.
+    /// Calls `each` with every key and its newest value, or none where the key was
+    /// removed. A key that changes meanwhile comes again.
     async fn read(
         &self,
         consumer: Consumer<OrderedConfig>,
@@ -141,8 +145,8 @@ impl Lattice {
         let messages = messages.map_err(|error| self.not_read(&error))?;
         let read = self.read_all(messages, keys, subjects, each).await;
         if let Some(name) = Token::parse(&name) {
-            // Left alone, the server would keep it for half a minute. Nobody waits:
-            // credentials may not allow it, and what was read is here.
+            // The server would keep the consumer for half a minute. The reply is not
+            // waited for: the credentials may not allow this, and the entries are here.
             let subject = subject::bucket_read_over(&self.id, self.js_domain.as_ref(), &name);
             let _ = self
                 .connection
@@ -160,16 +164,16 @@ impl Lattice {
         subjects: &str,
         mut each: impl FnMut(&str, Option<&[u8]>),
     ) -> Result<(), Error> {
-        // A key that changes before it is delivered moves to the end of the
-        // stream: the bucket is read when as many keys came as there were, not
-        // when nothing is pending for a moment.
+        // A key that changes before it is delivered moves to the end of the stream. So
+        // the bucket is read when as many keys came as there were, and not already when
+        // nothing is pending for a moment.
         let (mut seen, mut pending, mut bytes) = (HashSet::new(), 1, 0);
         while seen.len() < keys {
             let next = match pending {
                 0 => timeout(NOTHING_FOLLOWS_AFTER, messages.next()).await,
                 _ => Ok(messages.next().await),
             };
-            // Keys that were purged do not come at all.
+            // Keys that were purged meanwhile do not come.
             let Ok(message) = next else { break };
             let message = message.ok_or_else(|| self.not_read(&"the stream ended"))?;
             let message = message.map_err(|error| self.not_read(&error))?;
@@ -179,7 +183,7 @@ impl Lattice {
                     Kind::BadReply,
                     format!(
                         "the metadata bucket of {} holds more than {MAX_BYTES} bytes",
-                        self.called()
+                        self.display_name()
                     ),
                 ));
             }
@@ -198,13 +202,13 @@ impl Lattice {
             Kind::Timeout,
             format!(
                 "the metadata bucket of {} was not read in time",
-                self.called()
+                self.display_name()
             ),
         )
     }
 }
 
-/// Whether a subject is this one, or begins with all of its tokens.
+/// Tells whether a subject is this one, or begins with all of its tokens.
 fn is_under(subject: &str, begin: &str) -> bool {
     let rest = subject.strip_prefix(begin);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

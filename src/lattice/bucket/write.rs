@@ -1,6 +1,5 @@
-//! A change of the metadata bucket. What JetStream says with an error was not
-//! written, and neither was what nobody takes; where no answer comes, nobody
-//! knows.
+//! Changes of links in the metadata bucket. Where JetStream answers with an error, or
+//! nobody listens, nothing was written. Where no answer comes, it is not known.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::publish::PublishAck;
@@ -8,23 +7,29 @@ use bytes::Bytes;
 
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::bucket::Unanswered;
-use crate::lattice::bucket::place::Place;
+use crate::lattice::bucket::ask::Unanswered;
+use crate::lattice::dialect::v0::bucket_key::BucketKey;
+use crate::lattice::dialect::v0::place::Place;
+use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::Link;
-use crate::lattice::exchange::request::json;
+use crate::lattice::model::Link;
 use crate::nats::jetstream::NoAnswer;
 
 impl Lattice {
-    /// Writes a link, and waits until JetStream has it; false where there is no
-    /// bucket.
+    /// Writes a link, and waits until JetStream has it. Returns whether there is a bucket.
+    ///
+    /// # Errors
+    /// As every question to JetStream; `Refused` where it does not take the write.
     pub(crate) async fn write_link(&self, link: &Link) -> Result<bool, Error> {
-        self.write(link, None, json(link)?).await
+        self.write(link, None, encoded(link)?).await
     }
 
-    /// Marks a link as removed; false where there is no bucket. The marker is
-    /// the one that hosts of every generation see.
-    pub(crate) async fn unwrite_link(&self, link: &Link) -> Result<bool, Error> {
+    /// Marks a link as removed, in a way that every host notices. Returns whether there is
+    /// a bucket.
+    ///
+    /// # Errors
+    /// As [`Lattice::write_link`].
+    pub(crate) async fn remove_link_from_bucket(&self, link: &Link) -> Result<bool, Error> {
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "DEL");
         self.write(link, Some(headers), Bytes::new()).await
@@ -39,8 +44,9 @@ impl Lattice {
         let Some(place) = self.bucket_for_writing().await? else {
             return Ok(false);
         };
-        let entry = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &link.key());
-        let written = self.ask_jetstream_with::<PublishAck>(entry, headers, body, self.deadline);
+        let key = BucketKey::of(link);
+        let entry = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &key);
+        let written = self.ask_jetstream::<PublishAck>(entry, headers, body, self.deadline);
         match written.await {
             Ok(_) => Ok(true),
             Err(Unanswered::By(error)) => Err(self.not_written(&place, &error)),
@@ -52,10 +58,10 @@ impl Lattice {
 
     fn not_written(&self, place: &Place, error: &NoAnswer) -> Error {
         let bucket = match place {
-            Place::Here => format!("the bucket of {}", self.called()),
+            Place::Here => format!("the bucket of {}", self.display_name()),
             Place::Origin(origin) => format!(
                 "the bucket of {}, which mirrors KV_{}{}",
-                self.called(),
+                self.display_name(),
                 origin.bucket,
                 origin
                     .api

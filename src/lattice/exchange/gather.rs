@@ -1,12 +1,12 @@
-//! When a gather is over, and which of its answers count.
+//! When a gather ends, and which of its replies count.
 //!
-//! A gather is one question to every host and an answer from each (NATS calls
-//! it request-many, ADR-47). It is over when it is complete: when every host
-//! that is known to be there has answered, and newcomers had a moment to; where
-//! not all are known, when answers have stalled; and at the deadline, whatever
-//! comes. The first answer may take until the deadline. Only answers that count
-//! move the clock: what cannot be read, refuses, or was said before changes
-//! nothing but a number in the log.
+//! A gather is one question to every host, and a reply from each (NATS calls it
+//! request-many, ADR-47). It ends when every host that is known has answered and a
+//! grace period has passed, in which new hosts may answer. Where not all hosts are
+//! known, it ends when no reply has come for the stall period. It ends at the deadline
+//! in any case, and only the first reply is waited for until then. Replies that cannot
+//! be read, refuse, or come from a host that has answered do not prolong a gather: they
+//! are counted for the log.
 //!
 //! Nothing here knows a socket: messages come from any stream.
 
@@ -15,66 +15,33 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode};
 use futures::{Stream, StreamExt as _};
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
 use crate::deadline::Deadline;
-use crate::lattice::dialect::v0::wire::{self, Bid, HostPing, V1Ping};
+use crate::lattice::dialect::v0::replies::refusal;
+use crate::lattice::model::FromHost;
+use crate::lattice::model::lenient::parse;
 use crate::name::HostId;
 
 /// Most messages and bytes that one gather takes.
 const MAX_REPLIES: usize = 10_000;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-/// Most further answers of hosts that are compared with the first: somebody can
-/// send many.
+/// Most further replies of hosts that are compared with their first: somebody could
+/// send very many.
 const MOST_COMPARED: usize = 100;
 
-/// An answer that says which host it is from.
-pub trait FromHost: DeserializeOwned {
-    /// Public key of the host, as it says.
-    fn host(&self) -> &str;
-
-    /// Whether this and another answer with the same id are of two hosts, as far
-    /// as they tell.
-    fn is_of_another_host(&self, _other: &Self) -> bool {
-        false
-    }
-}
-
-impl FromHost for HostPing {
-    fn host(&self) -> &str {
-        &self.id
-    }
-
-    fn is_of_another_host(&self, other: &Self) -> bool {
-        self.is_another_than(other)
-    }
-}
-
-impl FromHost for Bid {
-    fn host(&self) -> &str {
-        &self.host_id
-    }
-}
-
-impl FromHost for V1Ping {
-    fn host(&self) -> &str {
-        &self.response.id
-    }
-}
-
-/// What a host said.
+/// A reply that counts.
 #[derive(Debug)]
 pub struct Answer<T> {
-    /// Who.
+    /// The host.
     pub host: HostId,
-    /// How long after the question.
+    /// How long after the question it came.
     pub after: Duration,
-    /// What.
+    /// What the host says.
     pub said: T,
 }
 
-/// The answers that count, one for each host, and how many did not.
+/// The replies that count, one for each host, and the number of those that do not.
 #[derive(Debug)]
 pub struct Harvest<T> {
     /// In the order in which they came.
@@ -82,12 +49,12 @@ pub struct Harvest<T> {
     hosts: HashSet<HostId>,
     /// Failed acknowledgements.
     pub refusals: usize,
-    /// The words of the first of them.
+    /// The reason that the first of them gives.
     pub first_refusal: Option<String>,
-    /// What is no answer at all.
+    /// Replies that are no answer at all.
     pub unreadable: usize,
-    /// Further answers of hosts that had answered: OTP hosts may answer once for
-    /// each virtual host, and a cluster may deliver twice.
+    /// Further replies of hosts that had answered: OTP hosts may answer once for each
+    /// virtual host, and a cluster may deliver twice.
     pub duplicates: usize,
     /// The first id under which two hosts answered.
     pub twins: Option<HostId>,
@@ -108,16 +75,16 @@ impl<T> Default for Harvest<T> {
 }
 
 impl<T: FromHost> Harvest<T> {
-    /// Takes a reply; whether it counts.
+    /// Adds a reply. Returns whether it counts.
     pub fn take(&mut self, payload: &[u8], after: Duration) -> bool {
-        let read = wire::parse::<T>(payload).ok();
+        let read = parse::<T>(payload).ok();
         let from = |said: T| Some((HostId::parse(said.host()).ok()?, said));
         let Some((host, said)) = read.and_then(from) else {
-            // A refusal decodes as an answer without a host (trap T5).
-            match wire::refusal(payload) {
-                Some(words) => {
+            // A refusal can be read as an answer without a host (trap T5).
+            match refusal(payload) {
+                Some(reason) => {
                     self.refusals += 1;
-                    self.first_refusal.get_or_insert(words);
+                    self.first_refusal.get_or_insert(reason);
                 }
                 None => self.unreadable += 1,
             }
@@ -139,89 +106,89 @@ impl<T: FromHost> Harvest<T> {
 }
 
 impl<T> Harvest<T> {
-    /// Whether nothing came at all.
+    /// Tells whether no reply came at all.
     pub fn is_silence(&self) -> bool {
         self.answers.is_empty() && self.refusals + self.unreadable == 0
     }
 
-    /// Whether this host gave an answer that counts.
+    /// Tells whether this host gave a reply that counts.
     pub fn has(&self, host: &HostId) -> bool {
         self.hosts.contains(host)
     }
 }
 
-/// The hosts that are known.
+/// The hosts that a gather waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    /// Each of them.
+    /// The hosts that are known.
     pub hosts: HashMap<HostId, Expectation>,
-    /// There are no others, as far as is known: when they have answered, it is
-    /// over.
+    /// Whether these are all hosts, as far as is known: the gather ends when they have
+    /// answered.
     pub are_all: bool,
 }
 
-/// What is expected of a host.
+/// How long a host is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// How long after the question it is waited for, whatever others do.
+    /// How long after the question it is waited for in any case.
     pub within: Duration,
-    /// It may be gone: it is not waited for any longer than that.
+    /// Whether it may be gone: then it is not waited for any longer than that.
     pub doubtful: bool,
 }
 
-/// What a gather is after.
+/// Which replies a gather needs.
 #[derive(Clone, Debug)]
 pub enum Enough {
-    /// An answer of every host.
+    /// One of every host.
     All,
-    /// Any answer.
+    /// Any.
     First,
-    /// The answer of this host, and what came before it.
+    /// That of this host.
     Host(HostId),
 }
 
-/// When a gather is over.
+/// When a gather ends.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// At this moment, whatever comes.
+    /// At this moment in any case.
     pub deadline: Deadline,
-    /// After the last answer, while hosts are missing or not all are known.
+    /// So long after the last reply, while hosts are missing or not all are known.
     pub stall: Duration,
-    /// After the last answer, once every expected host gave one.
+    /// So long after the last reply, once every expected host has answered.
     pub grace: Duration,
-    /// The hosts that are known to be there.
+    /// The hosts to wait for.
     pub expected: Expected,
-    /// What is waited for.
+    /// Which replies are needed.
     pub enough: Enough,
 }
 
 /// Why a gather ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Nobody listens.
+    /// The server said that nobody listens.
     NoResponders,
-    /// What was waited for came.
+    /// The reply that was needed came.
     Found,
-    /// Every expected host answered, and newcomers had a moment.
+    /// Every expected host answered, and the grace period passed.
     Complete,
-    /// No further answer came for a while.
+    /// No further reply came for the stall period.
     Stall,
-    /// The time was over.
+    /// The deadline passed.
     Deadline,
-    /// More came than one gather takes.
+    /// More replies came than one gather takes.
     Limit,
 }
 
-/// What a gather brought.
+/// The result of a gather.
 #[derive(Debug)]
 pub struct Gathered<T> {
-    /// The answers.
+    /// The replies.
     pub harvest: Harvest<T>,
     /// Why it ended.
     pub ended: Ended,
     /// Known hosts that did not answer.
     pub silent: Vec<HostId>,
-    /// When the question was asked.
+    /// When it began.
     pub asked: Instant,
     /// How long it took.
     pub took: Duration,
@@ -232,25 +199,23 @@ struct Gather<T> {
     terms: Terms,
     asked: Instant,
     harvest: Harvest<T>,
-    /// Known hosts, the most patiently awaited last; those at the end have not
-    /// answered.
+    /// Known hosts by how long they are waited for. The last one has not answered.
     silent: Vec<(Expectation, HostId)>,
-    /// Known hosts without doubts that have not answered.
+    /// How many known hosts that are not doubtful have not answered.
     missing: usize,
-    /// Whether an answer to the question came, of any kind.
+    /// Whether any reply to the question came.
     answered: bool,
-    /// When the last answer that counts came.
+    /// When the last reply that counts came.
     last: Option<Instant>,
     replies: usize,
     bytes: usize,
 }
 
-/// Gathers the answers to a question that is asked now. `aside` sees every reply
-/// first, with the time since then, and says whether it kept it: replies to
-/// another question on the same stream. `heard` sees every answer that counts,
-/// at once.
+/// Gathers the replies to a question that is asked now. `aside` is given every reply
+/// first, with the time since now, and returns whether it belongs to another question on
+/// the same stream. `heard` is given every reply that counts, as soon as it comes.
 ///
-/// `None` where the stream ended. Cut off, it leaves nothing behind.
+/// Returns `None` where the stream ended. Dropping the future leaves nothing behind.
 pub async fn gather<T: FromHost>(
     replies: &mut (impl Stream<Item = Message> + Unpin),
     terms: Terms,
@@ -260,7 +225,7 @@ pub async fn gather<T: FromHost>(
     let mut gather = Gather::new(terms);
     let ended = loop {
         tokio::select! {
-            // What is here already came before the wait was over.
+            // A reply that is here already came before the time was over.
             biased;
             reply = replies.next() => {
                 let reply = reply?;
@@ -303,7 +268,7 @@ impl<T: FromHost> Gather<T> {
         }
     }
 
-    /// Counts a reply of any kind: a flood of them is an end, too.
+    /// Counts a message of any kind, and ends a gather that gets too many.
     fn counted(&mut self, reply: &Message) -> Option<Ended> {
         self.replies += 1;
         self.bytes += reply.payload.len();
@@ -318,8 +283,8 @@ impl<T: FromHost> Gather<T> {
 
     fn take(&mut self, reply: &Message, heard: &mut impl FnMut(&Answer<T>)) -> Option<Ended> {
         let first = !std::mem::replace(&mut self.answered, true);
-        // An answer of the server. It gives no other: what looks like it, and
-        // comes behind another, is from somebody else.
+        // The server says so before all else. A message that looks like it and comes
+        // after a reply is from somebody else.
         if first && reply.status == Some(StatusCode::NO_RESPONDERS) {
             return Some(Ended::NoResponders);
         }
@@ -358,7 +323,7 @@ impl<T: FromHost> Gather<T> {
             .collect()
     }
 
-    /// When it is over unless an answer comes.
+    /// Returns when it ends unless another reply comes.
     fn until(&self) -> Instant {
         let deadline = self.terms.deadline.at();
         let Some(last) = self.last else {
@@ -368,7 +333,7 @@ impl<T: FromHost> Gather<T> {
             true => last + self.terms.grace,
             false => last + self.terms.stall,
         };
-        // Not before the slowest that is missing has had its time.
+        // Not before the slowest host that is missing has had its time.
         let slowest = self.silent.last();
         let slowest = slowest.map_or(Duration::ZERO, |(known, _)| known.within);
         over.max(self.asked + slowest).min(deadline)

@@ -1,5 +1,5 @@
-//! For any order, timing and mix of replies. Time stands still between them, so
-//! that a gather which took a millisecond too long would show.
+//! Gathers with any order, timing and mix of replies. Time stands still between them,
+//! so that a gather which takes a millisecond too long is found.
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::lattice::model::Host;
 
 /// Host ids that any case may use.
 static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
@@ -150,7 +151,7 @@ fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
     in_still_time(async {
         let mut replies = timed(messages);
         let aside = |reply: &Message, _| reply.payload == "aside";
-        let gathered = gather::<HostPing>(&mut replies, terms(case), aside, |_| ());
+        let gathered = gather::<Host>(&mut replies, terms(case), aside, |_| ());
         let gathered = gathered.await.unwrap();
         let millis = |time: Duration| time.as_millis() as u64;
         Outcome {
@@ -382,7 +383,7 @@ fn one_answer_is_enough_where_one_is_asked_for() {
                 enough,
                 ..terms(&case)
             };
-            let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
+            let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
             let gathered = gathered.unwrap();
             (gathered.ended, gathered)
         });
@@ -398,7 +399,7 @@ fn replies_that_end_leave_no_answer() {
     in_still_time(async {
         let mut replies = Box::pin(stream::iter([message(&Sent::Good(0))]));
         let terms = terms(&case(&[]));
-        let gathered = gather::<HostPing>(&mut replies, terms, |_, _| false, |_| ()).await;
+        let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
         assert!(gathered.is_none());
     });
 }

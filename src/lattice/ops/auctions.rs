@@ -1,17 +1,15 @@
 //! Which hosts would run something.
 //!
-//! Hosts that would not are silent, so bids alone never show that an auction is
-//! over. It is published first and a ping behind it, on one connection: a host
-//! that answered the ping, and by a grace later has not bid, declined. So an
-//! auction ends with the ping, and the labels that bids are checked against
-//! come with it.
+//! Hosts that would not do not answer, so that bids alone never show when an auction is
+//! over. It is published first, and a ping after it on the same connection: a host that
+//! answered the ping and has not bid by the end of the grace period has declined. So an
+//! auction ends when the ping does, and the ping brings the labels that bids are checked
+//! against.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subject;
-use bytes::Bytes;
 use futures::future::join_all;
 use futures::{FutureExt, StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
@@ -21,61 +19,64 @@ use crate::connections::{Question, Replies};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::plan::contains;
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::{ActorAuction, Bid, HostPing, ProviderAuction, TextMap};
+use crate::lattice::dialect::Dialect;
+use crate::lattice::dialect::v0::replies::Bid;
+use crate::lattice::dialect::v0::requests::{self, Request};
 use crate::lattice::exchange::gather::Harvest;
-use crate::lattice::exchange::request::json;
-use crate::name::HostId;
+use crate::lattice::model::{Host, TextMap, contains};
+use crate::name::{HostId, LinkName};
 
-/// How long after the end bids are heard that come too late to count.
+/// How long after its end bids of an auction are awaited, for the log.
 const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
-/// Most replies that are heard then.
+/// Most replies that are read then.
 const MAX_LATE: usize = 1000;
-/// Bidders that are asked at once what they run.
+/// Most bidders that are asked at the same time what they run.
 const ASKED_AT_ONCE: usize = 64;
 
-/// An auction that is over.
+/// The result of an auction.
 struct Auction {
     bidders: Vec<HostId>,
-    /// What hosts answered to the ping.
-    hosts: HashMap<HostId, HostPing>,
+    /// What hosts say of themselves.
+    hosts: HashMap<HostId, Host>,
 }
 
 impl Lattice {
-    /// The hosts that would run an actor.
+    /// Returns the hosts that would run an actor.
     ///
     /// # Errors
-    /// As [`Lattice::ping_all`]; `Refused` where hosts answered and all of them
-    /// could not use the question; `Unsupported` where only 1.x hosts are there.
-    pub async fn auction_actor(&self, auction: &ActorAuction<'_>) -> Result<Vec<HostId>, Error> {
-        let (subject, body) = (subject::auction_actor(&self.id), json(auction)?);
-        let wanted = auction.constraints;
-        let held = self.hold(subject, body, self.deadline).await?;
-        let met = held.bidders.iter().map(|host| async {
-            let meets = self.meets(host, &held.hosts, wanted).await;
+    /// As [`Lattice::hosts`]; `Refused` where hosts answered, and none of them could use
+    /// the question.
+    pub async fn auction_actor(
+        &self,
+        actor_ref: &str,
+        constraints: &TextMap,
+    ) -> Result<Vec<HostId>, Error> {
+        let question = requests::auction_actor(&self.id, actor_ref, constraints)?;
+        let auction = self.hold_auction(question, self.deadline).await?;
+        let met = auction.bidders.iter().map(|host| async {
+            let meets = self.meets(host, &auction.hosts, constraints).await;
             meets.then(|| host.clone())
         });
         Ok(join_all(met).await.into_iter().flatten().collect())
     }
 
-    /// The hosts that would run a provider, and do not yet.
+    /// Returns the hosts that would run a provider, and do not yet.
     ///
     /// # Errors
     /// As [`Lattice::auction_actor`].
     pub async fn auction_provider(
         &self,
-        auction: &ProviderAuction<'_>,
+        provider_ref: &str,
+        link_name: &LinkName,
+        constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
-        let (subject, body) = (subject::auction_provider(&self.id), json(auction)?);
-        let wanted = auction.constraints;
-        // Bidders are asked what they run, which needs time, too.
+        let question = requests::auction_provider(&self.id, provider_ref, link_name, constraints)?;
+        // To ask the bidders what they run needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
-        let held = self.hold(subject, body, most).await?;
-        let free = held.bidders.iter().map(|host| async {
-            let fits = self.meets(host, &held.hosts, wanted).await
-                && !self.runs_provider(host, auction).await;
+        let auction = self.hold_auction(question, most).await?;
+        let free = auction.bidders.iter().map(|host| async {
+            let fits = self.meets(host, &auction.hosts, constraints).await
+                && !self.runs_provider(host, provider_ref, link_name).await;
             fits.then(|| host.clone())
         });
         let free: Vec<_> = free.map(FutureExt::boxed).collect();
@@ -83,17 +84,12 @@ impl Lattice {
         Ok(free.into_iter().flatten().collect())
     }
 
-    /// Holds an auction.
-    async fn hold(
+    async fn hold_auction(
         &self,
-        subject: Subject,
-        body: Bytes,
+        Request { subject, body }: Request,
         deadline: Deadline,
     ) -> Result<Auction, Error> {
         let auction = self.connection.question(subject, body);
-        let ping = self
-            .connection
-            .question(subject::ping(&self.id), Bytes::new());
         let mut bids = Harvest::<Bid>::default();
         let aside = |reply: &async_nats::Message, after| {
             let is_bid = auction.is_answered_by(reply);
@@ -103,8 +99,8 @@ impl Lattice {
             is_bid
         };
         let terms = self.terms_for_all(deadline);
-        let questions = [&auction, &ping];
-        let (pings, replies) = self.ping_and(&questions, terms, aside).await?;
+        let (pings, replies) = self.ping(Some(&auction), terms, aside).await?;
+        self.watch_if_inhabited(&pings);
         for bid in &bids.answers {
             self.roster.answered(&bid.host);
         }
@@ -117,10 +113,10 @@ impl Lattice {
             "auction ended"
         );
         if bids.answers.is_empty() {
-            if let Some(words) = &bids.first_refusal {
+            if let Some(reason) = &bids.first_refusal {
                 return Err(Error::new(
                     Kind::Refused,
-                    format!("the hosts of {} refused: {words}", self.called()),
+                    format!("the hosts of {} refused: {reason}", self.display_name()),
                 ));
             }
             if pings.harvest.answers.is_empty() {
@@ -129,7 +125,7 @@ impl Lattice {
             }
         }
         let bidders = bids.answers.iter().map(|bid| bid.host.clone()).collect();
-        self.hear_late_bids(auction, replies, bids);
+        self.log_late_bids(auction, replies, bids);
         let hosts = pings.harvest.answers.into_iter();
         Ok(Auction {
             bidders,
@@ -137,10 +133,10 @@ impl Lattice {
         })
     }
 
-    /// Hears, for a moment, bids of hosts that were taken to have declined: they
-    /// do not count, and the log says so. `bids` came in time.
-    fn hear_late_bids(&self, auction: Question, replies: Replies, mut bids: Harvest<Bid>) {
-        // Not the roster itself: it would live on with the task.
+    /// Waits a moment for bids of hosts that counted as having declined, and logs them:
+    /// they do not count. `bids` came in time.
+    fn log_late_bids(&self, auction: Question, replies: Replies, mut bids: Harvest<Bid>) {
+        // A weak reference, so that the roster can end before the task does.
         let (id, roster) = (self.id.clone(), Arc::downgrade(&self.roster));
         let ended = Instant::now();
         tokio::spawn(async move {
@@ -173,43 +169,36 @@ impl Lattice {
         });
     }
 
-    /// Whether a host that bids runs the provider all the same: OTP before 0.54.5
-    /// does not look, and the others compare image references as they are written.
-    async fn runs_provider(&self, host: &HostId, auction: &ProviderAuction<'_>) -> bool {
-        // A host that does not tell what it runs keeps its bid, and is not waited
-        // for any longer than it takes to tell who is there.
+    /// Tells whether a host runs the provider, although it bids: OTP before 0.54.5 does not
+    /// look, and the others compare image references as they are written.
+    async fn runs_provider(&self, host: &HostId, provider_ref: &str, link_name: &LinkName) -> bool {
+        // The bid of a host that does not answer counts, and it is not waited for any
+        // longer than a gather waits for a silent host.
         let most = self.deadline.within(self.limits.stall);
-        self.inventory_within(host, most)
-            .await
-            .is_ok_and(|inventory| {
-                inventory.providers.iter().any(|provider| {
-                    provider.link_name == auction.link_name.as_str()
-                        && provider.is_named(auction.provider_ref)
-                })
+        self.inventory(host, most).await.is_ok_and(|inventory| {
+            inventory.providers.iter().any(|provider| {
+                provider.link_name == link_name.as_str() && provider.is_named(provider_ref)
             })
+        })
     }
 
-    /// Whether a bid counts. OTP hosts look at the constraints themselves; Rust
-    /// hosts do not (trap T18), so their labels must be known to meet them.
-    async fn meets(
-        &self,
-        host: &HostId,
-        hosts: &HashMap<HostId, HostPing>,
-        wanted: &TextMap,
-    ) -> bool {
+    /// Tells whether a bid counts: where a host does not check the constraints itself, its
+    /// labels must be known to meet them.
+    async fn meets(&self, host: &HostId, hosts: &HashMap<HostId, Host>, wanted: &TextMap) -> bool {
         if wanted.is_empty() {
             return true;
         }
         if let Some(ping) = hosts.get(host) {
-            let otp = Traits::from(ping).generation.is_otp();
+            let quirks = Dialect::from(ping).quirks();
             let labels = ping.labels.as_ref();
-            return otp || labels.is_some_and(|labels| contains(labels, wanted));
+            return quirks.is_some_and(|quirks| quirks.checks_constraints)
+                || labels.is_some_and(|labels| contains(labels, wanted));
         }
-        // It bid, and was too late with its ping.
+        // Its bid came in time, and its reply to the ping did not.
         if let Some(labels) = self.roster.labels(host) {
             return contains(&labels, wanted);
         }
-        let inventory = self.inventory(host).await;
+        let inventory = self.inventory(host, self.deadline).await;
         inventory.is_ok_and(|inventory| contains(&inventory.labels, wanted))
     }
 }

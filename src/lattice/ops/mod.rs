@@ -1,7 +1,10 @@
-//! The operations on a lattice.
+//! The operations on a lattice, whichever hosts it has.
 
 pub mod actors;
 pub mod auctions;
+pub mod dialects;
 pub mod hosts;
 pub mod links;
+pub mod metadata;
 pub mod providers;
+pub mod registries;

@@ -1,51 +1,56 @@
-//! The hosts of a lattice, as far as they are known: who is there, of which
-//! generation, with which labels, and how fast each answers.
+//! The hosts of a lattice, as far as they are known: which are there, how each is talked
+//! to, with which labels, and how fast each answers.
 //!
-//! Learned from pings; the answers of any other operation are signs of life. A
-//! host that misses two pings is forgotten, also where it sends heartbeats. A
-//! roster belongs to a lattice and the credentials it was bound with: other
-//! credentials may lead to other hosts. [`super::watch`] keeps it fresh while
-//! the lattice is in use.
+//! The roster learns this from pings. Replies to other questions only show that a host is
+//! alive. A host that misses two pings is forgotten, even where it sends heartbeats. A
+//! roster belongs to a lattice and the credentials that the lattice was bound to: other
+//! credentials may lead to other hosts.
+//!
+//! - [`pings`]: how the roster learns
+//! - [`watch`]: keeps it fresh while the lattice is in use
+//! - [`export_check`]: whether replies of more than one host get through to us
 
-pub mod orders;
-pub mod solo;
+pub mod export_check;
+pub mod pings;
 pub mod watch;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::wire::{HostPing, TextMap};
+use crate::credentials::Route;
+use crate::lattice::commands::Commands;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::exchange::gather::{Ended, Expectation, Expected, Gathered};
-use crate::lattice::roster::orders::Orders;
-use crate::lattice::roster::solo::Solo;
+use crate::lattice::model::{Host, TextMap};
+use crate::lattice::roster::export_check::ExportCheck;
 use crate::name::HostId;
-use crate::telemetry::Complaints;
+use crate::telemetry::LogLimiter;
 
-/// What a host said of itself counts for so long.
-const BELIEVED_FOR: Duration = Duration::from_secs(600);
-/// How long all hosts are taken to be known after all were pinged and waited
-/// for. A roster in use is renewed more often.
+/// How long what a host said of itself counts.
+const RECENT_FOR: Duration = Duration::from_secs(600);
+/// How long all hosts count as known after all were pinged and waited for. A roster in
+/// use is renewed more often.
 const COMPLETE_FOR: Duration = Duration::from_secs(75);
-/// A ping that was waited for this long, or as long as a host usually takes,
-/// and brought nothing, is missed.
+/// A host has missed a ping to which it gave no reply for so long, or for as long as it
+/// usually takes, whichever is longer.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
-/// Longest that a host is waited for, whatever others do: less than the pings in
-/// the background wait, so that the slowest host can miss one.
+/// Longest that a single host is waited for: less than the pings in the background wait,
+/// so that the slowest host can miss one.
 pub(crate) const MOST_PATIENCE: Duration = Duration::from_millis(1900);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
-/// How long a refusal to ask JetStream counts.
+/// How long a refusal by JetStream counts.
 const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// What a host may take longer than twice its usual time.
+/// What a host may take in addition to twice its usual time.
 const SLACK: Duration = Duration::from_millis(30);
-/// How much less than it should a host may say that it runs: it counts in whole
-/// seconds, and its answer can be late.
+/// How much shorter than expected the uptime may be that a host reports: it counts in
+/// whole seconds, and its reply can be late.
 const UPTIME_SLACK: Duration = Duration::from_secs(5);
+/// By how much uptimes may differ of which the replies came in the wrong order.
 const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
 const MAX_HOSTS: usize = 10_000;
@@ -53,63 +58,65 @@ const MAX_HOSTS: usize = 10_000;
 /// The hosts of one lattice.
 #[derive(Default)]
 pub struct Roster {
-    /// What was asked of them a moment ago.
-    pub orders: Orders,
-    /// Keep bids that come too late, and answers that do not count, from filling
-    /// the log.
-    pub late_bids: Complaints,
-    /// See there.
-    pub left_out: Complaints,
-    /// Keep two hosts with one id from filling the log.
-    pub twins: Complaints,
-    /// Whether more than one answer gets through.
-    pub solo: Solo,
-    /// Told when a host missed a ping that had missed none.
+    /// What they were told a moment ago.
+    pub commands: Commands,
+    /// Limits the log lines about bids that come too late.
+    pub late_bids: LogLimiter,
+    /// Limits the log lines about replies that do not count.
+    pub left_out: LogLimiter,
+    /// Limits the log lines about two hosts with one id.
+    pub twins: LogLimiter,
+    /// Whether replies of more than one host get through.
+    pub export_check: ExportCheck,
+    /// Notified when a host misses a ping that had missed none.
     pub missed: Arc<Notify>,
+    /// The route of the calls by which it was learned.
+    pub(super) route: OnceLock<Weak<Route>>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     hosts: HashMap<HostId, Known>,
-    /// When all hosts were last pinged and waited for, and in which epoch of
-    /// the connection.
+    /// When all hosts were last pinged and waited for, and in which epoch of the
+    /// connection.
     complete: Option<(Instant, u64)>,
     /// When the lattice was last called.
     used: Option<Instant>,
+    /// Whether a task keeps the roster fresh.
     watched: bool,
     /// When the server last refused to ask JetStream.
-    unserved: Option<Instant>,
+    jetstream_refused: Option<Instant>,
 }
 
 /// What is known of a host.
 struct Known {
-    traits: Traits,
+    dialect: Dialect,
     labels: Option<TextMap>,
-    /// Since when it runs, as it said in seconds, when it last said what it is.
+    /// Its uptime in seconds, as its last reply to a ping says.
     uptime: u64,
-    /// When it last said what it is.
+    /// When that reply came.
     told: Instant,
-    /// When it last answered anything.
+    /// When it last answered any question.
     seen: Instant,
-    /// It may be gone, or another than it was: an event said so.
+    /// Whether an event said that it may be gone, or have another version now.
     doubtful: bool,
-    /// How long it takes to answer a ping: as long as it did lately at most.
+    /// How long it takes to answer a ping: an average, and not less than the last time.
     answers_in: Duration,
-    /// When it was noticed that it missed a ping, since it answered last.
+    /// When it was found to have missed a ping, since its last reply.
     missed: Option<Instant>,
 }
 
 impl Known {
-    /// How long after a ping its answer is waited for, whatever others do.
+    /// Returns how long after a ping its reply is waited for in any case.
     fn patience(&self) -> Duration {
         (self.answers_in * 2 + SLACK).min(MOST_PATIENCE)
     }
 }
 
 impl Roster {
-    /// Takes what a host said of itself `after` a ping.
-    pub fn heard(&self, host: &HostId, ping: &HostPing, after: Duration) {
+    /// Notes what a host says of itself, so long `after` the ping.
+    pub fn heard(&self, host: &HostId, ping: &Host, after: Duration) {
         let state = &mut *self.lock();
         let now = Instant::now();
         let before = state.hosts.get(host);
@@ -117,11 +124,11 @@ impl Roster {
             return;
         }
         let usual = before.map_or(after, |known| (known.answers_in * 3 + after) / 4);
-        if before.is_some_and(|known| known.is_older_than(ping.uptime_seconds)) {
-            self.orders.forget(host);
+        if before.is_some_and(|known| known.ran_before(ping.uptime_seconds)) {
+            self.commands.forget(host);
         }
         let known = Known {
-            traits: Traits::from(ping),
+            dialect: Dialect::from(ping),
             labels: ping.labels.clone(),
             uptime: ping.uptime_seconds,
             told: now,
@@ -133,17 +140,16 @@ impl Roster {
         state.hosts.insert(host.clone(), known);
     }
 
-    /// Takes what came of a ping to all hosts, beside the answers themselves.
-    /// `thorough`: whoever is there was waited for, in this epoch of the
-    /// connection.
+    /// Notes which hosts a ping to all hosts has not reached. `thorough` says that every
+    /// host was waited for, in this epoch of the connection.
     pub fn pinged<T>(&self, gathered: &Gathered<T>, thorough: bool, epoch: u64) {
         let state = &mut *self.lock();
         let mut newly_missed = false;
         match gathered.ended {
-            // Not even a silent one is there.
+            // No host is there, not even one that is silent.
             Ended::NoResponders => {
                 for (host, _) in state.hosts.drain() {
-                    self.orders.forget(&host);
+                    self.commands.forget(&host);
                 }
             }
             Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
@@ -152,10 +158,10 @@ impl Roster {
                         return true;
                     }
                     let missed = known.missed.is_some();
-                    let stays = known.believed() && !known.misses(gathered.asked, gathered.took);
+                    let stays = known.is_recent() && !known.misses(gathered.asked, gathered.took);
                     newly_missed |= stays && known.missed.is_some() != missed;
                     if !stays {
-                        self.orders.forget(host);
+                        self.commands.forget(host);
                     }
                     stays
                 });
@@ -170,26 +176,27 @@ impl Roster {
         }
     }
 
-    /// Takes that everybody who is there was waited for.
+    /// Notes that all hosts were waited for.
     pub fn complete(&self, epoch: u64) {
         self.lock().complete = Some((Instant::now(), epoch));
     }
 
-    /// Takes an answer of a host that does not say what it is.
+    /// Notes that a host answered another question than a ping.
     pub fn answered(&self, host: &HostId) {
-        self.solo.alive(host);
+        self.export_check.alive(host);
         if let Some(known) = self.lock().hosts.get_mut(host) {
             known.seen = Instant::now();
             known.missed = None;
         }
     }
 
-    /// Takes a host's heartbeat; whether it should be pinged, because it is not
-    /// known or no longer what it was. It is no answer to anything: Rust hosts
-    /// whose control loop died, and hosts that spin, beat on (traps T3, T36).
-    pub fn beat(&self, host: &HostId, traits: Traits) -> bool {
+    /// Notes a heartbeat. Returns whether the host should be pinged, because it is not
+    /// known or reports another version than before. A heartbeat is no sign that a host
+    /// answers: Rust hosts whose control loop died, and hosts that spin, go on sending
+    /// them (traps T3, T36).
+    pub fn beat(&self, host: &HostId, dialect: Dialect) -> bool {
         match self.lock().hosts.get_mut(host) {
-            Some(known) if known.traits.beats_as(&traits) => false,
+            Some(known) if known.dialect.has_version_of(&dialect) => false,
             Some(known) => {
                 known.doubtful = true;
                 true
@@ -198,62 +205,61 @@ impl Roster {
         }
     }
 
-    /// Takes that a host may be gone, or another than it was. Whoever says so may
-    /// be wrong: it is still waited for, as long as it usually takes, and a
-    /// ping decides.
+    /// Notes that a host may be gone, or have another version now. That may be wrong: the
+    /// host is still waited for as long as it usually takes, and a ping decides.
     pub fn doubt(&self, host: &HostId) {
         if let Some(known) = self.lock().hosts.get_mut(host) {
             known.doubtful = true;
         }
     }
 
-    /// Whether a host is known, and nothing speaks against it.
+    /// Tells whether a host is known and not doubtful.
     pub fn knows(&self, host: &HostId) -> bool {
         let state = self.lock();
         state.hosts.get(host).is_some_and(|known| !known.doubtful)
     }
 
-    /// Takes that nobody listens for a host.
+    /// Forgets a host that does not listen.
     pub fn gone(&self, host: &HostId) {
-        self.orders.forget(host);
+        self.commands.forget(host);
         self.lock().hosts.remove(host);
     }
 
-    /// Every host that is known.
+    /// Returns every host that is known.
     pub fn hosts(&self) -> Vec<HostId> {
         self.lock().hosts.keys().cloned().collect()
     }
 
-    /// What a host is, where it said so not too long ago.
-    pub fn traits(&self, host: &HostId) -> Option<Traits> {
+    /// Returns how a host is talked to, where it said what it is not too long ago.
+    pub fn dialect(&self, host: &HostId) -> Option<Dialect> {
         let state = self.lock();
         let known = state.hosts.get(host)?;
-        (known.believed() && !known.doubtful).then_some(known.traits)
+        (known.is_recent() && !known.doubtful).then_some(known.dialect)
     }
 
-    /// The labels of a host, where it told them not too long ago.
+    /// Returns the labels of a host, where it said them not too long ago.
     pub fn labels(&self, host: &HostId) -> Option<TextMap> {
         let state = self.lock();
         let known = state.hosts.get(host)?;
-        known.believed().then(|| known.labels.clone())?
+        known.is_recent().then(|| known.labels.clone())?
     }
 
-    /// The generation of every host that answered, where all were pinged lately
-    /// and any did.
-    pub fn all(&self, epoch: u64) -> Option<Vec<Traits>> {
+    /// Returns how each host is talked to that answered, where all were pinged lately and
+    /// any answered.
+    pub fn all(&self, epoch: u64) -> Option<Vec<Dialect>> {
         let state = self.lock();
         state.complete_in(epoch).then_some(())?;
         let hosts = state.hosts.values();
         let there = hosts.filter(|known| known.missed.is_none() && !known.doubtful);
-        let traits: Vec<Traits> = there.map(|known| known.traits).collect();
-        (!traits.is_empty()).then_some(traits)
+        let dialects: Vec<Dialect> = there.map(|known| known.dialect).collect();
+        (!dialects.is_empty()).then_some(dialects)
     }
 
-    /// The hosts that a ping is to wait for, and whether they are all.
+    /// Returns the hosts that a ping waits for, and whether they are all.
     pub fn expected(&self, epoch: u64) -> Expected {
         let state = self.lock();
-        let believed = state.hosts.iter().filter(|(_, known)| known.believed());
-        let hosts = believed.map(|(host, known)| {
+        let recent = state.hosts.iter().filter(|(_, known)| known.is_recent());
+        let hosts = recent.map(|(host, known)| {
             let expectation = Expectation {
                 within: known.patience(),
                 doubtful: known.doubtful,
@@ -266,43 +272,49 @@ impl Roster {
         }
     }
 
-    /// Takes that the credentials may not ask JetStream.
-    pub fn may_not_ask_jetstream(&self) {
-        self.lock().unserved = Some(Instant::now());
+    /// Notes that JetStream refuses these credentials.
+    pub fn jetstream_refused(&self) {
+        self.lock().jetstream_refused = Some(Instant::now());
     }
 
-    /// Whether that was so a moment ago. Questions that get no answer are better
-    /// not asked again and again: the server logs each that it refuses.
+    /// Tells whether it did so a moment ago. The server logs each question that it
+    /// refuses, so that it is better not asked again and again.
     pub fn is_jetstream_refused(&self) -> bool {
-        let unserved = self.lock().unserved;
-        unserved.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)
+        let refused = self.lock().jetstream_refused;
+        refused.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)
     }
 
-    /// Takes that the lattice is called; whether somebody must begin to watch
-    /// it. Where no host is known, the pings of calls tell first whether there
-    /// is anything to watch.
+    /// Notes that the lattice is called. Returns whether the caller must begin to watch
+    /// it. Where no host is known, [`Roster::inhabited`] begins that.
     pub fn used(&self) -> bool {
         let state = &mut *self.lock();
         state.used = Some(Instant::now());
-        !state.hosts.is_empty() && state.begin()
+        !state.hosts.is_empty() && state.begin_watch()
     }
 
-    /// Takes that somebody listens in the lattice; whether somebody must begin
+    /// Notes that somebody listens in the lattice. Returns whether the caller must begin
     /// to watch it.
     pub fn inhabited(&self) -> bool {
-        self.lock().begin()
+        self.lock().begin_watch()
     }
 
-    /// Whether the one who watches is to stop, because nobody calls any more; if
-    /// so, the next call has somebody else begin.
+    /// Tells whether the watch ends because the lattice is no longer called. If so, the
+    /// next call begins another.
     pub fn is_unused(&self) -> bool {
         let state = &mut *self.lock();
-        let in_use = state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR);
+        let in_use =
+            state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR) && !self.is_unbound();
         state.watched = in_use;
         !in_use
     }
 
-    /// Takes that nobody watches any more.
+    /// Whether the lattice is bound to other credentials, or to none, since.
+    pub(super) fn is_unbound(&self) -> bool {
+        let route = self.route.get();
+        route.is_some_and(|route| route.strong_count() == 0)
+    }
+
+    /// Notes that the watch has ended.
     pub fn unwatched(&self) {
         self.lock().watched = false;
     }
@@ -313,12 +325,12 @@ impl Roster {
 }
 
 impl State {
-    fn begin(&mut self) -> bool {
+    fn begin_watch(&mut self) -> bool {
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Whether all hosts are known. A connection that broke since may have
-    /// missed one that came.
+    /// Tells whether all hosts are known in this epoch of the connection. In another, a
+    /// host may have come unnoticed.
     fn complete_in(&self, epoch: u64) -> bool {
         self.complete
             .is_some_and(|(at, then)| then == epoch && at.elapsed() < COMPLETE_FOR)
@@ -326,27 +338,27 @@ impl State {
 }
 
 impl Known {
-    /// Whether it ran longer already than the host that now says this: that one
-    /// was started again.
-    fn is_older_than(&self, uptime: u64) -> bool {
-        // Answers to two pings can come in another order.
+    /// Tells whether the host was started again, as it reports a shorter uptime than it
+    /// had.
+    fn ran_before(&self, uptime: u64) -> bool {
+        // Replies to two pings can come in the wrong order.
         uptime + UPTIME_ORDER.as_secs() < self.uptime
             || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.told.elapsed().as_secs()
     }
 
-    fn believed(&self) -> bool {
-        self.told.elapsed() < BELIEVED_FOR
+    fn is_recent(&self) -> bool {
+        self.told.elapsed() < RECENT_FOR
     }
 
-    /// Takes that it did not answer a ping of `asked` within `took`; whether
-    /// that is the second one. Pings that were under way together count once.
+    /// Notes that it did not answer a ping of `asked` within `took`. Returns whether that
+    /// is the second one that it missed. Pings that were under way together count once.
     fn misses(&mut self, asked: Instant, took: Duration) -> bool {
         if self.seen > asked || took < self.patience() {
             return false;
         }
         match self.missed {
             Some(first) => first <= asked,
-            // An event said so before.
+            // An event said that it may be gone.
             None if self.doubtful => true,
             None => {
                 self.missed = Some(Instant::now());

@@ -9,21 +9,21 @@ fn host() -> HostId {
     HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
 }
 
-fn ping(version: &str) -> HostPing {
-    HostPing {
+fn ping(version: &str) -> Host {
+    Host {
         version: Some(version.into()),
-        ..HostPing::default()
+        ..Host::default()
     }
 }
 
 /// A ping to all hosts that ends now, and these answered `after`.
-fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<HostPing> {
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<Host> {
     let mut harvest = Harvest::default();
     for host in hosts {
         let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
         assert!(harvest.take(body.to_string().as_bytes(), after));
     }
-    let answers: &Vec<Answer<HostPing>> = &harvest.answers;
+    let answers: &Vec<Answer<Host>> = &harvest.answers;
     assert_eq!(answers.len(), hosts.len());
     Gathered {
         harvest,
@@ -35,7 +35,7 @@ fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Ga
 }
 
 /// The same, where the hosts answered at once and were waited for.
-fn answered(hosts: &[&HostId]) -> Gathered<HostPing> {
+fn answered(hosts: &[&HostId]) -> Gathered<Host> {
     round(hosts, 20 * MS, Ended::Stall, 320 * MS)
 }
 
@@ -44,7 +44,7 @@ fn known(roster: &Roster) -> usize {
 }
 
 /// Takes a ping whose answers came, too.
-fn take(roster: &Roster, gathered: Gathered<HostPing>, epoch: u64) {
+fn take(roster: &Roster, gathered: Gathered<Host>, epoch: u64) {
     for answer in &gathered.harvest.answers {
         roster.heard(&answer.host, &answer.said, answer.after);
     }
@@ -64,7 +64,7 @@ async fn a_host_that_misses_two_pings_is_forgotten() {
     advance(400 * MS).await;
     take(&roster, answered(&[&one]), 0);
     assert_eq!(known(&roster), 1);
-    assert_eq!(roster.traits(&two), None);
+    assert_eq!(roster.dialect(&two), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,10 +117,10 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.beat(&two, Traits::of(Some("0.80.0")));
+        roster.beat(&two, Dialect::of_version(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.beat(&two, Traits::of(Some("0.80.0"))));
+    assert!(roster.beat(&two, Dialect::of_version(Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +155,7 @@ async fn events_make_doubt_and_pings_decide() {
     let (roster, one) = (Roster::default(), host());
     take(&roster, answered(&[&one]), 0);
     roster.doubt(&one);
-    assert!(!roster.knows(&one) && roster.traits(&one).is_none());
+    assert!(!roster.knows(&one) && roster.dialect(&one).is_none());
     assert!(roster.expected(0).hosts[&one].doubtful);
     // It is there after all.
     advance(400 * MS).await;
@@ -181,18 +181,18 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     assert!(!roster.expected(4).are_all);
     advance(COMPLETE_FOR).await;
     assert!(!roster.expected(3).are_all);
-    assert!(roster.traits(&one).is_some());
-    advance(BELIEVED_FOR).await;
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.dialect(&one).is_some());
+    advance(RECENT_FOR).await;
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_of_nobody_known_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.beat(&one, Traits::of(None)));
+    assert!(roster.beat(&one, Dialect::of_version(None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.beat(&one, Traits::of(Some("0.82.0"))));
-    assert_eq!(roster.traits(&one), None);
+    assert!(roster.beat(&one, Dialect::of_version(Some("0.82.0"))));
+    assert_eq!(roster.dialect(&one), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -200,7 +200,7 @@ async fn one_watches_while_the_lattice_is_in_use() {
     let roster = Roster::default();
     // Nobody is there to watch, as far as is known.
     assert!(!roster.used());
-    roster.heard(&host(), &HostPing::default(), MS);
+    roster.heard(&host(), &Host::default(), MS);
     assert!(roster.used());
     assert!(!roster.used());
     assert!(!roster.inhabited());
@@ -229,8 +229,8 @@ async fn so_many_hosts_are_kept_and_no_more() {
     let roster = Roster::default();
     let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
     for host in &hosts {
-        roster.heard(host, &HostPing::default(), MS);
+        roster.heard(host, &Host::default(), MS);
     }
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
-    assert_eq!(roster.traits(&hosts[MAX_HOSTS]), None);
+    assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);
 }

@@ -1,12 +1,12 @@
-//! Keeps the roster of a lattice fresh while the lattice is in use: by pings in
-//! the background, and by the events of hosts where the credentials may
-//! subscribe to them. A refused subscription changes nothing but freshness.
+//! Keeps the roster of a lattice fresh while the lattice is in use: by pings in the
+//! background, and by the events of hosts where the credentials may subscribe to them.
+//! Without events, the roster is only less fresh.
 //!
-//! Events say that a host may be there, gone, or another than it was; its ping
-//! alone says what is so. They also say what came of starts. Whoever may publish
-//! events can make us ping, wait no longer for a host than it usually takes, and
-//! no longer for what it was told a moment ago, and have orders refused that name
-//! a reference as that of another actor; not more.
+//! An event says that a host may have come, gone, or changed its version; only its reply
+//! to a ping is believed. Events also say what came of starts. Somebody who may publish
+//! events, and lies, can make us do this: ping, wait no longer for a host than it usually
+//! takes, no longer wait for what a host was told a moment ago, and refuse commands that
+//! name a reference, as that of another actor. It is not more than that.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,37 +25,40 @@ use tracing::{debug, info};
 use crate::connections::Connection;
 use crate::deadline::Deadline;
 use crate::lattice::Lattice;
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::{HostEvent, HostNews};
+use crate::lattice::dialect::Dialect;
+use crate::lattice::dialect::v0::{events, subject};
+use crate::lattice::exchange::gather::{Ended, Enough};
+use crate::lattice::model::HostNews;
 use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::settings::Limits;
 
-/// When a lattice that is called anew is pinged: the call itself comes first.
+/// How long after it begins a watch pings first: the call that began it comes before.
 const FIRST_PING_AFTER: Duration = Duration::from_secs(1);
-/// Pause between pings that have no other cause.
+/// Pause between regular pings.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// Lattices that are due within this time are pinged together, so many at most.
+/// Lattices whose pings are due within this time are pinged together.
 const TOGETHER: Duration = Duration::from_secs(2);
+/// Most lattices that are pinged together.
 const MOST_TOGETHER: u32 = 32;
-/// Moments over which the others are spread.
+/// Over how many moments further ones are spread.
 const SPREAD_OVER: u32 = 64;
 /// How long pings in the background wait for the slowest host.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long after an event hosts are pinged: one that starts subscribes at about
+/// How long after an event hosts are pinged: a host that starts subscribes at about
 /// the same time.
 const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
-/// How long after a missed ping another one tells whether the host is gone.
+/// How long after a missed ping another one shows whether the host is gone.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
-/// Most pings that events cause between two that have no other cause.
+/// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
-/// More events in a second than hosts that are well would send: they are not
-/// listened to until the next ping.
+/// More events in a second than hosts that are well would send. Then events are ignored
+/// until the next regular ping.
 const MAX_EVENTS: usize = 2000;
 
-/// Has a task watch a lattice. Not one where nobody listens: servers say so at
-/// once, to each call afresh, and a task and a subscription cost memory.
+/// Begins to watch a lattice, in a task of its own. A lattice where nobody listens is not
+/// watched: a task and a subscription cost memory, and servers tell each call at once
+/// that nobody listens.
 pub(crate) fn begin(lattice: &Lattice) {
     let watch = Watch {
         id: lattice.id.clone(),
@@ -72,8 +75,8 @@ pub(crate) fn begin(lattice: &Lattice) {
     tokio::spawn(watch.run());
 }
 
-/// Holds neither the connection nor the roster: both end when calls and
-/// bindings do not need them any more.
+/// The state of that task. It holds neither the connection nor the roster, so that both
+/// end when calls and bindings no longer need them.
 struct Watch {
     id: LatticeId,
     js_domain: Option<JsDomain>,
@@ -81,17 +84,17 @@ struct Watch {
     released: CancellationToken,
     roster: Weak<Roster>,
     missed: Arc<Notify>,
-    /// Pings that events caused since the last one that had no other cause.
+    /// Pings that events caused since the last regular one.
     caused: usize,
-    /// Hosts whose heartbeats asked for a ping since then.
+    /// Hosts whose heartbeats asked for a ping since the last regular one.
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    /// Since when events are counted, for a second, and how many came.
+    /// When the current second of counting events began, and how many came in it.
     events: (Instant, usize),
 }
 
-/// Says, should the task fail, that nobody watches any more.
+/// Tells the roster that the watch has ended, however it ends.
 struct Ends(Option<Weak<Roster>>);
 
 impl Drop for Ends {
@@ -136,7 +139,7 @@ impl Watch {
                     let Some(roster) = self.roster.upgrade() else { return };
                     if roster.is_unused() {
                         debug!(lattice = %self.id, "no longer in use, no longer watched");
-                        // Somebody else may have begun already.
+                        // Another watch may have begun already.
                         ends.0 = None;
                         return;
                     }
@@ -167,7 +170,7 @@ impl Watch {
         connection.client().subscribe(subject).await.ok()
     }
 
-    /// A ping to all hosts that waits for the slowest.
+    /// Makes a ping to all hosts that waits for the slowest.
     fn ping(&self, roster: Arc<Roster>) -> Option<BoxFuture<'static, ()>> {
         let lattice = Lattice {
             id: self.id.clone(),
@@ -177,18 +180,22 @@ impl Watch {
             limits: Limits::default(),
             roster,
             duties: TaskTracker::new(),
-            _held: None,
+            _lease: None,
         };
         Some(Box::pin(async move {
-            // What it learns is in the roster; a failure shows at the next call.
-            if let Err(error) = lattice.ping_for_roster().await {
-                debug!(lattice = %lattice.id, %error, "not pinged");
+            // The roster learns from it; a failure shows at the next call.
+            let epoch = lattice.connection.epoch();
+            let terms = lattice.patient_terms(Enough::All, lattice.deadline);
+            match lattice.ping(None, terms, |_, _| false).await {
+                Ok((pings, _)) if pings.ended == Ended::Deadline => lattice.roster.complete(epoch),
+                Ok(_) => {}
+                Err(error) => debug!(lattice = %lattice.id, %error, "not pinged"),
             }
         }))
     }
 
-    /// Whether the ping that was asked for is still needed: hosts whose
-    /// heartbeats were heard may have answered another since.
+    /// Tells whether the ping that was asked for is still needed: the hosts whose
+    /// heartbeats asked for it may have answered another since.
     fn is_needed(&self, roster: &Roster) -> bool {
         self.due || self.named.iter().any(|host| !roster.knows(host))
     }
@@ -201,9 +208,9 @@ impl Watch {
         self.events.1 > MAX_EVENTS
     }
 
-    /// Takes an event; whether hosts should be pinged for it.
+    /// Notes an event. Returns whether hosts should be pinged because of it.
     fn asks_for_ping(&mut self, event: &Message) -> bool {
-        let Some(event) = HostEvent::parse(&event.payload) else {
+        let Some(event) = events::read(&event.payload) else {
             return false;
         };
         let (Ok(host), Some(roster)) = (HostId::parse(&event.host), self.roster.upgrade()) else {
@@ -212,41 +219,45 @@ impl Watch {
         let may = self.caused < MAX_CAUSED;
         let asks = match event.news {
             HostNews::Beats { version } => {
-                roster.solo.alive(&host);
-                roster.beat(&host, Traits::of(version.as_deref())) && may && self.named.insert(host)
+                roster.export_check.alive(&host);
+                let dialect = Dialect::of_version(version.as_deref());
+                roster.beat(&host, dialect) && may && self.named.insert(host)
             }
-            // One that starts may be another version than before. One that is
-            // doubted already is pinged soon.
+            // A host that starts may have another version than before. One that is
+            // doubtful already is pinged soon.
             HostNews::Started | HostNews::Stopped => {
                 let started = matches!(event.news, HostNews::Started);
                 match started {
-                    true => roster.solo.alive(&host),
-                    false => roster.solo.ended(&host),
+                    true => roster.export_check.alive(&host),
+                    false => roster.export_check.ended(&host),
                 }
-                roster.orders.forget(&host);
+                roster.commands.forget(&host);
                 let asks = may && (started || roster.knows(&host));
                 roster.doubt(&host);
                 self.due |= asks;
                 asks
             }
-            HostNews::Ran {
+            HostNews::ActorStarted {
                 key,
                 image_ref,
                 annotations,
             } => {
-                roster.orders.memory.learn(&host, &image_ref, &key);
+                roster.commands.learned.learn(&host, &image_ref, &key);
                 if let Some(annotations) = annotations {
-                    roster.orders.flights.came(&host, &image_ref, &annotations);
+                    roster
+                        .commands
+                        .in_flight
+                        .confirmed(&host, &image_ref, &annotations);
                 }
                 false
             }
-            HostNews::Failed {
+            HostNews::ActorFailed {
                 image_ref,
                 annotations,
-                words,
+                reason,
             } => {
-                let flights = &roster.orders.flights;
-                flights.failed(&host, &image_ref, annotations.as_ref(), &words);
+                let in_flight = &roster.commands.in_flight;
+                in_flight.failed(&host, &image_ref, annotations.as_ref(), &reason);
                 false
             }
         };
@@ -255,19 +266,19 @@ impl Watch {
     }
 }
 
-/// When a watch that is due at this time pings: a little earlier, together with
-/// others. One process that wakes up for many lattices sleeps longer in between.
+/// Returns when a ping is sent that is due at this time: a little earlier, together with
+/// those of other lattices, so that the process wakes up less often.
 fn together(at: Instant) -> Instant {
     static SLOTS: Mutex<Option<Slots>> = Mutex::new(None);
     let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
     slots.get_or_insert_with(|| Slots::from(at)).place(at)
 }
 
-/// Moments for pings.
+/// Moments at which pings are sent.
 struct Slots {
     /// The first of them.
     start: Instant,
-    /// The latest that was given away, and how often.
+    /// The latest that was used, and how often.
     latest: (Instant, u32),
 }
 
@@ -279,8 +290,8 @@ impl Slots {
         }
     }
 
-    /// The moment for a ping that is due at `at`: the one before, or, where there
-    /// is no place left, any that spreads them.
+    /// Chooses the moment for a ping that is due at `at`: the moment before that, or,
+    /// where no place is left there, one that spreads them.
     fn place(&mut self, at: Instant) -> Instant {
         let since = at.saturating_duration_since(self.start).as_nanos();
         let beyond = (since % TOGETHER.as_nanos()) as u64;
@@ -297,7 +308,7 @@ impl Slots {
     }
 }
 
-/// The next event; never, where they cannot be had.
+/// Waits for the next event, for ever where there is no subscription.
 async fn next(events: &mut Option<Subscriber>) -> Option<Message> {
     match events {
         Some(events) => events.next().await,

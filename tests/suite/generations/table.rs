@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
-use lattice_controller::settings::OPERATIONS;
+use lattice_controller::contract::Operation;
 use serde_json::Value;
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::CtlOperationAck;
@@ -381,7 +381,7 @@ async fn table() -> String {
 #[tokio::test]
 async fn the_readmes_table_is_what_was_seen() {
     let rows = BTreeSet::from(ROWS);
-    assert_eq!(rows, BTreeSet::from(OPERATIONS));
+    assert_eq!(rows, BTreeSet::from(Operation::NAMES));
     let table = table().await;
     let readme = std::fs::read_to_string(README).unwrap();
     let start = readme.find("| operation | OTP").unwrap();

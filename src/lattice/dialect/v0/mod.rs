@@ -1,5 +1,16 @@
-//! The control protocol of hosts 0.x: subjects, bodies, plans.
+//! The control protocol of hosts 0.x: JSON on `wasmbus.ctl.{lattice}.…`.
+//!
+//! - [`subject`]: every subject, built from validated names only
+//! - [`requests`]: what hosts are asked and told, as subject and body
+//! - [`replies`]: what they answer, beyond the neutral types of the model
+//! - [`events`]: what they publish by themselves
+//! - [`plan`]: from what an operation means to commands for a host
+//! - [`bucket_key`], [`place`]: keys of the metadata bucket, and where it is written
 
+pub mod bucket_key;
+pub mod events;
+pub mod place;
 pub mod plan;
+pub mod replies;
+pub mod requests;
 pub mod subject;
-pub mod wire;

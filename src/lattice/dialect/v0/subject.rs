@@ -1,15 +1,15 @@
-//! The subjects of the control interface. The only place that formats one, and
-//! only from validated names: a subject always has the tokens it should have
-//! and always belongs to the lattice it was made for.
+//! The subjects of the control interface and of the metadata bucket. No other file
+//! formats one. They are made from validated names only, so that a subject always has
+//! the tokens that it should have, and belongs to the lattice that it is made for.
 
 use async_nats::Subject;
 
-use crate::lattice::bucket::place::{Api, Place, Token};
-use crate::lattice::dialect::v0::wire::BucketKey;
+use crate::lattice::dialect::v0::bucket_key::BucketKey;
+use crate::lattice::dialect::v0::place::{Api, Place, Token};
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::nats::text;
 
-/// What a host can be told to do, by the last token of the subject.
+/// What a host is told to do, by the last token of the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Start an actor.
@@ -42,80 +42,79 @@ impl Verb {
     }
 }
 
-/// Every host answers with what it is.
+/// Asks every host what it is.
 pub fn ping(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("ping.hosts"))
 }
 
-/// Every 1.x host answers; they speak another protocol, and no other is asked
-/// of them.
+/// Asks every 1.x host what it is; nothing else is asked of those.
 pub fn ping_v1(lattice: &LatticeId) -> Subject {
     Subject::from(format!("wasmbus.ctl.v1.{lattice}.host.ping"))
 }
 
-/// Every host that would run the actor answers.
+/// Asks which hosts would run an actor.
 pub fn auction_actor(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("auction.actor"))
 }
 
-/// Every host that would run the provider answers.
+/// Asks which hosts would run a provider.
 pub fn auction_provider(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("auction.provider"))
 }
 
-/// Every host tells of itself and what runs on it: hosts up to 0.82 all on this
-/// one, those from 0.81 on beside others.
+/// Returns where hosts publish events: hosts up to 0.82 all on this subject, those from
+/// 0.81 on also on others.
 pub fn events(lattice: &LatticeId) -> Subject {
     Subject::from(format!("wasmbus.evt.{lattice}"))
 }
 
-/// All that hosts listen to, for messages.
+/// Returns what all subjects of the control interface match, for messages to people.
 pub fn control(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!(">"))
 }
 
-/// A host answers with what runs on it.
+/// Asks a host what runs on it.
 pub fn inventory(lattice: &LatticeId, host: &HostId) -> Subject {
     of(lattice, format_args!("get.{host}.inv"))
 }
 
-/// A host does something and acknowledges it.
+/// Tells a host to do something.
 pub fn command(lattice: &LatticeId, host: &HostId, verb: Verb) -> Subject {
     of(lattice, format_args!("cmd.{host}.{}", verb.token()))
 }
 
-/// A host answers with all claims.
+/// Asks any host for all claims.
 pub fn claims(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("get.claims"))
 }
 
-/// A host answers with all links.
+/// Asks any host for all links.
 pub fn links(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("get.links"))
 }
 
-/// A host stores a link.
+/// Tells any host to store a link.
 pub fn put_link(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("linkdefs.put"))
 }
 
-/// A host removes a link.
+/// Tells any host to remove a link.
 pub fn remove_link(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("linkdefs.del"))
 }
 
-/// Every host adds registry credentials.
+/// Tells every host to add registry credentials.
 pub fn registries(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("registries.put"))
 }
 
-/// Name of the stream of a lattice's metadata bucket.
+/// Returns the name of the stream of the metadata bucket.
 pub fn bucket(lattice: &LatticeId) -> String {
     format!("KV_LATTICEDATA_{lattice}")
 }
 
-/// What a question about the bucket is published to, and what a server of the
-/// domain makes of that before it looks at permissions.
+/// Returns what a question about the bucket is published to, and the subject that a
+/// server of the domain makes of that before it checks permissions.
 fn about_bucket(domain: Option<&JsDomain>, question: std::fmt::Arguments<'_>) -> [Subject; 2] {
     let plain = format!("$JS.API.{question}");
     match domain {
@@ -127,25 +126,25 @@ fn about_bucket(domain: Option<&JsDomain>, question: std::fmt::Arguments<'_>) ->
     }
 }
 
-/// JetStream says whether there is a bucket.
+/// Asks JetStream whether there is a bucket.
 pub fn bucket_info(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
     let bucket = bucket(lattice);
     about_bucket(domain, format_args!("STREAM.INFO.{bucket}"))
 }
 
-/// JetStream hands one entry of the bucket over.
+/// Asks JetStream for one entry of the bucket.
 pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
     let bucket = bucket(lattice);
     about_bucket(domain, format_args!("STREAM.MSG.GET.{bucket}"))
 }
 
-/// JetStream hands the bucket over.
+/// Asks JetStream to deliver the bucket.
 pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
     let bucket = bucket(lattice);
     about_bucket(domain, format_args!("CONSUMER.CREATE.{bucket}"))
 }
 
-/// JetStream no longer hands the bucket over.
+/// Tells JetStream to deliver no more of the bucket.
 pub fn bucket_read_over(
     lattice: &LatticeId,
     domain: Option<&JsDomain>,
@@ -155,12 +154,12 @@ pub fn bucket_read_over(
     Subject::from(format!("{api}.CONSUMER.DELETE.{bucket}.{consumer}"))
 }
 
-/// What the subjects begin with on which JetStream hears that it may go on.
+/// Returns how the subjects begin on which JetStream is told to go on delivering.
 pub fn bucket_flow(lattice: &LatticeId) -> String {
     format!("$JS.FC.{}", bucket(lattice))
 }
 
-/// What the subjects of its entries begin with, as the bucket has them.
+/// Returns how the subjects of the entries begin, as the bucket lists them.
 pub fn bucket_entries(lattice: &LatticeId, place: &Place) -> String {
     match place {
         Place::Origin(origin) if !origin.renames => format!("$KV.{}.", origin.bucket),
@@ -168,8 +167,8 @@ pub fn bucket_entries(lattice: &LatticeId, place: &Place) -> String {
     }
 }
 
-/// What an entry of the bucket is published to, and what a server that takes it
-/// makes of that before it looks at permissions.
+/// Returns what an entry of the bucket is published to, and the subject that the server
+/// makes of that before it checks permissions.
 pub fn bucket_entry(
     lattice: &LatticeId,
     domain: Option<&JsDomain>,
@@ -186,6 +185,11 @@ pub fn bucket_entry(
         None => plain.clone(),
     };
     [published.into(), plain.into()]
+}
+
+/// Tells whether a subject is one of the control interface of 0.x, in any lattice.
+pub(crate) fn is_of_v0(subject: &str) -> bool {
+    subject.starts_with("wasmbus.ctl.") && !subject.starts_with("wasmbus.ctl.v1.")
 }
 
 fn of(lattice: &LatticeId, rest: std::fmt::Arguments<'_>) -> Subject {
@@ -249,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_written_where_they_come_from() {
+    fn entries_are_written_where_those_of_a_mirror_come_from() {
         let lattice = LatticeId::parse("x").unwrap();
         let hub = JsDomain::parse("hub").unwrap();
         let key = BucketKey::of_reference("r");

@@ -1,5 +1,5 @@
-//! The replacement of an actor on a Rust host, whatever became of the call that
-//! asked for it: fetch, stop, start.
+//! The replacement of an actor on a Rust host: fetch, stop, start. It goes on when the call
+//! that asked for it is over.
 
 use std::time::Duration;
 
@@ -11,27 +11,28 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::quirks::Traits;
-use crate::lattice::dialect::v0::plan::{self, Group, Order, Running};
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::dialect::v0::wire::{HostEvent, HostNews};
-use crate::lattice::ops::actors::{Addressee, LOOK_AGAIN_AFTER};
-use crate::lattice::roster::orders::turns::Turn;
+use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::dialect::Software;
+use crate::lattice::dialect::v0::plan::{self, Command};
+use crate::lattice::dialect::v0::{events, subject};
+use crate::lattice::model::{Group, HostNews, Running};
+use crate::lattice::ops::actors::decide::LOOK_AGAIN_AFTER;
+use crate::lattice::ops::actors::recipient::Recipient;
 use crate::name::{ActorId, HostId};
 
-/// How long a host has to show a group that it was told to start, before it is
-/// told again, where that changes nothing.
+/// How long a host has to show a group that it was told to start, before it is told
+/// again, where that does no harm.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long hosts are asked for claims.
+/// How long claims are waited for.
 const CLAIMS_WITHIN: Duration = Duration::from_millis(500);
 /// How long a replacement waits for other starts.
 const OTHERS_END_WITHIN: Duration = Duration::from_secs(2);
 
-/// A group that is to be started again.
+/// A group that must be started again.
 struct Owed<'a> {
     group: &'a Group,
-    start: &'a Order,
-    /// Whether the host is to be told, for the first time or again.
+    start: &'a Command,
+    /// Whether the host must be told, for the first time or again.
     is_due: bool,
 }
 
@@ -43,81 +44,86 @@ pub(super) enum Phase {
     Starts,
 }
 
-/// Everything that a replacement needs, whatever became of its call.
+/// Everything that a replacement needs when its call is over.
 pub(super) struct Replacement {
     pub(super) lattice: Lattice,
     pub(super) host: HostId,
     pub(super) actor: ActorId,
     pub(super) image_ref: String,
-    pub(super) traits: Traits,
+    pub(super) software: Software,
     /// What ran before.
     pub(super) running: Running,
     pub(super) phase: watch::Sender<Phase>,
 }
 
 impl Replacement {
-    pub(super) fn to(&self) -> Addressee<'_> {
-        Addressee::of_actor(&self.host, self.traits, &self.actor, &self.image_ref)
+    pub(super) fn to(&self) -> Recipient<'_> {
+        Recipient::of_actor(&self.host, self.software, &self.actor, &self.image_ref)
     }
 
-    /// Carries it out. `first` has the host fetch the new revision.
+    /// Carries it out. The `first` commands make the host fetch the new revision.
     ///
     /// # Errors
     /// As every request where nothing changed; `Partial` where something did.
-    pub(super) async fn run(&self, first: &[Order]) -> Result<(), Error> {
+    pub(super) async fn run(&self, first: &[Command]) -> Result<(), Error> {
         let to = self.to();
-        for order in first {
-            self.fetch(&to, order).await?;
+        for command in first {
+            self.fetch(&to, command).await?;
         }
         self.phase.send_replace(Phase::Stops);
-        let host = self.alone().await;
+        let lock = self.keep_starts_away().await;
         if self.lattice.duties.is_closed() {
-            // Nobody may be left to start what would be stopped.
-            for order in first {
-                self.give_back(&to, order, Kind::Stopping, "the provider is stopping")
+            // The process may end before it starts again what it would stop.
+            for command in first {
+                self.give_back(&to, command, Kind::Stopping, "the provider is stopping")
                     .await?;
             }
         }
         let groups = self.groups(&to).await;
-        let (stop, starts) = plan::replace(&self.traits, &groups, &self.image_ref);
+        let (stop, starts) = plan::replace(self.software.quirks, &groups, &self.image_ref);
         if !self.stop(&to, &stop).await? {
-            // Somebody else stopped it, after the update.
+            // Somebody else stopped the actor, after the update.
             return Ok(());
         }
         self.phase.send_replace(Phase::Starts);
-        self.start(&to, &groups, &starts, host).await?;
-        let memory = &self.lattice.roster.orders.memory;
-        memory.learn(&self.host, &self.image_ref, self.actor.as_str());
+        self.start(&to, &groups, &starts, lock).await?;
+        let learned = &self.lattice.roster.commands.learned;
+        learned.learn(&self.host, &self.image_ref, self.actor.as_str());
         Ok(())
     }
 
-    /// Keeps other starts off the host, and waits for those of which nobody knows
-    /// whether they are of this actor: what starts while it is stopped is what
-    /// the host keeps. Where that does not end soon, it goes on: one group runs
-    /// the new code by now.
-    async fn alone(&self) -> Option<Turn> {
-        let orders = &self.lattice.roster.orders;
+    /// Keeps other starts off the host, and waits for those in flight that may be of this
+    /// actor: the host keeps the code of what starts while the actor is stopped. Where
+    /// they take long, the replacement goes on all the same, because one group runs the
+    /// new code by now.
+    async fn keep_starts_away(&self) -> Option<HeldLocks> {
+        let commands = &self.lattice.roster.commands;
         let soon = Deadline::new(Instant::now(), OTHERS_END_WITHIN);
-        let turn = orders.turns.whole_host(&self.host, soon).await.ok();
-        let is_unknown = |image_ref: &String| orders.memory.key(&self.host, image_ref).is_none();
+        let lock = commands
+            .locks
+            .host(&self.host, Hold::Alone, soon)
+            .await
+            .ok();
+        let is_unknown = |image_ref: &String| commands.learned.key(&self.host, image_ref).is_none();
         while !soon.remaining().is_zero() {
-            let unknown = orders.flights.unknown(&self.host, &self.image_ref);
+            let in_flight = &commands.in_flight;
+            let unknown = in_flight.references_of_unknown_actors(&self.host, &self.image_ref);
             if !unknown.iter().any(is_unknown) {
                 break;
             }
-            // It tells, once they are there.
-            let _ = self.lattice.shown(&self.host).await;
+            // The inventory shows of which actor they are, once they are there.
+            let _ = self.lattice.read_inventory(&self.host).await;
             sleep(LOOK_AGAIN_AFTER).await;
         }
-        turn
+        lock
     }
 
-    /// Has the host fetch the new revision, and run it in one group. It is told
-    /// again where it gives no answer: that changes nothing a second time.
-    async fn fetch(&self, to: &Addressee<'_>, order: &Order) -> Result<(), Error> {
+    /// Has the host fetch the new revision, and run it in one group. It is told again where
+    /// it does not answer: the second time changes nothing.
+    async fn fetch(&self, to: &Recipient<'_>, command: &Command) -> Result<(), Error> {
         let mut events = self.events().await;
-        let memory = &self.lattice.roster.orders.memory;
-        let known = memory.key(&self.host, &self.image_ref);
+        let learned = &self.lattice.roster.commands.learned;
+        let known = learned.key(&self.host, &self.image_ref);
         let is_known = known.is_some_and(|known| known == self.actor);
         let before = match is_known {
             true => None,
@@ -125,7 +131,7 @@ impl Replacement {
         };
         let mut unknown = None;
         loop {
-            let error = match self.lattice.tell(to, order).await {
+            let error = match self.lattice.tell(to, command).await {
                 Ok(()) => break,
                 Err(error) => error,
             };
@@ -151,24 +157,24 @@ impl Replacement {
                  to {}",
                 quoted(&self.image_ref),
                 self.actor,
-                self.lattice.called(),
+                self.lattice.display_name(),
                 subject::events(&self.lattice.id)
             ),
         };
-        self.give_back(to, order, Kind::Refused, &why).await
+        self.give_back(to, command, Kind::Refused, &why).await
     }
 
-    /// The revision of the actor's claims, where hosts tell.
+    /// Returns the revision in the actor's claims, where a host says it.
     async fn claimed(&self) -> Option<i32> {
         let asked = timeout(CLAIMS_WITHIN, self.lattice.claims_from_hosts()).await;
-        let reply = asked.ok()?.ok()?;
-        let mut claims = reply.claims.iter();
+        let claims = asked.ok()?.ok()?;
+        let mut claims = claims.iter();
         let ours = claims.find(|claims| claims.is_of(self.actor.as_str()))?;
         ours.revision()
     }
 
-    /// Whether the update gave the actor other claims than it had: then it was
-    /// this actor's image. Hosts hear of it one after the other.
+    /// Tells whether the update gave the actor other claims than it had. If so, the image
+    /// was this actor's. Hosts hear of new claims one after the other.
     async fn claims_changed(&self, before: Option<i32>) -> bool {
         let until = Deadline::new(Instant::now(), CLAIMS_WITHIN);
         while before.is_some() && !until.remaining().is_zero() {
@@ -180,22 +186,22 @@ impl Replacement {
         false
     }
 
-    /// Events of the lattice, where they may be heard.
+    /// Subscribes to the events of the lattice, where the credentials may.
     async fn events(&self) -> Option<Subscriber> {
         let client = self.lattice.connection.client();
         let subject = subject::events(&self.lattice.id);
         client.subscribe(subject).await.ok()
     }
 
-    /// The actor whose code the host just took. It says so before it acknowledges,
-    /// on the same connection.
+    /// Returns the actor whose code the host has just taken, as its event says. The event
+    /// comes before the acknowledgement, on the same connection.
     fn started(&self, events: &mut Subscriber) -> Option<String> {
         let mut started = None;
         while let Some(Some(event)) = events.next().now_or_never() {
-            let Some(event) = HostEvent::parse(&event.payload) else {
+            let Some(event) = events::read(&event.payload) else {
                 continue;
             };
-            if let HostNews::Ran { key, image_ref, .. } = event.news
+            if let HostNews::ActorStarted { key, image_ref, .. } = event.news
                 && event.host == self.host.as_str()
                 && image_ref == self.image_ref
             {
@@ -205,20 +211,20 @@ impl Replacement {
         started
     }
 
-    /// Puts the group back to what it was.
+    /// Has the group run the code from before again, and returns why.
     async fn give_back(
         &self,
-        to: &Addressee<'_>,
-        order: &Order,
+        to: &Recipient<'_>,
+        command: &Command,
         kind: Kind,
         why: &str,
     ) -> Result<(), Error> {
-        let Order::Update { annotations, .. } = order else {
+        let Command::Update { annotations, .. } = command else {
             return Err(Error::new(Kind::Internal, why.to_owned()));
         };
         let mut groups = self.running.groups.iter();
         let before = groups.find(|group| group.annotations == *annotations);
-        let back = before.map(|group| Order::Update {
+        let back = before.map(|group| Command::Update {
             annotations: annotations.clone(),
             image_ref: group.image_ref.clone(),
         });
@@ -226,7 +232,7 @@ impl Replacement {
             Some(back) => self.lattice.tell(to, back).await,
             None => Err(Error::new(Kind::Internal, "it is not known what ran")),
         };
-        let host = self.lattice.host_called(&self.host);
+        let host = self.lattice.display_host(&self.host);
         match done {
             Ok(()) => Err(Error::new(
                 kind,
@@ -243,17 +249,18 @@ impl Replacement {
         }
     }
 
-    /// What runs now: somebody else may have ordered meanwhile.
-    async fn groups(&self, to: &Addressee<'_>) -> Vec<Group> {
-        match self.lattice.shown(&self.host).await {
+    /// Returns what runs now: somebody else may have changed it meanwhile.
+    async fn groups(&self, to: &Recipient<'_>) -> Vec<Group> {
+        match self.lattice.read_inventory(&self.host).await {
             Ok(inventory) => self.lattice.running(to, &inventory).groups,
             Err(_) => self.running.groups.clone(),
         }
     }
 
-    /// Stops the whole actor; false where somebody else did. It is told again where
-    /// it does not say what became of it: nothing else runs under this key.
-    async fn stop(&self, to: &Addressee<'_>, stop: &Order) -> Result<bool, Error> {
+    /// Stops the whole actor. Returns whether it was stopped from here, and not by somebody
+    /// else. The host is told again where it is not known what it did: nothing else runs
+    /// under this key.
+    async fn stop(&self, to: &Recipient<'_>, stop: &Command) -> Result<bool, Error> {
         let mut is_told = false;
         while !self.lattice.deadline.remaining().is_zero() {
             match self.lattice.tell(to, stop).await {
@@ -262,11 +269,11 @@ impl Replacement {
                     return Err(self.half_done("not stopped", &error));
                 }
                 Err(error) if error.kind() == Kind::Refused => {
-                    // Somebody else stopped it, perhaps.
-                    let gone = self.lattice.shown(&self.host).await;
+                    // Perhaps because it was stopped already.
+                    let gone = self.lattice.read_inventory(&self.host).await;
                     let gone = gone.map(|inventory| self.lattice.running(to, &inventory));
                     return match gone {
-                        // Or it was us, a moment ago.
+                        // By us, if it was told before.
                         Ok(running) if running.groups.is_empty() => Ok(is_told),
                         _ => Err(self.half_done("not stopped", &error)),
                     };
@@ -281,14 +288,14 @@ impl Replacement {
         Err(self.half_done("not stopped", &nobody))
     }
 
-    /// Starts every group from the new reference, until the host shows them.
-    /// `host` keeps other starts away until the first of them is there.
+    /// Starts every group from the new reference, until the host shows them. The lock keeps
+    /// other starts away until the first group is there.
     async fn start(
         &self,
-        to: &Addressee<'_>,
+        to: &Recipient<'_>,
         groups: &[Group],
-        starts: &[Order],
-        mut host: Option<Turn>,
+        starts: &[Command],
+        mut lock: Option<HeldLocks>,
     ) -> Result<(), Error> {
         let is_there =
             |running: &Running, group: &Group| running.under(&group.annotations) >= group.count;
@@ -318,10 +325,10 @@ impl Replacement {
                     }
                 };
             }
-            if let Some(host) = host.take() {
+            if let Some(lock) = lock.take() {
                 let first = |running: &Running| !running.groups.is_empty();
                 let _ = timeout(OTHERS_END_WITHIN, self.until_shown(to, first)).await;
-                drop(host);
+                drop(lock);
             }
             let all = |running: &Running| owed.iter().all(|owed| is_there(running, owed.group));
             match timeout(TOLD_AGAIN_AFTER, self.until_shown(to, all)).await {
@@ -332,7 +339,7 @@ impl Replacement {
                 }
                 Err(_) => {}
             }
-            if let Ok(inventory) = self.lattice.shown(&self.host).await {
+            if let Ok(inventory) = self.lattice.read_inventory(&self.host).await {
                 let running = self.lattice.running(to, &inventory);
                 owed.retain(|owed| !is_there(&running, owed.group));
             }
@@ -343,28 +350,29 @@ impl Replacement {
         }
     }
 
-    /// Whether to tell a host again to start what it does not show changes nothing
-    /// where it only takes long: not of hosts that count by themselves, unless
-    /// they said that it failed.
+    /// Tells whether a host may be told again to start what it does not show. A host that
+    /// adds up starts might only take long, and then start too much, unless it said that it
+    /// failed.
     fn may_be_told_again(&self, since: Instant) -> bool {
-        let flights = &self.lattice.roster.orders.flights;
-        self.traits.generation.counts_maximum()
-            || flights
+        let in_flight = &self.lattice.roster.commands.in_flight;
+        !self.software.quirks.adds_up_starts_itself
+            || in_flight
                 .failure(&self.host, &self.image_ref, since)
                 .is_some()
     }
 
-    /// Looks until the inventory shows something.
+    /// Reads the inventory until `is_there` says that it shows what is waited for.
     async fn until_shown(
         &self,
-        to: &Addressee<'_>,
+        to: &Recipient<'_>,
         is_there: impl Fn(&Running) -> bool,
     ) -> Result<Running, Error> {
         loop {
-            let problem = match self.lattice.shown(&self.host).await {
+            let problem = match self.lattice.read_inventory(&self.host).await {
                 Ok(inventory) => {
                     let running = self.lattice.running(to, &inventory);
-                    if let Some(other) = self.other_reference(&running) {
+                    if let Some(other) = running.other_reference(&self.image_ref) {
+                        let other = quoted(other);
                         let what = format!(
                             "somebody else started it from {other} meanwhile; order UpdateActor again"
                         );
@@ -373,8 +381,8 @@ impl Replacement {
                     if is_there(&running) {
                         return Ok(running);
                     }
-                    let memory = &self.lattice.roster.orders.memory;
-                    let key = memory.key(&self.host, &self.image_ref);
+                    let learned = &self.lattice.roster.commands.learned;
+                    let key = learned.key(&self.host, &self.image_ref);
                     if let Some(other) = key.filter(|key| *key != self.actor) {
                         let what = format!("it is of actor {other}, which was started instead");
                         return Err(Error::new(Kind::Partial, what));
@@ -390,20 +398,13 @@ impl Replacement {
         }
     }
 
-    /// Another reference than the new one, from which something runs.
-    fn other_reference(&self, running: &Running) -> Option<String> {
-        let other = |group: &&Group| group.image_ref != self.image_ref;
-        let other = running.groups.iter().find(other)?;
-        Some(quoted(&other.image_ref))
-    }
-
     fn half_done(&self, what: &str, error: &Error) -> Error {
         Error::new(
             Kind::Partial,
             format!(
                 "{} fetched {}, and actor {} was {what}: {error}; look at the inventory and start \
                  what is missing",
-                self.lattice.host_called(&self.host),
+                self.lattice.display_host(&self.host),
                 quoted(&self.image_ref),
                 self.actor
             ),
@@ -411,7 +412,7 @@ impl Replacement {
     }
 }
 
-/// Whether trying again is of no use: the host is gone, or may not be told.
+/// Tells whether trying again is of no use: the host is gone, or must not be told.
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), Kind::NoResponders | Kind::NotPermitted)
 }

@@ -1,12 +1,12 @@
-//! Another revision in the place of the one that runs.
+//! Replaces the revision of an actor that runs by another.
 //!
-//! OTP hosts exchange the code of every instance while it runs. Rust hosts up to
-//! 0.82 exchange it, too, and keep the old code for whatever is started or scaled
-//! later. What lasts there is to stop the actor and to start it again from the
-//! new reference. So they are told to exchange the code of one group first, which
-//! has them fetch it: where that fails, nothing changed, and all ends there.
-//! Then everything is stopped in one order, and started again group by group,
-//! also where the call has run out of time meanwhile.
+//! OTP hosts exchange the code of every instance while it runs. Rust hosts up to 0.82
+//! exchange it, too, and keep the old code for whatever they start later. There, an
+//! update lasts only where the actor is stopped and started again from the new reference.
+//! So such a host is told first to exchange the code of one group, which makes it fetch
+//! the new code. If that fails, nothing has changed, and the update ends. Then the whole
+//! actor is stopped by one command, and started again group by group, even where the call
+//! has run out of time meanwhile.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use tracing::{info, warn};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::quirks::Generation;
-use crate::lattice::dialect::v0::plan::{self, Running};
-use crate::lattice::dialect::v0::wire::TextMap;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::dialect::v0::plan;
+use crate::lattice::model::{Running, TextMap};
+use crate::lattice::ops::actors::decide::{Decided, LOOK_AGAIN_AT_MOST};
+use crate::lattice::ops::actors::recipient::Recipient;
 use crate::lattice::ops::actors::replacement::{Phase, Replacement};
-use crate::lattice::ops::actors::{Addressee, Decided, LOOK_AGAIN_AT_MOST};
-use crate::lattice::roster::orders::flights::SHOWN_WITHIN;
-use crate::lattice::roster::orders::turns::Turn;
 use crate::name::{ActorId, HostId};
 use crate::settings::Limits;
 
@@ -32,10 +32,10 @@ const TIME_TO_REPLACE: Duration = Duration::from_millis(200);
 /// How long a replacement goes on: large images take their time, and what was
 /// stopped is started again.
 const GOES_ON_FOR: Duration = Duration::from_secs(120);
-/// How long a host has to answer each of its orders, before it is told again: it
-/// may have ended meanwhile.
+/// How long a host has to answer each command of a replacement before it is sent again:
+/// the host may have ended meanwhile.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-/// What a call keeps of its time for the answer.
+/// Time that the answer to the caller needs.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(20);
 
 impl Lattice {
@@ -51,22 +51,25 @@ impl Lattice {
         annotations: &TextMap,
     ) -> Result<(), Error> {
         let least = TIME_TO_REPLACE.min(self.deadline.remaining() / 2);
-        let traits = self.traits_for_order(host).await?;
-        let to = Addressee::of_actor(host, traits, actor, image_ref);
-        let turns = &self.roster.orders.turns;
-        let turn = turns.alone(to.about(), self.deadline).await?;
-        let decide = |running: &Running| plan::update(&traits, running, annotations, image_ref);
-        let Some(decided) = self.decided(&to, decide, None).await? else {
+        let software = self.software_for_command(host).await?;
+        let quirks = software.quirks;
+        let to = Recipient::of_actor(host, software, actor, image_ref);
+        let locks = &self.roster.commands.locks;
+        let lock = locks
+            .target(to.target(), Hold::Alone, self.deadline)
+            .await?;
+        let decide = |running: &Running| plan::update(quirks, running, annotations, image_ref);
+        let Some(decided) = self.decide(&to, decide, None).await? else {
             return Err(Error::new(Kind::Internal, "an update without a decision"));
         };
-        match traits.generation.is_otp() {
-            true => self.exchange(&to, &decided).await,
-            false => self.replace(&to, decided, turn, least).await,
+        match quirks.keeps_first_code {
+            false => self.exchange(&to, &decided).await,
+            true => self.replace(&to, decided, lock, least).await,
         }
     }
 
-    /// On OTP hosts.
-    async fn exchange(&self, to: &Addressee<'_>, decided: &Decided) -> Result<(), Error> {
+    /// Has the host exchange the code, where that lasts.
+    async fn exchange(&self, to: &Recipient<'_>, decided: &Decided) -> Result<(), Error> {
         let actor = to.key()?;
         let before = decided.running.clone().unwrap_or_default();
         let told = self.carry_out(to, Some(&before), &decided.plan).await;
@@ -76,11 +79,11 @@ impl Lattice {
             }
             return Err(error);
         }
-        if to.traits.generation == Generation::G1b
+        if to.quirks().keeps_references_in_bucket
             && let Some(other) = self.key_in_bucket(to.image_ref).await
             && other != *actor
         {
-            if let Ok(inventory) = self.shown(to.host).await {
+            if let Ok(inventory) = self.read_inventory(to.host).await {
                 let theirs = self.running_of(to, &inventory, other.as_str());
                 self.remember_exchange(to, other.as_str(), &theirs);
             }
@@ -90,40 +93,40 @@ impl Lattice {
                     "{} is of actor {other}, which {} updated in the place of {actor}: such hosts \
                      go by the reference alone",
                     quoted(to.image_ref),
-                    self.host_called(to.host)
+                    self.display_host(to.host)
                 ),
             ));
         }
-        let memory = &self.roster.orders.memory;
-        memory.learn(to.host, to.image_ref, actor.as_str());
+        let learned = &self.roster.commands.learned;
+        learned.learn(to.host, to.image_ref, actor.as_str());
         self.remember_exchange(to, actor.as_str(), &before);
         Ok(())
     }
 
-    /// Takes note of the reference that an OTP host goes on listing.
-    fn remember_exchange(&self, to: &Addressee<'_>, key: &str, before: &Running) {
+    /// Notes the reference from before, which an OTP host goes on listing.
+    fn remember_exchange(&self, to: &Recipient<'_>, key: &str, before: &Running) {
         let listed = before.listed.as_deref();
         let first = before.groups.first().map(|group| group.image_ref.as_str());
         if let Some(listed) = listed.or(first) {
-            let memory = &self.roster.orders.memory;
-            memory.updated(to.host, key, listed, to.image_ref);
+            let learned = &self.roster.commands.learned;
+            learned.updated(to.host, key, listed, to.image_ref);
         }
     }
 
-    /// Looks for a while, when the call is over, whether a host that gave no
-    /// answer has exchanged the code: it then lists another revision. Where a
-    /// download fails, it gives none either.
-    fn look_whether_exchanged(&self, to: &Addressee<'_>, before: Running) {
+    /// Looks for a while, after the call, whether a host that did not answer has exchanged
+    /// the code: it then lists another revision. A host whose download fails does not
+    /// answer, either.
+    fn look_whether_exchanged(&self, to: &Recipient<'_>, before: Running) {
         let Some(actor) = to.actor.cloned() else {
             return;
         };
         let lattice = self.beyond_the_call(SHOWN_WITHIN);
-        let (host, traits, image_ref) = (to.host.clone(), to.traits, to.image_ref.to_owned());
+        let (host, software, image_ref) = (to.host.clone(), to.software, to.image_ref.to_owned());
         tokio::spawn(async move {
-            let to = Addressee::of_actor(&host, traits, &actor, &image_ref);
+            let to = Recipient::of_actor(&host, software, &actor, &image_ref);
             while !lattice.deadline.remaining().is_zero() {
-                if let Ok(inventory) = lattice.shown(&host).await {
-                    let shown = plan::running(&traits, &inventory, actor.as_str());
+                if let Ok(inventory) = lattice.read_inventory(&host).await {
+                    let shown = plan::running(to.quirks(), &inventory, actor.as_str());
                     if !shown.groups.is_empty() && shown.revisions != before.revisions {
                         lattice.remember_exchange(&to, actor.as_str(), &before);
                         return;
@@ -134,17 +137,18 @@ impl Lattice {
         });
     }
 
-    /// On Rust hosts.
+    /// Has the host fetch the code, and stops and starts the actor, in a task that goes on
+    /// after the call.
     async fn replace(
         mut self,
-        to: &Addressee<'_>,
+        to: &Recipient<'_>,
         decided: Decided,
-        turn: Turn,
+        lock: HeldLocks,
         least: Duration,
     ) -> Result<(), Error> {
         let actor = to.key()?;
         let running = decided.running.unwrap_or_default();
-        let orders = decided.plan.orders;
+        let commands = decided.plan.commands;
         let not_begun = if self.duties.is_closed() {
             Some(Error::new(Kind::Stopping, "the provider is stopping"))
         } else if self.deadline.remaining() < least {
@@ -153,20 +157,20 @@ impl Lattice {
                 format!(
                     "too little of the call's time is left to stop and start actor {actor} on {}; \
                      nothing was sent: try again",
-                    self.host_called(to.host)
+                    self.display_host(to.host)
                 ),
             ))
         } else {
             None
         };
         if let Some(error) = not_begun {
-            for order in &orders {
-                self.withdraw(to, Some(&running), order);
+            for command in &commands {
+                self.withdraw(to, Some(&running), command);
             }
             return Err(error);
         }
         let by = self.deadline.earlier(TIME_TO_ANSWER).at();
-        let host_called = self.host_called(to.host);
+        let display_host = self.display_host(to.host);
         self.deadline = Deadline::new(Instant::now(), GOES_ON_FOR);
         self.limits = Limits {
             request: Some(ANSWERS_WITHIN),
@@ -180,20 +184,20 @@ impl Lattice {
             host: to.host.clone(),
             actor: actor.clone(),
             image_ref: to.image_ref.to_owned(),
-            traits: to.traits,
+            software: to.software,
             running,
             phase,
         };
         duties.spawn(async move {
-            let _turn = turn;
-            let done = replacement.run(&orders).await;
-            for order in &orders {
+            let _lock = lock;
+            let done = replacement.run(&commands).await;
+            for command in &commands {
                 let to = replacement.to();
                 let running = Some(&replacement.running);
-                replacement.lattice.withdraw(&to, running, order);
+                replacement.lattice.withdraw(&to, running, command);
             }
             let Err(late) = tell.send(done) else { return };
-            // The call is over: the log has it.
+            // The call is over, so that it is said in the log.
             let (host, actor) = (&replacement.host, &replacement.actor);
             match late {
                 Ok(()) => info!(%host, %actor, "an update that took longer than its call is done"),
@@ -206,7 +210,7 @@ impl Lattice {
             Err(_) => Err(Error::new(
                 Kind::Timeout,
                 format!(
-                    "{host_called} {} of actor {actor}; the update goes on: look at the inventory",
+                    "{display_host} {} of actor {actor}; the update goes on: look at the inventory",
                     match *phases.borrow() {
                         Phase::Fetches => "still fetches the new revision",
                         Phase::Stops => "was not told to stop the old revision yet",

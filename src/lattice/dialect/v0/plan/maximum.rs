@@ -1,38 +1,37 @@
 //! Rust hosts from 0.79.1 to 0.82: one maximum for each set of annotations.
 //!
 //! - `scale` sets the maximum of the set with exactly these annotations, from the
-//!   code that the actor was first started with. It fetches the image first, also
-//!   for 0, after it said yes.
+//!   code that the actor was first started with. The host acknowledges, and then fetches
+//!   the image, also for 0.
 //! - `sa` takes the whole actor out of the host's table, and stops the sets that
-//!   match. Others would run on, out of everyone's reach: it is sent only where
-//!   every set matches.
+//!   match. Other sets would go on running, and no command would reach them: it is sent
+//!   only where every set matches.
 
-use crate::lattice::dialect::quirks::{Generation, Traits};
-use crate::lattice::dialect::v0::plan::{
-    After, Group, Order, Plan, Refusal, Running, cannot, taken, total,
-};
-use crate::lattice::dialect::v0::wire::TextMap;
+use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::dialect::v0::plan::command::{After, Command, Objection, Plan, cannot};
+use crate::lattice::dialect::v0::plan::groups::{one_reference, taken};
+use crate::lattice::model::{Group, Running, TextMap, total};
 
 pub(super) fn start(
-    traits: &Traits,
+    quirks: &Quirks,
     running: &Running,
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     let here = running.under(wanted);
-    if here >= traits.generation.unbounded() {
+    if here >= quirks.unbounded_count {
         // It runs without limit already.
         return Ok(Plan::of(Vec::new(), one(wanted)));
     }
     let new = here.saturating_add(u32::from(count));
-    if new >= traits.generation.unbounded() {
+    if new >= quirks.unbounded_count {
         return Err(cannot(format!(
             "{new} instances are more than it can count"
         )));
     }
-    // 0.81 and later have no subject to start actors; before, it reads and
-    // writes after the acknowledgement, so that starts in a row could be lost.
+    // 0.81 and later have no subject to start actors. Before, the host reads and writes
+    // its count after it acknowledged, so that starts in a row could be lost.
     Ok(Plan::of(
         vec![scale_to(wanted, new, image_ref)],
         one(wanted),
@@ -40,14 +39,14 @@ pub(super) fn start(
 }
 
 pub(super) fn scale(
-    traits: &Traits,
+    quirks: &Quirks,
     running: &Running,
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     let count = u32::from(count);
-    let unbounded = traits.generation.unbounded();
+    let unbounded = quirks.unbounded_count;
     if count >= unbounded {
         return Err(cannot(format!("{count} means \"without limit\" there")));
     }
@@ -58,7 +57,7 @@ pub(super) fn scale(
             false => stop_all(running, &matching),
         });
     }
-    running.one_reference(image_ref)?;
+    one_reference(running, image_ref)?;
     let here = running.under(wanted);
     let alone = matching.iter().all(|group| group.annotations == *wanted);
     if alone {
@@ -75,23 +74,23 @@ pub(super) fn scale(
     let sum = total(&matching);
     let mut sets: Vec<TextMap> = matching.iter().map(|g| g.annotations.clone()).collect();
     sets.push(wanted.clone());
-    let orders = match count.checked_sub(sum) {
+    let commands = match count.checked_sub(sum) {
         Some(0) => Vec::new(),
         Some(more) => vec![scale_to(wanted, here.saturating_add(more), image_ref)],
         None => scale_down(&matching, sum - count),
     };
-    Ok(Plan::of(orders, After::Groups(sets)))
+    Ok(Plan::of(commands, After::Groups(sets)))
 }
 
 pub(super) fn stop(
-    traits: &Traits,
+    quirks: &Quirks,
     running: &Running,
     wanted: &TextMap,
     count: u16,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     let matching = running.matching(wanted);
     let count = u32::from(count);
-    let unbounded = traits.generation.unbounded();
+    let unbounded = quirks.unbounded_count;
     if count == 0 {
         return Ok(stop_all(running, &matching));
     }
@@ -101,13 +100,13 @@ pub(super) fn stop(
     if count >= total(&matching) {
         return Ok(stop_all(running, &matching));
     }
-    running.one_reference(&matching[0].image_ref)?;
+    one_reference(running, &matching[0].image_ref)?;
     let sets = matching.iter().map(|group| group.annotations.clone());
     let after = After::Groups(sets.collect());
     Ok(Plan::of(scale_down(&matching, count), after).until_shown())
 }
 
-/// Stops every group that matches: in one order where no other would be lost.
+/// Stops every group that matches: by one command where no other group would be lost.
 fn stop_all(running: &Running, matching: &[&Group]) -> Plan {
     if matching.len() == running.groups.len() {
         return Plan::of(vec![stop_everything()], After::Everything);
@@ -118,20 +117,18 @@ fn stop_all(running: &Running, matching: &[&Group]) -> Plan {
     Plan::of(scale_down(matching, total(matching)), after).until_shown()
 }
 
-/// `sa` for the whole actor.
-pub(super) fn stop_everything() -> Order {
-    Order::Stop {
+/// Stops the whole actor.
+pub(super) fn stop_everything() -> Command {
+    Command::Stop {
         annotations: TextMap::new(),
         count: None,
     }
 }
 
-/// Starts a group as it was, also one without limit.
-pub(super) fn start_group(traits: &Traits, group: &Group) -> Order {
-    // Up to 0.81 no number means without limit; 0.82 has no such thing.
-    let limited =
-        traits.generation == Generation::G3b || group.count < traits.generation.unbounded();
-    Order::Scale {
+/// Starts a group with the count that it had, also one without limit.
+pub(super) fn start_group(quirks: &Quirks, group: &Group) -> Command {
+    let limited = !quirks.missing_count_is_unbounded || group.count < quirks.unbounded_count;
+    Command::Scale {
         annotations: group.annotations.clone(),
         count: limited.then_some(group.count),
         image_ref: group.image_ref.clone(),
@@ -142,18 +139,18 @@ fn one(wanted: &TextMap) -> After {
     After::Groups(vec![wanted.clone()])
 }
 
-fn scale_to(annotations: &TextMap, count: u32, image_ref: &str) -> Order {
-    Order::Scale {
+fn scale_to(annotations: &TextMap, count: u32, image_ref: &str) -> Command {
+    Command::Scale {
         annotations: annotations.clone(),
         count: Some(count),
         image_ref: image_ref.to_owned(),
     }
 }
 
-/// Each group by itself, with the reference that it has.
-fn scale_down(groups: &[&Group], count: u32) -> Vec<Order> {
+/// Scales each group by itself, with the reference that it has.
+fn scale_down(groups: &[&Group], count: u32) -> Vec<Command> {
     let taken = taken(groups, count).into_iter();
-    let orders = taken
+    let commands = taken
         .map(|(group, count)| scale_to(&group.annotations, group.count - count, &group.image_ref));
-    orders.collect()
+    commands.collect()
 }

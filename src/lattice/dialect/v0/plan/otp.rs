@@ -1,31 +1,28 @@
 //! Elixir hosts: instances, the oldest first.
 //!
-//! - `scale` knows no annotations: it starts instances without any, and stops the
-//!   oldest of any. So instances are added by `la`, and taken away by `sa`.
+//! - `scale` ignores annotations: it starts instances without any, and stops the
+//!   oldest, whatever theirs are. So instances are added by `la` and stopped by `sa`.
 //! - `sa` ends the actor's subscription for calls on that host where its count is
-//!   0 or reaches the end of the list, and what then still runs hears no calls. It
-//!   is never sent so while others run.
-//! - Up to 0.55.0 `sa` looks at no annotations; up to 0.59 it takes the first so
-//!   many that match; from 0.60 on it takes the first so many, and stops those of
-//!   them that match.
+//!   0 or reaches the end of the list. Instances that then still run hear no calls, so
+//!   that it is never sent in this way while instances are to stay.
+//! - Which instances `sa` takes differs: see [`StopTakes`].
 
 use crate::error::quoted;
-use crate::lattice::dialect::quirks::{StopOrder, Traits};
-use crate::lattice::dialect::v0::plan::{
-    After, Order, Plan, Refusal, Running, cannot, contains, total,
-};
-use crate::lattice::dialect::v0::wire::TextMap;
+use crate::lattice::dialect::quirks::{Quirks, StopTakes};
+use crate::lattice::dialect::v0::plan::command::{After, Command, Objection, Plan, cannot};
+use crate::lattice::dialect::v0::plan::groups::one_reference;
+use crate::lattice::model::{Running, TextMap, contains, total};
 
-/// Starts commute: the host adds up whatever comes in whichever order.
+/// Starts may come in any order: the host adds them up.
 ///
-/// Where an update left the old reference in the host's list, it takes no start
-/// from the new one, and one from the old one starts old code.
+/// Where the host still lists the reference from before an update, it refuses starts
+/// from the new one, and a start from the old one starts old code.
 pub(super) fn start(
     running: &Running,
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     if let Some(listed) = &running.listed {
         return Err(cannot(format!(
             "since its update it lists the actor under {}: it starts no more of it from the new \
@@ -34,7 +31,7 @@ pub(super) fn start(
             quoted(image_ref)
         )));
     }
-    let start = Order::Start {
+    let start = Command::Start {
         annotations: wanted.clone(),
         count,
         image_ref: image_ref.to_owned(),
@@ -43,14 +40,14 @@ pub(super) fn start(
 }
 
 pub(super) fn scale(
-    traits: &Traits,
+    quirks: &Quirks,
     running: &Running,
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
-) -> Result<Plan, Refusal> {
-    if !traits.shows_annotations() {
-        return scale_untold(running, wanted, count, image_ref);
+) -> Result<Plan, Objection> {
+    if !quirks.shows_annotations {
+        return scale_without_annotations(running, wanted, count, image_ref);
     }
     let sum = total(&running.matching(wanted));
     let count = u32::from(count);
@@ -59,27 +56,27 @@ pub(super) fn scale(
             0 => 0,
             count => u16::try_from(sum - count).unwrap_or(u16::MAX),
         };
-        return stop(traits, running, wanted, surplus);
+        return stop(quirks, running, wanted, surplus);
     }
     if count == sum {
         return Ok(Plan::nothing());
     }
-    running.one_reference(image_ref)?;
+    one_reference(running, image_ref)?;
     let more = u16::try_from(count - sum).unwrap_or(u16::MAX);
-    // How many are missing is known once the earlier ones are there.
+    // How many are missing is known once the starts in flight are there.
     Ok(Plan {
         after: After::Everything,
         ..start(running, wanted, more, image_ref)?
     })
 }
 
-/// Up to 0.54 no inventory shows annotations: what runs is one group.
-fn scale_untold(
+/// Scales where inventories do not show annotations: whatever runs is one group.
+fn scale_without_annotations(
     running: &Running,
     wanted: &TextMap,
     count: u16,
     image_ref: &str,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     if !wanted.is_empty() {
         return Err(cannot(
             "it does not tell annotations, so that nobody can count by them",
@@ -91,9 +88,9 @@ fn scale_untold(
         return Ok(Plan::nothing());
     }
     if count > sum {
-        running.one_reference(image_ref)?;
+        one_reference(running, image_ref)?;
     }
-    let scale = Order::Scale {
+    let scale = Command::Scale {
         annotations: TextMap::new(),
         count: Some(count),
         image_ref: image_ref.to_owned(),
@@ -102,37 +99,37 @@ fn scale_untold(
 }
 
 pub(super) fn stop(
-    traits: &Traits,
+    quirks: &Quirks,
     running: &Running,
     wanted: &TextMap,
     count: u16,
-) -> Result<Plan, Refusal> {
+) -> Result<Plan, Objection> {
     let matching = running.matching(wanted);
     let sum = total(&matching);
     let some = match count {
         0 => sum,
         count => u32::from(count).min(sum),
     };
-    let order = |annotations: &TextMap, count| Order::Stop {
+    let order = |annotations: &TextMap, count| Command::Stop {
         annotations: annotations.clone(),
         count: Some(count),
     };
     let order = if matching.len() == running.groups.len() {
-        // Never 0, all, where N was asked: others may start more.
+        // Never 0 for all, where a number was asked for: somebody else may start more.
         order(wanted, count)
     } else {
-        match traits.stop_order() {
-            StopOrder::First => {
+        match quirks.stop_takes {
+            StopTakes::First => {
                 return Err(cannot("it cannot select instances by annotations"));
             }
-            StopOrder::FirstThatMatch if some == sum => return Err(unheard()),
-            StopOrder::FirstThatMatch => order(wanted, u16::try_from(some).unwrap_or(u16::MAX)),
-            StopOrder::ThoseOfTheFirst
+            StopTakes::FirstThatMatch if some == sum => return Err(unheard()),
+            StopTakes::FirstThatMatch => order(wanted, u16::try_from(some).unwrap_or(u16::MAX)),
+            StopTakes::MatchingAmongFirst
                 if reach(running, wanted, some) >= running.sequence.len() =>
             {
                 return Err(unheard());
             }
-            StopOrder::ThoseOfTheFirst => Order::StopFirst {
+            StopTakes::MatchingAmongFirst => Command::StopAmongFirst {
                 annotations: wanted.clone(),
                 count: some,
                 matching: sum,
@@ -142,7 +139,7 @@ pub(super) fn stop(
     Ok(Plan::of(vec![order], After::Everything))
 }
 
-/// How far into the list the host must go to stop so many that match.
+/// Returns how far into the list the host must go to stop so many that match.
 fn reach(running: &Running, wanted: &TextMap, count: u32) -> usize {
     let matches = |group: &usize| {
         let group = running.groups.get(*group);
@@ -158,7 +155,7 @@ fn reach(running: &Running, wanted: &TextMap, count: u32) -> usize {
     usize::MAX
 }
 
-fn unheard() -> Refusal {
+fn unheard() -> Objection {
     cannot(
         "with the last instance that it would have to stop it ends the actor's subscription for \
          calls, and instances with other annotations would run unheard; stop those, too, or stop \

@@ -1,12 +1,17 @@
-//! Plans by generation: each case is a row of the reference or a trap.
+//! Plans by what hosts do: each case is a row of docs/hosts.md.
 
 use super::*;
+use crate::lattice::dialect::Dialect;
+use std::collections::BTreeSet;
+
+use crate::lattice::model::Inventory;
 
 const REF: &str = "r:1";
 const MAXIMUM: [&str; 3] = ["0.80.0", "0.81.0", "0.82.0"];
 
-fn traits(version: &str) -> Traits {
-    Traits::of(Some(version).filter(|version| !version.is_empty()))
+fn quirks(version: &str) -> Quirks {
+    let dialect = Dialect::of_version(Some(version));
+    *dialect.quirks().unwrap()
 }
 
 fn notes(pairs: &[(&str, &str)]) -> TextMap {
@@ -34,36 +39,36 @@ fn of(groups: &[Group]) -> Running {
     }
 }
 
-fn la(pairs: &[(&str, &str)], count: u16) -> Order {
-    Order::Start {
+fn la(pairs: &[(&str, &str)], count: u16) -> Command {
+    Command::Start {
         annotations: notes(pairs),
         count,
         image_ref: REF.into(),
     }
 }
 
-fn sa(pairs: &[(&str, &str)], count: Option<u16>) -> Order {
-    Order::Stop {
+fn sa(pairs: &[(&str, &str)], count: Option<u16>) -> Command {
+    Command::Stop {
         annotations: notes(pairs),
         count,
     }
 }
 
-fn to(pairs: &[(&str, &str)], count: u32) -> Order {
-    Order::Scale {
+fn to(pairs: &[(&str, &str)], count: u32) -> Command {
+    Command::Scale {
         annotations: notes(pairs),
         count: Some(count),
         image_ref: REF.into(),
     }
 }
 
-fn orders(plan: Result<Plan, Refusal>) -> Result<Vec<Order>, Refusal> {
-    plan.map(|plan| plan.orders)
+fn commands(plan: Result<Plan, Objection>) -> Result<Vec<Command>, Objection> {
+    plan.map(|plan| plan.commands)
 }
 
-fn is_refused<T: std::fmt::Debug>(plan: Result<T, Refusal>, because: &str) {
+fn is_refused<T: std::fmt::Debug>(plan: Result<T, Objection>, because: &str) {
     match plan {
-        Err(Refusal::Cannot(why)) if why.contains(because) => {}
+        Err(Objection::Cannot(why)) if why.contains(because) => {}
         other => panic!("{because}: {other:?}"),
     }
 }
@@ -72,7 +77,7 @@ fn is_refused<T: std::fmt::Debug>(plan: Result<T, Refusal>, because: &str) {
 fn starting_adds_to_what_runs() {
     let start = |version: &str, running, count| {
         let running = of(&[group(&[], running), group(&[("a", "1")], 9)]);
-        orders(start(&traits(version), &running, &notes(&[]), count, REF))
+        commands(start(&quirks(version), &running, &notes(&[]), count, REF))
     };
     for version in ["", "0.63.2", "0.78.0"] {
         assert_eq!(start(version, 2, 3), Ok(vec![la(&[], 3)]), "{version}");
@@ -90,7 +95,7 @@ fn starting_adds_to_what_runs() {
 fn starts_of_hosts_that_add_up_wait_for_nothing_and_others_for_their_own_group() {
     let running = of(&[group(&[], 2)]);
     let after = |version: &str| {
-        let plan = start(&traits(version), &running, &notes(&[]), 1, REF);
+        let plan = start(&quirks(version), &running, &notes(&[]), 1, REF);
         plan.unwrap().after
     };
     for version in ["", "0.63.2", "0.78.0"] {
@@ -107,15 +112,15 @@ fn another_reference_of_what_runs_is_refused_where_code_would_start() {
     groups[1].image_ref = "r:2".into();
     let (running, none) = (of(&groups), notes(&[]));
     for version in ["0.63.2", "0.78.0", "0.80.0", "0.81.0", "0.82.0"] {
-        let traits = traits(version);
-        is_refused(start(&traits, &running, &none, 1, REF), "UpdateActor");
-        is_refused(scale(&traits, &running, &none, 5, REF), "UpdateActor");
+        let quirks = quirks(version);
+        is_refused(start(&quirks, &running, &none, 1, REF), "UpdateActor");
+        is_refused(scale(&quirks, &running, &none, 5, REF), "UpdateActor");
     }
     for version in MAXIMUM {
         // To take away some starts the others anew.
-        is_refused(stop(&traits(version), &running, &none, 1), "UpdateActor");
-        let all = stop(&traits(version), &running, &none, 0);
-        assert_eq!(orders(all), Ok(vec![sa(&[], None)]));
+        is_refused(stop(&quirks(version), &running, &none, 1), "UpdateActor");
+        let all = stop(&quirks(version), &running, &none, 0);
+        assert_eq!(commands(all), Ok(vec![sa(&[], None)]));
     }
 }
 
@@ -130,20 +135,20 @@ fn a_stop_of_some_groups_never_takes_the_whole_actor_from_a_host_that_keeps_a_ma
     groups[1].image_ref = "r:2".into();
     let running = of(&groups);
     let wanted = notes(&[("a", "1")]);
-    let zero = |group: &Group| Order::Scale {
+    let zero = |group: &Group| Command::Scale {
         annotations: group.annotations.clone(),
         count: Some(0),
         image_ref: group.image_ref.clone(),
     };
     for version in MAXIMUM {
         for plan in [
-            stop(&traits(version), &running, &wanted, 0),
-            stop(&traits(version), &running, &wanted, 9),
-            scale(&traits(version), &running, &wanted, 0, REF),
+            stop(&quirks(version), &running, &wanted, 0),
+            stop(&quirks(version), &running, &wanted, 9),
+            scale(&quirks(version), &running, &wanted, 0, REF),
         ] {
             let plan = plan.unwrap();
             assert_eq!(
-                plan.orders,
+                plan.commands,
                 [zero(&groups[1]), zero(&groups[2])],
                 "{version}"
             );
@@ -152,11 +157,11 @@ fn a_stop_of_some_groups_never_takes_the_whole_actor_from_a_host_that_keeps_a_ma
         }
         // Every group, what was ordered a moment ago included.
         for plan in [
-            stop(&traits(version), &running, &notes(&[]), 0),
-            scale(&traits(version), &running, &notes(&[]), 0, REF),
+            stop(&quirks(version), &running, &notes(&[]), 0),
+            scale(&quirks(version), &running, &notes(&[]), 0, REF),
         ] {
             let plan = plan.unwrap();
-            assert_eq!(plan.orders, [sa(&[], None)], "{version}");
+            assert_eq!(plan.commands, [sa(&[], None)], "{version}");
             assert_eq!(plan.after, After::Everything);
             assert!(!plan.until_shown, "{version}");
         }
@@ -166,13 +171,13 @@ fn a_stop_of_some_groups_never_takes_the_whole_actor_from_a_host_that_keeps_a_ma
 #[test]
 fn scaling_to_zero_what_does_not_run_is_done() {
     for version in ["", "0.59.0", "0.63.2", "0.78.0", "0.80.0", "0.82.0"] {
-        let nothing = scale(&traits(version), &of(&[]), &notes(&[]), 0, REF);
-        assert_eq!(orders(nothing), Ok(vec![]), "{version}");
+        let nothing = scale(&quirks(version), &of(&[]), &notes(&[]), 0, REF);
+        assert_eq!(commands(nothing), Ok(vec![]), "{version}");
     }
     let others = of(&[group(&[], 3)]);
     for version in ["0.59.0", "0.63.2", "0.78.0", "0.80.0", "0.82.0"] {
-        let nothing = scale(&traits(version), &others, &notes(&[("a", "1")]), 0, REF);
-        assert_eq!(orders(nothing), Ok(vec![]), "{version}");
+        let nothing = scale(&quirks(version), &others, &notes(&[("a", "1")]), 0, REF);
+        assert_eq!(commands(nothing), Ok(vec![]), "{version}");
     }
 }
 
@@ -180,8 +185,8 @@ fn scaling_to_zero_what_does_not_run_is_done() {
 fn scaling_counts_all_that_match_on_every_generation() {
     let groups = [group(&[("a", "1")], 2), group(&[("a", "2")], 2)];
     let scale = |version: &str, count| {
-        orders(scale(
-            &traits(version),
+        commands(scale(
+            &quirks(version),
             &of(&groups),
             &notes(&[]),
             count,
@@ -210,7 +215,7 @@ fn scaling_counts_all_that_match_on_every_generation() {
 fn hosts_that_tell_no_annotations_are_scaled_by_number_only() {
     let running = of(&[group(&[], 2)]);
     let scale = |wanted: &[(&str, &str)], count| {
-        orders(scale(&traits(""), &running, &notes(wanted), count, REF))
+        commands(scale(&quirks(""), &running, &notes(wanted), count, REF))
     };
     assert_eq!(scale(&[], 5), Ok(vec![to(&[], 5)]));
     assert_eq!(scale(&[], 0), Ok(vec![to(&[], 0)]));
@@ -221,8 +226,8 @@ fn hosts_that_tell_no_annotations_are_scaled_by_number_only() {
 #[test]
 fn a_number_that_means_without_limit_is_refused_where_it_does() {
     let scale = |version: &str, running: &[Group], count| {
-        orders(scale(
-            &traits(version),
+        commands(scale(
+            &quirks(version),
             &of(running),
             &notes(&[]),
             count,
@@ -233,16 +238,16 @@ fn a_number_that_means_without_limit_is_refused_where_it_does() {
     assert!(scale("0.82.0", &[], 65_535).is_ok());
     let unlimited = [group(&[], 65_535), group(&[("a", "1")], 1)];
     is_refused(scale("0.80.0", &unlimited, 5), "without limit");
-    let stop = |count| stop(&traits("0.80.0"), &of(&unlimited[..1]), &notes(&[]), count);
+    let stop = |count| stop(&quirks("0.80.0"), &of(&unlimited[..1]), &notes(&[]), count);
     is_refused(stop(3), "without limit");
-    assert_eq!(orders(stop(0)), Ok(vec![sa(&[], None)]));
+    assert_eq!(commands(stop(0)), Ok(vec![sa(&[], None)]));
 }
 
 #[test]
 fn stopping_n_stops_n_on_every_generation() {
     let groups = [group(&[], 3), group(&[("a", "1")], 2)];
     let stop = |version: &str, wanted: &[(&str, &str)], count| {
-        orders(stop(&traits(version), &of(&groups), &notes(wanted), count))
+        commands(stop(&quirks(version), &of(&groups), &notes(wanted), count))
     };
     for version in ["0.55.0", "0.59.0", "0.63.2"] {
         assert_eq!(
@@ -279,7 +284,7 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
     let wanted = notes(&[("a", "1")]);
     let old = [group(&[("a", "1")], 2), group(&[], 3)];
     let stop = |version: &str, groups: &[Group], count| {
-        orders(stop(&traits(version), &of(groups), &wanted, count))
+        commands(stop(&quirks(version), &of(groups), &wanted, count))
     };
     // Up to 0.59 all that match count.
     let some = vec![sa(&[("a", "1")], Some(1))];
@@ -289,7 +294,7 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
         is_refused(stop("0.59.0", &old, count), "unheard");
     }
     // From 0.60 on, all there are.
-    let first = |count| Order::StopFirst {
+    let first = |count| Command::StopAmongFirst {
         annotations: wanted.clone(),
         count,
         matching: 2,
@@ -302,7 +307,7 @@ fn an_otp_host_is_never_told_to_stop_the_last_that_it_looks_at_while_others_run(
         is_refused(stop("0.60.0", &new, count), "unheard");
     }
     // ScaleActor is under the same rule.
-    let scale = scale(&traits("0.63.2"), &of(&new), &wanted, 0, REF);
+    let scale = scale(&quirks("0.63.2"), &of(&new), &wanted, 0, REF);
     is_refused(scale, "unheard");
     // Before, none looks at annotations.
     is_refused(stop("0.55.0", &old, 1), "annotations");
@@ -322,10 +327,10 @@ fn annotations_that_match_nothing_are_sent_to_nobody() {
     ] {
         for groups in [&[][..], &[group(&[], 3)]] {
             let (running, wanted) = (of(groups), notes(&[("zz", "1")]));
-            let stopped = stop(&traits(version), &running, &wanted, 1);
-            assert_eq!(stopped, Err(Refusal::NothingRuns), "{version}");
-            let updated = update(&traits(version), &running, &wanted, "r:2");
-            assert_eq!(updated, Err(Refusal::NothingRuns), "{version}");
+            let stopped = stop(&quirks(version), &running, &wanted, 1);
+            assert_eq!(stopped, Err(Objection::NothingRuns), "{version}");
+            let updated = update(&quirks(version), &running, &wanted, "r:2");
+            assert_eq!(updated, Err(Objection::NothingRuns), "{version}");
         }
     }
 }
@@ -334,14 +339,14 @@ fn annotations_that_match_nothing_are_sent_to_nobody() {
 fn an_update_is_of_the_whole_actor() {
     let groups = [group(&[("a", "1")], 2), group(&[], 1)];
     let update = |version: &str, wanted: &[(&str, &str)]| {
-        orders(update(
-            &traits(version),
+        commands(update(
+            &quirks(version),
             &of(&groups),
             &notes(wanted),
             "r:2",
         ))
     };
-    let upd = |pairs: &[(&str, &str)]| Order::Update {
+    let upd = |pairs: &[(&str, &str)]| Command::Update {
         annotations: notes(pairs),
         image_ref: "r:2".into(),
     };
@@ -354,40 +359,40 @@ fn an_update_is_of_the_whole_actor() {
 #[test]
 fn what_is_replaced_is_stopped_in_one_order_and_started_as_it_was() {
     let mut groups = [group(&[], 3), group(&[("a", "1")], 65_535)];
-    let new = |order: Order| match order {
-        Order::Scale {
+    let new = |order: Command| match order {
+        Command::Scale {
             annotations, count, ..
-        } => Order::Scale {
+        } => Command::Scale {
             annotations,
             count,
             image_ref: "r:2".into(),
         },
-        Order::Start {
+        Command::Start {
             annotations, count, ..
-        } => Order::Start {
+        } => Command::Start {
             annotations,
             count,
             image_ref: "r:2".into(),
         },
         other => other,
     };
-    let unlimited = Order::Scale {
+    let unlimited = Command::Scale {
         annotations: notes(&[("a", "1")]),
         count: None,
         image_ref: "r:2".into(),
     };
     for version in ["0.79.1", "0.80.0", "0.81.0"] {
-        let replaced = replace(&traits(version), &groups, "r:2");
+        let replaced = replace(&quirks(version), &groups, "r:2");
         let starts = vec![new(to(&[], 3)), unlimited.clone()];
         assert_eq!(replaced, (sa(&[], None), starts), "{version}");
     }
     let starts = vec![new(to(&[], 3)), new(to(&[("a", "1")], 65_535))];
-    let replaced = replace(&traits("0.82.0"), &groups, "r:2");
+    let replaced = replace(&quirks("0.82.0"), &groups, "r:2");
     assert_eq!(replaced, (sa(&[], None), starts));
     groups[1].count = 2;
     let starts = vec![new(la(&[], 3)), new(la(&[("a", "1")], 2))];
     for version in ["0.78.0", "0.79.0"] {
-        let replaced = replace(&traits(version), &groups, "r:2");
+        let replaced = replace(&quirks(version), &groups, "r:2");
         assert_eq!(replaced, (sa(&[], Some(0)), starts.clone()), "{version}");
     }
 }
@@ -397,25 +402,25 @@ fn after_an_update_an_otp_host_starts_nothing_and_can_be_told_everything_else() 
     let mut running = of(&[group(&[], 2)]);
     running.groups[0].image_ref = "r:2".into();
     running.listed = Some(REF.into());
-    let (traits, wanted) = (traits("0.63.2"), notes(&[]));
+    let (quirks, wanted) = (quirks("0.63.2"), notes(&[]));
     is_refused(
-        start(&traits, &running, &wanted, 1, "r:2"),
+        start(&quirks, &running, &wanted, 1, "r:2"),
         "since its update",
     );
-    is_refused(start(&traits, &running, &wanted, 1, REF), "UpdateActor");
+    is_refused(start(&quirks, &running, &wanted, 1, REF), "UpdateActor");
     is_refused(
-        scale(&traits, &running, &wanted, 3, "r:2"),
+        scale(&quirks, &running, &wanted, 3, "r:2"),
         "since its update",
     );
-    let fewer = scale(&traits, &running, &wanted, 1, "r:2");
-    assert_eq!(orders(fewer), Ok(vec![sa(&[], Some(1))]));
-    assert!(update(&traits, &running, &wanted, "r:3").is_ok());
+    let fewer = scale(&quirks, &running, &wanted, 1, "r:2");
+    assert_eq!(commands(fewer), Ok(vec![sa(&[], Some(1))]));
+    assert!(update(&quirks, &running, &wanted, "r:3").is_ok());
 }
 
 #[test]
 fn the_effect_of_an_order_is_what_the_inventory_will_show() {
     let running = of(&[group(&[], 2), group(&[("a", "1")], 3)]);
-    let effect = |version: &str, order: Order| effect(&traits(version), &running, &order);
+    let effect = |version: &str, order: Command| effect(&quirks(version), &running, &order);
     assert_eq!(effect("0.78.0", la(&[], 3)), [(notes(&[]), 5)]);
     assert_eq!(effect("0.80.0", to(&[], 9)), [(notes(&[]), 9)]);
     // There, it is the number of all that match.
@@ -432,7 +437,7 @@ fn the_effect_of_an_order_is_what_the_inventory_will_show() {
 fn what_runs_is_read_from_every_inventory() {
     let read = |version: &str, json: &str| {
         let inventory: Inventory = serde_json::from_str(json).unwrap();
-        running(&traits(version), &inventory, "M1")
+        running(&quirks(version), &inventory, "M1")
     };
     let instances = r#"{"actors":[
         {"id":"M1","image_ref":"r:1","instances":[

@@ -1,0 +1,255 @@
+//! The states of the one connection that a set of credentials has, and how one
+//! follows the other. Nothing here waits or dials.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::connections::connection::Connection;
+use crate::connections::failure::DialFailure;
+use crate::connections::lease::Lease;
+
+/// How long calls get the failure of a dial as their answer: at first, and after
+/// many failures in a row.
+const FAILURE_COUNTS_FOR: Backoff =
+    Backoff::doubling(Duration::from_millis(100), Duration::from_secs(2));
+/// The same for what was refused: a server that refuses a login does so again.
+const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
+
+/// The result of a dial.
+pub(super) type Dialled = Result<Arc<Lease>, DialFailure>;
+
+/// Where calls wait for the result of a dial. The connection is in use until the last
+/// of them has taken it, so that it does not close to make room before.
+pub(super) type Dial = watch::Receiver<Option<Dialled>>;
+
+/// A state of the connection.
+pub(super) enum State {
+    /// There is none: no call asked for it, or none did for a while.
+    Idle,
+    /// It is being dialled, once for all calls that wait.
+    Connecting {
+        dial: Dial,
+        /// How many dials in a row failed before.
+        failed_before: usize,
+    },
+    /// There is one.
+    Ready(Arc<Connection>),
+    /// It broke, and is being made again.
+    Broken { why: String, since: Instant },
+    /// The last dial failed.
+    Failed(Failed),
+}
+
+/// A failure that is the answer to calls for a while.
+pub(super) struct Failed {
+    failure: DialFailure,
+    until: Instant,
+    /// How many dials in a row failed.
+    in_a_row: usize,
+    /// How often the credentials had been set: once they are set again, the failure
+    /// does not count any more.
+    times_set: u64,
+}
+
+/// What a call gets in a state.
+pub(super) enum Answer {
+    /// The connection.
+    Connection(Arc<Connection>),
+    /// It waits for this dial.
+    Wait(Dial),
+    /// This failure.
+    Failure(DialFailure),
+    /// A dial has to begin, after so many failures in a row.
+    MustDial { failed_before: usize },
+}
+
+impl State {
+    /// Returns what a call gets now, when the credentials were set so many times.
+    pub(super) fn answer(&self, times_set: u64, now: Instant) -> Answer {
+        match self {
+            Self::Idle => Answer::MustDial { failed_before: 0 },
+            Self::Connecting { dial, .. } => Answer::Wait(dial.clone()),
+            Self::Ready(connection) => Answer::Connection(connection.clone()),
+            Self::Broken { why, since } => Answer::Failure(DialFailure::Down(format!(
+                "it broke {:.1} s ago: {why}",
+                now.saturating_duration_since(*since).as_secs_f64()
+            ))),
+            Self::Failed(failed) if failed.times_set != times_set => {
+                Answer::MustDial { failed_before: 0 }
+            }
+            Self::Failed(failed) if now < failed.until => Answer::Failure(failed.failure.clone()),
+            Self::Failed(failed) => Answer::MustDial {
+                failed_before: failed.in_a_row,
+            },
+        }
+    }
+
+    /// Returns the state after a dial that a call asked for failed.
+    pub(super) fn after_failure(&self, failure: DialFailure, times_set: u64, now: Instant) -> Self {
+        let failed_before = match self {
+            Self::Connecting { failed_before, .. } => *failed_before,
+            _ => 0,
+        };
+        let counts_for = match &failure {
+            DialFailure::Aborted => return Self::Idle,
+            DialFailure::Rejected(_) | DialFailure::Forbidden(_) => REJECTION_COUNTS_FOR,
+            DialFailure::Limit(_) => Duration::ZERO,
+            _ => FAILURE_COUNTS_FOR.pause(failed_before),
+        };
+        Self::Failed(Failed {
+            failure,
+            until: now + counts_for,
+            in_a_row: failed_before + 1,
+            times_set,
+        })
+    }
+
+    /// Returns the state after a dial failed that was to replace a broken connection:
+    /// another dial follows, unless it would fail in the same way.
+    pub(super) fn after_redial(&self, failure: DialFailure, times_set: u64, now: Instant) -> Self {
+        match (self, &failure) {
+            // With a limit, others have its place: the next call asks for one anew.
+            (_, DialFailure::Rejected(_) | DialFailure::Forbidden(_) | DialFailure::Limit(_)) => {
+                self.after_failure(failure, times_set, now)
+            }
+            (Self::Broken { since, .. }, _) => Self::Broken {
+                why: failure.to_string(),
+                since: *since,
+            },
+            _ => Self::Idle,
+        }
+    }
+
+    /// Returns since when nobody uses the connection, where there is one.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        match self {
+            Self::Ready(connection) => connection.usage().idle_since(),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the connection that calls get.
+    pub(super) fn has(&self, connection: &Arc<Connection>) -> bool {
+        matches!(self, Self::Ready(ready) if Arc::ptr_eq(ready, connection))
+    }
+
+    /// Returns the failure, if it is the first of a row: it is worth a warning.
+    pub(super) fn first_failure(&self) -> Option<&DialFailure> {
+        match self {
+            Self::Failed(failed) => (failed.in_a_row == 1).then_some(&failed.failure),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Idle => f.write_str("idle"),
+            Self::Connecting { .. } => f.write_str("connecting"),
+            Self::Ready(_) => f.write_str("ready"),
+            Self::Broken { why, .. } => write!(f, "broken: {why}"),
+            Self::Failed(failed) => write!(f, "{}", failed.failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable() -> DialFailure {
+        DialFailure::Unreachable("away".into())
+    }
+
+    fn rejected() -> DialFailure {
+        DialFailure::Rejected("no".into())
+    }
+
+    fn connecting(failed_before: usize) -> State {
+        let (_, dial) = watch::channel(None);
+        State::Connecting {
+            dial,
+            failed_before,
+        }
+    }
+
+    /// After how many failures a call dials; `None` where it does not.
+    fn dials(state: &State, times_set: u64, now: Instant) -> Option<usize> {
+        match state.answer(times_set, now) {
+            Answer::MustDial { failed_before } => Some(failed_before),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_first_call_dials_and_the_others_wait() {
+        let now = Instant::now();
+        assert_eq!(dials(&State::Idle, 0, now), Some(0));
+        assert!(matches!(connecting(0).answer(0, now), Answer::Wait(_)));
+    }
+
+    #[test]
+    fn a_failure_is_the_answer_for_a_while_and_counts_in_a_row() {
+        let now = Instant::now();
+        let failed = connecting(4).after_failure(unreachable(), 1, now);
+        assert!(
+            matches!(failed.answer(1, now), Answer::Failure(failure) if failure == unreachable())
+        );
+        assert_eq!(dials(&failed, 1, now + Duration::from_secs(2)), Some(5));
+        assert!(failed.first_failure().is_none());
+        let first = connecting(0).after_failure(unreachable(), 1, now);
+        assert_eq!(dials(&first, 1, now + Duration::from_millis(100)), Some(1));
+        assert!(first.first_failure().is_some());
+    }
+
+    #[test]
+    fn a_refused_login_is_not_tried_for_longer() {
+        let now = Instant::now();
+        let failed = connecting(0).after_failure(rejected(), 1, now);
+        let later = |ms| now + Duration::from_millis(ms);
+        assert_eq!(dials(&failed, 1, later(4999)), None);
+        assert_eq!(dials(&failed, 1, later(5000)), Some(1));
+    }
+
+    #[test]
+    fn credentials_that_are_set_again_are_tried_at_once_and_anew() {
+        let now = Instant::now();
+        let failed = connecting(4).after_failure(rejected(), 1, now);
+        assert_eq!(dials(&failed, 2, now), Some(0));
+    }
+
+    #[test]
+    fn neither_a_limit_nor_a_dial_that_was_cut_off_keeps_the_next_call_from_dialling() {
+        let now = Instant::now();
+        for failure in [DialFailure::Limit("full".into()), DialFailure::Aborted] {
+            let failed = connecting(0).after_failure(failure, 1, now);
+            assert!(dials(&failed, 1, now).is_some());
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_is_dialled_again_until_the_login_is_refused() {
+        let since = Instant::now();
+        let broken = State::Broken {
+            why: "closed".into(),
+            since,
+        };
+        let now = since + Duration::from_secs(3);
+        let still = broken.after_redial(unreachable(), 1, now);
+        let Answer::Failure(DialFailure::Down(why)) = still.answer(1, now) else {
+            panic!("{still}");
+        };
+        assert_eq!(why, "it broke 3.0 s ago: away");
+        // Setting the credentials again does not disturb the dials under way.
+        assert!(matches!(still.answer(2, now), Answer::Failure(_)));
+        let over = still.after_redial(rejected(), 1, now);
+        assert!(matches!(over.answer(1, now), Answer::Failure(failure) if failure == rejected()));
+        assert_eq!(dials(&over, 2, now), Some(0));
+    }
+}

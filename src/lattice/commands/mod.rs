@@ -1,0 +1,40 @@
+//! What the hosts of a lattice were told a moment ago, so that commands for one actor
+//! take effect in the order in which they were accepted, and none is decided by an
+//! inventory that does not show the one before.
+//!
+//! - [`target`]: what a command is about
+//! - [`locks`]: which commands may be decided and sent at the same time
+//! - [`in_flight`]: what hosts acknowledged, or may have, and do not show yet; `pending`
+//!   is one such thing
+//! - [`learned`]: of which actor a reference is, which updates an inventory does not
+//!   show, and which revisions were found to be right
+
+pub mod in_flight;
+pub mod learned;
+pub mod locks;
+mod pending;
+pub mod target;
+
+use crate::lattice::commands::in_flight::InFlight;
+use crate::lattice::commands::learned::Learned;
+use crate::lattice::commands::locks::Locks;
+use crate::name::HostId;
+
+/// Commands of a moment ago to the hosts of one lattice.
+#[derive(Default)]
+pub struct Commands {
+    /// Which commands may be decided and sent now.
+    pub locks: Locks,
+    /// What hosts do not show yet.
+    pub in_flight: InFlight,
+    /// What was learned.
+    pub learned: Learned,
+}
+
+impl Commands {
+    /// Forgets a host that stopped or started again: what it was told will not happen.
+    pub fn forget(&self, host: &HostId) {
+        self.in_flight.forget(host);
+        self.learned.forget(host);
+    }
+}

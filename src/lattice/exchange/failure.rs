@@ -1,0 +1,150 @@
+//! Why a question to a lattice was not sent, or has no answer, in words for callers.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use tokio::time::timeout;
+
+use crate::connections::{Loss, NotAsked, Refusal, Sent};
+use crate::error::{Error, Kind, quoted};
+use crate::lattice::Lattice;
+use crate::name::HostId;
+
+/// How long after its replies have ended the reason of a broken connection is known.
+const REASON_KNOWN_WITHIN: Duration = Duration::from_millis(200);
+
+/// Who is asked. The text for it is made only where a message needs it.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    Host(&'a Lattice, &'a HostId),
+    Hosts(&'a Lattice),
+}
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(lattice, host) => f.write_str(&lattice.display_host(host)),
+            Self::Hosts(lattice) => write!(f, "the hosts of {}", lattice.display_name()),
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// The server said that nobody listens.
+    pub(super) fn nobody(self) -> Error {
+        Error::new(
+            Kind::NoResponders,
+            format!(
+                "nobody listens for {self}; check the id, that the host runs, \
+                 and that the credentials may publish there"
+            ),
+        )
+    }
+
+    /// The reply refuses, for this reason.
+    pub(super) fn refused(self, reason: &str) -> Error {
+        let reason = match reason {
+            "" => "no reason given",
+            reason => reason,
+        };
+        Error::new(Kind::Refused, format!("{self} refused: {reason}"))
+    }
+
+    /// The reply cannot be read, for this reason.
+    pub(super) fn unreadable(self, problem: &str) -> Error {
+        Error::new(
+            Kind::BadReply,
+            format!("{self} answered with something that cannot be read: {problem}"),
+        )
+    }
+
+    /// The connection broke while the reply to a message was waited for.
+    pub(super) fn lost(self, loss: &Loss, sent: Sent) -> Error {
+        match loss.refused(sent) {
+            true => Error::invalid(format!(
+                "the request to {self} was not taken, because it or another one before is larger \
+                 than its server takes of these credentials; nothing was carried out{}",
+                loss.said()
+            )),
+            false => Error::new(
+                Kind::ConnectionLost,
+                format!(
+                    "the connection broke while {self} had not answered yet{}",
+                    loss.said()
+                ),
+            ),
+        }
+    }
+}
+
+impl Lattice {
+    /// The server refused this to the credentials.
+    pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
+        let (lattice, subject) = (self.display_name(), printable(&refusal.subject));
+        match refusal.subscription {
+            false => Error::new(
+                Kind::NotPermitted,
+                format!("the credentials of {lattice} may not publish to {subject}"),
+            ),
+            true if !refusal.is_permission() => Error::new(
+                Kind::Unheard,
+                format!(
+                    "the credentials of {lattice} may have no further subscription, and answers \
+                     are not heard without: its server said {}; have their limit raised",
+                    quoted(&refusal.words)
+                ),
+            ),
+            true => Error::new(
+                Kind::Unheard,
+                format!(
+                    "the credentials of {lattice} may not subscribe to {subject}, where \
+                     answers go; allow _INBOX.>"
+                ),
+            ),
+        }
+    }
+
+    /// The request was not sent.
+    pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
+        match error {
+            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
+            NotAsked::Oversize { bytes, from } => Error::invalid(format!(
+                "the request to {asked} has {bytes} bytes, and its server lately took none of \
+                 {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"
+            )),
+            NotAsked::Failed(error) => match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
+                    "the request to {asked} is larger than its NATS server takes: {error}"
+                )),
+                PublishErrorKind::InvalidSubject => {
+                    Error::invalid(format!("the request to {asked} has no valid subject"))
+                }
+                PublishErrorKind::Send => Error::new(
+                    Kind::NotConnected,
+                    format!(
+                        "the connection to {} is closed; nothing was sent",
+                        self.display_name()
+                    ),
+                ),
+            },
+        }
+    }
+}
+
+/// Waits for the reason why a connection broke, of which the replies have ended already.
+pub(crate) async fn reason_of_loss(lost: impl Future<Output = Loss>) -> Loss {
+    let reason = timeout(REASON_KNOWN_WITHIN, lost).await;
+    reason.unwrap_or_default()
+}
+
+/// Makes a subject that a server names fit for a message: ours are plain, and anything
+/// else is quoted.
+fn printable(subject: &str) -> String {
+    let plain = subject.len() <= 300 && subject.bytes().all(|byte| byte.is_ascii_graphic());
+    match plain {
+        true => subject.to_owned(),
+        false => quoted(subject),
+    }
+}

@@ -1,0 +1,82 @@
+//! The question what runs on a host.
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout_at;
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind};
+use crate::lattice::Lattice;
+use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::dialect::v0::requests;
+use crate::lattice::exchange::failure::Asked;
+use crate::lattice::exchange::request::{NoAnswer, read};
+use crate::lattice::model::Inventory;
+use crate::name::HostId;
+
+/// Inventories of more bytes are read on a thread of their own, so that calls to other
+/// lattices need not wait for it. No usual inventory is as large.
+const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
+
+impl Lattice {
+    /// Asks a host what runs on it.
+    ///
+    /// # Errors
+    /// As every request, see [`crate::lattice::exchange::request`].
+    pub(crate) async fn inventory(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Inventory, Error> {
+        let asked = Asked::Host(self, host);
+        let question = requests::inventory(&self.id, host);
+        let reply = self.ask(asked, question, deadline).await?;
+        let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
+        let inventory = move || read(&reply).map(Inventory::without_repetitions);
+        let read = match is_large {
+            false => inventory(),
+            true => elsewhere(inventory, deadline).await,
+        };
+        read.map_err(|problem| problem.of(asked))
+    }
+
+    /// Asks a host for its inventory before a command that can do without it. Returns
+    /// `None` where the host is one that may hide its inventory and does not answer:
+    /// it must be possible to stop things there all the same.
+    ///
+    /// # Errors
+    /// As every request, and nothing was sent.
+    pub(crate) async fn inventory_unless_hidden(
+        &self,
+        host: &HostId,
+        quirks: &Quirks,
+    ) -> Result<Option<Inventory>, Error> {
+        let deadline = match quirks.may_hide_inventory {
+            true => self.deadline.within(self.deadline.remaining() / 3),
+            false => self.deadline,
+        };
+        match self.inventory(host, deadline).await {
+            Ok(inventory) => Ok(Some(inventory)),
+            Err(error) if quirks.may_hide_inventory && error.kind() == Kind::Timeout => Ok(None),
+            Err(error) => Err(error.before_order()),
+        }
+    }
+}
+
+/// Reads on a thread for it, where one is free in time.
+async fn elsewhere<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, NoAnswer> + Send + 'static,
+    deadline: Deadline,
+) -> Result<T, NoAnswer> {
+    /// The rest of the machine is for other calls.
+    static READERS: Semaphore = Semaphore::const_new(2);
+    let failed = |problem: &str| NoAnswer::Unreadable(problem.to_owned());
+    let reader = timeout_at(deadline.at(), READERS.acquire()).await;
+    let reader = reader.map_err(|_| failed("it is large, and there was no time for it"))?;
+    let read = spawn_blocking(move || {
+        let _reader = reader;
+        read()
+    });
+    read.await
+        .unwrap_or_else(|_| Err(failed("the attempt failed")))
+}

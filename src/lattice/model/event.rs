@@ -1,0 +1,44 @@
+//! What hosts publish about themselves, without being asked.
+
+use crate::lattice::model::text_map::TextMap;
+
+/// News of a host.
+#[derive(Debug, PartialEq, Eq)]
+pub struct HostEvent {
+    /// Public key of the host, as the event says.
+    pub host: String,
+    /// What is new.
+    pub news: HostNews,
+}
+
+/// What is new of a host.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HostNews {
+    /// A heartbeat.
+    Beats {
+        /// Version of the host software. OTP up to 0.54 says none.
+        version: Option<String>,
+    },
+    /// The host started. Not every version says which host it is.
+    Started,
+    /// The host stopped.
+    Stopped,
+    /// The host started an actor from a reference.
+    ActorStarted {
+        /// Public key of the actor.
+        key: String,
+        /// Image reference.
+        image_ref: String,
+        /// Its annotations, where the host says them.
+        annotations: Option<TextMap>,
+    },
+    /// The host did not start an actor.
+    ActorFailed {
+        /// Image reference.
+        image_ref: String,
+        /// The annotations of the command, where the host says them.
+        annotations: Option<TextMap>,
+        /// The reason that the host gives.
+        reason: String,
+    },
+}

@@ -1,0 +1,129 @@
+//! How hosts are talked to: from the roster, or by a ping.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use crate::error::{Error, Kind};
+use crate::lattice::Lattice;
+use crate::lattice::dialect::{Dialect, Software};
+use crate::lattice::exchange::gather::Enough;
+use crate::name::HostId;
+
+/// How long after a ping without the host the server has said that it is not there.
+const ABSENCE_TOLD_WITHIN: Duration = Duration::from_millis(50);
+
+impl Lattice {
+    /// Returns what runs on a host. One that is not known, or was not heard of for long,
+    /// is pinged first.
+    ///
+    /// # Errors
+    /// `NoResponders` where it does not answer; `Unsupported` where it is a 1.x host, or
+    /// only such hosts answer.
+    pub async fn software_of(&self, host: &HostId) -> Result<Software, Error> {
+        let dialect = match self.roster.dialect(host) {
+            Some(dialect) => dialect,
+            None => Box::pin(self.ask_dialect(host)).await?,
+        };
+        match dialect {
+            Dialect::V0(software) => Ok(software),
+            Dialect::V1(version) => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "{} is of wasmCloud {version}, which is too new",
+                    self.display_host(host)
+                ),
+            )),
+        }
+    }
+
+    /// Returns what runs on a host that is about to be sent a command.
+    ///
+    /// # Errors
+    /// As [`Lattice::software_of`], saying that nothing was sent; `Unsupported` where the
+    /// host is too old for commands, too.
+    pub(super) async fn software_for_command(&self, host: &HostId) -> Result<Software, Error> {
+        let software = self.software_of(host).await.map_err(Error::before_order)?;
+        match software.quirks.is_too_old_for_commands {
+            true => Err(too_old(&self.display_host(host))),
+            false => Ok(software),
+        }
+    }
+
+    /// Returns how each host is talked to, before a command to all of them, or any. They
+    /// are pinged unless that was done lately.
+    ///
+    /// # Errors
+    /// As [`Lattice::hosts`], saying that nothing was sent; `Unsupported` where all hosts
+    /// are too old for commands, too.
+    pub(super) async fn dialects_for_command(&self) -> Result<Vec<Dialect>, Error> {
+        let dialects: Vec<Dialect> = match self.known_dialects() {
+            Some(known) => known,
+            None => {
+                // The command needs time, too.
+                let hosts = self.hosts(self.deadline.half()).await;
+                let hosts = hosts.map_err(Error::before_order)?;
+                hosts.iter().map(Dialect::from).collect()
+            }
+        };
+        let is_too_old = |dialect: &Dialect| {
+            let quirks = dialect.quirks();
+            quirks.is_some_and(|quirks| quirks.is_too_old_for_commands)
+        };
+        match !dialects.is_empty() && dialects.iter().all(is_too_old) {
+            true => Err(too_old(&format!("every host of {}", self.display_name()))),
+            false => Ok(dialects),
+        }
+    }
+
+    /// Pings a host. It is asked for its inventory at the same time: where nobody listens
+    /// for that, the server says so at once, and the ping need not be waited for. No other
+    /// question to a single host changes nothing. What it answers is used for nothing
+    /// else: it is asked before a command has its locks, and may be outdated when the
+    /// command is decided.
+    async fn ask_dialect(&self, host: &HostId) -> Result<Dialect, Error> {
+        let terms = self.patient_terms(Enough::Host(host.clone()), self.deadline.half());
+        let ping = self.ping_hosts(terms);
+        let absent = async {
+            match self.inventory(host, self.deadline).await {
+                Err(error) if error.kind() == Kind::NoResponders => error,
+                // It is there, and the ping says what it is.
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::pin!(absent);
+        let missing = tokio::select! {
+            biased;
+            hosts = ping => {
+                let found = hosts?.into_iter().find(|found| found.id == host.as_str());
+                if let Some(found) = found {
+                    return Ok(Dialect::from(&found));
+                }
+                // Both were asked at once, so that the server has answered by now.
+                let by = self.deadline.within(ABSENCE_TOLD_WITHIN);
+                timeout_at(by.at(), &mut absent).await.ok()
+            }
+            error = &mut absent => Some(error),
+        };
+        self.refuse_v1().await?;
+        Err(missing.unwrap_or_else(|| {
+            Error::new(
+                Kind::NoResponders,
+                format!(
+                    "{} does not answer pings; nothing was sent: check that it is well",
+                    self.display_host(host)
+                ),
+            )
+        }))
+    }
+}
+
+fn too_old(who: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!(
+            "{who} is too old for orders: hosts before wasmCloud 0.52.1 ignore counts and want \
+             other members; nothing was sent: update it"
+        ),
+    )
+}

@@ -1,0 +1,75 @@
+//! Every link, and every set of claims, of a lattice: from its bucket, or, where there is
+//! none, from a host.
+
+use serde::de::DeserializeOwned;
+use tokio::time::timeout_at;
+
+use crate::error::Error;
+use crate::lattice::Lattice;
+use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
+use crate::lattice::dialect::v0::requests;
+use crate::lattice::model::{Claims, Link};
+
+impl Lattice {
+    /// Returns every link of the lattice.
+    ///
+    /// # Errors
+    /// As every request, or `NotConnected` where the JetStream domain does not answer;
+    /// `Unsupported` where only 1.x hosts answer.
+    pub async fn links(&self) -> Result<Vec<Link>, Error> {
+        match self.entries_unless_only_v1("LINKDEF_").await? {
+            Some(links) => Ok(links),
+            None => self.links_from_hosts().await,
+        }
+    }
+
+    /// Returns every set of claims of the lattice.
+    ///
+    /// # Errors
+    /// As [`Lattice::links`].
+    pub async fn claims(&self) -> Result<Vec<Claims>, Error> {
+        match self.entries_unless_only_v1("CLAIMS_").await? {
+            Some(claims) => Ok(claims),
+            None => self.claims_from_hosts().await,
+        }
+    }
+
+    /// Asks the hosts for all links; one of them answers.
+    ///
+    /// # Errors
+    /// As every request.
+    pub(super) async fn links_from_hosts(&self) -> Result<Vec<Link>, Error> {
+        let reply: LinksReply = self.ask_hosts(requests::links(&self.id)).await?;
+        Ok(reply.links)
+    }
+
+    /// Asks the hosts for all claims; one of them answers.
+    ///
+    /// # Errors
+    /// As every request.
+    pub(super) async fn claims_from_hosts(&self) -> Result<Vec<Claims>, Error> {
+        let reply: ClaimsReply = self.ask_hosts(requests::claims(&self.id)).await?;
+        Ok(reply.claims)
+    }
+
+    /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
+    /// hosts do not say in time what they are, the entries count: hosts have written them.
+    async fn entries_unless_only_v1<T: DeserializeOwned>(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
+        tokio::pin!(refused, entries);
+        tokio::select! {
+            refused = &mut refused => refused.and(entries.await),
+            entries = &mut entries => {
+                let entries = entries?;
+                let by = self.deadline.within(self.limits.stall);
+                match timeout_at(by.at(), refused).await {
+                    Ok(refused) => refused.map(|()| entries),
+                    Err(_) => Ok(entries),
+                }
+            }
+        }
+    }
+}
