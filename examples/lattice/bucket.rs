@@ -40,7 +40,7 @@ pub struct KeyOptions {
 
 impl KeyOptions {
     fn key(&self) -> Result<SealingKey> {
-        // A file that is named counts more than any variable.
+        // A file takes precedence over a variable.
         let set = match &self.cluster_seed_file {
             Some(_) => None,
             None => login::seed(
@@ -68,7 +68,8 @@ impl KeyOptions {
 }
 
 fn cluster_key(seed: &SecretString) -> Result<SealingKey> {
-    // An xkey is a seed as well, and would open nothing without a word.
+    // An xkey is a seed as well. As a cluster seed it would open nothing,
+    // without a message.
     let key = match seed.expose_secret().starts_with("SX") {
         true => None,
         false => SealingKey::of_cluster(seed),

@@ -78,7 +78,7 @@ fn check_secrets(input: &[u8]) {
     }
 }
 
-/// Calls an operation of a provider that knows no lattice.
+/// Calls an operation of a provider that has credentials of no lattice.
 fn call(operation: Operation, argument: &[u8]) -> Result<(), String> {
     let settings = ProviderSettings::parse(Some(r#"{"credentials_store":"memory"}"#));
     let controller = Controller::new(settings.unwrap(), "x".into(), None).unwrap();

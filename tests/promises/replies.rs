@@ -90,7 +90,8 @@ fn check_lists(input: &[u8]) {
     if serde_json::from_slice::<IgnoredAny>(&list).is_ok() {
         let reply = [br#"{"links":["#, &list[..], b"]}"].concat();
         let links = parse::<LinksReply>(&reply).map(|reply| reply.links);
-        // Or not readable at all: it may hold numbers that there are not.
+        // Or it is not readable at all: it may hold numbers that are out of
+        // range.
         assert!(links.map_or(true, |links| links.is_empty()));
     }
 }
@@ -161,7 +162,7 @@ fn check_plans(quirks: &Quirks, running: &Running, wanted: &TextMap) {
         ];
         let commands = plans.into_iter().flatten().flat_map(|plan| plan.commands);
         for command in commands.take(20) {
-            // Zero stops everything where it is told, and starts two (T20).
+            // Where a host gets 0, it stops everything, or starts two (T20).
             let zero = matches!(command, Command::Start { count: 0, .. });
             assert!(!zero, "{command:?}");
             let _ = plan::effect(quirks, running, &command);

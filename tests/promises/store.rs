@@ -95,7 +95,7 @@ fn places() -> Places {
     Places::new("home", "V1", "default")
 }
 
-/// An entry that opens.
+/// Makes an entry that opens.
 fn sealed(key: &SealingKey) -> &'static [u8] {
     static SEALED: OnceLock<Vec<u8>> = OnceLock::new();
     SEALED.get_or_init(|| {

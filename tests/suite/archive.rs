@@ -112,8 +112,8 @@ async fn the_archived_binary_starts_on_the_images_of_old_hosts() {
     assert!(!contains(&binary, b"GLIBC_ABI_DT_RELR"));
 }
 
-/// Texts of the files in a folder of the repository; none where the folder is not
-/// in a package.
+/// Reads the files in a folder of the repository. A folder that is not in the
+/// package has none.
 fn texts(folder: &str) -> Vec<String> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
     let entries = std::fs::read_dir(folder).into_iter().flatten();

@@ -378,7 +378,7 @@ fn the_values_of_the_manifests_link_are_accepted() {
         allowed.operation(Operation::ScaleActor).is_ok()
             && allowed.operation(Operation::StopHost).is_err()
     );
-    // wadm takes text only.
+    // wadm takes texts only.
     let written = manifest_as_written("values");
     assert!(written.values().all(|value| value.starts_with('"')));
 }

@@ -1,13 +1,13 @@
-//! The facts about hosts that the code rests on are in the repository: every
-//! citation leads to a heading of `docs/hosts.md` or `docs/wasmbus.md`, and every
-//! quirk of hosts has a test that holds it and code that needs it.
+//! The facts about hosts that the code rests on are in the repository. Every
+//! citation leads to a heading of `docs/hosts.md` or `docs/wasmbus.md`, and
+//! every quirk of hosts has a test that holds it and code that needs it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What may cite these pages.
+/// The folders that may cite these pages.
 const FOLDERS: [&str; 6] = ["src", "tests", "benches", "examples", "fuzz", "tools"];
-/// What may hold a quirk.
+/// The folders whose tests may hold a quirk.
 const WITH_TESTS: [&str; 2] = ["src", "tests"];
 /// The fields of a quirk, in this order.
 const FIELDS: [&str; 4] = ["Versions", "Seen", "What we do", "Held by"];
@@ -22,8 +22,8 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Every Rust file of these folders but this one, which names what must not be
-/// there: its path and its text.
+/// Returns the path and text of every Rust file of these folders, without this
+/// file, which names what must not be there.
 fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     let mut open: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut files = Vec::new();
@@ -45,7 +45,8 @@ fn rust_files(folders: &[&str]) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// What follows each `mark` in a text, as long as it is of these characters.
+/// Returns what follows each `mark` in a text, as far as it consists of these
+/// characters.
 fn after(text: &str, mark: &str, may_have: impl Fn(char) -> bool + Copy) -> Vec<String> {
     let found = text.split(mark).skip(1);
     found
@@ -61,7 +62,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// What GitHub calls the heading in links.
+/// Returns the anchor that GitHub gives a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text
@@ -77,7 +78,7 @@ struct Quirk {
 }
 
 impl Quirk {
-    /// Its fields, as names and values.
+    /// Returns its fields as names and values.
     fn fields(&self) -> Vec<(String, String)> {
         let fields = self.text.split("\n- **").skip(1);
         let field = |field: &str| {
@@ -88,7 +89,7 @@ impl Quirk {
     }
 }
 
-/// Every quirk of the page: what has a heading of the fourth level.
+/// Returns every quirk of the page, which are the headings of the fourth level.
 fn quirks() -> Vec<Quirk> {
     let page = read(&root().join("docs/hosts.md"));
     let (_, quirks) = page.split_once("\n## Quirks\n").expect("a section Quirks");
@@ -108,8 +109,8 @@ fn quirks() -> Vec<Quirk> {
     quirks
 }
 
-/// The names of all tests: functions with the attribute of a test, and those
-/// that a macro makes tests of.
+/// Returns the names of all tests: functions with the attribute of a test, and
+/// those that a macro makes tests of.
 fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for (_, text) in rust_files(&WITH_TESTS) {

@@ -241,10 +241,10 @@ async fn a_silent_host_keeps_no_order_beside_it_waiting() {
     several_came_together(&world.provider).await;
 }
 
-/// An empty list of hosts, in MessagePack.
+/// An empty list of hosts in MessagePack.
 const NO_HOSTS: [u8; 1] = [0x90];
 
-/// Operations that fail as they are told to.
+/// Operations that fail in the way a call asks for.
 struct Faulty;
 
 impl Operations for Faulty {

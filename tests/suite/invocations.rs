@@ -220,7 +220,7 @@ impl Operations for Faulty {
     }
 }
 
-/// More than any actor is sent.
+/// Returns more than the provider sends to any actor.
 fn huge() -> Vec<Host> {
     vec![Host {
         id: "x".repeat(70_000_000),
@@ -228,7 +228,7 @@ fn huge() -> Vec<Host> {
     }]
 }
 
-/// Calls the operation that has a fault.
+/// Calls the operation with this fault.
 async fn with_fault(actor: &Actor, fault: &str) -> RpcResult<Vec<u8>> {
     let arguments = rmp_serde::to_vec_named(fault).unwrap();
     actor
@@ -239,7 +239,7 @@ async fn with_fault(actor: &Actor, fault: &str) -> RpcResult<Vec<u8>> {
 /// An empty list of hosts, in MessagePack.
 const NO_HOSTS: [u8; 1] = [0x90];
 
-/// Serves with it in this process.
+/// Serves with the faulty handler in this process.
 async fn faulty() -> (NatsServer, Actor) {
     let (nats, identity) = serve_here(Faulty, r#"{"max_calls":1}"#).await;
     let actor = Actor::connect(&nats.url(), &identity).await;
@@ -277,7 +277,7 @@ async fn more_calls_than_may_be_under_way_are_refused_as_busy() {
     let hang = tokio::spawn(async move {
         loop {
             let ended = with_fault(&hanging, "hang").await.unwrap_err();
-            // It may find the only place taken itself.
+            // This call may itself find the only place taken.
             if !ended.to_string().contains("busy") {
                 return ended;
             }

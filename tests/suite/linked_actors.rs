@@ -190,7 +190,8 @@ struct Away {
 
 impl Away {
     async fn with(actors: usize) -> Self {
-        // What docs/permissions.md says that it takes, and nothing else of JetStream.
+        // The permissions that docs/permissions.md names for this, and none
+        // beside them for JetStream.
         let identity = Identity::new();
         let lattice = &identity.lattice;
         let nats = NatsServer::with_config(&format!(

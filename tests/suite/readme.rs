@@ -47,7 +47,8 @@ fn the_examples_of_settings_are_accepted() {
     let mut members = Vec::new();
     for setting in &PROVIDER {
         let member = format!("\"{}\": {}", setting.key, setting.example);
-        // No key that somebody might copy.
+        // The README shows no key that somebody might copy, so the test puts
+        // one in.
         let member = member.replace("SX…", &nkeys::XKey::new().seed().unwrap());
         members.push(certs.in_place_of_documented(&member));
     }

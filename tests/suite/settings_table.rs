@@ -22,7 +22,7 @@ fn check(file: &str, expected: impl FnOnce(&str) -> String) {
     }
 }
 
-/// What counts where a setting is not set, as the kind has it.
+/// The value of a setting that is not set, in the form of its kind.
 fn default(setting: &Setting) -> Option<Value> {
     match setting.kind {
         _ if !setting.otherwise.is_empty() => None,
@@ -46,7 +46,7 @@ fn row(setting: &Setting) -> String {
     )
 }
 
-/// `readme` with the first table under a heading made anew.
+/// Returns `readme` with the first table under a heading made anew.
 fn with_table(readme: &str, heading: &str, settings: &[Setting]) -> String {
     const HEAD: &str =
         "| key | unit | default | example | meaning |\n| --- | --- | --- | --- | --- |\n";
@@ -65,7 +65,7 @@ fn the_readme_has_the_settings_of_the_table() {
     });
 }
 
-/// A meaning without Markdown, as a sentence.
+/// Returns a meaning as a sentence without Markdown.
 fn sentence(setting: &Setting) -> String {
     let mut plain = String::new();
     let mut rest = setting.meaning;
@@ -92,7 +92,7 @@ fn properties(settings: &[Setting], describe: fn(&Setting) -> Value) -> Map<Stri
     settings.iter().map(property).collect()
 }
 
-/// Values of a link are texts.
+/// The values of a link are texts.
 fn of_link(setting: &Setting) -> Value {
     match setting.kind {
         Kind::Time { .. } => json!({ "type": "string", "pattern": "^[0-9]*$" }),

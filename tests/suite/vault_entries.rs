@@ -118,7 +118,8 @@ fn entries_of_the_release_before_are_read_and_what_is_written_is_read_by_it() {
                     expected["js_domain"],
                 ])
             );
-            // What becomes of it here, as the release before opens it.
+            // Opens an entry as this release does, and compares it with what
+            // the previous release reads.
             let again = sealer(&of_xkey, &places()).seal(&entry).unwrap();
             let plain = raw.open(&again, &raw).unwrap();
             let read: EarlierPlain = serde_json::from_slice(&plain).unwrap();

@@ -188,8 +188,8 @@ impl NatsServer {
         self.ports.client
     }
 
-    /// Returns `host:port` for websockets, where its configuration has a
-    /// `websocket { listen: "127.0.0.1:-1" … }`.
+    /// Returns `host:port` for websockets, where its configuration has
+    /// a `websocket { listen: "127.0.0.1:-1" … }`.
     pub fn websocket_address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.websocket.unwrap())
     }

@@ -244,7 +244,8 @@ pub async fn answers_health(nats: &async_nats::Client, identity: &Identity) {
     .await;
 }
 
-/// Serves with operations of a test and these settings, in the test's own process.
+/// Serves with operations of a test and these settings in the test's own
+/// process.
 pub async fn serve_here(operations: impl Operations, settings: &str) -> (NatsServer, Identity) {
     let (nats, identity) = (NatsServer::start(), Identity::new());
     let data = identity.host_data(&nats.url()).to_string();
