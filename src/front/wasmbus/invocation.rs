@@ -31,7 +31,7 @@ pub struct Verifier {
     issuers: Issuers,
 }
 
-/// InvocationClaims of an invocation whose signature holds.
+/// The claims of an invocation whose signature is valid.
 pub struct InvocationClaims {
     /// Whether they name the id of the invocation.
     is_same_id: bool,
