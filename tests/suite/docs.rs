@@ -231,6 +231,24 @@ fn links_between_pages_lead_somewhere() {
 }
 
 #[test]
+fn every_test_that_pages_name_exists() {
+    let is_test = |part: &str| part.starts_with("tests/") && part.ends_with(".rs");
+    let mut pages = pages();
+    for page in ["SECURITY.md", "CONTRIBUTING.md"] {
+        let path = root().join(page);
+        pages.push((path.clone(), read(&path)));
+    }
+    let mut named = 0;
+    for (page, text) in pages {
+        for path in text.split('`').filter(|part| is_test(part)) {
+            assert!(root().join(path).exists(), "{}: {path}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
 fn every_message_of_the_troubleshooting_page_is_one_of_the_code() {
     let mut code = String::new();
     let mut folders = vec![root().join("src"), root().join("tools/par/src")];
