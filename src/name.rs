@@ -50,7 +50,7 @@ macro_rules! name_type {
 name_type!(
     /// Id of a lattice: `[A-Za-z0-9_-]`, 1 to 128 characters. Hosts do not check
     /// it, but no other id works with them: it is one subject token and the end
-    /// of a bucket name (control-interface, "Lattice id").
+    /// of a bucket name (docs/hosts.md#subjects-and-bodies).
     LatticeId,
     |text| word("lattice id", text)
 );

@@ -19,7 +19,8 @@ pub(super) async fn start(
     let host = HostId::parse(&arg.host_id)?;
     let image_ref = required("actorRef", &arg.actor_ref)?;
     let annotations = annotations(arg.annotations.as_ref())?;
-    // No generation of host makes 0 mean 1 (trap T20).
+    // No generation of host makes 0 mean 1
+    // (docs/hosts.md#count-zero-is-not-one).
     let count = count.max(1);
     let lattice = call.connect(lattice).await?;
     lattice

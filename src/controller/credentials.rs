@@ -38,7 +38,8 @@ pub(super) async fn of_lattice(
         None => settings.default_lattice_url.clone(),
     };
     let (jwt, seed) = login(arg)?;
-    // Blank is absent: "" would make the API prefix `$JS..API` (trap T8).
+    // Blank is absent: "" would make the API prefix `$JS..API`
+    // (docs/hosts.md#blank-domain-is-none).
     let js_domain = present(arg.js_domain.as_deref())
         .map(JsDomain::parse)
         .transpose()?;
@@ -147,7 +148,8 @@ fn entry<'a>(
     credential: &'a RegistryCredential,
 ) -> Result<RegistryLogin<'a>, Error> {
     required("the name of a registry", registry)?;
-    // Any other value crashes OTP hosts (trap T1).
+    // Any other value crashes OTP hosts
+    // (docs/hosts.md#unknown-registry-type-ends-otp-hosts).
     if !matches!(credential.registry_type.as_str(), "oci" | "bindle") {
         return Err(Error::invalid(format!(
             "registryType of {} must be \"oci\" or \"bindle\", not {}",
@@ -163,7 +165,7 @@ fn entry<'a>(
     let token = match (token, basic) {
         // Every host that uses credentials uses these two then, whatever the token is.
         (_, (Some(_), Some(_))) => None,
-        // Trap T48.
+        // docs/hosts.md#token-logs-in-nowhere.
         (Some(_), (None, None)) if credential.registry_type == "oci" => {
             return Err(Error::invalid(format!(
                 "credentials for {} are a token, which no host uses with an \"oci\" registry: \

@@ -122,8 +122,8 @@ pub struct State {
     instances: Vec<Set>,
     /// The revision that runs, or the last one that ran.
     pub revision: u32,
-    /// Whether the host lists a reference that an update has replaced (trap
-    /// T41).
+    /// Whether the host lists a reference that an update has replaced
+    /// (docs/hosts.md#otp-lists-old-reference-after-update).
     relabelled: bool,
 }
 
@@ -273,7 +273,10 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
         return Some("the host shows no annotations");
     }
     if grows(state, order) && state.total() > 0 && state.relabelled {
-        return Some("the host lists the reference from before an update (T41)");
+        return Some(
+            "the host lists the reference from before an update \
+             (docs/hosts.md#otp-lists-old-reference-after-update)",
+        );
     }
     let other = matches!(order, Order::Scale { revision, .. } if revision != state.revision);
     if other && state.total() > 0 {
@@ -292,7 +295,10 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
         Kind::Otp60 => all_matching && others_stay && newest_goes,
         Kind::Otp54 | Kind::Rust => false,
     };
-    unheard.then_some("the instances that stay would get no calls (T38)")
+    unheard.then_some(
+        "the instances that stay would get no calls \
+         (docs/hosts.md#stop-ends-call-subscription)",
+    )
 }
 
 /// The outcome of a command, by its acknowledgement.

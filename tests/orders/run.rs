@@ -273,7 +273,7 @@ impl Course {
 
     /// Returns how long everything must stay right. OTP hosts end a
     /// subscription half a second after the last instance, whatever was started
-    /// since (trap T39).
+    /// since (docs/hosts.md#start-during-stop-is-unheard).
     fn quiet(&self, kind: Kind, plan: &Plan) -> Duration {
         let (runs, emptied) = (self.states[0].total() > 0, self.empty.elapsed());
         match kind {

@@ -162,7 +162,8 @@ fn check_plans(quirks: &Quirks, running: &Running, wanted: &TextMap) {
         ];
         let commands = plans.into_iter().flatten().flat_map(|plan| plan.commands);
         for command in commands.take(20) {
-            // Where a host gets 0, it stops everything, or starts two (T20).
+            // Where a host gets 0, it stops everything, or starts two
+            // (docs/hosts.md#count-zero-is-not-one).
             let zero = matches!(command, Command::Start { count: 0, .. });
             assert!(!zero, "{command:?}");
             let _ = plan::effect(quirks, running, &command);

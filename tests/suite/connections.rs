@@ -223,7 +223,8 @@ async fn a_restart_of_the_lattices_server_costs_calls_in_flight_only() {
     assert!(world.hosts("x").await.unwrap().is_empty());
     for _ in 0..2 {
         remote.kill();
-        // The command is refused at once, and not queued for later (trap T14).
+        // The command is refused at once, and not queued for later
+        // (docs/hosts.md#queued-command-arrives-late).
         let command = StopHostCommand {
             lattice_id: "x".into(),
             host_id: nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key(),

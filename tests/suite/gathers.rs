@@ -133,7 +133,7 @@ async fn a_silent_host_costs_itself_only_and_is_forgotten() {
 #[tokio::test]
 async fn a_slow_host_is_found_in_the_background_and_waited_for_from_then_on() {
     // OTP hosts send heartbeats when they are pinged, which must not make up for
-    // the ping that finds the slow one.
+    // the ping that finds the slow one (docs/hosts.md#ping-causes-heartbeat).
     for generation in [G1b, G2b] {
         let lattice = Operated::with(&[(generation, ALONE), (generation, ALONE)]).await;
         // The answer comes two stalls after the first one.

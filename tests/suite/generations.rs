@@ -186,7 +186,8 @@ async fn scale_actor(kind: Kind) {
             assert_eq!(host.instances(ACTOR), usize::from(count));
             assert_eq!(lattice.listed(&host.id).await, usize::from(count));
         }
-        // Several annotation sets are scaled as one (T3).
+        // Several annotation sets are scaled as one
+        // (docs/hosts.md#too-large-stop-ends-control).
         accepted(lattice.start_actor(&host.id, 2, &managed()).await);
         accepted(lattice.start_actor(&host.id, 2, &map(&[("a", "b")])).await);
         accepted(lattice.scale_actor(&host.id, 3, &none()).await);
@@ -196,7 +197,8 @@ async fn scale_actor(kind: Kind) {
         assert_eq!(lattice.listed(&host.id).await, 0);
         let managed = lattice.scale_actor(&host.id, 2, &managed()).await;
         if generation == G1a {
-            // It shows no annotations, and nobody can count by them.
+            // It shows no annotations, and nobody can count by them
+            // (docs/hosts.md#annotations-are-not-shown).
             refused(managed, "nothing was sent");
             continue;
         }
@@ -215,7 +217,8 @@ async fn stop_actor(kind: Kind) {
         accepted(lattice.start_actor(id, 4, &none()).await);
         accepted(lattice.stop_actor(id, 3, &none()).await);
         assert_eq!(host.instances(ACTOR), 1);
-        // A stop of more than run stops all that run (T3).
+        // A stop of more than run stops all that run
+        // (docs/hosts.md#too-large-stop-ends-control).
         accepted(lattice.stop_actor(id, 50, &none()).await);
         assert_eq!(host.instances(ACTOR), 0);
 
@@ -238,7 +241,8 @@ async fn stop_actor(kind: Kind) {
             assert_eq!((left(&managed()), left(&none())), (1, 3), "{generation:?}");
             accepted(lattice.stop_actor(id, 0, &managed()).await);
             assert_eq!((left(&managed()), left(&none())), (0, 3), "{generation:?}");
-            // A stop that matches nothing is not sent (T29).
+            // A stop that matches nothing is not sent
+            // (docs/hosts.md#unmatched-stop-loses-actor).
             refused(
                 lattice.stop_actor(id, 0, &managed()).await,
                 "nothing was sent",
@@ -301,7 +305,8 @@ async fn stop_host(kind: Kind) {
     for (_, host) in hosts(kind, &lattice) {
         accepted(lattice.stop_host(&host.id, Some(30)).await);
         assert!(host.stopped());
-        // Hosts count in milliseconds (T4).
+        // Hosts count in milliseconds
+        // (docs/hosts.md#stop-timeout-in-milliseconds).
         assert_eq!(host.only(".stop").json()["timeout"], 30_000);
     }
 }
@@ -390,7 +395,8 @@ async fn set_lattice_credentials(kind: Kind) {
 async fn set_registry_credentials(kind: Kind) {
     let lattice = kind.build().await;
     if matches!(kind, Kind::Of(G1a)) {
-        // It confirms nothing, and uses what it gets nowhere.
+        // It confirms nothing, and uses what it gets nowhere
+        // (docs/hosts.md#registries-not-confirmed).
         let silence = lattice.set_registry("ghcr.io", "oci").await.unwrap_err();
         assert!(silence.to_string().contains("up to 0.54.4"), "{silence}");
         return;

@@ -52,7 +52,8 @@ async fn the_bucket_tells_what_hosts_of_every_generation_wrote() {
 
 #[tokio::test]
 async fn a_bucket_that_comes_later_is_found() {
-    // Every call looks for the bucket anew (T9).
+    // Every call looks for the bucket anew
+    // (docs/hosts.md#bucket-can-come-later).
     let lattice = Operated::without_bucket(&[(Generation::G2b, &[])]).await;
     assert!(lattice.links().await.unwrap().is_empty());
     let asked = lattice.hosts[0].received_on("get.links").len();

@@ -54,7 +54,7 @@ async fn a_stop_right_after_a_start_stops_as_many_as_it_says() {
 #[tokio::test]
 async fn a_host_that_lags_is_not_harmed() {
     // Each of these commands in a row would panic a 0.78 or 0.79.0 if its
-    // inventory were believed (T3).
+    // inventory were believed (docs/hosts.md#too-large-stop-ends-control).
     let lattice = lagging(G2a).await;
     let host = &lattice.hosts[0];
     accepted(lattice.start_actor(&host.id, 2, &map(&[("b", "1")])).await);

@@ -148,7 +148,7 @@ async fn a_stop_that_an_otp_host_answers_late_says_that_it_is_carried_out_all_th
         let host = &lattice.hosts[0];
         accepted(lattice.start_provider(&host.id).await);
         // As a host does whose provider does not answer the shutdown request
-        // (T24).
+        // (docs/hosts.md#provider-stop-is-answered-late).
         host.answer_after_on(".sp", std::time::Duration::from_millis(2300));
         let error = lattice.stop_provider(&host.id, &Annotations::new()).await;
         let Err(RpcError::Rpc(error)) = error else {

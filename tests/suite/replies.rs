@@ -101,7 +101,8 @@ async fn inventories_of_real_hosts_become_inventories() {
             (inventory.host_id.as_str(), inventory.labels),
             (HOST, labels)
         );
-        // 0.54 lists the actor once for each of its instances (T26).
+        // 0.54 lists the actor once for each of its instances
+        // (docs/hosts.md#inventory-repeats-actors).
         assert_eq!(inventory.actors.len(), 1, "{generation}");
         let (told, sent) = (&inventory.actors[0], &body["actors"][0]);
         assert_eq!(Some(&told.id), text(sent, "id").as_ref());
@@ -287,7 +288,8 @@ async fn a_host_silent_before_an_order_is_no_unknown_outcome() {
 
 #[tokio::test]
 async fn an_otp_host_that_cannot_tell_its_inventory_can_be_told_to_stop_things() {
-    // It answers nothing while claims of what runs are not in its cache.
+    // It answers nothing while claims of what runs are not in its cache
+    // (docs/hosts.md#inventory-silent-without-claims).
     for generation in [Generation::G1a, Generation::G1b] {
         let lattice = Operated::one(generation).await;
         let (host, none) = (&lattice.hosts[0], Annotations::new());

@@ -294,7 +294,8 @@ async fn links_are_written_into_the_bucket_as_clients_do() {
         assert_eq!(value, fixture(generation, "AdvertiseLink.request.json"));
         accepted(lattice.remove_link().await);
         let removed = bucket.next().await.unwrap();
-        // Rust hosts would keep the link after a PURGE (T25).
+        // Rust hosts would keep the link after a PURGE
+        // (docs/hosts.md#removal-unseen-by-rust-hosts).
         let headers = removed.headers.unwrap();
         assert_eq!(headers.get("KV-Operation").unwrap().as_str(), "DEL");
         assert!(lattice.hosts[0].received_on("linkdefs").is_empty());

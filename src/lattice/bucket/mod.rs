@@ -3,7 +3,8 @@
 //! (`LINKDEF_{hash}`) and claims (`CLAIMS_{key}`).
 //!
 //! Every call looks for the bucket anew, and reads it in one pass: a lattice may get its
-//! bucket, or JetStream, later (trap T9). Where there is none, hosts are asked instead.
+//! bucket, or JetStream, later (docs/hosts.md#bucket-can-come-later). Where there is
+//! none, hosts are asked instead.
 //!
 //! - `lookup`: whether there is a bucket
 //! - `ask`: one question to JetStream

@@ -44,7 +44,8 @@ pub struct Quirks {
     /// It answers no question for its inventory while the claims of something that
     /// runs are missing from its cache.
     pub may_hide_inventory: bool,
-    /// It bids only where its labels meet the constraints of an auction (trap T18).
+    /// It bids only where its labels meet the constraints of an auction
+    /// (docs/hosts.md#constraints-ignored-by-rust-hosts).
     pub checks_constraints: bool,
     /// It keeps links in the metadata bucket, and follows changes there.
     pub keeps_links_in_bucket: bool,
@@ -54,12 +55,14 @@ pub struct Quirks {
     /// It starts a provider from a file without the configuration that it is told.
     pub loses_configuration_for_files: bool,
     /// It acknowledges the stop of a provider after the provider has shut down, and
-    /// answers nothing else meanwhile (trap T24).
+    /// answers nothing else meanwhile
+    /// (docs/hosts.md#provider-stop-is-answered-late).
     pub answers_after_provider_shutdown: bool,
     /// It may be one of those that neither acknowledge registry credentials nor use
     /// them.
     pub may_ignore_registries: bool,
-    /// It ignores counts, and needs other members than all later hosts (trap T47).
+    /// It ignores counts, and needs other members than all later hosts
+    /// (docs/hosts.md#old-hosts-take-other-commands).
     pub is_too_old_for_commands: bool,
 }
 

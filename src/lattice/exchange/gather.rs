@@ -80,7 +80,8 @@ impl<T: FromHost> Harvest<T> {
         let read = parse::<T>(payload).ok();
         let from = |said: T| Some((HostId::parse(said.host()).ok()?, said));
         let Some((host, said)) = read.and_then(from) else {
-            // A refusal can be read as an answer without a host (trap T5).
+            // A refusal can be read as an answer without a host
+            // (docs/hosts.md#refusal-looks-like-an-answer).
             match refusal(payload) {
                 Some(reason) => {
                     self.refusals += 1;

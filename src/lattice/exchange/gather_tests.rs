@@ -26,7 +26,8 @@ enum Sent {
     Odd(usize),
     /// A failed acknowledgement.
     Refusal,
-    /// A failed acknowledgement that is not valid JSON (trap T17).
+    /// A failed acknowledgement that is not valid JSON
+    /// (docs/hosts.md#refusal-that-is-not-json).
     UnescapedRefusal,
     /// No answer at all.
     Rubbish(Vec<u8>),

@@ -60,7 +60,8 @@ impl Lattice {
     /// whether a host is there.
     ///
     /// Nothing is queued for a lattice that is disconnected: it would be
-    /// delivered long after the caller was told that it failed (trap T14).
+    /// delivered long after the caller was told that it failed
+    /// (docs/hosts.md#queued-command-arrives-late).
     ///
     /// # Errors
     /// As every request, see the module.

@@ -30,7 +30,8 @@ pub struct Inventory {
 
 impl Inventory {
     /// Merges actors that are listed more than once: OTP up to 0.57.1 lists an actor,
-    /// with all its instances, as often as it has instances (trap T26).
+    /// with all its instances, as often as it has instances
+    /// (docs/hosts.md#inventory-repeats-actors).
     pub fn without_repetitions(mut self) -> Self {
         // Found by a map: a host can send very many.
         let mut places: HashMap<String, (usize, HashSet<String>)> = HashMap::new();

@@ -9,7 +9,7 @@ pub struct RegistryLogin<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<&'a str>,
     /// `oci` or `bindle` and nothing else: any other value crashes OTP hosts
-    /// (trap T1).
+    /// (docs/hosts.md#unknown-registry-type-ends-otp-hosts).
     #[serde(rename = "registryType")]
     pub registry_type: &'a str,
     /// Token.

@@ -2,8 +2,9 @@
 //!
 //! Hosts from OTP 0.60 on follow the metadata bucket, so that a write there reaches
 //! all of them. To tell a host instead would not: an OTP host marks a removal in
-//! a way that Rust hosts do not see (trap T25), and on 0.78 to 0.79.1 every host
-//! writes. Older hosts have no bucket and are told.
+//! a way that Rust hosts do not see (docs/hosts.md#removal-unseen-by-rust-hosts),
+//! and on 0.78 to 0.79.1 every host writes. Older hosts have no bucket and are
+//! told.
 
 use std::future::Future;
 use std::time::Duration;
@@ -47,8 +48,8 @@ impl Lattice {
     }
 
     /// Waits until hosts no longer list a link that was removed. There are links that they
-    /// keep (trap T51). It is no error where hosts do not answer, for example because
-    /// their list is too long for a message.
+    /// keep (docs/hosts.md#links-that-cannot-be-removed). It is no error where hosts do
+    /// not answer, for example because their list is too long for a message.
     ///
     /// # Errors
     /// `Partial` where a host lists it to the end.

@@ -193,7 +193,8 @@ impl Roster {
     /// Notes a heartbeat. Returns whether the host should be pinged, because it is not
     /// known or reports another version than before. A heartbeat is no sign that a host
     /// answers: Rust hosts whose control loop died, and hosts that spin, go on sending
-    /// them (traps T3, T36).
+    /// them (docs/hosts.md#too-large-stop-ends-control,
+    /// docs/hosts.md#hung-host-beats-on).
     pub fn beat(&self, host: &HostId, dialect: Dialect) -> bool {
         match self.lock().hosts.get_mut(host) {
             Some(known) if known.dialect.has_version_of(&dialect) => false,

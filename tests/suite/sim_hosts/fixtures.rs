@@ -284,7 +284,8 @@ async fn answers(nats: &Client, subject: &str, body: &str) -> usize {
 
 #[tokio::test]
 async fn of_two_hosts_as_many_answer_as_of_two_real_ones() {
-    // The transcripts of two 0.78 and of two 0.82 hosts in one lattice (T19).
+    // The transcripts of two 0.78 and of two 0.82 hosts in one lattice
+    // (docs/hosts.md#every-host-answers-and-writes).
     let link =
         r#"{"actor_id":"M","provider_id":"V","contract_id":"a:b","link_name":"l","values":{}}"#;
     for (generation, queued) in [(G2a, 2), (G3b, 1), (G1b, 1)] {

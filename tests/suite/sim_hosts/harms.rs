@@ -71,7 +71,7 @@ const SCALE_NEW: (&str, &str) = ("scale", r#"{"actor_id":"MKEY","actor_ref":"R2"
 
 const HARMFUL: &[(&str, &[Generation], Orders)] = &[
     (
-        "T1",
+        "docs/hosts.md#unknown-registry-type-ends-otp-hosts",
         &[Otp59, Otp60, G1b],
         &[(
             "registries",
@@ -79,12 +79,12 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         )],
     ),
     (
-        "T3",
+        "docs/hosts.md#too-large-stop-ends-control",
         &[G2a],
         &[LA_TWO[0], ("sa", r#"{"actor_ref":"MKEY","count":3}"#)],
     ),
     (
-        "T3",
+        "docs/hosts.md#too-large-stop-ends-control",
         &[G2a],
         &[
             LA_TWO[0],
@@ -93,7 +93,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T29",
+        "docs/hosts.md#unmatched-stop-loses-actor",
         MAXIMUM,
         &[
             TWO[0],
@@ -101,7 +101,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T37",
+        "docs/hosts.md#partial-stop-loses-others",
         MAXIMUM,
         &[
             TWO[0],
@@ -110,7 +110,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T38",
+        "docs/hosts.md#stop-ends-call-subscription",
         &[Otp59, Otp60, G1b],
         &[
             LA_TWO[0],
@@ -123,7 +123,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
     ),
     // A stop that matches nothing counts as one that leaves none.
     (
-        "T38",
+        "docs/hosts.md#stop-ends-call-subscription",
         &[Otp59],
         &[
             LA_TWO[0],
@@ -135,7 +135,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
     ),
     // The stop reaches the last instance, and the first two do not match.
     (
-        "T38",
+        "docs/hosts.md#stop-ends-call-subscription",
         &[Otp60, G1b],
         &[
             LA_TWO[0],
@@ -147,7 +147,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T39",
+        "docs/hosts.md#start-during-stop-is-unheard",
         &[Otp59, Otp60, G1b],
         &[
             LA_TWO[0],
@@ -157,7 +157,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
     ),
     // A harm that a later command repairs is still one.
     (
-        "T39",
+        "docs/hosts.md#start-during-stop-is-unheard",
         &[G1b],
         &[
             LA_TWO[0],
@@ -169,10 +169,14 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
             START_OLD,
         ],
     ),
-    ("T40", MAXIMUM, &[TWO[0], UPD, SCALE_NEW]),
+    (
+        "docs/hosts.md#rust-hosts-keep-old-code",
+        MAXIMUM,
+        &[TWO[0], UPD, SCALE_NEW],
+    ),
     // A new group after an update of the only one.
     (
-        "T40",
+        "docs/hosts.md#rust-hosts-keep-old-code",
         MAXIMUM,
         &[
             TWO[0],
@@ -185,7 +189,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
     ),
     // A new group of a new reference, without any update.
     (
-        "T40",
+        "docs/hosts.md#rust-hosts-keep-old-code",
         MAXIMUM,
         &[
             TWO[0],
@@ -195,21 +199,33 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
             ),
         ],
     ),
-    ("T40", &[G2a], &[TWO[0], UPD, START_OLD]),
-    ("T41", &[Otp59, Otp60, G1b], &[LA_TWO[0], UPD, START_OLD]),
     (
-        "T42",
+        "docs/hosts.md#rust-hosts-keep-old-code",
+        &[G2a],
+        &[TWO[0], UPD, START_OLD],
+    ),
+    (
+        "docs/hosts.md#otp-lists-old-reference-after-update",
+        &[Otp59, Otp60, G1b],
+        &[LA_TWO[0], UPD, START_OLD],
+    ),
+    (
+        "docs/hosts.md#update-overtakes-scale",
         MAXIMUM,
         &[TWO[0], ("scale!", r#"{"actor_ref":"R1","count":5}"#), UPD],
     ),
     (
-        "T44",
+        "docs/hosts.md#odd-annotations-poison-an-actor",
         &[Otp59, Otp60, G1b],
         &[("la", r#"{"actor_ref":"R1","count":1,"annotations":"x"}"#)],
     ),
-    ("T45", OTP, &[("la", r#"{"actor_ref":"R1","count":-1}"#)]),
     (
-        "T45",
+        "docs/hosts.md#counts-are-not-checked-on-otp",
+        OTP,
+        &[("la", r#"{"actor_ref":"R1","count":-1}"#)],
+    ),
+    (
+        "docs/hosts.md#counts-are-not-checked-on-otp",
         OTP,
         &[
             LA_TWO[0],
@@ -220,7 +236,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T46",
+        "docs/hosts.md#scale-starts-the-references-actor",
         OTP,
         &[
             LA_TWO[0],
@@ -231,12 +247,12 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         ],
     ),
     (
-        "T47",
+        "docs/hosts.md#old-hosts-take-other-commands",
         &[Otp51],
         &[("la", r#"{"actor_ref":"R1","count":3}"#)],
     ),
     (
-        "T49",
+        "docs/hosts.md#null-credentials-break-downloads",
         &[Otp59, Otp60, G1b],
         &[(
             "registries",
@@ -244,7 +260,7 @@ const HARMFUL: &[(&str, &[Generation], Orders)] = &[
         )],
     ),
     (
-        "T52",
+        "docs/hosts.md#otp-drops-configuration-from-files",
         OTP,
         &[(
             "lp",

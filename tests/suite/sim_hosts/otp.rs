@@ -273,8 +273,10 @@ impl Run {
         let name = &step.name;
         assert!(same(&told), "{name}: {told:?}\nreal: {real:?}");
         self.host.mute_providers(false);
-        // The answer comes half a second later where a subscription ends (T38),
-        // still later where a provider stops (T24), and else at once.
+        // The answer comes half a second later where a subscription ends
+        // (docs/hosts.md#stop-ends-call-subscription), still later where a
+        // provider stops (docs/hosts.md#provider-stop-is-answered-late), and
+        // else at once.
         if step.took > 250 {
             assert!(
                 took > step.took - 60 && took < scaled_ms(step.took + 400),

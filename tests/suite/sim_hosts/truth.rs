@@ -100,7 +100,10 @@ async fn an_unheard_instance_is_heard_after_the_next_start() {
         host.runs(KEY)[0].heard.then_some(())
     })
     .await;
-    assert!(host.meant_harm().is_some_and(|harm| harm.contains("T39")));
+    assert!(
+        host.meant_harm()
+            .is_some_and(|harm| harm.contains("docs/hosts.md#start-during-stop-is-unheard"))
+    );
 }
 
 #[tokio::test]
@@ -113,7 +116,10 @@ async fn an_update_right_behind_a_scale_is_done_first() {
     let update = json!({"actor_id":KEY,"new_actor_ref":"r.io/a:2"});
     order(&client, &host, "upd", update).await;
     assert_eq!(host.runs(KEY), [running(&[], 2, 2)]);
-    assert!(host.meant_harm().is_some_and(|harm| harm.contains("T42")));
+    assert!(
+        host.meant_harm()
+            .is_some_and(|harm| harm.contains("docs/hosts.md#update-overtakes-scale"))
+    );
 }
 
 #[tokio::test]

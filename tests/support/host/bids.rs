@@ -1,4 +1,4 @@
-//! Auctions: 1.1 and 1.2 of the reference.
+//! Auctions: docs/hosts.md#auctions.
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ impl Shared {
         let link_name = body.get("link_name").cloned();
         let link_name = link_name.unwrap_or_else(|| "default".into());
         // What runs is looked for from 0.54.5 on, by the key that the reference
-        // was seen with.
+        // was seen with (docs/hosts.md#bids-although-it-runs).
         if !old {
             let reference = body["provider_ref"].as_str().unwrap_or_default();
             let key = match reference.starts_with('V') {
@@ -74,7 +74,8 @@ impl Shared {
         }))
     }
 
-    /// Rust hosts bid whatever the constraints are (T18).
+    /// Rust hosts bid whatever the constraints are
+    /// (docs/hosts.md#constraints-ignored-by-rust-hosts).
     fn rust_bid(&self, kind: &str, body: Option<Value>) -> Option<Value> {
         let body = body.unwrap_or_default();
         let Value::Object(constraints) = &body["constraints"] else {

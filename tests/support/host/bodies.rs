@@ -73,7 +73,8 @@ impl Shared {
                 actors.extend(actor.instances.iter().map(|i| self.old_actor(actor, i)));
                 continue;
             }
-            // Old hosts list an actor once for each of its instances (T26).
+            // Old hosts list an actor once for each of its instances
+            // (docs/hosts.md#inventory-repeats-actors).
             let times = match self.generation {
                 Generation::G1a => actor.instances.len(),
                 _ => 1,
@@ -97,8 +98,10 @@ impl Shared {
     }
 
     /// Returns the revision that the inventory gives an instance: OTP hosts
-    /// take that of the claims in the lattice (T41), 0.78 its own, other Rust
-    /// hosts that of the stored module (T40).
+    /// take that of the claims in the lattice
+    /// (docs/hosts.md#otp-lists-old-reference-after-update), 0.78 its own,
+    /// other Rust hosts that of the stored module
+    /// (docs/hosts.md#rust-hosts-keep-old-code).
     fn told_revision(&self, actor: &Actor, instance: &Instance) -> i64 {
         match self.generation {
             Generation::G2a => instance.code,
@@ -107,7 +110,8 @@ impl Shared {
         }
     }
 
-    /// Returns an entry of 0.51, which has no list of instances (T47).
+    /// Returns an entry of 0.51, which has no list of instances
+    /// (docs/hosts.md#old-hosts-take-other-commands).
     fn old_actor(&self, actor: &Actor, instance: &Instance) -> Value {
         json!({
             "id": actor.key, "image_ref": instance.image_ref, "name": actor.stored.name,

@@ -13,7 +13,8 @@ use super::table::State;
 const CAPS: &str = "wasmcloud:httpserver";
 
 impl SimLattice {
-    /// Claims as they are kept in the bucket.
+    /// Claims as they are kept in the bucket
+    /// (docs/hosts.md#claims-of-several-shapes).
     pub fn stored_claims(&self, artifact: &Artifact) -> Value {
         let (rev, issuer) = (artifact.revision.to_string(), &self.issuer);
         let alias = artifact.call_alias.clone().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a host publishes, section 4 of the reference: of actors when an order
+//! What a host publishes, as docs/hosts.md#events says: of actors when an order
 //! changes them, of itself when it starts and stops and every 30 s. Events of
 //! links and health checks are left out: nothing is judged by them.
 

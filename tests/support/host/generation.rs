@@ -3,7 +3,8 @@
 /// A version of host, as far as the versions differ in tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
-    /// OTP 0.51.0: its pings have no name, and it takes other commands (T47).
+    /// OTP 0.51.0: its pings have no name, and it takes other commands
+    /// (docs/hosts.md#old-hosts-take-other-commands).
     Otp51,
     /// OTP 0.54.0: its pings have no version and labels, it has no bucket, and
     /// its inventory repeats actors.
@@ -18,7 +19,8 @@ pub enum Generation {
     G2a,
     /// Rust 0.80.0: counts are "max concurrent" per set of annotations.
     G2b,
-    /// Rust 0.81.0: as 0.80.0, without `la`.
+    /// Rust 0.81.0: as 0.80.0, without `la`
+    /// (docs/hosts.md#no-command-to-start-actors).
     G3a,
     /// Rust 0.82.0: as 0.81.0, counts of 32 bits, never absent.
     G3b,
@@ -87,7 +89,7 @@ impl Generation {
     }
 
     /// Returns whether a stop can end the subscription for an actor's calls
-    /// (T38).
+    /// (docs/hosts.md#stop-ends-call-subscription).
     pub fn ends_subscriptions(self) -> bool {
         self.is_otp() && self >= Self::Otp59
     }

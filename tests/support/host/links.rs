@@ -1,5 +1,5 @@
-//! Links as one host knows them: 1.9 and 1.10 of the reference, and what it
-//! takes from the bucket.
+//! Links as one host knows them, docs/hosts.md#links, and what it takes from
+//! the bucket.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::orders::Answer;
 use super::{Generation, Shared};
 
 impl Shared {
-    /// 1.9
+    /// Answers `linkdefs.put`.
     pub async fn put_link(&self, body: &[u8]) -> Answer {
         match self.generation.is_otp() {
             true => self.otp_put_link(body).await,
@@ -43,7 +43,8 @@ impl Shared {
         if in_bucket && !texts.iter().all(|name| link[*name].is_string()) {
             return Answer::silence();
         }
-        // OTP hosts do not look at the values, and drop other members (T51).
+        // OTP hosts do not look at the values, and drop other members
+        // (docs/hosts.md#links-that-cannot-be-removed).
         let mut kept = json!({
             "actor_id": link["actor_id"], "provider_id": link["provider_id"],
             "link_name": link["link_name"], "contract_id": link["contract_id"],
@@ -76,7 +77,8 @@ impl Shared {
         Answer::now(accepted())
     }
 
-    /// 1.10; OTP hosts write PURGE, Rust hosts DEL (T25).
+    /// Answers `linkdefs.del`; OTP hosts write PURGE, Rust hosts DEL
+    /// (docs/hosts.md#removal-unseen-by-rust-hosts).
     pub async fn remove_link(&self, body: &[u8]) -> Answer {
         let otp = self.generation.is_otp();
         let bad = || {
@@ -106,7 +108,7 @@ impl Shared {
         }
         self.lattice.remove_link(&link, "PURGE", true).await;
         // A link under another id stays, and one without values breaks the
-        // answer (T51).
+        // answer (docs/hosts.md#links-that-cannot-be-removed).
         let removed = self.links.lock().unwrap().remove(&hash(&link));
         match removed {
             Some(removed) if removed.get("values").is_none() => Answer::silence(),
@@ -114,9 +116,10 @@ impl Shared {
         }
     }
 
-    /// Follows the bucket as hosts do. Rust hosts see DEL only (T25) and take
-    /// no link from under a key that is not its own; OTP hosts keep a link
-    /// under its own id, whatever the key (T51).
+    /// Follows the bucket as hosts do. Rust hosts see DEL only
+    /// (docs/hosts.md#removal-unseen-by-rust-hosts) and take no link from under
+    /// a key that is not its own; OTP hosts keep a link under its own id,
+    /// whatever the key (docs/hosts.md#links-that-cannot-be-removed).
     pub async fn follow(self: Arc<Self>, mut bucket: Subscriber) {
         while let Some(message) = bucket.next().await {
             let Some(key) = message.subject.rsplit('.').next() else {
@@ -166,7 +169,9 @@ impl Shared {
     pub fn links_reply(&self) -> Value {
         let links = self.links_view().into_iter().map(|(id, link)| {
             if self.generation.is_otp() && self.generation.keeps_bucket() {
-                // With whatever members were stored (T50, T51).
+                // With whatever members were stored
+                // (docs/hosts.md#removed-links-come-back,
+                // docs/hosts.md#links-that-cannot-be-removed).
                 let mut body = link;
                 body["id"] = id.into();
                 return body;

@@ -1,5 +1,5 @@
-//! Simulated hosts: they listen, keep state and answer as the control-interface
-//! reference says each generation does, faults included.
+//! Simulated hosts: they listen, keep state and answer as docs/hosts.md says
+//! each generation does, faults included.
 //!
 //! - [`generation`]: which version it is
 //! - [`table`], [`running`]: what it keeps, and what really runs

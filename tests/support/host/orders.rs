@@ -1,5 +1,5 @@
 //! Commands to one host, `cmd.{host}.{verb}`: what it answers, when, and what
-//! it does only after that (T42).
+//! it does only after that (docs/hosts.md#update-overtakes-scale).
 
 use std::time::Duration;
 
@@ -64,7 +64,8 @@ impl Shared {
             ("sp", _) => Some(self.stop_provider(body.as_ref())),
             ("stop", otp) => Some(match &body {
                 Some(order @ Value::Object(_)) => Answer::now(self.stop_host(order)),
-                // Its error path raises (T31).
+                // Its error path raises
+                // (docs/hosts.md#unreadable-command-has-no-answer).
                 _ if otp => Answer::silence(),
                 _ => Answer::now(refused("failed to deserialize stop command")),
             }),
@@ -101,7 +102,7 @@ impl Shared {
         let number = |body: &Value| match body.get("count") {
             None => true,
             // Only a scale that has "without limit" takes null for a count
-            // (T21).
+            // (docs/hosts.md#missing-count-differs).
             Some(Value::Null) => {
                 let optional = matches!(self.generation, Generation::G2b | Generation::G3a);
                 optional && verb == "scale"
@@ -140,7 +141,7 @@ impl Shared {
         state.tidy();
     }
 
-    /// 1.15
+    /// Answers `stop` (docs/hosts.md#stopping-a-host).
     fn stop_host(&self, order: &Value) -> Value {
         let state = &mut *self.state.lock().unwrap();
         // OTP hosts up to 0.60 publish it twice.

@@ -1,6 +1,6 @@
 //! Actors on OTP hosts: one process for each instance, in the order in which
-//! they were started, and one subscription for the calls of an actor. The
-//! numbers are the reference's sections and traps.
+//! they were started, and one subscription for the calls of an actor. See
+//! docs/hosts.md#which-command-does-what.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ impl Shared {
                 "la" => refuse("Invalid launch actor JSON request"),
                 "scale" => refuse("Invalid scale actor JSON request"),
                 "sa" => refuse("Invalid request to stop actor"),
-                // Their error path raises (T31).
+                // Their error path raises
+                // (docs/hosts.md#unreadable-command-has-no-answer).
                 _ if self.generation < Generation::Otp60 => Some(Answer::silence()),
                 _ => refuse("Invalid JSON request to update actor"),
             };
@@ -69,17 +70,21 @@ impl Shared {
         }
     }
 
-    /// 1.8 and 1.7, after the acknowledgement.
+    /// Carries out `la` and `scale`, after the acknowledgement.
     pub fn otp_carry_out(&self, state: &mut State, owed: &Owed) {
         let body = &owed.body;
         match owed.verb.as_str() {
             "la" => {
                 let count = match (body.get("count"), self.generation) {
                     (None, _) => Some(1),
-                    // It starts one, whatever the command says (T47).
+                    // It starts one, whatever the command says
+                    // (docs/hosts.md#old-hosts-take-other-commands).
                     (Some(_), Generation::Otp51) => {
                         if body["count"] != 1 {
-                            state.hurt("a host that reads no counts was given one (T47)");
+                            state.hurt(
+                                "a host that reads no counts was given one \
+                                 (docs/hosts.md#old-hosts-take-other-commands)",
+                            );
                         }
                         Some(1)
                     }
@@ -102,7 +107,8 @@ impl Shared {
             _ => body["count"].as_i64(),
         };
         let (Some(key), Some(count)) = (body["actor_id"].as_str(), count) else {
-            // The task dies of a count that is not a number (T45).
+            // The task dies of a count that is not a number
+            // (docs/hosts.md#counts-are-not-checked-on-otp).
             return;
         };
         let instances = state.actor(key).map_or(&[][..], |a| &a.instances);
@@ -116,7 +122,10 @@ impl Shared {
             };
         }
         if count < 0 {
-            state.hurt("a negative count stopped everything (T45)");
+            state.hurt(
+                "a negative count stopped everything \
+                 (docs/hosts.md#counts-are-not-checked-on-otp)",
+            );
         }
         if count < running {
             self.otp_terminate(state, key, (running - count) as u64, &Annotations::new());
@@ -125,9 +134,14 @@ impl Shared {
             if let Fetched::Module(module) = self.lattice.fetch(text)
                 && module.key != key
             {
-                state.hurt("a scale started another actor (T46)");
+                state.hurt(
+                    "a scale started another actor \
+                     (docs/hosts.md#scale-starts-the-references-actor)",
+                );
             }
-            // It looks at no annotations, and tells nobody that it failed.
+            // It looks at no annotations
+            // (docs/hosts.md#scale-without-annotations-on-otp), and tells
+            // nobody that it failed.
             let _ = self.otp_start(state, &image_ref, Some(count - running), &Value::Null);
         }
     }
@@ -175,9 +189,13 @@ impl Shared {
             return Err(Failure::Died);
         };
         if count < 0 {
-            state.hurt("a negative count started instances (T45)");
+            state.hurt(
+                "a negative count started instances \
+                 (docs/hosts.md#counts-are-not-checked-on-otp)",
+            );
         }
-        // A range counts down, too: `1..0` has two members (T20).
+        // A range counts down, too: `1..0` has two members
+        // (docs/hosts.md#count-zero-is-not-one).
         let count = if count > 0 { count } else { 2 - count };
         let odd = (!shown
             .as_object()
@@ -185,7 +203,10 @@ impl Shared {
         .then(|| shown.clone())
         .filter(|_| self.generation.keeps_annotations());
         if odd.as_ref().is_some_and(|odd| !odd.is_object()) {
-            state.hurt("annotations that are none poisoned an actor (T44)");
+            state.hurt(
+                "annotations that are none poisoned an actor \
+                 (docs/hosts.md#odd-annotations-poison-an-actor)",
+            );
         }
         let annotations = annotations(&json!({ "annotations": shown }));
         state.judge(&artifact.key, artifact.revision, &artifact);
@@ -207,7 +228,7 @@ impl Shared {
         Ok(())
     }
 
-    /// 1.14
+    /// Answers `sa` (docs/hosts.md#stopping-some-on-otp-hosts).
     fn otp_stop(&self, body: &Value) -> Answer {
         let (Some(key), Some(count)) = (body["actor_ref"].as_str(), body["count"].as_u64()) else {
             return Answer::silence();
@@ -224,7 +245,8 @@ impl Shared {
     }
 
     /// Stops instances, 0 for all, and returns how long that takes, or nothing
-    /// where it fails on a poisoned instance (T44).
+    /// where it fails on a poisoned instance
+    /// (docs/hosts.md#odd-annotations-poison-an-actor).
     fn otp_terminate(
         &self,
         state: &mut State,
@@ -280,7 +302,7 @@ impl Shared {
         Some(late)
     }
 
-    /// 1.11
+    /// Answers `upd`.
     fn otp_update(&self, body: &Value) -> Answer {
         let image_ref = body["new_actor_ref"].as_str().unwrap_or_default();
         let mut state = self.state.lock().unwrap();
@@ -288,7 +310,8 @@ impl Shared {
             true => Fetched::Missing,
             false => self.lattice.fetch(image_ref),
         };
-        // It raises where the download fails or the image has no claims (T23).
+        // It raises where the download fails or the image has no claims
+        // (docs/hosts.md#failed-update-has-no-answer-on-otp).
         let Fetched::Module(artifact) = fetched else {
             return Answer::silence();
         };
@@ -322,7 +345,8 @@ impl Shared {
 
 impl State {
     /// Returns whether its credentials for this reference's registry break
-    /// every download from there (T49).
+    /// every download from there
+    /// (docs/hosts.md#null-credentials-break-downloads).
     fn has_null_credentials(&self, image_ref: &str) -> bool {
         let registry = image_ref.split('/').next().unwrap_or_default();
         let Some(entry) = self.registries.get(registry) else {

@@ -1,4 +1,4 @@
-//! Providers of one host: 1.12 and 1.13 of the reference.
+//! Providers of one host: docs/hosts.md#providers.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use super::table::Provider;
 use super::{Generation, Shared, SimHost};
 
 /// How long OTP hosts wait for a provider's answer to its shutdown request,
-/// and, up to 0.59, after that answer (T24).
+/// and, up to 0.59, after that answer
+/// (docs/hosts.md#provider-stop-is-answered-late).
 const SHUTDOWN: Duration = Duration::from_secs(2);
 const AFTER_SHUTDOWN: Duration = Duration::from_millis(300);
 
@@ -64,7 +65,10 @@ impl Shared {
             });
         }
         if otp && image_ref.starts_with("file://") && body["configuration"].is_string() {
-            state.hurt("the configuration of a provider from a file is dropped (T52)");
+            state.hurt(
+                "the configuration of a provider from a file is dropped \
+                 (docs/hosts.md#otp-drops-configuration-from-files)",
+            );
         }
         let provider = Provider {
             key: artifact.key.clone(),

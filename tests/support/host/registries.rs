@@ -1,4 +1,4 @@
-//! Credentials for registries: 1.17 of the reference.
+//! Credentials for registries: docs/hosts.md#registry-credentials.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ impl SimHost {
     }
 
     /// Returns whether it would log in at this registry; no host does so with a
-    /// token (T48).
+    /// token (docs/hosts.md#token-logs-in-nowhere).
     pub fn logs_in(&self, registry: &str) -> bool {
         let state = self.shared.state.lock().unwrap();
         let entry = state.registries.get(registry);
@@ -34,7 +34,10 @@ impl Shared {
                 let entries = body.unwrap_or_default();
                 let mut entries = entries.as_object().into_iter().flatten();
                 if entries.any(|(_, entry)| !entry.is_object()) {
-                    state.hurt("credentials that are none restarted the host process (T1)");
+                    state.hurt(
+                        "credentials that are none restarted the host process \
+                         (docs/hosts.md#unknown-registry-type-ends-otp-hosts)",
+                    );
                     self.say_stopped(state, 1);
                 }
                 Answer::silence()
@@ -52,7 +55,8 @@ impl Shared {
     }
 
     /// Takes credentials on an OTP host: it acknowledges them before it looks
-    /// at the entries, and dies of a type that it does not know (T1).
+    /// at the entries, and dies of a type that it does not know
+    /// (docs/hosts.md#unknown-registry-type-ends-otp-hosts).
     fn otp_registries(&self, state: &mut State, entries: serde_json::Map<String, Value>) {
         for (registry, entry) in entries {
             let Some(members) = entry.as_object() else {
@@ -73,7 +77,10 @@ impl Shared {
                 .iter()
                 .any(|name| members.get(*name).is_some_and(Value::is_null))
             {
-                state.hurt("credentials with null break every fetch from there (T49)");
+                state.hurt(
+                    "credentials with null break every fetch from there \
+                     (docs/hosts.md#null-credentials-break-downloads)",
+                );
             }
             let scheme = registry.split_once("://");
             let bare = scheme.map_or(&*registry, |(_, rest)| rest);
@@ -87,7 +94,10 @@ impl Shared {
 
     fn die(&self, state: &mut State) {
         self.purge(state, 1);
-        state.crash("an unknown registryType ended the virtual host (T1)");
+        state.crash(
+            "an unknown registryType ended the virtual host \
+             (docs/hosts.md#unknown-registry-type-ends-otp-hosts)",
+        );
     }
 
     fn rust_registries(&self, state: &mut State, body: Value) -> Answer {

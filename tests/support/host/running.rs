@@ -14,7 +14,7 @@ pub struct Instance {
     pub id: String,
     pub annotations: Annotations,
     /// The annotations as they were sent, where they were no map of texts
-    /// (T44).
+    /// (docs/hosts.md#odd-annotations-poison-an-actor).
     pub odd: Option<Value>,
     /// The revision of the code that really runs.
     pub code: i64,
@@ -35,7 +35,8 @@ impl Instance {
         }
     }
 
-    /// Returns whether OTP hosts fail when they compare its annotations (T44).
+    /// Returns whether OTP hosts fail when they compare its annotations
+    /// (docs/hosts.md#odd-annotations-poison-an-actor).
     pub fn is_poisoned(&self) -> bool {
         self.odd.as_ref().is_some_and(|odd| !odd.is_object())
     }

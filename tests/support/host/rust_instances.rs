@@ -59,7 +59,7 @@ impl Shared {
         })
     }
 
-    /// 1.8, after the acknowledgement.
+    /// Carries out `la`, after the acknowledgement.
     pub fn launch_instances(&self, state: &mut State, owed: &Owed) {
         let image_ref = owed.body["actor_ref"].as_str().unwrap_or_default();
         let wanted = annotations(&owed.body);
@@ -86,11 +86,12 @@ impl Shared {
         }
     }
 
-    /// 1.7; it blocks the host until it is done, and is answered then (T22).
+    /// Carries out `scale`; it blocks the host until it is done, and is
+    /// answered then (docs/hosts.md#one-command-at-a-time).
     pub fn scale_instances(&self, body: &Value) -> Answer {
         let image_ref = body["actor_ref"].as_str().unwrap_or_default();
         let Fetched::Module(artifact) = self.lattice.fetch(image_ref) else {
-            // Also for 0 (T43).
+            // Also for 0 (docs/hosts.md#scale-to-zero-needs-image).
             return Answer::now(refused("failed to fetch actor"));
         };
         let (count, wanted) = (body["count"].as_u64().unwrap_or(0), annotations(body));
@@ -115,7 +116,10 @@ impl Shared {
             same.count()
         };
         if instances.iter().filter(fits).any(|i| group(i) < surplus) {
-            state.crash("scaled down over several sets of annotations (T3)");
+            state.crash(
+                "scaled down over several sets of annotations \
+                 (docs/hosts.md#too-large-stop-ends-control)",
+            );
             return Answer::silence();
         }
         let first = instances.iter().find(fits).map(|i| i.annotations.clone());
@@ -143,7 +147,7 @@ impl Shared {
         }
     }
 
-    /// 1.14
+    /// Answers `sa` (docs/hosts.md#stopping-some-on-otp-hosts).
     pub fn stop_instances(&self, body: &Value) -> Answer {
         let key = body["actor_ref"].as_str().unwrap_or_default();
         let (count, wanted) = (body["count"].as_u64().unwrap_or(0), annotations(body));
@@ -171,7 +175,10 @@ impl Shared {
         let group: Vec<Instance> = group.cloned().collect();
         // This is what the real host answered for a group that does not exist.
         if !group.is_empty() && count as usize > group.len() {
-            state.crash("told to stop more instances than a group has (T3)");
+            state.crash(
+                "told to stop more instances than a group has \
+                 (docs/hosts.md#too-large-stop-ends-control)",
+            );
             return Answer::silence();
         }
         if !group.is_empty() {
@@ -183,7 +190,8 @@ impl Shared {
         Answer::now(accepted())
     }
 
-    /// 1.11; the entry keeps its module and its reference (T40).
+    /// Answers `upd`; the entry keeps its module and its reference
+    /// (docs/hosts.md#rust-hosts-keep-old-code).
     pub fn update_instances(&self, body: &Value) -> Answer {
         let key = body["actor_id"].as_str().unwrap_or_default();
         let image_ref = body["new_actor_ref"].as_str().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Actors on Rust 0.79.1 to 0.82.0, which keep a maximum for each annotation
 //! set: a group. An entry of the table keeps the module that it was made with,
-//! and instantiates that one whenever a number changes (T40).
+//! and instantiates that one whenever a number changes
+//! (docs/hosts.md#rust-hosts-keep-old-code).
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,8 @@ use super::{Generation, Shared};
 pub const UNBOUNDED: u64 = 65_535;
 
 impl Shared {
-    /// What a maximum weighs: "without limit" is less than every number.
+    /// What a maximum weighs: "without limit" is less than every number
+    /// (docs/hosts.md#count-without-limit).
     fn weight(&self, max: u64) -> u64 {
         match self.generation {
             Generation::G2b | Generation::G3a if max == UNBOUNDED => 0,
@@ -24,7 +26,7 @@ impl Shared {
     }
 
     /// Returns the count of a scale. An absent count means "without limit", on
-    /// 0.82 it means 0 (T21).
+    /// 0.82 it means 0 (docs/hosts.md#missing-count-differs).
     fn maximum(&self, body: &Value) -> u64 {
         match (body["count"].as_u64(), self.generation) {
             (Some(count), _) => count,
@@ -33,8 +35,8 @@ impl Shared {
         }
     }
 
-    /// 1.8, after the acknowledgement; failures are seen nowhere but for another
-    /// reference (T30).
+    /// Carries out `la`, after the acknowledgement; failures are seen nowhere
+    /// but for another reference (docs/hosts.md#failed-download-is-silent).
     pub fn launch_maximum(&self, state: &mut State, owed: &Owed) {
         let image_ref = owed.body["actor_ref"].as_str().unwrap_or_default();
         let count = owed.body["count"].as_u64().unwrap_or(0);
@@ -59,11 +61,12 @@ impl Shared {
         self.scale_to(state, owed, &artifact, max.min(UNBOUNDED));
     }
 
-    /// 1.7, after the acknowledgement.
+    /// Carries out `scale`, after the acknowledgement.
     pub fn scale_maximum(&self, state: &mut State, owed: &Owed) {
         let image_ref = owed.body["actor_ref"].as_str().unwrap_or_default();
-        // It fetches the image also for 0 (T43), and a failure is in its log
-        // only.
+        // It fetches the image also for 0
+        // (docs/hosts.md#scale-to-zero-needs-image), and a failure is in its
+        // log only.
         if let Fetched::Module(artifact) = self.lattice.fetch(image_ref) {
             self.scale_to(state, owed, &artifact, self.maximum(&owed.body));
         }
@@ -152,15 +155,19 @@ impl Shared {
     }
 
     /// Notes a command that was lost to an update, which came after it and was
-    /// carried out before it (T42).
+    /// carried out before it (docs/hosts.md#update-overtakes-scale).
     fn overtaken(&self, state: &mut State, key: &str, owed: &Owed) {
         if state.actor(key).is_some_and(|a| a.updated > owed.since) {
-            state.hurt("an update overtook an order that is lost now (T42)");
+            state.hurt(
+                "an update overtook an order that is lost now \
+                 (docs/hosts.md#update-overtakes-scale)",
+            );
         }
     }
 
-    /// 1.14: the actor leaves the table first, and what does not match is lost
-    /// (T29, T37).
+    /// Answers `sa`: the actor leaves the table first, and what does not match
+    /// is lost (docs/hosts.md#unmatched-stop-loses-actor,
+    /// docs/hosts.md#partial-stop-loses-others).
     pub fn stop_maximum(&self, body: &Value) -> Answer {
         let key = body["actor_ref"].as_str().unwrap_or_default();
         let wanted = annotations(body);
@@ -180,7 +187,11 @@ impl Shared {
         if !lost.is_empty() {
             let lost = lost.into_iter().map(|i| (actor.key.clone(), i));
             state.lost.extend(lost);
-            state.hurt("lost track of groups that run on (T29, T37)");
+            state.hurt(
+                "lost track of groups that run on \
+                 (docs/hosts.md#unmatched-stop-loses-actor, \
+                 docs/hosts.md#partial-stop-loses-others)",
+            );
         }
         Answer::now(match stop.is_empty() {
             true => refused("no actors with matching annotations found to stop"),
@@ -188,7 +199,8 @@ impl Shared {
         })
     }
 
-    /// 1.11: other code for one group; the entry keeps its module (T40).
+    /// Answers `upd`: other code for one group; the entry keeps its module
+    /// (docs/hosts.md#rust-hosts-keep-old-code).
     pub fn update_maximum(&self, body: &Value) -> Answer {
         let key = body["actor_id"].as_str().unwrap_or_default();
         let image_ref = body["new_actor_ref"].as_str().unwrap_or_default();

@@ -37,8 +37,8 @@ impl Shared {
         for (rest, group) in [("get.*", "get"), ("linkdefs.*", "linkdefs")] {
             let subject = format!("{prefix}.{rest}");
             subscriptions.push(match self.generation {
-                // Every host of these versions carries it out and answers (trap
-                // T19).
+                // Every host of these versions carries it out and answers
+                // (docs/hosts.md#every-host-answers-and-writes).
                 Generation::G2a => client.subscribe(subject).await.unwrap(),
                 otp if otp.is_otp() => {
                     let group = prefix.clone();
@@ -129,7 +129,8 @@ impl Shared {
             ["get", "claims"] => Answer::now(self.claims_reply()),
             ["get", "links"] => Answer::now(self.links_reply()),
             ["get", _, "inv"] => {
-                // It waits while a provider is being stopped (T24).
+                // It waits while a provider is being stopped
+                // (docs/hosts.md#provider-stop-is-answered-late).
                 let busy = self.state.lock().unwrap().busy_until;
                 let busy = busy.map_or(Duration::ZERO, |until| {
                     until.saturating_duration_since(Instant::now())
@@ -149,7 +150,8 @@ impl Shared {
     async fn obey(self: Arc<Self>, verb: &str, body: &[u8]) -> Answer {
         let lag = *self.lag.lock().unwrap();
         if let (Generation::G2a, "scale", Some(lag)) = (self.generation, verb, lag) {
-            // It takes nothing else meanwhile (T22).
+            // It takes nothing else meanwhile
+            // (docs/hosts.md#one-command-at-a-time).
             tokio::time::sleep(lag).await;
         }
         let taken = self.order(verb, body);

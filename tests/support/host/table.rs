@@ -11,7 +11,8 @@ use super::events::Said;
 use super::lattice::Artifact;
 use super::running::{Annotations, Instance, Running};
 
-/// How long an OTP host takes to end a subscription for calls (T39).
+/// How long an OTP host takes to end a subscription for calls
+/// (docs/hosts.md#start-during-stop-is-unheard).
 pub const UNSUBSCRIBING: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
@@ -43,7 +44,8 @@ pub struct State {
 pub struct Actor {
     pub key: String,
     pub image_ref: String,
-    /// The module that later scales and starts instantiate (T40).
+    /// The module that later scales and starts instantiate
+    /// (docs/hosts.md#rust-hosts-keep-old-code).
     pub stored: Artifact,
     pub instances: Vec<Instance>,
     /// When it was last updated, on the host's own clock of what it did.
@@ -60,7 +62,9 @@ pub struct Provider {
     pub annotations: Annotations,
 }
 
-/// The subscription of an OTP host for the calls of one actor (T38, T39).
+/// The subscription of an OTP host for the calls of one actor
+/// (docs/hosts.md#stop-ends-call-subscription,
+/// docs/hosts.md#start-during-stop-is-unheard).
 enum Subscription {
     There,
     /// It has ended and hears nothing more.
@@ -115,13 +119,20 @@ impl State {
     /// says, or than what runs already.
     pub fn judge(&mut self, key: &str, code: i64, label: &Artifact) {
         if label.key == key && label.revision != code {
-            self.hurt("old code was started under a new label (T40)");
+            self.hurt(
+                "old code was started under a new label \
+                 (docs/hosts.md#rust-hosts-keep-old-code)",
+            );
         }
         let beside = |instance: &Instance| instance.code != code;
         let listed = self.actors.iter().filter(|a| a.key == key);
         let lost = self.lost.iter().filter(|(lost, _)| lost == key);
         if listed.flat_map(|a| &a.instances).any(beside) || lost.map(|(_, i)| i).any(beside) {
-            self.hurt("other code was started beside what runs (T40, T41)");
+            self.hurt(
+                "other code was started beside what runs \
+                 (docs/hosts.md#rust-hosts-keep-old-code, \
+                 docs/hosts.md#otp-lists-old-reference-after-update)",
+            );
         }
     }
 
@@ -138,13 +149,16 @@ impl State {
 
     /// Subscribes to the calls of an actor that starts, unless its subscription
     /// is being ended at this moment. Such a start waits for the end and stays
-    /// unheard until the next one (T39). On real hosts a race decides; here the
-    /// start always loses it.
+    /// unheard until the next one (docs/hosts.md#start-during-stop-is-unheard).
+    /// On real hosts a race decides; here the start always loses it.
     pub fn subscribe(&mut self, key: &str) {
         if let Some(Subscription::EndsAt(end)) = self.subscriptions.get(key)
             && *end > Instant::now()
         {
-            self.hurt("an actor was started while its subscription ended (T39)");
+            self.hurt(
+                "an actor was started while its subscription ended \
+                 (docs/hosts.md#start-during-stop-is-unheard)",
+            );
             return;
         }
         self.subscriptions.insert(key.into(), Subscription::There);
@@ -161,7 +175,10 @@ impl State {
                 self.subscriptions
                     .insert(key.into(), Subscription::EndsAt(end));
                 if self.actor(key).is_some_and(|a| !a.instances.is_empty()) {
-                    self.hurt("instances run on, and nobody hears their calls (T38)");
+                    self.hurt(
+                        "instances run on, and nobody hears their calls \
+                         (docs/hosts.md#stop-ends-call-subscription)",
+                    );
                 }
                 UNSUBSCRIBING
             }

@@ -1,5 +1,5 @@
 //! Archives in OCI registries, in the form that hosts and `wash` give them: one
-//! layer, a blank configuration. Source: wasmbus-abi reference, E.4.
+//! layer, a blank configuration. See docs/wasmbus.md#archives.
 
 use std::path::Path;
 

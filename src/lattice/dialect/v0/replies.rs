@@ -29,7 +29,8 @@ impl Ack {
     /// Reads an acknowledgement.
     ///
     /// Rust hosts up to 0.82 paste their error text into the JSON unescaped, so that a
-    /// text with quotes is not JSON (trap T17). The text is read all the same.
+    /// text with quotes is not JSON (docs/hosts.md#refusal-that-is-not-json). The text
+    /// is read all the same.
     ///
     /// # Errors
     /// Why it is no acknowledgement.

@@ -152,7 +152,8 @@ pub fn start_actor(
 
 /// Tells a host how many instances of an actor shall run. `count` has this name on every
 /// host, is 16 bits wide before 0.82, and is always there, if only as null for "without
-/// limit": a missing one stops the actor on some hosts (trap T21).
+/// limit": a missing one stops the actor on some hosts
+/// (docs/hosts.md#missing-count-differs).
 pub fn scale_actor(
     lattice: &LatticeId,
     host: &HostId,
@@ -246,7 +247,7 @@ pub fn stop_provider(
 }
 
 /// Tells a host to stop, within so many seconds where it looks at that. `timeout` is in
-/// **milliseconds** (trap T4).
+/// **milliseconds** (docs/hosts.md#stop-timeout-in-milliseconds).
 pub fn stop_host(
     lattice: &LatticeId,
     host: &HostId,

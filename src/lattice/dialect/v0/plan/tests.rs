@@ -197,7 +197,8 @@ fn scaling_counts_all_that_match_on_every_generation() {
     assert_eq!(scale("0.59.0", 7), Ok(vec![la(&[], 3)]));
     assert_eq!(scale("0.63.2", 7), Ok(vec![la(&[], 3)]));
     assert_eq!(scale("0.78.0", 7), Ok(vec![to(&[], 7)]));
-    // Fewer: on OTP the oldest, elsewhere group by group (T3).
+    // Fewer: on OTP the oldest, elsewhere group by group
+    // (docs/hosts.md#too-large-stop-ends-control).
     assert_eq!(scale("0.63.2", 1), Ok(vec![sa(&[], Some(3))]));
     let by_group = vec![sa(&[("a", "1")], Some(2)), sa(&[("a", "2")], Some(1))];
     assert_eq!(scale("0.78.0", 1), Ok(by_group));
@@ -265,7 +266,8 @@ fn stopping_n_stops_n_on_every_generation() {
     let by_group = vec![sa(&[], Some(3)), sa(&[("a", "1")], Some(1))];
     assert_eq!(stop("0.78.0", &[], 4), Ok(by_group));
     assert_eq!(stop("0.78.0", &[], 99), Ok(vec![sa(&[], Some(0))]));
-    // Never more than a group has (T3), and with count 0 annotations are ignored.
+    // Never more than a group has (docs/hosts.md#too-large-stop-ends-control),
+    // and with count 0 annotations are ignored.
     for count in [0, 2, 99] {
         let some = stop("0.78.0", &[("a", "1")], count);
         assert_eq!(some, Ok(vec![sa(&[("a", "1")], Some(2))]));
