@@ -1,7 +1,6 @@
 //! Which lattice is bound to which credentials.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -10,38 +9,10 @@ use dashmap::mapref::entry::Entry;
 use crate::credentials::given::ContentHash;
 use crate::credentials::ledger::Reservation;
 use crate::credentials::owners::Owners;
-use crate::credentials::shared::SharedCredentials;
+use crate::credentials::route::Route;
 use crate::credentials::vault::Kept;
 use crate::credentials::vault::bucket::Version;
-use crate::name::{JsDomain, LatticeId};
-
-static ROUTES: AtomicU64 = AtomicU64::new(0);
-
-/// The way that calls to a lattice go. A lattice that is bound to the same
-/// credentials and domain again keeps its route.
-pub struct Route {
-    /// Tells it from every other route.
-    pub number: u64,
-    /// What the lattice is reached with.
-    pub credentials: Arc<SharedCredentials>,
-    /// JetStream domain of the lattice.
-    pub js_domain: Option<JsDomain>,
-}
-
-impl Route {
-    pub(super) fn new(credentials: Arc<SharedCredentials>, js_domain: Option<JsDomain>) -> Self {
-        Self {
-            number: ROUTES.fetch_add(1, Ordering::Relaxed),
-            credentials,
-            js_domain,
-        }
-    }
-
-    /// Whether both lead to the same place.
-    fn is_like(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.credentials, &other.credentials) && self.js_domain == other.js_domain
-    }
-}
+use crate::name::LatticeId;
 
 /// What a lattice is bound to.
 #[derive(Clone)]
@@ -217,7 +188,9 @@ impl Bindings {
 mod tests {
     use super::*;
     use crate::credentials::ledger::Ledger;
+    use crate::credentials::shared::SharedCredentials;
     use crate::credentials::shared::tests::shared;
+    use crate::name::JsDomain;
     use crate::settings::{Isolation, PoolLimits};
 
     fn lattice(id: &str) -> LatticeId {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::credentials::bindings::{Binding, Route};
+use crate::credentials::bindings::Binding;
 use crate::credentials::owners::of_another_actor;
 use crate::credentials::registry::Registry;
+use crate::credentials::route::Route;
 use crate::credentials::stored::NotTaken;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};

@@ -23,16 +23,17 @@ mod locks;
 mod owners;
 mod registry;
 mod rewrite;
+mod route;
 mod shared;
 mod stored;
 mod value;
 pub mod vault;
 
-pub use crate::credentials::bindings::Route;
 pub use crate::credentials::fingerprint::{Fingerprint, FingerprintKey};
 pub use crate::credentials::follow::follow;
 pub use crate::credentials::given::{ContentHash, GivenCredentials};
 pub use crate::credentials::registry::Registry;
+pub use crate::credentials::route::Route;
 pub use crate::credentials::shared::SharedCredentials;
 #[cfg(test)]
 pub(crate) use crate::credentials::shared::tests;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use tracing::{debug, info};
 
-use crate::credentials::bindings::{Binding, Bindings, Bound, Route};
+use crate::credentials::bindings::{Binding, Bindings, Bound};
 use crate::credentials::fingerprint::FingerprintKey;
 use crate::credentials::given::{ContentHash, GivenCredentials};
 use crate::credentials::ledger::{Ledger, Reservation};
 use crate::credentials::locks::LatticeLocks;
 use crate::credentials::owners::{Owners, of_another_actor};
+use crate::credentials::route::Route;
 use crate::credentials::shared::{SharedCredentials, SharedTable};
 use crate::credentials::value::Credentials;
 use crate::credentials::vault::key::SealingKey;
