@@ -91,9 +91,9 @@ impl<'a> Execution<'a> {
         let limits = limits.with_link(&self.incoming.link.limits);
         let duties = controller.duties.clone();
         let js_domain = route.js_domain.clone();
-        Ok(Lattice::new(
-            id, js_domain, lease, roster, deadline, limits, duties,
-        ))
+        let lattice = Lattice::new(id, js_domain, lease, roster, deadline, limits, duties);
+        lattice.keep_fresh();
+        Ok(lattice)
     }
 
     /// Returns the public key of the actor that calls.

@@ -13,7 +13,7 @@ use lattice_controller::lattice::dialect::v0::plan::{self, Command};
 use lattice_controller::lattice::dialect::v0::replies::{
     self, Ack, Bid, ClaimsReply, LinksReply, V1Ping,
 };
-use lattice_controller::lattice::exchange::gather::Harvest;
+use lattice_controller::lattice::gather::Harvest;
 use lattice_controller::lattice::model::lenient::parse;
 use lattice_controller::lattice::model::{
     ActorInstance, Claims, FromHost, Host, Inventory, Link, Running, TextMap,

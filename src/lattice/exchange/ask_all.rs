@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::failure::{Asked, reason_of_loss};
-use crate::lattice::exchange::gather::{Answer, Ended, Gathered, Terms, gather};
+use crate::lattice::gather::{Answer, Ended, Gathered, Terms, gather};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
 

@@ -3,11 +3,9 @@
 //! - [`request`]: one question, one reply
 //! - [`inventory`]: the question what runs on a host
 //! - [`ask_all`]: one question to every host
-//! - [`gather`]: when that ends, and which replies count
 //! - [`failure`]: why a question was not sent or not answered, in words
 
 pub mod ask_all;
 pub mod failure;
-pub mod gather;
 pub mod inventory;
 pub mod request;

@@ -22,7 +22,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::replies::Bid;
 use crate::lattice::dialect::v0::requests::{self, Request};
-use crate::lattice::exchange::gather::Harvest;
+use crate::lattice::gather::Harvest;
 use crate::lattice::model::{Host, TextMap, contains};
 use crate::name::{HostId, LinkName};
 

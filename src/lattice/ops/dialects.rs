@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::{Dialect, Software};
-use crate::lattice::exchange::gather::Enough;
+use crate::lattice::gather::Enough;
 use crate::name::HostId;
 
 /// How long after a ping without the host the server has said that it is not there.

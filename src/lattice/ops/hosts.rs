@@ -4,9 +4,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::requests;
-use crate::lattice::exchange::gather::{Ended, Enough, Gathered, Terms};
+use crate::lattice::gather::{Ended, Enough, Gathered, Terms};
 use crate::lattice::model::Host;
-use crate::lattice::roster::watch;
 use crate::name::HostId;
 
 impl Lattice {
@@ -58,7 +57,7 @@ impl Lattice {
     /// Begins to watch the lattice, unless a watch is there or nobody listens.
     pub(super) fn watch_if_inhabited(&self, pings: &Gathered<Host>) {
         if pings.ended != Ended::NoResponders && self.roster.inhabited() {
-            watch::begin(self);
+            self.begin_watch();
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lattice::exchange::gather::{Ended, Gathered};
+use crate::lattice::gather::{Ended, Gathered};
 use crate::name::HostId;
 use crate::telemetry::LogLimiter;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lattice::exchange::gather::Harvest;
+use crate::lattice::gather::Harvest;
 use crate::lattice::model::Host;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::{advance, sleep};

@@ -6,13 +6,9 @@
 //! roster belongs to a lattice and the credentials that the lattice was bound to: other
 //! credentials may lead to other hosts.
 //!
-//! - [`pings`]: how the roster learns
-//! - [`watch`]: keeps it fresh while the lattice is in use
 //! - [`export_check`]: whether replies of more than one host get through to us
 
 pub mod export_check;
-pub mod pings;
-pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -24,7 +20,7 @@ use tokio::time::Instant;
 use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::exchange::gather::{Ended, Expectation, ExpectedHosts, Gathered};
+use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered};
 use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 use crate::name::HostId;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lattice::exchange::gather::{Answer, Harvest};
+use crate::lattice::gather::{Answer, Harvest};
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::advance;
 

@@ -13,7 +13,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::V1Ping;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::ask_all::Proof;
-use crate::lattice::exchange::gather::{Answer, Ended, Enough, ExpectedHosts, Gathered, Terms};
+use crate::lattice::gather::{Answer, Ended, Enough, ExpectedHosts, Gathered, Terms};
 use crate::lattice::model::Host;
 use crate::lattice::roster::MOST_PATIENCE;
 use crate::settings::STALL;

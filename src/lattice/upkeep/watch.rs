@@ -23,15 +23,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info};
 
 use crate::connections::Connection;
-use crate::deadline::Deadline;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::{events, subject};
-use crate::lattice::exchange::gather::{Ended, Enough};
+use crate::lattice::gather::{Ended, Enough};
 use crate::lattice::model::HostNews;
 use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
-use crate::settings::Limits;
 
 /// How long after it begins a watch pings first: the call that began it comes before.
 const FIRST_PING_AFTER: Duration = Duration::from_secs(1);
@@ -56,23 +54,32 @@ const MAX_CAUSED: usize = 8;
 /// until the next regular ping.
 const MAX_EVENTS: usize = 2000;
 
-/// Begins to watch a lattice, in a task of its own. A lattice where nobody listens is not
-/// watched: a task and a subscription cost memory, and servers tell each call at once
-/// that nobody listens.
-pub(crate) fn begin(lattice: &Lattice) {
-    let watch = Watch {
-        id: lattice.id.clone(),
-        js_domain: lattice.js_domain.clone(),
-        connection: Arc::downgrade(&lattice.connection),
-        released: lattice.connection.released(),
-        roster: Arc::downgrade(&lattice.roster),
-        missed: lattice.roster.missed.clone(),
-        caused: 0,
-        named: HashSet::new(),
-        due: false,
-        events: (Instant::now(), 0),
-    };
-    tokio::spawn(watch.run());
+impl Lattice {
+    /// Notes that the lattice is called. From here on its roster is kept fresh. A lattice
+    /// where nobody listens is not watched: a task and a subscription cost memory, and
+    /// servers tell each call at once that nobody listens.
+    pub fn keep_fresh(&self) {
+        if self.roster.used() {
+            self.begin_watch();
+        }
+    }
+
+    /// Begins to watch the lattice, in a task of its own.
+    pub(crate) fn begin_watch(&self) {
+        let watch = Watch {
+            id: self.id.clone(),
+            js_domain: self.js_domain.clone(),
+            connection: Arc::downgrade(&self.connection),
+            released: self.connection.released(),
+            roster: Arc::downgrade(&self.roster),
+            missed: self.roster.missed.clone(),
+            caused: 0,
+            named: HashSet::new(),
+            due: false,
+            events: (Instant::now(), 0),
+        };
+        tokio::spawn(watch.run());
+    }
 }
 
 /// The state of that task. It holds neither the connection nor the roster, so that both
@@ -172,16 +179,9 @@ impl Watch {
 
     /// Makes a ping to all hosts that waits for the slowest.
     fn ping(&self, roster: Arc<Roster>) -> Option<BoxFuture<'static, ()>> {
-        let lattice = Lattice {
-            id: self.id.clone(),
-            connection: self.connection.upgrade()?,
-            js_domain: self.js_domain.clone(),
-            deadline: Deadline::new(Instant::now(), PATIENCE),
-            limits: Limits::default(),
-            roster,
-            duties: TaskTracker::new(),
-            _lease: None,
-        };
+        let (id, js_domain) = (self.id.clone(), self.js_domain.clone());
+        let (connection, duties) = (self.connection.upgrade()?, TaskTracker::new());
+        let lattice = Lattice::in_background(id, js_domain, connection, roster, PATIENCE, duties);
         Some(Box::pin(async move {
             // The roster learns from it; a failure shows at the next call.
             let epoch = lattice.connection.epoch();

@@ -1,0 +1,4 @@
+//! Keeps what is known of the hosts of a lattice fresh: pings, and the events of hosts.
+
+mod pings;
+mod watch;
