@@ -151,7 +151,7 @@ impl Error {
 /// secrets.
 ///
 /// ```
-/// use lattice_controller::error::without_values;
+/// use lattice_controller::internals::error::without_values;
 /// let text = r#"invalid type: string "SUAM…\" x", expected u16"#;
 /// assert_eq!(without_values(text), r#"invalid type: string "…", expected u16"#);
 /// let text = "invalid value: integer `70000`, expected u16";

@@ -16,16 +16,16 @@
 //!
 //! | room | what is decided there |
 //! | --- | --- |
-//! | [`front`] | the protocols by which hosts start the provider and hand over calls |
-//! | [`serve`] | what every call passes, whichever protocol it came by |
-//! | [`contract`] | the operations, their arguments and answers |
-//! | [`controller`] | what each operation means |
-//! | [`credentials`] | which lattice is reached with what, and where that is kept |
-//! | [`connections`] | one connection for each set of credentials |
-//! | [`lattice`] | how hosts are asked and told, and how they differ |
-//! | [`settings`] | what can be configured |
-//! | [`error`] | why a call fails |
-//! | [`nats`], [`telemetry`], [`name`], [`json`], [`deadline`], [`backoff`] | what all of them share |
+//! | `front` | the protocols by which hosts start the provider and hand over calls |
+//! | `serve` | what every call passes, whichever protocol it came by |
+//! | `contract` | the operations, their arguments and answers |
+//! | `controller` | what each operation means |
+//! | `credentials` | which lattice is reached with what, and where that is kept |
+//! | `connections` | one connection for each set of credentials |
+//! | `lattice` | how hosts are asked and told, and how they differ |
+//! | `settings` | what can be configured |
+//! | `error` | why a call fails |
+//! | `nats`, `telemetry`, `name`, `json`, `deadline`, `backoff` | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -38,21 +38,70 @@
     )
 )]
 
-pub mod backoff;
-pub mod connections;
-pub mod contract;
-pub mod controller;
-pub mod credentials;
-pub mod deadline;
-pub mod error;
-pub mod front;
-pub mod json;
-pub mod lattice;
-pub mod name;
-pub mod nats;
-pub mod serve;
-pub mod settings;
-pub mod telemetry;
+mod backoff;
+mod connections;
+mod contract;
+mod controller;
+mod credentials;
+mod deadline;
+mod error;
+mod front;
+mod json;
+mod lattice;
+mod name;
+mod nats;
+mod serve;
+mod settings;
+mod telemetry;
+
+pub use crate::controller::Controller;
+pub use crate::front::wasmbus::host_data::HostData;
+pub use crate::front::wasmbus::serve as serve_wasmbus;
+pub use crate::serve::Rules;
+pub use crate::settings::ProviderSettings;
+pub use crate::telemetry::{Lines, start_log};
+
+/// Everything inside, for the tests, benches, examples and fuzzers of this repository.
+/// It may change with every commit.
+#[doc(hidden)]
+pub mod internals {
+    pub mod contract {
+        pub use crate::contract::*;
+    }
+    pub mod controller {
+        pub use crate::controller::*;
+    }
+    pub mod credentials {
+        pub use crate::credentials::*;
+    }
+    pub mod deadline {
+        pub use crate::deadline::*;
+    }
+    pub mod error {
+        pub use crate::error::*;
+    }
+    pub mod front {
+        pub use crate::front::*;
+    }
+    pub mod lattice {
+        pub use crate::lattice::*;
+    }
+    pub mod name {
+        pub use crate::name::*;
+    }
+    pub mod nats {
+        pub use crate::nats::*;
+    }
+    pub mod serve {
+        pub use crate::serve::*;
+    }
+    pub mod settings {
+        pub use crate::settings::*;
+    }
+    pub mod telemetry {
+        pub use crate::telemetry::*;
+    }
+}
 
 /// The README's examples compile.
 #[cfg(doctest)]

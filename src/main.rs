@@ -6,12 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use lattice_controller::controller::Controller;
-use lattice_controller::front::wasmbus;
-use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::serve::Rules;
-use lattice_controller::settings::ProviderSettings;
-use lattice_controller::telemetry::{self, Lines};
+use lattice_controller::{Controller, HostData, Lines, ProviderSettings, Rules};
 use secrecy::ExposeSecret as _;
 use tracing::error;
 
@@ -68,7 +63,7 @@ fn say(text: &str) -> ExitCode {
 
 fn run(log: &Lines) -> anyhow::Result<()> {
     let mut host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
-    telemetry::init(log, host.log_level.as_deref(), host.structured_logging);
+    lattice_controller::start_log(log, host.log_level.as_deref(), host.structured_logging);
     let config = host.config_json.as_ref().map(|text| text.expose_secret());
     let settings = ProviderSettings::parse(config);
     host.access = host.access.with_tls(ProviderSettings::tls_at_least(config));
@@ -86,7 +81,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("no runtime")?;
-    let result = runtime.block_on(wasmbus::serve(host, rules, controller));
+    let result = runtime.block_on(lattice_controller::serve_wasmbus(host, rules, controller));
     runtime.shutdown_timeout(Duration::from_millis(50));
     result
 }

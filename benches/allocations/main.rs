@@ -24,12 +24,12 @@ use std::process::ExitCode;
 
 use async_nats::Client;
 use futures::StreamExt as _;
-use lattice_controller::controller::Controller;
-use lattice_controller::front::wasmbus;
-use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::serve::Rules;
-use lattice_controller::settings::ProviderSettings;
-use lattice_controller::telemetry::{self, Lines};
+use lattice_controller::internals::controller::Controller;
+use lattice_controller::internals::front::wasmbus;
+use lattice_controller::internals::front::wasmbus::host_data::HostData;
+use lattice_controller::internals::serve::Rules;
+use lattice_controller::internals::settings::ProviderSettings;
+use lattice_controller::internals::telemetry::{self, Lines};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use host::Host;
@@ -67,7 +67,7 @@ async fn main() -> ExitCode {
 async fn provide(url: &str) -> ExitCode {
     let host = HostData::read(std::io::stdin()).unwrap();
     let lines = Lines::to_standard_error().unwrap();
-    telemetry::init(&lines, host.log_level.as_deref(), false);
+    telemetry::start_log(&lines, host.log_level.as_deref(), false);
     let settings = ProviderSettings::parse(None);
     let rules = Rules::of(&settings);
     let controller = Controller::new(settings.unwrap(), "counted".into(), None).unwrap();

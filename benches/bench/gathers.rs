@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use lattice_controller::settings::STALL;
+use lattice_controller::internals::settings::STALL;
 use wasmcloud_interface_lattice_control::{ActorAuctionRequest, LatticeController as _};
 
 use crate::support::host::Generation;

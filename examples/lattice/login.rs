@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lattice_controller::nats::{Access, Login};
+use lattice_controller::internals::nats::{Access, Login};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{ProviderOptions, Result};

@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use crate::connections::capacity::Capacity;
-pub use crate::connections::connection::{Asked, Connection, NotAsked, Question};
+pub use crate::connections::connection::{Connection, NotAsked, Question};
 use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
 pub use crate::connections::inbox::Replies;

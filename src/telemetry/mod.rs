@@ -21,7 +21,7 @@ const OWN: &str = env!("CARGO_CRATE_NAME");
 /// lower levels they show the data that passes through them. The connector of
 /// async-nats is silent: it logs an error for each attempt, and the provider logs the
 /// same with the name of the server.
-pub fn init(lines: &Lines, host_level: Option<&str>, structured: bool) {
+pub fn start_log(lines: &Lines, host_level: Option<&str>, structured: bool) {
     let env = std::env::var("RUST_LOG").unwrap_or_default();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter(host_level, &env))

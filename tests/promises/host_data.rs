@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::controller::Controller;
-use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::front::wasmbus::invocation::Verifier;
-use lattice_controller::serve::links::LinkTable;
-use lattice_controller::settings::ProviderSettings;
+use lattice_controller::internals::controller::Controller;
+use lattice_controller::internals::front::wasmbus::host_data::HostData;
+use lattice_controller::internals::front::wasmbus::invocation::Verifier;
+use lattice_controller::internals::serve::links::LinkTable;
+use lattice_controller::internals::settings::ProviderSettings;
 use nkeys::KeyPairType;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -49,7 +49,7 @@ fn read(line: &str) {
         Ok(data) => data,
         Err(problem) => return super::check_message(&problem, 300),
     };
-    let is_token = lattice_controller::name::is_token;
+    let is_token = lattice_controller::internals::name::is_token;
     assert!(is_token(&data.provider_key) && is_token(&data.link_name));
     assert!(data.lattice.split('.').all(is_token));
     assert!(!data.access.servers().is_empty());

@@ -9,9 +9,9 @@
 //! blanks for `_` and `/` for `:`. None of these decides who may do what.
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
-use lattice_controller::front::wasmbus::decode;
-use lattice_controller::front::wasmbus::head::id_of;
-use lattice_controller::front::wasmbus::invocation::Verifier;
+use lattice_controller::internals::front::wasmbus::decode;
+use lattice_controller::internals::front::wasmbus::head::id_of;
+use lattice_controller::internals::front::wasmbus::invocation::Verifier;
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

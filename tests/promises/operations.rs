@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lattice_controller::contract::{
+use lattice_controller::internals::contract::{
     Operation, SetLatticeCredentialsRequest, SetRegistryCredentialsRequest,
 };
-use lattice_controller::controller::Controller;
-use lattice_controller::deadline::Deadline;
-use lattice_controller::front::wasmbus::body::decode_arguments;
-use lattice_controller::front::wasmbus::decode;
-use lattice_controller::serve::{Call, Operations as _};
-use lattice_controller::settings::ProviderSettings;
+use lattice_controller::internals::controller::Controller;
+use lattice_controller::internals::deadline::Deadline;
+use lattice_controller::internals::front::wasmbus::body::decode_arguments;
+use lattice_controller::internals::front::wasmbus::decode;
+use lattice_controller::internals::serve::{Call, Operations as _};
+use lattice_controller::internals::settings::ProviderSettings;
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};

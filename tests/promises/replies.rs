@@ -5,21 +5,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_controller::controller::hosts::described;
-use lattice_controller::lattice::dialect::Dialect;
-use lattice_controller::lattice::dialect::quirks::Quirks;
-use lattice_controller::lattice::dialect::v0::events;
-use lattice_controller::lattice::dialect::v0::plan::{self, Command};
-use lattice_controller::lattice::dialect::v0::replies::{
+use lattice_controller::internals::controller::hosts::described;
+use lattice_controller::internals::lattice::dialect::Dialect;
+use lattice_controller::internals::lattice::dialect::quirks::Quirks;
+use lattice_controller::internals::lattice::dialect::v0::events;
+use lattice_controller::internals::lattice::dialect::v0::plan::{self, Command};
+use lattice_controller::internals::lattice::dialect::v0::replies::{
     self, Ack, Bid, ClaimsReply, LinksReply, V1Ping,
 };
-use lattice_controller::lattice::gather::Harvest;
-use lattice_controller::lattice::model::lenient::parse;
-use lattice_controller::lattice::model::{
+use lattice_controller::internals::lattice::gather::Harvest;
+use lattice_controller::internals::lattice::model::lenient::parse;
+use lattice_controller::internals::lattice::model::{
     ActorInstance, Claims, FromHost, Host, Inventory, Link, Running, TextMap,
 };
-use lattice_controller::lattice::roster::Roster;
-use lattice_controller::name::HostId;
+use lattice_controller::internals::lattice::roster::Roster;
+use lattice_controller::internals::name::HostId;
 use nkeys::KeyPairType;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use lattice_controller::contract::Operation;
-use lattice_controller::front::wasmbus::decode;
-use lattice_controller::front::wasmbus::link_definition::WireLinkDefinition;
-use lattice_controller::serve::links::{LinkDefinition, LinkTable};
-use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
+use lattice_controller::internals::contract::Operation;
+use lattice_controller::internals::front::wasmbus::decode;
+use lattice_controller::internals::front::wasmbus::link_definition::WireLinkDefinition;
+use lattice_controller::internals::serve::links::{LinkDefinition, LinkTable};
+use lattice_controller::internals::settings::{LinkSettings, Policy, ProviderSettings, TimeLimits};
 use serde_json::{Value, json};
 
 /// The longest message: fifty mistakes, each with every key.

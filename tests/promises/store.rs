@@ -4,12 +4,12 @@
 
 use std::sync::OnceLock;
 
-use lattice_controller::credentials::vault::key::SealingKey;
-use lattice_controller::credentials::vault::place::Places;
-use lattice_controller::credentials::vault::sealed::{Opened, Sealer, Unopened};
-use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
-use lattice_controller::name::{JsDomain, LatticeId};
-use lattice_controller::settings::Unplaced;
+use lattice_controller::internals::credentials::vault::key::SealingKey;
+use lattice_controller::internals::credentials::vault::place::Places;
+use lattice_controller::internals::credentials::vault::sealed::{Opened, Sealer, Unopened};
+use lattice_controller::internals::credentials::{Credentials, FingerprintKey, GivenCredentials};
+use lattice_controller::internals::name::{JsDomain, LatticeId};
+use lattice_controller::internals::settings::Unplaced;
 use nkeys::{KeyPairType, XKey};
 use secrecy::SecretString;
 use serde_json::json;

@@ -1,12 +1,12 @@
 //! No text makes a subject that differs from its template: one with other
 //! tokens, with wildcards, or of another lattice.
 
-use lattice_controller::credentials::vault::bucket;
-use lattice_controller::lattice::dialect::v0::bucket_key::BucketKey;
-use lattice_controller::lattice::dialect::v0::place::{Api, Origin, Place, Token};
-use lattice_controller::lattice::dialect::v0::subject::{self, Verb};
-use lattice_controller::lattice::model::{Link, TextMap};
-use lattice_controller::name::{
+use lattice_controller::internals::credentials::vault::bucket;
+use lattice_controller::internals::lattice::dialect::v0::bucket_key::BucketKey;
+use lattice_controller::internals::lattice::dialect::v0::place::{Api, Origin, Place, Token};
+use lattice_controller::internals::lattice::dialect::v0::subject::{self, Verb};
+use lattice_controller::internals::lattice::model::{Link, TextMap};
+use lattice_controller::internals::name::{
     ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
 use nkeys::KeyPairType;

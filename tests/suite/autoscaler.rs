@@ -11,8 +11,8 @@ use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
 use autoscaler::{Desired, Error, MANAGED_BY, Reason, Report, Request, carry_out, look, plan};
-use lattice_controller::contract::Operation;
-use lattice_controller::settings::{LinkSettings, Policy, ProviderSettings};
+use lattice_controller::internals::contract::Operation;
+use lattice_controller::internals::settings::{LinkSettings, Policy, ProviderSettings};
 use serde_json::{Value, json};
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b};

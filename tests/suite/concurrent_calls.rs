@@ -11,9 +11,9 @@ use crate::support::operator::{LATTICE, Operated};
 use crate::support::provider::{Identity, Provider, serve_here, signing_key};
 use crate::support::time::timeout;
 use futures::StreamExt as _;
-use lattice_controller::contract::{Request, Response};
-use lattice_controller::error::Error;
-use lattice_controller::serve::{Call, Operations};
+use lattice_controller::internals::contract::{Request, Response};
+use lattice_controller::internals::error::Error;
+use lattice_controller::internals::serve::{Call, Operations};
 use serde_json::{Value, json};
 use wasmbus_rpc::core::{Invocation, InvocationResponse};
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::fixtures;
-use lattice_controller::contract as ours;
+use lattice_controller::internals::contract as ours;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::{self, World, hosts};
 use async_nats::jetstream::{self, kv, stream};
 use data_encoding::BASE64URL_NOPAD;
-use lattice_controller::credentials::vault::bucket;
+use lattice_controller::internals::credentials::vault::bucket;
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use wasmcloud_interface_lattice_control::{

@@ -11,7 +11,7 @@ use crate::support::host::Generation;
 use crate::support::host::lattice::SimLattice;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
-use lattice_controller::settings::{LinkSettings, ProviderSettings};
+use lattice_controller::internals::settings::{LinkSettings, ProviderSettings};
 
 use Generation::{G1b, G2a, G2b, G3b};
 

@@ -30,7 +30,7 @@ use crate::support::time::{SHORTLY, scaled};
 use crate::support::world::{ctx, set};
 use futures::future::join_all;
 use futures::{StreamExt as _, stream};
-use lattice_controller::credentials::vault::bucket;
+use lattice_controller::internals::credentials::vault::bucket;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use wasmcloud_interface_lattice_control::*;

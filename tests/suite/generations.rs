@@ -454,7 +454,7 @@ on_every_generation! {
 
 #[test]
 fn every_operation_is_tested_here() {
-    for operation in lattice_controller::contract::Operation::NAMES {
+    for operation in lattice_controller::internals::contract::Operation::NAMES {
         let snake: String = operation
             .chars()
             .enumerate()

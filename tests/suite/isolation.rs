@@ -81,7 +81,8 @@ async fn an_owner_is_one_after_a_restart_too_until_the_entry_is_purged() {
     assert!(hosts(&other, "x").await.unwrap_err().contains(FOREIGN));
     assert!(hosts(&owner, "x").await.is_ok());
     let jetstream = async_nats::jetstream::new(one.nats.client().await);
-    let name = lattice_controller::credentials::vault::bucket::name(&one.identity.lattice);
+    let name =
+        lattice_controller::internals::credentials::vault::bucket::name(&one.identity.lattice);
     let bucket = jetstream.get_key_value(name).await.unwrap();
     let (provider, link) = (&one.identity.provider_key, &one.identity.link_name);
     bucket.purge(format!("{provider}.{link}.x")).await.unwrap();
@@ -118,7 +119,8 @@ async fn an_entry_that_nobody_can_open_is_nobodys() {
     };
     eventually("the store to be there", kept).await;
     let jetstream = async_nats::jetstream::new(one.nats.client().await);
-    let name = lattice_controller::credentials::vault::bucket::name(&one.identity.lattice);
+    let name =
+        lattice_controller::internals::credentials::vault::bucket::name(&one.identity.lattice);
     let bucket = jetstream.get_key_value(name).await.unwrap();
     let (provider, link) = (&one.identity.provider_key, &one.identity.link_name);
     let key = format!("{provider}.{link}.x");

@@ -236,7 +236,9 @@ async fn credentials_that_the_server_marks_as_removed_are_let_go() {
         kept.await;
         world.set_lattice("x", &world.nats.url()).await;
         assert!(world.hosts("x").await.is_ok());
-        let bucket = lattice_controller::credentials::vault::bucket::name(&world.identity.lattice);
+        let bucket = lattice_controller::internals::credentials::vault::bucket::name(
+            &world.identity.lattice,
+        );
         let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
         let subject = format!("$KV.{bucket}.{provider}.{link}.x");
         mark(&world.nats, subject, reason).await;

@@ -14,7 +14,7 @@ use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};
 use crate::support::secrets::{found_in, plant};
 use crate::support::world::{World, ctx};
-use lattice_controller::credentials::vault::bucket;
+use lattice_controller::internals::credentials::vault::bucket;
 use nkeys::{KeyPair, KeyPairType, XKey};
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::*;
@@ -400,5 +400,5 @@ async fn a_new_key_is_one_that_the_provider_takes() {
     let (one, two) = (cli.prints(&["key"]), cli.prints(&["key"]));
     assert_ne!(one, two);
     let settings = json!({ "credentials_key": one.trim() }).to_string();
-    lattice_controller::settings::ProviderSettings::parse(Some(&settings)).unwrap();
+    lattice_controller::internals::settings::ProviderSettings::parse(Some(&settings)).unwrap();
 }

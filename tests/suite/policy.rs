@@ -7,7 +7,7 @@ use crate::support::host::Generation;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::world::{World, ctx};
-use lattice_controller::contract::Operation;
+use lattice_controller::internals::contract::Operation;
 use serde_json::{Value, json};
 use wasmcloud_interface_lattice_control::LatticeController as _;
 

@@ -6,10 +6,10 @@ use crate::promises;
 use std::collections::BTreeSet;
 
 use crate::promises::{ALL, Promise, files, root};
-use lattice_controller::lattice::dialect::Dialect;
-use lattice_controller::lattice::dialect::v0::plan;
-use lattice_controller::lattice::model::Inventory;
-use lattice_controller::lattice::model::lenient::parse;
+use lattice_controller::internals::lattice::dialect::Dialect;
+use lattice_controller::internals::lattice::dialect::v0::plan;
+use lattice_controller::internals::lattice::model::Inventory;
+use lattice_controller::internals::lattice::model::lenient::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

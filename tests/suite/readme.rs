@@ -4,9 +4,9 @@ use crate::support;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lattice_controller::contract::Operation;
-use lattice_controller::settings::table::{LINK, PROVIDER, Setting};
-use lattice_controller::settings::{
+use lattice_controller::internals::contract::Operation;
+use lattice_controller::internals::settings::table::{LINK, PROVIDER, Setting};
+use lattice_controller::internals::settings::{
     Isolation, LinkSettings, Policy, PoolLimits, ProviderSettings, StoreMode, TimeLimits, Unplaced,
 };
 
@@ -73,8 +73,11 @@ fn the_defaults_that_are_told_in_words_are_true() {
     assert_eq!((limits.request, limits.gather), (None, None));
     assert_eq!(limits.stall.as_millis(), 300);
     assert_eq!(limits.grace.as_millis(), 30);
-    assert_eq!(defaults.tls, lattice_controller::nats::Tls::default());
-    let allowed = lattice_controller::nats::AllowedServers::default();
+    assert_eq!(
+        defaults.tls,
+        lattice_controller::internals::nats::Tls::default()
+    );
+    let allowed = lattice_controller::internals::nats::AllowedServers::default();
     assert_eq!(defaults.pool.allowed, allowed);
     assert_eq!(defaults.default_policy, Policy::default());
     assert!(defaults.pool.key.is_none());

@@ -271,10 +271,12 @@ async fn what_the_host_wrote_is_not_left_in_memory() {
 
 #[test]
 fn no_public_type_shows_a_secret_in_its_debug_output() {
-    use lattice_controller::credentials::{Credentials, FingerprintKey, GivenCredentials};
-    use lattice_controller::name::{JsDomain, LatticeId};
-    use lattice_controller::nats::{Access, Login};
-    use lattice_controller::settings::ProviderSettings;
+    use lattice_controller::internals::credentials::{
+        Credentials, FingerprintKey, GivenCredentials,
+    };
+    use lattice_controller::internals::name::{JsDomain, LatticeId};
+    use lattice_controller::internals::nats::{Access, Login};
+    use lattice_controller::internals::settings::ProviderSettings;
     let user = Operator::new().user(0);
     let password = plant("debugged-password");
     let entry = |urls: &str, with_jwt: bool| GivenCredentials {

@@ -2,8 +2,8 @@
 //! `src/settings/table.rs` says. After a change there,
 //! `UPDATE=1 cargo test --locked --test suite settings_table::` writes them anew.
 
-use lattice_controller::settings::ProviderSettings;
-use lattice_controller::settings::table::{Kind, LINK, PROVIDER, Setting};
+use lattice_controller::internals::settings::ProviderSettings;
+use lattice_controller::internals::settings::table::{Kind, LINK, PROVIDER, Setting};
 use serde_json::{Map, Value, json};
 
 /// Compares a file with what it must be, or writes it.

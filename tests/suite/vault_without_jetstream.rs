@@ -9,7 +9,7 @@ use crate::support::provider::health;
 use crate::support::store::{IN_MEMORY, KEPT, bucket_of, key};
 use crate::support::world::{World, hosts, none_fails, set_acknowledged as set};
 use async_nats::jetstream;
-use lattice_controller::credentials::vault::bucket;
+use lattice_controller::internals::credentials::vault::bucket;
 use serde_json::json;
 
 #[tokio::test]

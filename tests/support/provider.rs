@@ -9,10 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use data_encoding::BASE64;
-use lattice_controller::front::wasmbus;
-use lattice_controller::front::wasmbus::host_data::HostData;
-use lattice_controller::serve::{Operations, Rules};
-use lattice_controller::settings::ProviderSettings;
+use lattice_controller::internals::front::wasmbus;
+use lattice_controller::internals::front::wasmbus::host_data::HostData;
+use lattice_controller::internals::serve::{Operations, Rules};
+use lattice_controller::internals::settings::ProviderSettings;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};

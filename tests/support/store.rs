@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, kv};
-use lattice_controller::credentials::vault::bucket;
+use lattice_controller::internals::credentials::vault::bucket;
 
 use super::nats::NatsServer;
 use super::provider::Identity;

@@ -3,7 +3,7 @@
 //! Unknown members are ignored, a missing or `null` member counts as absent, a number
 //! where text is expected is taken as text, and an entry of a list that cannot be read
 //! is left out: one odd member must not cost the whole answer. Only a list where an
-//! object belongs is never read ([`json`]).
+//! object belongs is never read (`json`).
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
-use lattice_controller::contract::Operation;
+use lattice_controller::internals::contract::Operation;
 use serde_json::Value;
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::CtlOperationAck;
