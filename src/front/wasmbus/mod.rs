@@ -1,5 +1,5 @@
 //! The door of wasmbus RPC, by which hosts up to 0.82 start the provider and hand over the
-//! calls of actors. It knows what [`crate::serve`] does with a call, and nothing of lattices.
+//! calls of actors. It knows what `crate::serve` does with a call, and nothing of lattices.
 //!
 //! - [`host_data`]: the line on standard input
 //! - [`serve`]: from the start to the end
