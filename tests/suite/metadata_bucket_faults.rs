@@ -6,13 +6,14 @@ use crate::support::host::Generation::G2b;
 use crate::support::host::lattice::bucket;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
+use crate::support::provider::Identity;
 use crate::support::world::{World, ctx};
 use crate::support::{self, eventually};
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::{Config, External, Source};
 use async_nats::jetstream::{self, Context};
-use serde_json::json;
+use serde_json::{Value, json};
 use wasmbus_rpc::core::LinkDefinition;
 use wasmcloud_interface_lattice_control::{LatticeController as _, SetLatticeCredentialsRequest};
 
@@ -320,7 +321,7 @@ async fn writes_that_are_not_confirmed_leave_nothing_behind() {
 
 /// Starts a provider whose own user may do everything except publish to this
 /// subject.
-async fn at_home_without(refused: &str) -> World {
+async fn at_home_without(identity: Identity, refused: &str) -> World {
     let nats = NatsServer::with_config(&format!(
         "no_auth_user: home
         authorization {{ users = [
@@ -329,7 +330,8 @@ async fn at_home_without(refused: &str) -> World {
         ] }}"
     ));
     let url = format!("nats://provider:pw@{}", nats.address());
-    let world = World::start_on(nats, |data| data["lattice_rpc_url"] = url.into()).await;
+    let user = |data: &mut Value| data["lattice_rpc_url"] = url.into();
+    let world = World::start_as(identity, nats, user).await;
     let kept = world.provider.logged("credentials are kept in JetStream");
     kept.await;
     world
@@ -347,15 +349,15 @@ async fn nothing_is_left(world: &World) {
 
 #[tokio::test]
 async fn questions_that_our_own_jetstream_does_not_answer_leave_nothing_behind() {
-    let nats = NatsServer::start();
+    let (nats, identity) = (NatsServer::start(), Identity::new());
     // A stream that confirms no writes.
     let config = Config {
         no_ack: true,
-        ..bucket("LATTICECREDS_home")
+        ..bucket(&format!("LATTICECREDS_{}", identity.lattice))
     };
     let jetstream = jetstream_of(&nats).await;
     jetstream.create_stream(config).await.unwrap();
-    let world = World::start_on(nats, |_| {}).await;
+    let world = World::start_as(identity, nats, |_| {}).await;
     let kept = world.provider.logged("credentials are kept in JetStream");
     kept.await;
     for lattice in ["x", "y"] {
@@ -368,7 +370,7 @@ async fn questions_that_our_own_jetstream_does_not_answer_leave_nothing_behind()
 
 #[tokio::test]
 async fn what_our_own_server_refuses_is_said_at_once_and_leaves_nothing_behind() {
-    let world = at_home_without(r#""$JS.API.STREAM.MSG.GET.>", "$KV.>""#).await;
+    let world = at_home_without(Identity::new(), r#""$JS.API.STREAM.MSG.GET.>", "$KV.>""#).await;
     let words = "our NATS server said";
     for _ in 0..2 {
         let error = world.hosts("y").await.unwrap_err();
@@ -384,7 +386,9 @@ async fn what_our_own_server_refuses_is_said_at_once_and_leaves_nothing_behind()
 
 #[tokio::test]
 async fn a_large_answer_that_cannot_be_stored_leaves_nothing_behind() {
-    let world = at_home_without(r#""$JS.API.STREAM.INFO.OBJ_home""#).await;
+    let identity = Identity::new();
+    let refused = format!(r#""$JS.API.STREAM.INFO.OBJ_{}""#, identity.lattice);
+    let world = at_home_without(identity, &refused).await;
     world.set_lattice(LATTICE, &world.nats.url()).await;
     let lattice = Operated::in_world(world, &[(G2b, &[])]).await;
     let values = json!({ "x": "y".repeat(100_000) });

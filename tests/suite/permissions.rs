@@ -284,7 +284,7 @@ async fn a_large_bucket_of_credentials_that_may_not_be_read_on_leaves_them_in_me
     let kept = world.provider.logged("credentials are kept in JetStream");
     kept.await;
     let bucket = async_nats::jetstream::new(world.nats.client().await)
-        .get_key_value("LATTICECREDS_home")
+        .get_key_value(format!("LATTICECREDS_{}", world.identity.lattice))
         .await
         .unwrap();
     let (provider, link) = (&world.identity.provider_key, &world.identity.link_name);
@@ -296,6 +296,7 @@ async fn a_large_bucket_of_credentials_that_may_not_be_read_on_leaves_them_in_me
     data["lattice_rpc_url"] = format!("nats://provider:pw@{}", world.nats.address()).into();
     world.provider = Provider::start(&data);
     world.provider.logged("takes too long").await;
-    let missing = r#"Publish to \"$JS.FC.KV_LATTICECREDS_home."#;
-    world.provider.logged(missing).await;
+    let lattice = &world.identity.lattice;
+    let missing = format!(r#"Publish to \"$JS.FC.KV_LATTICECREDS_{lattice}."#);
+    world.provider.logged(&missing).await;
 }

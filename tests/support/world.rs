@@ -34,7 +34,15 @@ impl World {
 
     /// Starts a provider on this server, with host data changed by `change`.
     pub async fn start_on(nats: NatsServer, change: impl FnOnce(&mut Value)) -> Self {
-        let identity = Identity::new();
+        Self::start_as(Identity::new(), nats, change).await
+    }
+
+    /// Does the same for an identity that the server's configuration names.
+    pub async fn start_as(
+        identity: Identity,
+        nats: NatsServer,
+        change: impl FnOnce(&mut Value),
+    ) -> Self {
         let mut host_data = identity.host_data(&nats.url());
         change(&mut host_data);
         Self::around(Provider::start(&host_data), identity, nats).await
