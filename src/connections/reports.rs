@@ -55,7 +55,7 @@ impl Loss {
         })
     }
 
-    /// Returns the same, if the server said it from this moment on.
+    /// Returns what [`Loss::said`] returns, if the server said it from this moment on.
     pub fn said_since(&self, then: Instant) -> String {
         match &self.words {
             Some((_, at)) if *at >= then => self.said(),

@@ -32,8 +32,8 @@ impl fmt::Display for Asked<'_> {
 }
 
 impl Asked<'_> {
-    /// Reports that nobody listens, as the server said.
-    pub(super) fn nobody(self) -> Error {
+    /// Returns the error of a request for which nobody listens, as the server said.
+    pub(super) fn no_responders(self) -> Error {
         Error::new(
             Kind::NoResponders,
             format!(
@@ -43,7 +43,7 @@ impl Asked<'_> {
         )
     }
 
-    /// Reports that the reply refuses, for this reason.
+    /// Returns the error of a request that the reply refuses, for this reason.
     pub(super) fn refused(self, reason: &str) -> Error {
         let reason = match reason {
             "" => "no reason given",
@@ -52,7 +52,7 @@ impl Asked<'_> {
         Error::new(Kind::Refused, format!("{self} refused: {reason}"))
     }
 
-    /// Reports that the reply cannot be read, for this reason.
+    /// Returns the error of a request whose reply cannot be read, for this reason.
     pub(super) fn unreadable(self, problem: &str) -> Error {
         Error::new(
             Kind::BadReply,
@@ -60,7 +60,7 @@ impl Asked<'_> {
         )
     }
 
-    /// Reports that the connection broke while the reply was waited for.
+    /// Returns the error of a request during which the connection broke.
     pub(super) fn lost(self, loss: &Loss, sent: Sent) -> Error {
         match loss.refused(sent) {
             true => Error::invalid(format!(
@@ -80,7 +80,7 @@ impl Asked<'_> {
 }
 
 impl Lattice {
-    /// Reports what the server refused to the credentials.
+    /// Returns the error that says what the server refused to the credentials.
     pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
         let (lattice, subject) = (self.display_name(), printable(&refusal.subject));
         match refusal.subscription {
@@ -106,7 +106,7 @@ impl Lattice {
         }
     }
 
-    /// Reports why the request was not sent.
+    /// Returns the error that says why the request was not sent.
     pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),

@@ -86,7 +86,7 @@ impl Lattice {
             biased;
             answer = sent.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
-                    Err(asked.nobody())
+                    Err(asked.no_responders())
                 }
                 Some(answer) => Ok(answer.payload),
                 None => Err(asked.lost(&reason_of_loss(lost).await, sent.sent())),
