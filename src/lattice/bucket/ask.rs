@@ -45,7 +45,7 @@ impl Lattice {
         let asked = self.connection.ask_with(subject, headers, body).await;
         let mut asked = asked.map_err(|error| match error {
             NotAsked::Unheard(refusal) => {
-                Unanswered::Unheard(self.not_permitted(&refusal).before_order())
+                Unanswered::Unheard(self.not_permitted(&refusal).before_command())
             }
             NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
                 "a message of {bytes} bytes is needed, and the server lately took none of {from} \

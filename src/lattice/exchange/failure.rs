@@ -109,7 +109,7 @@ impl Lattice {
     /// Returns the error that says why the request was not sent.
     pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
         match error {
-            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
+            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_command(),
             NotAsked::Oversize { bytes, from } => Error::invalid(format!(
                 "the request to {asked} has {bytes} bytes, and its server lately took none of \
                  {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"

@@ -59,7 +59,7 @@ impl Lattice {
         match self.inventory(host, deadline).await {
             Ok(inventory) => Ok(Some(inventory)),
             Err(error) if quirks.may_hide_inventory && error.kind() == Kind::Timeout => Ok(None),
-            Err(error) => Err(error.before_order()),
+            Err(error) => Err(error.before_command()),
         }
     }
 }

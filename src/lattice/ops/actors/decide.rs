@@ -39,7 +39,7 @@ impl Lattice {
     /// Reads the inventory of a host before a command, and learns references from it.
     pub(super) async fn read_inventory(&self, host: &HostId) -> Result<Inventory, Error> {
         let inventory = self.inventory(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_order)?;
+        let inventory = inventory.map_err(Error::before_command)?;
         self.roster.commands.learned.learn_all(host, &inventory);
         Ok(inventory)
     }
