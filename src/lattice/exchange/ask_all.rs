@@ -11,7 +11,7 @@ use crate::connections::{Heard, Loss, NotAsked, Question, Refusal, Replies};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::exchange::failure::{Asked, reason_of_loss};
+use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
 use crate::lattice::gather::{Answer, Ended, Gathered, Terms, gather};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
@@ -50,7 +50,7 @@ impl Lattice {
                     self.display_name()
                 ))
             }
-            _ => self.not_asked(Asked::Hosts(self), &error),
+            _ => self.not_asked(Addressee::Hosts(self), &error),
         })?;
         let inbox = self.connection.inbox();
         let ours = |refusal: &Refusal| {

@@ -15,14 +15,14 @@ use crate::name::HostId;
 /// How long after its replies have ended the reason of a broken connection is known.
 const REASON_KNOWN_WITHIN: Duration = Duration::from_millis(200);
 
-/// Who is asked. The text for it is made only where a message needs it.
+/// Who gets a request. The text for it is made only where a message needs it.
 #[derive(Clone, Copy)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum Addressee<'a> {
     Host(&'a Lattice, &'a HostId),
     Hosts(&'a Lattice),
 }
 
-impl fmt::Display for Asked<'_> {
+impl fmt::Display for Addressee<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(lattice, host) => f.write_str(&lattice.display_host(host)),
@@ -31,7 +31,7 @@ impl fmt::Display for Asked<'_> {
     }
 }
 
-impl Asked<'_> {
+impl Addressee<'_> {
     /// Returns the error of a request for which nobody listens, as the server said.
     pub(super) fn no_responders(self) -> Error {
         Error::new(
@@ -107,7 +107,7 @@ impl Lattice {
     }
 
     /// Returns the error that says why the request was not sent.
-    pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
+    pub(super) fn not_asked(&self, to: Addressee<'_>, error: &NotAsked) -> Error {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_command(),
             NotAsked::Oversize { bytes, from } => Error::invalid(format!(

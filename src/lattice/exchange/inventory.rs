@@ -10,7 +10,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::dialect::v0::requests::Request;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::exchange::failure::Asked;
+use crate::lattice::exchange::failure::Addressee;
 use crate::lattice::exchange::request::{BadReply, read};
 use crate::lattice::model::Inventory;
 use crate::name::HostId;
@@ -29,7 +29,7 @@ impl Lattice {
         host: &HostId,
         deadline: Deadline,
     ) -> Result<Inventory, Error> {
-        let asked = Asked::Host(self, host);
+        let asked = Addressee::Host(self, host);
         let question = Request::empty(subject::inventory(&self.id, host));
         let reply = self.ask(asked, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{Ack, refusal};
 use crate::lattice::dialect::v0::requests::Request;
-use crate::lattice::exchange::failure::{Asked, reason_of_loss};
+use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
 use crate::lattice::model::lenient;
 use crate::name::HostId;
 
@@ -26,7 +26,7 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_host(&self, host: &HostId, command: Request) -> Result<(), Error> {
-        let asked = Asked::Host(self, host);
+        let asked = Addressee::Host(self, host);
         let reply = self.ask(asked, command, self.deadline).await?;
         acknowledged(asked, &reply)
     }
@@ -36,7 +36,7 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_hosts(&self, command: Request) -> Result<(), Error> {
-        let asked = Asked::Hosts(self);
+        let asked = Addressee::Hosts(self);
         let reply = self.ask(asked, command, self.deadline).await?;
         acknowledged(asked, &reply)
     }
@@ -50,7 +50,7 @@ impl Lattice {
         &self,
         question: Subject,
     ) -> Result<T, Error> {
-        let asked = Asked::Hosts(self);
+        let asked = Addressee::Hosts(self);
         let question = Request::empty(question);
         let reply = self.ask(asked, question, self.deadline).await?;
         read(&reply).map_err(|problem| problem.of(asked))
@@ -67,7 +67,7 @@ impl Lattice {
     /// As every request, see the module.
     pub(super) async fn ask(
         &self,
-        asked: Asked<'_>,
+        to: Addressee<'_>,
         Request { subject, body }: Request,
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
@@ -105,8 +105,8 @@ impl Lattice {
             }
         };
         match (&answer, asked) {
-            (Ok(_), Asked::Host(_, host)) => self.roster.answered(host),
-            (Err(error), Asked::Host(_, host)) if error.kind() == Kind::NoResponders => {
+            (Ok(_), Addressee::Host(_, host)) => self.roster.answered(host),
+            (Err(error), Addressee::Host(_, host)) if error.kind() == Kind::NoResponders => {
                 self.roster.gone(host);
             }
             _ => {}
@@ -124,7 +124,7 @@ pub(super) enum BadReply {
 }
 
 impl BadReply {
-    pub(super) fn of(self, asked: Asked<'_>) -> Error {
+    pub(super) fn of(self, to: Addressee<'_>) -> Error {
         match self {
             Self::Refused(reason) => asked.refused(&reason),
             Self::Unreadable(problem) => asked.unreadable(&problem),
@@ -140,7 +140,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, BadRepl
     })
 }
 
-fn acknowledged(asked: Asked<'_>, reply: &[u8]) -> Result<(), Error> {
+fn acknowledged(to: Addressee<'_>, reply: &[u8]) -> Result<(), Error> {
     match Ack::parse(reply) {
         Ok(Ack::Accepted) => Ok(()),
         Ok(Ack::Refused(reason)) => Err(asked.refused(&reason)),
