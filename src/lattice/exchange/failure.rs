@@ -111,15 +111,15 @@ impl Lattice {
         match error {
             NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_command(),
             NotAsked::Oversize { bytes, from } => Error::invalid(format!(
-                "the request to {asked} has {bytes} bytes, and its server lately took none of \
+                "the request to {to} has {bytes} bytes, and its server lately took none of \
                  {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"
             )),
             NotAsked::Failed(error) => match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
-                    "the request to {asked} is larger than its NATS server takes: {error}"
+                    "the request to {to} is larger than its NATS server takes: {error}"
                 )),
                 PublishErrorKind::InvalidSubject => {
-                    Error::invalid(format!("the request to {asked} has no valid subject"))
+                    Error::invalid(format!("the request to {to} has no valid subject"))
                 }
                 PublishErrorKind::Send => Error::new(
                     Kind::NotConnected,

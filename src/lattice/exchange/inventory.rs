@@ -29,16 +29,16 @@ impl Lattice {
         host: &HostId,
         deadline: Deadline,
     ) -> Result<Inventory, Error> {
-        let asked = Addressee::Host(self, host);
+        let to = Addressee::Host(self, host);
         let question = Request::empty(subject::inventory(&self.id, host));
-        let reply = self.ask(asked, question, deadline).await?;
+        let reply = self.ask(to, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
         let inventory = move || read(&reply).map(Inventory::without_repetitions);
         let read = match is_large {
             false => inventory(),
             true => elsewhere(inventory, deadline).await,
         };
-        read.map_err(|problem| problem.of(asked))
+        read.map_err(|problem| problem.of(to))
     }
 
     /// Asks a host for its inventory before a command that can do without it. Returns
