@@ -42,7 +42,7 @@ pub use crate::connections::inbox::Replies;
 pub use crate::connections::lease::Lease;
 pub use crate::connections::permissions::{Heard, Refusal};
 pub use crate::connections::reports::Loss;
-pub use crate::connections::sizes::Sent;
+pub use crate::connections::sizes::MessageNumber;
 use crate::connections::state::Answer;
 use crate::connections::supervisor::Supervisor;
 use crate::credentials::SharedCredentials;

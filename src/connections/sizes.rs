@@ -21,15 +21,15 @@ pub(super) struct Sizes {
 /// The number of a message that was sent; `None` where others were sent at the same
 /// time, so that their order is not known.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent(pub(super) Option<u64>);
+pub struct MessageNumber(pub(super) Option<u64>);
 
 /// A message that is being sent, until this is dropped.
 pub(super) struct Sending<'a>(&'a Sizes, Option<u64>);
 
 impl Sending<'_> {
     /// The number of the message, which comes behind all with smaller ones.
-    pub(super) fn sent(&self) -> Sent {
-        Sent(self.1)
+    pub(super) fn number(&self) -> MessageNumber {
+        MessageNumber(self.1)
     }
 }
 

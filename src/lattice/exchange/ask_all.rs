@@ -42,8 +42,8 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
-        let asked = self.connection.ask_all(questions).await;
-        let mut replies = asked.map_err(|error| match &error {
+        let sent = self.connection.send_questions(questions).await;
+        let mut replies = sent.map_err(|error| match &error {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
                     "the question to the hosts of {} is larger than their NATS server takes",
@@ -63,7 +63,7 @@ impl Lattice {
         let half = terms.deadline.half().at();
         let probe = async {
             sleep_until(half).await;
-            self.connection.answers().await
+            self.connection.server_answers().await
         };
         let refused = refusals.of(ours);
         let mut server_answers = false;

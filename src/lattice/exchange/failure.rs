@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use tokio::time::timeout;
 
-use crate::connections::{Loss, NotAsked, Refusal, Sent};
+use crate::connections::{Loss, NotAsked, Refusal, MessageNumber};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::name::HostId;
@@ -61,8 +61,8 @@ impl Addressee<'_> {
     }
 
     /// Returns the error of a request during which the connection broke.
-    pub(super) fn lost(self, loss: &Loss, sent: Sent) -> Error {
-        match loss.refused(sent) {
+    pub(super) fn lost(self, loss: &Loss, message: MessageNumber) -> Error {
+        match loss.refused(message) {
             true => Error::invalid(format!(
                 "the request to {self} was not taken, because it or another one before is larger \
                  than its server takes of these credentials; nothing was carried out{}",

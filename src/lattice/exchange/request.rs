@@ -74,7 +74,7 @@ impl Lattice {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
-        let sent = self.connection.ask(subject.clone(), body).await;
+        let sent = self.connection.ask(subject.clone(), None, body).await;
         let mut sent = sent.map_err(|error| self.not_asked(to, &error))?;
         let (reply, inbox) = (sent.reply().clone(), self.connection.inbox());
         let ours = |refusal: &Refusal| {
@@ -89,9 +89,9 @@ impl Lattice {
                     Err(to.no_responders())
                 }
                 Some(answer) => Ok(answer.payload),
-                None => Err(to.lost(&reason_of_loss(lost).await, sent.sent())),
+                None => Err(to.lost(&reason_of_loss(lost).await, sent.number())),
             },
-            loss = &mut lost => Err(to.lost(&loss, sent.sent())),
+            loss = &mut lost => Err(to.lost(&loss, sent.number())),
             refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = sleep_until(deadline.at()) => {
                 self.connection.doubt();
