@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::failure::DialFailure;
 use crate::connections::inbox::{Expected, Inbox, Replies};
-use crate::connections::permissions::{Heard, InboxPermission, PermissionErrors, Refusal};
+use crate::connections::permissions::{RefusalReader, InboxPermission, PermissionErrors, Refusal};
 use crate::connections::reports::{Loss, Reported};
 use crate::connections::sizes::{Sending, MessageNumber, Sizes};
 use crate::connections::usage::Usage;
@@ -213,7 +213,7 @@ impl Connection {
     }
 
     /// Returns the permission errors from now on.
-    pub fn refusals_from_now(&self) -> Heard {
+    pub fn refusals_from_now(&self) -> RefusalReader {
         self.errors.listen()
     }
 

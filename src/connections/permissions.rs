@@ -91,15 +91,15 @@ impl PermissionErrors {
     }
 
     /// Returns a listener for the errors from now on.
-    pub(super) fn listen(&self) -> Heard {
-        Heard(self.said.subscribe())
+    pub(super) fn listen(&self) -> RefusalReader {
+        RefusalReader(self.said.subscribe())
     }
 }
 
-/// Permission errors from some moment on.
-pub struct Heard(error_feed::ErrorReader);
+/// Reads the permission errors from some moment on.
+pub struct RefusalReader(error_feed::ErrorReader);
 
-impl Heard {
+impl RefusalReader {
     /// Waits for one that names one of these subjects.
     pub async fn naming(self, subjects: &[impl AsRef<str>]) -> Refusal {
         self.of(|refusal| {
@@ -112,17 +112,17 @@ impl Heard {
 
     /// Waits for one that is `ours`.
     pub async fn of(mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
-        self.0.find(|word| one(word, &ours)).await
+        self.0.find(|notice| refusal_of(notice, &ours)).await
     }
 
     /// Returns one that is `ours` and came already.
     pub fn now(mut self, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
-        self.0.find_now(|word| one(word, &ours))
+        self.0.find_now(|notice| refusal_of(notice, &ours))
     }
 }
 
-fn one(word: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
-    match word {
+fn refusal_of(notice: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+    match notice {
         Notice::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
         _ => None,
     }

@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn the_last_message_alone_was_certainly_not_taken() {
         let sizes = Sizes::new(Arc::default());
-        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sent| sent.sent().0);
+        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sending| sending.number().0);
         let (one, two) = (number(&sizes), number(&sizes));
         assert!(one.is_some() && two.is_some());
         assert!(violation(&sizes) == two && violation(&sizes) != one);
         // Two at once: it is not known which of them comes last.
         let first = sizes.sends(9).ok().unwrap();
         let second = sizes.sends(9).ok().unwrap();
-        assert!(second.sent().0.is_none());
+        assert!(second.number().0.is_none());
         drop((first, second));
         assert_eq!(violation(&sizes), Some(3));
     }

@@ -7,7 +7,7 @@ use async_nats::client::PublishErrorKind;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
-use crate::connections::{Heard, Loss, NotAsked, Question, Refusal, Replies};
+use crate::connections::{RefusalReader, Loss, NotAsked, Question, Refusal, Replies};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
@@ -116,7 +116,7 @@ impl Lattice {
     ///
     /// # Errors
     /// `Timeout` or `NotPermitted`: whether hosts are there is not known.
-    fn check_silence(&self, server_answers: bool, meanwhile: Heard) -> Result<(), Error> {
+    fn check_silence(&self, server_answers: bool, meanwhile: RefusalReader) -> Result<(), Error> {
         if !server_answers {
             return Err(Error::new(
                 Kind::Timeout,
