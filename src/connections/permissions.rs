@@ -39,7 +39,7 @@ impl InboxState {
 /// The permission errors of one connection.
 #[derive(Clone, Default)]
 pub(super) struct PermissionErrors {
-    said: ErrorFeed,
+    feed: ErrorFeed,
     inbox: Arc<InboxState>,
 }
 
@@ -56,7 +56,7 @@ impl PermissionErrors {
         if inbox == Some(&refusal.subject) {
             *self.inbox.refused() = Some((refusal.clone(), Instant::now()));
         }
-        self.said.publish(Notice::Refusal(refusal));
+        self.feed.publish(Notice::Refusal(refusal));
     }
 
     /// Says which subject the inbox is, before it is subscribed to.
@@ -92,7 +92,7 @@ impl PermissionErrors {
 
     /// Returns a listener for the errors from now on.
     pub(super) fn listen(&self) -> RefusalReader {
-        RefusalReader(self.said.subscribe())
+        RefusalReader(self.feed.subscribe())
     }
 }
 

@@ -63,7 +63,7 @@ impl<O: Operations> Door<O> {
         let ended = tokio::select! {
             biased;
             ended = timeout_at(deadline.at(), AssertUnwindSafe(steps).catch_unwind()) => ended,
-            () = self.service.drain.is_cut_off() => {
+            () = self.service.drain.until_cut_off() => {
                 let problem = "the provider stopped before the call had ended";
                 return Err(unknown_outcome(Kind::Internal, problem));
             }
