@@ -11,12 +11,12 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 use zeroize::Zeroizing;
 
 use crate::contract::Operation;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, unix_time};
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
-use crate::front::wasmbus::invocation::{InvocationClaims, now, signed_part};
+use crate::front::wasmbus::invocation::{InvocationClaims, signed_part};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, MAX_FETCHED, too_large};
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
@@ -98,6 +98,7 @@ impl<O: Operations> Door<O> {
         let unproved = |problem| CallFailure::unproved(Cause::Unproved, actor, problem);
         let replayed = |problem| CallFailure::unproved(Cause::Repeated, actor, problem);
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
+        let now = || unix_time().as_secs();
 
         // Who sent it, and when.
         let claims = claims.map_err(unproved)?;
