@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::failure::DialFailure;
 use crate::connections::inbox::{Expected, Inbox, Replies};
-use crate::connections::permissions::{RefusalReader, InboxPermission, PermissionErrors, Refusal};
+use crate::connections::permissions::{InboxPermission, PermissionErrors, Refusal, RefusalReader};
 use crate::connections::reports::{Loss, Reported};
-use crate::connections::sizes::{Sending, MessageNumber, Sizes};
+use crate::connections::sizes::{MessageNumber, Sending, Sizes};
 use crate::connections::usage::Usage;
 use crate::error::Error;
 use crate::name::LatticeId;

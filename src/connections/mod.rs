@@ -40,7 +40,7 @@ use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
 pub use crate::connections::inbox::Replies;
 pub use crate::connections::lease::Lease;
-pub use crate::connections::permissions::{RefusalReader, Refusal};
+pub use crate::connections::permissions::{Refusal, RefusalReader};
 pub use crate::connections::reports::Loss;
 pub use crate::connections::sizes::MessageNumber;
 use crate::connections::state::Answer;

@@ -71,12 +71,7 @@ impl<O: Operations> Door<O> {
     /// Refuses new calls, lets those in flight end until they are cut off, and sends every
     /// answer. Only then it acknowledges the request: Rust hosts kill the provider the moment
     /// they hear that.
-    async fn stop(
-        &self,
-        request: &StopRequest,
-        acknowledge_to: Option<Subject>,
-        intake: &Intake,
-    ) {
+    async fn stop(&self, request: &StopRequest, acknowledge_to: Option<Subject>, intake: &Intake) {
         let (service, client) = (&self.service, &self.home.client);
         let in_flight = || service.drain.in_flight.len();
         info!(from = request.from, in_flight = in_flight(), "stopping");
@@ -88,7 +83,10 @@ impl<O: Operations> Door<O> {
             service.ended().await;
             round_trip(client, true).await;
         };
-        if timeout_at(request.answered_by(), all_answered).await.is_err() {
+        if timeout_at(request.answered_by(), all_answered)
+            .await
+            .is_err()
+        {
             warn!(
                 in_flight = in_flight(),
                 "not every call was answered in time"

@@ -7,7 +7,7 @@ use async_nats::client::PublishErrorKind;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
-use crate::connections::{RefusalReader, Loss, NotAsked, Question, Refusal, Replies};
+use crate::connections::{Loss, NotAsked, Question, Refusal, RefusalReader, Replies};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use tokio::time::timeout;
 
-use crate::connections::{Loss, NotAsked, Refusal, MessageNumber};
+use crate::connections::{Loss, MessageNumber, NotAsked, Refusal};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::name::HostId;

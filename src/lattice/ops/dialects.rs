@@ -44,7 +44,10 @@ impl Lattice {
     /// As [`Lattice::software_of`], saying that nothing was sent; `Unsupported` where the
     /// host is too old for commands, too.
     pub(super) async fn software_for_command(&self, host: &HostId) -> Result<Software, Error> {
-        let software = self.software_of(host).await.map_err(Error::before_command)?;
+        let software = self
+            .software_of(host)
+            .await
+            .map_err(Error::before_command)?;
         match software.quirks.is_too_old_for_commands {
             true => Err(too_old(&self.display_host(host))),
             false => Ok(software),
