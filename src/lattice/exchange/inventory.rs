@@ -38,7 +38,7 @@ impl Lattice {
             false => inventory(),
             true => elsewhere(inventory, deadline).await,
         };
-        read.map_err(|problem| problem.of(to))
+        read.map_err(|problem| problem.into_error(to))
     }
 
     /// Asks a host for its inventory before a command that can do without it. Returns

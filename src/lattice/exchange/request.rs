@@ -53,7 +53,7 @@ impl Lattice {
         let to = Addressee::Hosts(self);
         let question = Request::empty(question);
         let reply = self.ask(to, question, self.deadline).await?;
-        read(&reply).map_err(|problem| problem.of(to))
+        read(&reply).map_err(|problem| problem.into_error(to))
     }
 
     /// Sends a request and waits for its reply until `deadline`. The roster learns
@@ -124,7 +124,7 @@ pub(super) enum BadReply {
 }
 
 impl BadReply {
-    pub(super) fn of(self, to: Addressee<'_>) -> Error {
+    pub(super) fn into_error(self, to: Addressee<'_>) -> Error {
         match self {
             Self::Refused(reason) => to.refused(&reason),
             Self::Unreadable(problem) => to.unreadable(&problem),
