@@ -1,6 +1,6 @@
-//! The moment by which a call must be answered.
+//! The moment by which a call must be answered, and the time of day.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
@@ -43,4 +43,10 @@ impl Deadline {
     pub fn earlier(self, by: Duration) -> Self {
         Self(self.0.checked_sub(by).unwrap_or(self.0))
     }
+}
+
+/// Returns the time of day, since 1970.
+pub fn unix_time() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
 }

@@ -134,9 +134,9 @@ impl Error {
         }
     }
 
-    /// Returns this error of a question that a command asked before it sent anything:
-    /// whatever became of the question, nothing was carried out.
-    pub fn before_order(self) -> Self {
+    /// Returns the error of a query that failed before a command was sent: nothing was
+    /// carried out.
+    pub fn before_command(self) -> Self {
         if self.kind.certainly_not_carried_out() {
             return self;
         }

@@ -4,7 +4,7 @@
 //! The path of a call, from the message to the answer:
 //!
 //! ```text
-//! host --NATS--> front::wasmbus   intake   takes the calls that are there, as there are places
+//! host --NATS--> front::wasmbus   intake   takes as many calls as there are places
 //!                                 batch    decodes and verifies them together
 //!                                 call     the steps of one call, in one function
 //!   --> serve        is the actor linked, may it do that, did the call come before, is there room
@@ -22,7 +22,7 @@
 //! | `controller` | what each operation means |
 //! | `credentials` | which lattice is reached with what, and where that is kept |
 //! | `connections` | one connection for each set of credentials |
-//! | `lattice` | how hosts are asked and told, and how they differ |
+//! | `lattice` | what an operation sends to hosts, and how hosts differ |
 //! | `settings` | what can be configured |
 //! | `error` | why a call fails |
 //! | `nats`, `telemetry`, `name`, `json`, `deadline`, `backoff` | what all of them share |

@@ -12,7 +12,8 @@ use lattice_controller::internals::credentials::vault::bucket::{self, Bucket, Ch
 use lattice_controller::internals::credentials::vault::key::SealingKey;
 use lattice_controller::internals::credentials::vault::place::Places;
 use lattice_controller::internals::credentials::vault::sealed::{Opened, Sealer, Unopened};
-use lattice_controller::internals::credentials::{Credentials, FingerprintKey, GivenCredentials};
+use lattice_controller::internals::credentials::{Credentials, FingerprintKey};
+use lattice_controller::internals::deadline::unix_time;
 use lattice_controller::internals::name::{JsDomain, LatticeId, ProviderId};
 use lattice_controller::internals::nats::{ErrorFeed, OwnLattice};
 use lattice_controller::internals::settings::Unplaced;
@@ -187,7 +188,7 @@ fn unknown(lattice: String, what: String, change: &Change) -> [String; 6] {
 
 /// Returns how long ago that is, in the largest unit that fits.
 fn age(at: u64) -> String {
-    let seconds = GivenCredentials::now().saturating_sub(at) / 1000;
+    let seconds = (unix_time().as_millis() as u64).saturating_sub(at) / 1000;
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_199 => format!("{} min", seconds / 60),

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::failure::DialFailure;
 use crate::connections::inbox::{Expected, Inbox, Replies};
-use crate::connections::permissions::{Heard, InboxPermission, PermissionErrors, Refusal};
+use crate::connections::permissions::{InboxPermission, PermissionErrors, Refusal, RefusalReader};
 use crate::connections::reports::{Loss, Reported};
-use crate::connections::sizes::{Sending, Sent, Sizes};
+use crate::connections::sizes::{MessageNumber, Sending, Sizes};
 use crate::connections::usage::Usage;
 use crate::error::Error;
 use crate::name::LatticeId;
@@ -95,24 +95,17 @@ impl Connection {
         &self.client
     }
 
-    /// Sends a request. What is returned receives the answer.
+    /// Sends a request, with headers where there are any. What is returned receives the
+    /// answer.
     ///
     /// # Errors
     /// Why it was not sent.
-    pub async fn ask(&self, subject: Subject, body: Bytes) -> Result<Asked, NotAsked> {
-        self.ask_with(subject, None, body).await
-    }
-
-    /// Sends a request, with headers where there are any.
-    ///
-    /// # Errors
-    /// As [`Connection::ask`].
-    pub async fn ask_with(
+    pub async fn ask(
         &self,
         subject: Subject,
         headers: Option<HeaderMap>,
         body: Bytes,
-    ) -> Result<Asked, NotAsked> {
+    ) -> Result<SentRequest, NotAsked> {
         self.ensure_inbox().await?;
         let sending = self.sends(bytes_with(headers.as_ref(), &body))?;
         let expected = self.inbox.expect();
@@ -125,9 +118,9 @@ impl Connection {
             }
         };
         sent.map_err(NotAsked::Failed)?;
-        Ok(Asked {
+        Ok(SentRequest {
             expected,
-            sent: sending.sent(),
+            number: sending.number(),
         })
     }
 
@@ -135,7 +128,7 @@ impl Connection {
     ///
     /// # Errors
     /// Why they were not sent.
-    pub async fn ask_all(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
+    pub async fn send_questions(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
         self.ensure_inbox().await?;
         let replies = self.inbox.gather(questions.iter().map(|one| &one.reply));
         for question in questions {
@@ -176,7 +169,7 @@ impl Connection {
         sent.map_err(|from| NotAsked::Oversize { bytes, from })
     }
 
-    /// Makes a question to be sent with [`Connection::ask_all`].
+    /// Makes a question to be sent with [`Connection::send_questions`].
     pub fn question(&self, subject: Subject, body: Bytes) -> Question {
         let (_, reply) = self.inbox.reply_subject();
         Question {
@@ -205,11 +198,11 @@ impl Connection {
 
     /// Whether its server answers. A permission error is an answer, too, so that
     /// credentials need no permission for this.
-    pub async fn answers(&self) -> bool {
+    pub async fn server_answers(&self) -> bool {
         let refused = self.refusals_from_now();
         let nobody = self.client.new_inbox().into();
         // A request fails here only after the server refused the inbox: it answered.
-        let Ok(mut asked) = self.ask(nobody, Bytes::new()).await else {
+        let Ok(mut asked) = self.ask(nobody, None, Bytes::new()).await else {
             return true;
         };
         tokio::select! {
@@ -220,7 +213,7 @@ impl Connection {
     }
 
     /// Returns the permission errors from now on.
-    pub fn refusals_from_now(&self) -> Heard {
+    pub fn refusals_from_now(&self) -> RefusalReader {
         self.errors.listen()
     }
 
@@ -303,20 +296,20 @@ impl Question {
 }
 
 /// A request that was sent.
-pub struct Asked {
+pub struct SentRequest {
     expected: Expected,
-    sent: Sent,
+    number: MessageNumber,
 }
 
-impl Asked {
+impl SentRequest {
     /// The subject of its answer.
     pub fn reply(&self) -> &Subject {
         &self.expected.subject
     }
 
     /// The number of the message.
-    pub fn sent(&self) -> Sent {
-        self.sent
+    pub fn number(&self) -> MessageNumber {
+        self.number
     }
 
     /// Waits for its answer; `None` where the connection is closed.

@@ -39,7 +39,7 @@ impl InboxState {
 /// The permission errors of one connection.
 #[derive(Clone, Default)]
 pub(super) struct PermissionErrors {
-    said: ErrorFeed,
+    feed: ErrorFeed,
     inbox: Arc<InboxState>,
 }
 
@@ -56,7 +56,7 @@ impl PermissionErrors {
         if inbox == Some(&refusal.subject) {
             *self.inbox.refused() = Some((refusal.clone(), Instant::now()));
         }
-        self.said.publish(Notice::Refusal(refusal));
+        self.feed.publish(Notice::Refusal(refusal));
     }
 
     /// Says which subject the inbox is, before it is subscribed to.
@@ -91,38 +91,28 @@ impl PermissionErrors {
     }
 
     /// Returns a listener for the errors from now on.
-    pub(super) fn listen(&self) -> Heard {
-        Heard(self.said.subscribe())
+    pub(super) fn listen(&self) -> RefusalReader {
+        RefusalReader(self.feed.subscribe())
     }
 }
 
-/// Permission errors from some moment on.
-pub struct Heard(error_feed::ErrorReader);
+/// Reads the permission errors from some moment on.
+pub struct RefusalReader(error_feed::ErrorReader);
 
-impl Heard {
-    /// Waits for one that names one of these subjects.
-    pub async fn naming(self, subjects: &[impl AsRef<str>]) -> Refusal {
-        self.of(|refusal| {
-            subjects
-                .iter()
-                .any(|ours| *ours.as_ref() == refusal.subject)
-        })
-        .await
-    }
-
+impl RefusalReader {
     /// Waits for one that is `ours`.
     pub async fn of(mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
-        self.0.find(|word| one(word, &ours)).await
+        self.0.find(|notice| refusal_of(notice, &ours)).await
     }
 
     /// Returns one that is `ours` and came already.
     pub fn now(mut self, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
-        self.0.find_now(|word| one(word, &ours))
+        self.0.find_now(|notice| refusal_of(notice, &ours))
     }
 }
 
-fn one(word: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
-    match word {
+fn refusal_of(notice: &Notice, ours: impl Fn(&Refusal) -> bool) -> Option<Refusal> {
+    match notice {
         Notice::Refusal(refusal) if ours(refusal) => Some(refusal.clone()),
         _ => None,
     }
@@ -147,8 +137,9 @@ mod tests {
         for subject in ["a", "b"] {
             errors.tell(refusal(subject));
         }
-        assert_eq!(one.naming(&["b"]).await.subject, "b");
-        assert_eq!(two.naming(&["c", "a"]).await.subject, "a");
+        let names = |subject: &'static str| move |error: &Refusal| error.subject == subject;
+        assert_eq!(one.of(names("b")).await.subject, "b");
+        assert_eq!(two.of(names("a")).await.subject, "a");
     }
 
     #[tokio::test]

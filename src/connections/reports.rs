@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::connections::permissions::{PermissionErrors, Refusal};
-use crate::connections::sizes::{Sent, Sizes};
+use crate::connections::sizes::{MessageNumber, Sizes};
 use crate::error::quoted;
 use crate::nats::PayloadLimit;
 use crate::nats::{without_prefix, words};
@@ -42,8 +42,8 @@ pub struct Loss {
 
 impl Loss {
     /// Whether a message was certainly not taken.
-    pub fn refused(&self, sent: Sent) -> bool {
-        self.not_taken_from.is_some() && self.not_taken_from == sent.0
+    pub fn refused(&self, message: MessageNumber) -> bool {
+        self.not_taken_from.is_some() && self.not_taken_from == message.0
     }
 
     /// Returns `; its server said "…"`, for the end of a message; empty where it said
@@ -55,7 +55,7 @@ impl Loss {
         })
     }
 
-    /// Returns the same, if the server said it from this moment on.
+    /// Returns what [`Loss::said`] returns, if the server said it from this moment on.
     pub fn said_since(&self, then: Instant) -> String {
         match &self.words {
             Some((_, at)) if *at >= then => self.said(),

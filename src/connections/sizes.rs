@@ -21,15 +21,15 @@ pub(super) struct Sizes {
 /// The number of a message that was sent; `None` where others were sent at the same
 /// time, so that their order is not known.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent(pub(super) Option<u64>);
+pub struct MessageNumber(pub(super) Option<u64>);
 
 /// A message that is being sent, until this is dropped.
 pub(super) struct Sending<'a>(&'a Sizes, Option<u64>);
 
 impl Sending<'_> {
     /// The number of the message, which comes behind all with smaller ones.
-    pub(super) fn sent(&self) -> Sent {
-        Sent(self.1)
+    pub(super) fn number(&self) -> MessageNumber {
+        MessageNumber(self.1)
     }
 }
 
@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn the_last_message_alone_was_certainly_not_taken() {
         let sizes = Sizes::new(Arc::default());
-        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sent| sent.sent().0);
+        let number = |sizes: &Sizes| sizes.sends(9).ok().and_then(|sending| sending.number().0);
         let (one, two) = (number(&sizes), number(&sizes));
         assert!(one.is_some() && two.is_some());
         assert!(violation(&sizes) == two && violation(&sizes) != one);
         // Two at once: it is not known which of them comes last.
         let first = sizes.sends(9).ok().unwrap();
         let second = sizes.sends(9).ok().unwrap();
-        assert!(second.sent().0.is_none());
+        assert!(second.number().0.is_none());
         drop((first, second));
         assert_eq!(violation(&sizes), Some(3));
     }

@@ -17,7 +17,8 @@ use crate::connections::lease::Lease;
 /// many failures in a row.
 const FAILURE_COUNTS_FOR: Backoff =
     Backoff::doubling(Duration::from_millis(100), Duration::from_secs(2));
-/// The same for what was refused: a server that refuses a login does so again.
+/// How long calls get a rejection as their answer: a server that refuses a login does so
+/// again.
 const REJECTION_COUNTS_FOR: Duration = Duration::from_secs(5);
 
 /// The result of a dial.

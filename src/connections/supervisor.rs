@@ -127,7 +127,7 @@ impl Supervisor {
                     }
                 }
                 () = connection.doubted.notified() => {
-                    if !Box::pin(connection.answers()).await {
+                    if !Box::pin(connection.server_answers()).await {
                         return End::Broke(Some("its server does not answer any more".into()));
                     }
                 }

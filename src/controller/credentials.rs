@@ -11,6 +11,7 @@ use crate::contract::{
 use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::credentials::{Credentials, GivenCredentials};
+use crate::deadline::unix_time;
 use crate::error::{Error, quoted};
 use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
@@ -46,7 +47,7 @@ pub(super) async fn of_lattice(
     let given = GivenCredentials {
         lattice,
         actor: call.actor().to_owned(),
-        set_at: GivenCredentials::now(),
+        set_at: unix_time().as_millis() as u64,
         urls,
         jwt,
         seed,

@@ -149,7 +149,7 @@ impl Follower {
                 },
                 // Reading the bucket again brings what was missed meanwhile.
                 _ = self.connects.changed() => return Ok(()),
-                () = registry.vault.bucket_is_doubtful() => {
+                () = registry.vault.until_bucket_is_doubtful() => {
                     look_at = look_at.min(Instant::now() + LOOK_WHEN_DOUBTED);
                 }
                 () = sleep_until(look_at) => {

@@ -1,7 +1,5 @@
 //! What an actor gave with `SetLatticeCredentials`, as it is checked, sealed and kept.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::credentials::fingerprint::FingerprintKey;
@@ -59,12 +57,6 @@ impl GivenCredentials {
         let secrets: usize = secrets.into_iter().flatten().map(length).sum();
         let domain = self.js_domain.as_ref().map_or(0, |it| it.as_str().len());
         secrets + self.lattice.as_str().len() + self.actor.len() + domain
-    }
-
-    /// Returns the time now, for [`GivenCredentials::set_at`].
-    pub fn now() -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |since| since.as_millis() as u64)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Whose credentials are whose (`isolation`).
+//! Which actor may use and replace whose credentials (`isolation`).
 
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -16,7 +16,7 @@ impl Owners {
         self.0 == Isolation::None || actor == owner
     }
 
-    /// Checks the same.
+    /// Checks that an actor may use or replace what another one may have set.
     ///
     /// # Errors
     /// `Denied`.

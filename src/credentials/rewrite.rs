@@ -13,7 +13,7 @@ use crate::name::LatticeId;
 /// Credentials of an earlier release that were taken over.
 pub(super) struct Rewrite {
     pub(super) lattice: LatticeId,
-    /// The same, by the same actor and of the same time, sealed with their place.
+    /// What was found, sealed once more with its place.
     pub(super) placed: Bytes,
     /// Where they were found.
     pub(super) version: Version,

@@ -128,7 +128,7 @@ pub(crate) mod tests {
         Credentials::new(&given).unwrap()
     }
 
-    /// The same in use.
+    /// Makes shared credentials for a server.
     pub(crate) fn shared(url: &str) -> Arc<SharedCredentials> {
         let credentials = credentials(url);
         let fingerprint = credentials.fingerprint(&FingerprintKey::new([7; 16]));

@@ -1,7 +1,5 @@
 //! Servers of a lattice and a login there, checked when they are set.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use async_nats::ServerAddr;
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::{KeyPair, KeyPairType};
@@ -10,6 +8,7 @@ use serde::Deserialize;
 
 use crate::credentials::fingerprint::{Fingerprint, FingerprintKey};
 use crate::credentials::given::GivenCredentials;
+use crate::deadline::unix_time;
 use crate::error::Error;
 use crate::json;
 use crate::nats::{Access, Login};
@@ -71,7 +70,7 @@ impl Credentials {
 
     /// Returns a sentence where the JWT has expired.
     pub(crate) fn expired(&self) -> Option<String> {
-        let over = self.expires > 0 && self.expires <= now();
+        let over = self.expires > 0 && self.expires <= unix_time().as_secs();
         over.then(|| "the user JWT has expired".to_owned())
     }
 
@@ -165,12 +164,6 @@ fn user_claims(jwt: &str) -> Option<UserClaims> {
     };
     let payload = BASE64URL_NOPAD.decode(payload.as_bytes()).ok()?;
     json::from_slice(&payload).ok()
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Admission {
     /// # Errors
     /// `Busy`.
     pub async fn place_of_actor(&self, actor: &str, deadline: Deadline) -> Result<Place, Error> {
-        let place = self.actors.enter(actor).place(deadline).await;
+        let place = self.actors.place(actor, deadline).await;
         place.ok_or_else(|| {
             let most = self.actors.most();
             self.busy(format!(

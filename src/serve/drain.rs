@@ -1,5 +1,5 @@
 //! How calls end when the provider stops: new ones are refused, those in flight have some
-//! time, and then they are cut off. Who orders that: a host, or a signal.
+//! time, and then they are cut off. A host asks for that, or a signal.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, Kind};
 
-/// Time from the host's order for calls in flight to end. Rust hosts kill the provider when
-/// it acknowledges the order or 300 ms after they gave it, whichever is first.
+/// Time from the host's request for calls in flight to end. Rust hosts kill the provider when
+/// it acknowledges the request or 300 ms after they sent it, whichever is first.
 const HOST_GRACE: Duration = Duration::from_millis(200);
 /// Time from a signal for calls in flight to end.
 const SIGNAL_GRACE: Duration = Duration::from_secs(2);
@@ -41,29 +41,24 @@ impl Drain {
         self.cut_off.cancel();
     }
 
-    /// Whether new calls are refused.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
     /// Checks that new calls are taken.
     ///
     /// # Errors
     /// `Stopping`.
     pub fn check(&self) -> Result<(), Error> {
-        match self.is_stopping() {
+        match self.stopping.is_cancelled() {
             true => Err(Error::new(Kind::Stopping, "the provider is stopping")),
             false => Ok(()),
         }
     }
 
     /// Waits until calls in flight are cut off.
-    pub async fn is_cut_off(&self) {
+    pub async fn until_cut_off(&self) {
         self.cut_off.cancelled().await;
     }
 }
 
-/// An order to stop.
+/// A request to stop.
 pub struct StopRequest {
     /// Where it came from, for the log.
     pub from: &'static str,
@@ -72,7 +67,7 @@ pub struct StopRequest {
 }
 
 impl StopRequest {
-    /// Returns the order of a host, given now.
+    /// Returns the request of a host that came now.
     pub fn of_host() -> Self {
         Self {
             from: "host",
@@ -85,7 +80,7 @@ impl StopRequest {
         self.cut_off + LAST_ANSWERS
     }
 
-    /// Returns when the provider must have acknowledged the order.
+    /// Returns when the provider must have acknowledged the request.
     pub fn acknowledged_by(&self) -> Instant {
         self.answered_by() + ACKNOWLEDGEMENT
     }
@@ -98,10 +93,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches them.
+    /// Begins to catch them.
     ///
     /// # Errors
-    /// That the operating system does not hand them over.
+    /// Fails where the operating system does not hand them over.
     pub fn install() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -109,8 +104,8 @@ impl Signals {
         })
     }
 
-    /// Waits for one.
-    pub async fn order(&mut self) -> StopRequest {
+    /// Waits for one of them.
+    pub async fn stop_request(&mut self) -> StopRequest {
         let from = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -116,11 +116,11 @@ impl<O: Operations> Service<O> {
 
     /// Refuses new calls from now on, and waits for those in flight and for the work that
     /// goes on after its call. What has not ended when its time is over is cut off.
-    pub async fn stop(&self, order: &StopRequest) {
+    pub async fn stop(&self, request: &StopRequest) {
         self.drain.stop();
         // Both at once: with `finish`, work that could be left half done begins no more.
         let ended = async { tokio::join!(self.drain.in_flight.wait(), self.operations.finish()) };
-        if timeout_at(order.cut_off, ended).await.is_err() {
+        if timeout_at(request.cut_off, ended).await.is_err() {
             warn!(in_flight = self.drain.in_flight.len(), "calls are cut off");
             self.drain.cut_off();
         }

@@ -65,7 +65,7 @@ pub fn check(input: &[u8]) {
     let pings = take::<Host>(input);
     let roster = Roster::default();
     for answer in &pings.answers {
-        roster.heard(&answer.host, &answer.said, Duration::from_secs(3));
+        roster.note_ping_reply(&answer.host, &answer.said, Duration::from_secs(3));
         assert!(roster.knows(&answer.host));
         assert_eq!(roster.labels(&answer.host), answer.said.labels);
     }

@@ -183,7 +183,7 @@ impl Vault {
     }
 
     /// Waits until a write finds the bucket gone, or another one.
-    pub(super) async fn bucket_is_doubtful(&self) {
+    pub(super) async fn until_bucket_is_doubtful(&self) {
         self.doubtful.notified().await;
     }
 

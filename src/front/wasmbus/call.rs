@@ -11,12 +11,12 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 use zeroize::Zeroizing;
 
 use crate::contract::Operation;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, unix_time};
 use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
-use crate::front::wasmbus::invocation::{InvocationClaims, now, signed_part};
+use crate::front::wasmbus::invocation::{InvocationClaims, signed_part};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, MAX_FETCHED, too_large};
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
@@ -63,7 +63,7 @@ impl<O: Operations> Door<O> {
         let ended = tokio::select! {
             biased;
             ended = timeout_at(deadline.at(), AssertUnwindSafe(steps).catch_unwind()) => ended,
-            () = self.service.drain.is_cut_off() => {
+            () = self.service.drain.until_cut_off() => {
                 let problem = "the provider stopped before the call had ended";
                 return Err(unknown_outcome(Kind::Internal, problem));
             }
@@ -98,6 +98,7 @@ impl<O: Operations> Door<O> {
         let unproved = |problem| CallFailure::unproved(Cause::Unproved, actor, problem);
         let replayed = |problem| CallFailure::unproved(Cause::Repeated, actor, problem);
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
+        let now = || unix_time().as_secs();
 
         // Who sent it, and when.
         let claims = claims.map_err(unproved)?;

@@ -38,8 +38,8 @@ pub(super) async fn connect(
         host.provider_key, host.link_name
     );
     let address = host.access.address();
-    let said = ErrorFeed::default();
-    let said_here = said.clone();
+    let server_errors = ErrorFeed::default();
+    let feed = server_errors.clone();
     let events = EventLog::default();
     let (connected, connects) = watch::channel(0);
     let client = host
@@ -47,7 +47,7 @@ pub(super) async fn connect(
         .options(name)
         .retry_on_initial_connect()
         .event_callback(move |event| {
-            said_here.take(&event);
+            feed.take(&event);
             if !Refusal::of(&event).is_some_and(|refusal| lost.refused(&refusal)) {
                 events.log(&address, &event);
             }
@@ -62,7 +62,7 @@ pub(super) async fn connect(
     Ok(OwnLattice {
         client,
         connects,
-        server_errors: said,
+        server_errors,
         requests: Default::default(),
         js_domain: host.js_domain.clone(),
         lattice: host.lattice.clone(),

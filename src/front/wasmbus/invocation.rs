@@ -6,7 +6,6 @@
 //! See docs/wasmbus.md#claims-of-an-invocation.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use ed25519_dalek::Signature;
@@ -15,12 +14,16 @@ use sha2::{Digest as _, Sha256};
 use wasmbus_rpc::core::{Invocation, WasmCloudEntity};
 
 use crate::contract::CONTRACT_ID;
+use crate::deadline::unix_time;
 use crate::error::without_values;
 use crate::front::wasmbus::signature::{Issuers, Signed};
 use crate::json;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
+/// The message where a signature is not one, or not the issuer's.
+const INVALID_SIGNATURE: &str =
+    "invalid signature: the issuer did not sign these claims of the invocation";
 
 /// Verifies invocations for one provider.
 pub struct Verifier {
@@ -99,10 +102,7 @@ impl Verifier {
             .map(|(read, invocation)| {
                 let (claims, _) = read?;
                 if valid.next() != Some(true) {
-                    return Err(
-                        "invalid signature: the issuer did not sign these claims of the invocation"
-                            .into(),
-                    );
+                    return Err(INVALID_SIGNATURE.into());
                 }
                 self.check_claims(&claims, invocation)?;
                 Ok(claims)
@@ -115,7 +115,7 @@ impl Verifier {
         claims: &InvocationClaims,
         invocation: &Invocation,
     ) -> Result<(), String> {
-        let now = now();
+        let now = unix_time().as_secs();
         if claims.exp.is_some_and(|exp| exp < now) {
             return Err("the invocation's claims have expired".into());
         }
@@ -178,9 +178,7 @@ impl Verifier {
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| "the invocation's signature is not base64")?;
-        let signature = Signature::from_slice(&signature).map_err(
-            |_| "invalid signature: the issuer did not sign these claims of the invocation",
-        )?;
+        let signature = Signature::from_slice(&signature).map_err(|_| INVALID_SIGNATURE)?;
         let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,
@@ -219,13 +217,6 @@ impl InvocationClaims {
             false => Err("the invocation's body is not the one that was signed".into()),
         }
     }
-}
-
-/// Returns the time in seconds since 1970.
-pub fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }
 
 /// Returns the part of an invocation's claims that is signed, which nobody can change.

@@ -5,7 +5,7 @@
 //! - [`serve`]: from the start to the end
 //! - `door`: the state; `connection`: to the NATS of the host
 //! - `subscriptions`: the subjects of the provider; `lost_subscriptions`: which are lost
-//! - `subjects`: links, health and the order to stop
+//! - `subjects`: links, health and requests to stop
 //! - `intake`: takes calls; `batch`: reads those that came together
 //! - `call`: the steps of one call, from its invocation to its result
 //! - [`invocation`]: what a call must prove; `signature`: who signed it

@@ -133,19 +133,19 @@ impl<O: Operations> Door<O> {
                 });
                 Err("it was not stored in time".into())
             }
-            () = self.service.drain.is_cut_off() => Err("the provider stopped".into()),
+            () = self.service.drain.until_cut_off() => Err("the provider stopped".into()),
         }
     }
 
     /// Answers every call whose answer the server did not take for its size: it says so.
-    pub(super) async fn answer_too_large(self: Arc<Self>, mut heard: ErrorReader) {
-        let violation = |word: &Notice| match word {
+    pub(super) async fn answer_too_large(self: Arc<Self>, mut server_errors: ErrorReader) {
+        let violation = |notice: &Notice| match notice {
             // The server quotes these words.
             Notice::Other(words) => is_payload_violation(words.trim_matches('"')).then_some(()),
             Notice::Refusal(_) => None,
         };
         loop {
-            heard.find(violation).await;
+            server_errors.find(violation).await;
             // The headers of these messages have less than 1024 bytes.
             let others = self.home.requests.largest.load(Ordering::Acquire) + 1024;
             let Some((bytes, large)) = self.largest_answer.too_large(others) else {

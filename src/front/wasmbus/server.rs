@@ -39,19 +39,19 @@ pub async fn serve<O: Operations>(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::install()?;
     let door = Arc::new(Door::open(host, rules, operations).await?);
-    let (order, mut orders) = mpsc::channel(1);
+    let (requests, mut stop_requests) = mpsc::channel(1);
     // Health comes first, so that it can say why the other subscriptions are not there
     // when the server takes only a few.
     door.clone().answer_health_checks().await;
     let intake = door.clone().take_calls().await;
     door.clone().follow_links().await;
-    door.clone().hear_stop(order).await;
+    door.clone().take_stop_requests(requests).await;
     door.service.begin(&door.home);
     if let Some(missed) = MissedLinks::new(&door.home, door.service.links.clone()) {
         tokio::spawn(missed.follow());
     }
-    let heard = door.home.server_errors.subscribe();
-    tokio::spawn(door.clone().answer_too_large(heard));
+    let server_errors = door.home.server_errors.subscribe();
+    tokio::spawn(door.clone().answer_too_large(server_errors));
     tokio::spawn(mend_too_many(door.home.client.clone(), door.lost.clone()));
     let client = door.home.client.clone();
     tokio::spawn(async move {
@@ -59,23 +59,23 @@ pub async fn serve<O: Operations>(
             info!("ready");
         }
     });
-    let (order, acknowledge_to) = tokio::select! {
-        order = orders.recv() => order.ok_or_else(|| anyhow!("no more orders"))?,
-        order = signals.order() => (order, None),
+    let (request, acknowledge_to) = tokio::select! {
+        request = stop_requests.recv() => request.ok_or_else(|| anyhow!("no more orders"))?,
+        request = signals.stop_request() => (request, None),
     };
-    door.stop(&order, acknowledge_to, &intake).await;
+    door.stop(&request, acknowledge_to, &intake).await;
     Ok(())
 }
 
 impl<O: Operations> Door<O> {
     /// Refuses new calls, lets those in flight end until they are cut off, and sends every
-    /// answer. Only then it acknowledges the order: Rust hosts kill the provider the moment
+    /// answer. Only then it acknowledges the request: Rust hosts kill the provider the moment
     /// they hear that.
-    async fn stop(&self, order: &StopRequest, acknowledge_to: Option<Subject>, intake: &Intake) {
+    async fn stop(&self, request: &StopRequest, acknowledge_to: Option<Subject>, intake: &Intake) {
         let (service, client) = (&self.service, &self.home.client);
         let in_flight = || service.drain.in_flight.len();
-        info!(from = order.from, in_flight = in_flight(), "stopping");
-        service.stop(order).await;
+        info!(from = request.from, in_flight = in_flight(), "stopping");
+        service.stop(request).await;
         let all_answered = async {
             // After the round trip, calls that the server sent before are here.
             round_trip(client, true).await;
@@ -83,7 +83,10 @@ impl<O: Operations> Door<O> {
             service.ended().await;
             round_trip(client, true).await;
         };
-        if timeout_at(order.answered_by(), all_answered).await.is_err() {
+        if timeout_at(request.answered_by(), all_answered)
+            .await
+            .is_err()
+        {
             warn!(
                 in_flight = in_flight(),
                 "not every call was answered in time"
@@ -94,7 +97,7 @@ impl<O: Operations> Door<O> {
                 self.publish(reply, b"shutting down".to_vec()).await;
                 round_trip(client, true).await;
             };
-            let _ = timeout_at(order.acknowledged_by(), acknowledged).await;
+            let _ = timeout_at(request.acknowledged_by(), acknowledged).await;
         }
         info!("stopped");
     }

@@ -1,4 +1,4 @@
-//! The subjects of the provider beside that of calls: links, health and the order to stop.
+//! The subjects of the provider beside that of calls: links, health and requests to stop.
 
 use std::sync::Arc;
 
@@ -49,16 +49,17 @@ impl<O: Operations> Door<O> {
         self.handle("health", answer).await;
     }
 
-    /// Hands the host's order to stop to `orders`, with the subject for its acknowledgement.
-    pub(super) async fn hear_stop(
+    /// Hands the host's requests to stop to `requests`, each with the subject for its
+    /// acknowledgement.
+    pub(super) async fn take_stop_requests(
         self: Arc<Self>,
-        orders: mpsc::Sender<(StopRequest, Option<Subject>)>,
+        requests: mpsc::Sender<(StopRequest, Option<Subject>)>,
     ) {
         let door = self.clone();
         let stop = move |message: Message| {
             if is_for(&door.host_id, &message.payload) {
-                // Where there is no room, an order was given already.
-                let _ = orders.try_send((StopRequest::of_host(), message.reply));
+                // Where there is no room, an earlier request waits already.
+                let _ = requests.try_send((StopRequest::of_host(), message.reply));
             } else if door.logs.foreign_orders.is_due() {
                 warn!("an order to stop that is not for this provider was ignored");
             }
@@ -133,7 +134,7 @@ impl<O: Operations> Door<O> {
     }
 }
 
-/// Whether an order to stop is for this provider: it names the provider's host, or nothing at
+/// Whether a request to stop is for this provider: it names the provider's host, or nothing at
 /// all (hosts before 0.59). One that names another host of the lattice, or that cannot be
 /// read, is not.
 fn is_for(host_id: &str, payload: &[u8]) -> bool {

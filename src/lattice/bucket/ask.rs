@@ -42,10 +42,10 @@ impl Lattice {
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
         let subject = question[0].clone();
-        let asked = self.connection.ask_with(subject, headers, body).await;
+        let asked = self.connection.ask(subject, headers, body).await;
         let mut asked = asked.map_err(|error| match error {
             NotAsked::Unheard(refusal) => {
-                Unanswered::Unheard(self.not_permitted(&refusal).before_order())
+                Unanswered::Unheard(self.not_permitted(&refusal).before_command())
             }
             NotAsked::Oversize { bytes, from } => Unanswered::By(NoAnswer::TooLarge(format!(
                 "a message of {bytes} bytes is needed, and the server lately took none of {from} \
@@ -53,9 +53,9 @@ impl Lattice {
             ))),
             NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
         })?;
-        let sent = asked.sent();
+        let number = asked.number();
         let broke = |loss: &Loss| {
-            Unanswered::By(match loss.refused(sent) {
+            Unanswered::By(match loss.refused(number) {
                 true => NoAnswer::TooLarge(format!(
                     "it, or another message before, is larger than the server takes of these \
                      credentials{}",

@@ -55,7 +55,7 @@ pub struct HeldLocks {
     _guards: Vec<Guard>,
 }
 
-/// HeldLocks, and not read.
+/// One lock, held until this value is dropped.
 enum Guard {
     Shared(#[expect(dead_code, reason = "it is held")] OwnedRwLockReadGuard<()>),
     Alone(#[expect(dead_code, reason = "it is held")] OwnedRwLockWriteGuard<()>),

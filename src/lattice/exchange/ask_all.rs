@@ -7,11 +7,11 @@ use async_nats::client::PublishErrorKind;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
-use crate::connections::{Heard, Loss, NotAsked, Question, Refusal, Replies};
+use crate::connections::{Loss, NotAsked, Question, Refusal, RefusalReader, Replies};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::exchange::failure::{Asked, reason_of_loss};
+use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
 use crate::lattice::gather::{Answer, Ended, Gathered, Terms, gather};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
@@ -42,15 +42,15 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
-        let asked = self.connection.ask_all(questions).await;
-        let mut replies = asked.map_err(|error| match &error {
+        let sent = self.connection.send_questions(questions).await;
+        let mut replies = sent.map_err(|error| match &error {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
                     "the question to the hosts of {} is larger than their NATS server takes",
                     self.display_name()
                 ))
             }
-            _ => self.not_asked(Asked::Hosts(self), &error),
+            _ => self.not_asked(Addressee::Hosts(self), &error),
         })?;
         let inbox = self.connection.inbox();
         let ours = |refusal: &Refusal| {
@@ -63,7 +63,7 @@ impl Lattice {
         let half = terms.deadline.half().at();
         let probe = async {
             sleep_until(half).await;
-            self.connection.answers().await
+            self.connection.server_answers().await
         };
         let refused = refusals.of(ours);
         let mut server_answers = false;
@@ -116,7 +116,7 @@ impl Lattice {
     ///
     /// # Errors
     /// `Timeout` or `NotPermitted`: whether hosts are there is not known.
-    fn check_silence(&self, server_answers: bool, meanwhile: Heard) -> Result<(), Error> {
+    fn check_silence(&self, server_answers: bool, meanwhile: RefusalReader) -> Result<(), Error> {
         if !server_answers {
             return Err(Error::new(
                 Kind::Timeout,

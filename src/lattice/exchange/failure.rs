@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use tokio::time::timeout;
 
-use crate::connections::{Loss, NotAsked, Refusal, Sent};
+use crate::connections::{Loss, MessageNumber, NotAsked, Refusal};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::name::HostId;
@@ -15,14 +15,14 @@ use crate::name::HostId;
 /// How long after its replies have ended the reason of a broken connection is known.
 const REASON_KNOWN_WITHIN: Duration = Duration::from_millis(200);
 
-/// Who is asked. The text for it is made only where a message needs it.
+/// Who gets a request. The text for it is made only where a message needs it.
 #[derive(Clone, Copy)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum Addressee<'a> {
     Host(&'a Lattice, &'a HostId),
     Hosts(&'a Lattice),
 }
 
-impl fmt::Display for Asked<'_> {
+impl fmt::Display for Addressee<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host(lattice, host) => f.write_str(&lattice.display_host(host)),
@@ -31,9 +31,9 @@ impl fmt::Display for Asked<'_> {
     }
 }
 
-impl Asked<'_> {
-    /// Reports that nobody listens, as the server said.
-    pub(super) fn nobody(self) -> Error {
+impl Addressee<'_> {
+    /// Returns the error of a request for which nobody listens, as the server said.
+    pub(super) fn no_responders(self) -> Error {
         Error::new(
             Kind::NoResponders,
             format!(
@@ -43,7 +43,7 @@ impl Asked<'_> {
         )
     }
 
-    /// Reports that the reply refuses, for this reason.
+    /// Returns the error of a request that the reply refuses, for this reason.
     pub(super) fn refused(self, reason: &str) -> Error {
         let reason = match reason {
             "" => "no reason given",
@@ -52,7 +52,7 @@ impl Asked<'_> {
         Error::new(Kind::Refused, format!("{self} refused: {reason}"))
     }
 
-    /// Reports that the reply cannot be read, for this reason.
+    /// Returns the error of a request whose reply cannot be read, for this reason.
     pub(super) fn unreadable(self, problem: &str) -> Error {
         Error::new(
             Kind::BadReply,
@@ -60,9 +60,9 @@ impl Asked<'_> {
         )
     }
 
-    /// Reports that the connection broke while the reply was waited for.
-    pub(super) fn lost(self, loss: &Loss, sent: Sent) -> Error {
-        match loss.refused(sent) {
+    /// Returns the error of a request during which the connection broke.
+    pub(super) fn lost(self, loss: &Loss, message: MessageNumber) -> Error {
+        match loss.refused(message) {
             true => Error::invalid(format!(
                 "the request to {self} was not taken, because it or another one before is larger \
                  than its server takes of these credentials; nothing was carried out{}",
@@ -80,7 +80,7 @@ impl Asked<'_> {
 }
 
 impl Lattice {
-    /// Reports what the server refused to the credentials.
+    /// Returns the error that says what the server refused to the credentials.
     pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
         let (lattice, subject) = (self.display_name(), printable(&refusal.subject));
         match refusal.subscription {
@@ -106,20 +106,20 @@ impl Lattice {
         }
     }
 
-    /// Reports why the request was not sent.
-    pub(super) fn not_asked(&self, asked: Asked<'_>, error: &NotAsked) -> Error {
+    /// Returns the error that says why the request was not sent.
+    pub(super) fn not_asked(&self, to: Addressee<'_>, error: &NotAsked) -> Error {
         match error {
-            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_order(),
+            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_command(),
             NotAsked::Oversize { bytes, from } => Error::invalid(format!(
-                "the request to {asked} has {bytes} bytes, and its server lately took none of \
+                "the request to {to} has {bytes} bytes, and its server lately took none of \
                  {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"
             )),
             NotAsked::Failed(error) => match error.kind() {
                 PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
-                    "the request to {asked} is larger than its NATS server takes: {error}"
+                    "the request to {to} is larger than its NATS server takes: {error}"
                 )),
                 PublishErrorKind::InvalidSubject => {
-                    Error::invalid(format!("the request to {asked} has no valid subject"))
+                    Error::invalid(format!("the request to {to} has no valid subject"))
                 }
                 PublishErrorKind::Send => Error::new(
                     Kind::NotConnected,

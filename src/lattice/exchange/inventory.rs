@@ -10,7 +10,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::dialect::v0::requests::Request;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::exchange::failure::Asked;
+use crate::lattice::exchange::failure::Addressee;
 use crate::lattice::exchange::request::{BadReply, read};
 use crate::lattice::model::Inventory;
 use crate::name::HostId;
@@ -29,16 +29,16 @@ impl Lattice {
         host: &HostId,
         deadline: Deadline,
     ) -> Result<Inventory, Error> {
-        let asked = Asked::Host(self, host);
+        let to = Addressee::Host(self, host);
         let question = Request::empty(subject::inventory(&self.id, host));
-        let reply = self.ask(asked, question, deadline).await?;
+        let reply = self.ask(to, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
         let inventory = move || read(&reply).map(Inventory::without_repetitions);
         let read = match is_large {
             false => inventory(),
             true => elsewhere(inventory, deadline).await,
         };
-        read.map_err(|problem| problem.of(asked))
+        read.map_err(|problem| problem.into_error(to))
     }
 
     /// Asks a host for its inventory before a command that can do without it. Returns
@@ -59,7 +59,7 @@ impl Lattice {
         match self.inventory(host, deadline).await {
             Ok(inventory) => Ok(Some(inventory)),
             Err(error) if quirks.may_hide_inventory && error.kind() == Kind::Timeout => Ok(None),
-            Err(error) => Err(error.before_order()),
+            Err(error) => Err(error.before_command()),
         }
     }
 }

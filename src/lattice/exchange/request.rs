@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{Ack, refusal};
 use crate::lattice::dialect::v0::requests::Request;
-use crate::lattice::exchange::failure::{Asked, reason_of_loss};
+use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
 use crate::lattice::model::lenient;
 use crate::name::HostId;
 
@@ -26,9 +26,9 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_host(&self, host: &HostId, command: Request) -> Result<(), Error> {
-        let asked = Asked::Host(self, host);
-        let reply = self.ask(asked, command, self.deadline).await?;
-        acknowledged(asked, &reply)
+        let to = Addressee::Host(self, host);
+        let reply = self.ask(to, command, self.deadline).await?;
+        acknowledged(to, &reply)
     }
 
     /// Sends a command to the hosts, and waits until one of them acknowledges it.
@@ -36,9 +36,9 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_hosts(&self, command: Request) -> Result<(), Error> {
-        let asked = Asked::Hosts(self);
-        let reply = self.ask(asked, command, self.deadline).await?;
-        acknowledged(asked, &reply)
+        let to = Addressee::Hosts(self);
+        let reply = self.ask(to, command, self.deadline).await?;
+        acknowledged(to, &reply)
     }
 
     /// Asks the hosts a question that is all in its subject, and reads the reply of the one
@@ -50,10 +50,10 @@ impl Lattice {
         &self,
         question: Subject,
     ) -> Result<T, Error> {
-        let asked = Asked::Hosts(self);
+        let to = Addressee::Hosts(self);
         let question = Request::empty(question);
-        let reply = self.ask(asked, question, self.deadline).await?;
-        read(&reply).map_err(|problem| problem.of(asked))
+        let reply = self.ask(to, question, self.deadline).await?;
+        read(&reply).map_err(|problem| problem.into_error(to))
     }
 
     /// Sends a request and waits for its reply until `deadline`. The roster learns
@@ -67,15 +67,15 @@ impl Lattice {
     /// As every request, see the module.
     pub(super) async fn ask(
         &self,
-        asked: Asked<'_>,
+        to: Addressee<'_>,
         Request { subject, body }: Request,
         deadline: Deadline,
     ) -> Result<Bytes, Error> {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
-        let sent = self.connection.ask(subject.clone(), body).await;
-        let mut sent = sent.map_err(|error| self.not_asked(asked, &error))?;
+        let sent = self.connection.ask(subject.clone(), None, body).await;
+        let mut sent = sent.map_err(|error| self.not_asked(to, &error))?;
         let (reply, inbox) = (sent.reply().clone(), self.connection.inbox());
         let ours = |refusal: &Refusal| {
             [subject.as_str(), reply.as_str(), inbox].contains(&refusal.subject.as_str())
@@ -86,27 +86,27 @@ impl Lattice {
             biased;
             answer = sent.answer() => match answer {
                 Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
-                    Err(asked.nobody())
+                    Err(to.no_responders())
                 }
                 Some(answer) => Ok(answer.payload),
-                None => Err(asked.lost(&reason_of_loss(lost).await, sent.sent())),
+                None => Err(to.lost(&reason_of_loss(lost).await, sent.number())),
             },
-            loss = &mut lost => Err(asked.lost(&loss, sent.sent())),
+            loss = &mut lost => Err(to.lost(&loss, sent.number())),
             refusal = refusals.of(ours) => Err(self.not_permitted(&refusal)),
             () = sleep_until(deadline.at()) => {
                 self.connection.doubt();
                 Err(Error::new(
                     Kind::Timeout,
                     format!(
-                        "{asked} did not answer in time{}",
+                        "{to} did not answer in time{}",
                         self.connection.said_since(began)
                     ),
                 ))
             }
         };
-        match (&answer, asked) {
-            (Ok(_), Asked::Host(_, host)) => self.roster.answered(host),
-            (Err(error), Asked::Host(_, host)) if error.kind() == Kind::NoResponders => {
+        match (&answer, to) {
+            (Ok(_), Addressee::Host(_, host)) => self.roster.answered(host),
+            (Err(error), Addressee::Host(_, host)) if error.kind() == Kind::NoResponders => {
                 self.roster.gone(host);
             }
             _ => {}
@@ -124,10 +124,10 @@ pub(super) enum BadReply {
 }
 
 impl BadReply {
-    pub(super) fn of(self, asked: Asked<'_>) -> Error {
+    pub(super) fn into_error(self, to: Addressee<'_>) -> Error {
         match self {
-            Self::Refused(reason) => asked.refused(&reason),
-            Self::Unreadable(problem) => asked.unreadable(&problem),
+            Self::Refused(reason) => to.refused(&reason),
+            Self::Unreadable(problem) => to.unreadable(&problem),
         }
     }
 }
@@ -140,10 +140,10 @@ pub(super) fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, BadRepl
     })
 }
 
-fn acknowledged(asked: Asked<'_>, reply: &[u8]) -> Result<(), Error> {
+fn acknowledged(to: Addressee<'_>, reply: &[u8]) -> Result<(), Error> {
     match Ack::parse(reply) {
         Ok(Ack::Accepted) => Ok(()),
-        Ok(Ack::Refused(reason)) => Err(asked.refused(&reason)),
-        Err(problem) => Err(asked.unreadable(&problem)),
+        Ok(Ack::Refused(reason)) => Err(to.refused(&reason)),
+        Err(problem) => Err(to.unreadable(&problem)),
     }
 }

@@ -17,7 +17,7 @@ pub struct Host {
     /// Seconds since it started.
     #[serde(deserialize_with = "seconds")]
     pub uptime_seconds: u64,
-    /// The same for people.
+    /// Its uptime, in words for people.
     #[serde(deserialize_with = "optional_text")]
     pub uptime_human: Option<String>,
     /// Labels.

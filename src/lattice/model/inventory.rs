@@ -95,7 +95,7 @@ pub struct ActorInstance {
     /// Most instances under these annotations, from 0.79.1 to 0.81.
     #[serde(default)]
     max_concurrent: Option<u32>,
-    /// The same on 0.82.
+    /// Most instances under these annotations, on 0.82.
     #[serde(default)]
     max_instances: Option<u32>,
 }

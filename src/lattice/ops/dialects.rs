@@ -10,7 +10,8 @@ use crate::lattice::dialect::{Dialect, Software};
 use crate::lattice::gather::Enough;
 use crate::name::HostId;
 
-/// How long after a ping without the host the server has said that it is not there.
+/// How long after the end of a ping the server may still take to say that nobody listens for
+/// the inventory request that was sent with it.
 const ABSENCE_TOLD_WITHIN: Duration = Duration::from_millis(50);
 
 impl Lattice {
@@ -43,7 +44,10 @@ impl Lattice {
     /// As [`Lattice::software_of`], saying that nothing was sent; `Unsupported` where the
     /// host is too old for commands, too.
     pub(super) async fn software_for_command(&self, host: &HostId) -> Result<Software, Error> {
-        let software = self.software_of(host).await.map_err(Error::before_order)?;
+        let software = self
+            .software_of(host)
+            .await
+            .map_err(Error::before_command)?;
         match software.quirks.is_too_old_for_commands {
             true => Err(too_old(&self.display_host(host))),
             false => Ok(software),
@@ -62,7 +66,7 @@ impl Lattice {
             None => {
                 // The command needs time, too.
                 let hosts = self.hosts(self.deadline.half()).await;
-                let hosts = hosts.map_err(Error::before_order)?;
+                let hosts = hosts.map_err(Error::before_command)?;
                 hosts.iter().map(Dialect::from).collect()
             }
         };
@@ -76,11 +80,10 @@ impl Lattice {
         }
     }
 
-    /// Pings a host. It is asked for its inventory at the same time: where nobody listens
-    /// for that, the server says so at once, and the ping need not be waited for. No other
-    /// question to a single host changes nothing. What it answers is used for nothing
-    /// else: it is asked before a command has its locks, and may be outdated when the
-    /// command is decided.
+    /// Pings a host, and requests its inventory at the same time. Where nobody listens for
+    /// that request, the server says so at once, and the ping need not be waited for. It is
+    /// the one request to a single host that changes nothing. The inventory itself is not
+    /// used: a command does not have its locks yet, and must be decided by a newer one.
     async fn ask_dialect(&self, host: &HostId) -> Result<Dialect, Error> {
         let terms = self.patient_terms(Enough::Host(host.clone()), self.deadline.half());
         let ping = self.ping_hosts(terms);

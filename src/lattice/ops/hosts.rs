@@ -56,7 +56,7 @@ impl Lattice {
 
     /// Begins to watch the lattice, unless a watch is there or nobody listens.
     pub(super) fn watch_if_inhabited(&self, pings: &Gathered<Host>) {
-        if pings.ended != Ended::NoResponders && self.roster.inhabited() {
+        if pings.ended != Ended::NoResponders && self.roster.note_listener() {
             self.begin_watch();
         }
     }

@@ -111,8 +111,8 @@ impl KnownHost {
 }
 
 impl Roster {
-    /// Notes what a host says of itself, so long `after` the ping.
-    pub fn heard(&self, host: &HostId, ping: &Host, after: Duration) {
+    /// Notes a host's reply to a ping, and how long `after` the ping it came.
+    pub fn note_ping_reply(&self, host: &HostId, ping: &Host, after: Duration) {
         let state = &mut *self.lock();
         let now = Instant::now();
         let before = state.hosts.get(host);
@@ -191,7 +191,7 @@ impl Roster {
     /// answers: Rust hosts whose control loop died, and hosts that spin, go on sending
     /// them (docs/hosts.md#too-large-stop-ends-control,
     /// docs/hosts.md#hung-host-beats-on).
-    pub fn beat(&self, host: &HostId, dialect: Dialect) -> bool {
+    pub fn note_heartbeat(&self, host: &HostId, dialect: Dialect) -> bool {
         match self.lock().hosts.get_mut(host) {
             Some(known) if known.dialect.has_version_of(&dialect) => false,
             Some(known) => {
@@ -282,8 +282,8 @@ impl Roster {
     }
 
     /// Notes that the lattice is called. Returns whether the caller must begin to watch
-    /// it. Where no host is known, [`Roster::inhabited`] begins that.
-    pub fn used(&self) -> bool {
+    /// it. Where no host is known, [`Roster::note_listener`] says so later.
+    pub fn note_call(&self) -> bool {
         let state = &mut *self.lock();
         state.used = Some(Instant::now());
         !state.hosts.is_empty() && state.begin_watch()
@@ -291,13 +291,13 @@ impl Roster {
 
     /// Notes that somebody listens in the lattice. Returns whether the caller must begin
     /// to watch it.
-    pub fn inhabited(&self) -> bool {
+    pub fn note_listener(&self) -> bool {
         self.lock().begin_watch()
     }
 
-    /// Tells whether the watch ends because the lattice is no longer called. If so, the
-    /// next call begins another.
-    pub fn is_unused(&self) -> bool {
+    /// Ends the watch if the lattice is no longer called: the next call begins another.
+    /// Returns whether it has ended.
+    pub fn end_watch_if_unused(&self) -> bool {
         let state = &mut *self.lock();
         let in_use =
             state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR) && !self.is_unbound();
@@ -312,7 +312,7 @@ impl Roster {
     }
 
     /// Notes that the watch has ended.
-    pub fn unwatched(&self) {
+    pub fn note_watch_ended(&self) {
         self.lock().watched = false;
     }
 

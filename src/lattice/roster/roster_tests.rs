@@ -46,7 +46,7 @@ fn known(roster: &Roster) -> usize {
 /// Has the roster learn from a ping and its answers.
 fn take(roster: &Roster, gathered: Gathered<Host>, epoch: u64) {
     for answer in &gathered.harvest.answers {
-        roster.heard(&answer.host, &answer.said, answer.after);
+        roster.note_ping_reply(&answer.host, &answer.said, answer.after);
     }
     let thorough = matches!(gathered.ended, Ended::Stall);
     roster.pinged(&gathered, thorough, epoch);
@@ -117,10 +117,10 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.beat(&two, Dialect::of_version(Some("0.80.0")));
+        roster.note_heartbeat(&two, Dialect::of_version(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.beat(&two, Dialect::of_version(Some("0.80.0"))));
+    assert!(roster.note_heartbeat(&two, Dialect::of_version(Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,7 +172,7 @@ async fn events_make_doubt_and_pings_decide() {
 async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     let (roster, one) = (Roster::default(), host());
     // One host that answered need not be the only one.
-    roster.heard(&one, &ping("0.80.0"), MS);
+    roster.note_ping_reply(&one, &ping("0.80.0"), MS);
     assert_eq!((roster.all(0), roster.expected(0).are_all), (None, false));
     // It is waited for.
     assert_eq!(known(&roster), 1);
@@ -189,9 +189,9 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_an_unknown_host_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.beat(&one, Dialect::of_version(None)));
+    assert!(roster.note_heartbeat(&one, Dialect::of_version(None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.beat(&one, Dialect::of_version(Some("0.82.0"))));
+    assert!(roster.note_heartbeat(&one, Dialect::of_version(Some("0.82.0"))));
     assert_eq!(roster.dialect(&one), None);
 }
 
@@ -199,29 +199,29 @@ async fn a_heartbeat_of_another_version_or_an_unknown_host_asks_for_a_ping() {
 async fn one_task_watches_while_the_lattice_is_in_use() {
     let roster = Roster::default();
     // No host is known.
-    assert!(!roster.used());
-    roster.heard(&host(), &Host::default(), MS);
-    assert!(roster.used());
-    assert!(!roster.used());
-    assert!(!roster.inhabited());
+    assert!(!roster.note_call());
+    roster.note_ping_reply(&host(), &Host::default(), MS);
+    assert!(roster.note_call());
+    assert!(!roster.note_call());
+    assert!(!roster.note_listener());
     advance(IN_USE_FOR - MS).await;
-    assert!(!roster.is_unused());
-    assert!(!roster.used());
+    assert!(!roster.end_watch_if_unused());
+    assert!(!roster.note_call());
     advance(IN_USE_FOR).await;
-    assert!(roster.is_unused());
-    assert!(roster.used());
-    assert!(!roster.used());
+    assert!(roster.end_watch_if_unused());
+    assert!(roster.note_call());
+    assert!(!roster.note_call());
     // The watch failed.
-    roster.unwatched();
-    assert!(roster.used());
+    roster.note_watch_ended();
+    assert!(roster.note_call());
 }
 
 #[tokio::test(start_paused = true)]
 async fn hosts_that_listen_and_do_not_answer_are_watched_for() {
     let roster = Roster::default();
-    assert!(!roster.used());
-    assert!(roster.inhabited());
-    assert!(!roster.inhabited() && !roster.used());
+    assert!(!roster.note_call());
+    assert!(roster.note_listener());
+    assert!(!roster.note_listener() && !roster.note_call());
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +229,7 @@ async fn so_many_hosts_are_kept_and_no_more() {
     let roster = Roster::default();
     let hosts: Vec<_> = (0..MAX_HOSTS + 5).map(|_| host()).collect();
     for host in &hosts {
-        roster.heard(host, &Host::default(), MS);
+        roster.note_ping_reply(host, &Host::default(), MS);
     }
     assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
     assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);

@@ -39,7 +39,8 @@ impl Lattice {
         let epoch = self.connection.epoch();
         let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
         let heard = |answer: &Answer<Host>| {
-            self.roster.heard(&answer.host, &answer.said, answer.after);
+            self.roster
+                .note_ping_reply(&answer.host, &answer.said, answer.after);
         };
         let ping = subject::ping(&self.id);
         let ping = self.connection.question(ping, Bytes::new());

@@ -59,7 +59,7 @@ impl Lattice {
     /// where nobody listens is not watched: a task and a subscription cost memory, and
     /// servers tell each call at once that nobody listens.
     pub fn keep_fresh(&self) {
-        if self.roster.used() {
+        if self.roster.note_call() {
             self.begin_watch();
         }
     }
@@ -107,7 +107,7 @@ struct Ends(Option<Weak<Roster>>);
 impl Drop for Ends {
     fn drop(&mut self) {
         if let Some(roster) = self.0.take().and_then(|roster| roster.upgrade()) {
-            roster.unwatched();
+            roster.note_watch_ended();
         }
     }
 }
@@ -144,7 +144,7 @@ impl Watch {
                 Some(()) = ping.next() => {}
                 () = sleep_until(at), if ping.is_empty() => {
                     let Some(roster) = self.roster.upgrade() else { return };
-                    if roster.is_unused() {
+                    if roster.end_watch_if_unused() {
                         debug!(lattice = %self.id, "no longer in use, no longer watched");
                         // Another watch may have begun already.
                         ends.0 = None;
@@ -221,7 +221,7 @@ impl Watch {
             HostNews::Beats { version } => {
                 roster.export_check.alive(&host);
                 let dialect = Dialect::of_version(version.as_deref());
-                roster.beat(&host, dialect) && may && self.named.insert(host)
+                roster.note_heartbeat(&host, dialect) && may && self.named.insert(host)
             }
             // A host that starts may have another version than before. One that is
             // doubtful already is pinged soon.

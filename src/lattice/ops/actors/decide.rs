@@ -17,11 +17,11 @@ use crate::name::HostId;
 pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// The longest such pause.
 pub(super) const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(200);
-/// How long what a host was told keeps others waiting where it shows nothing.
+/// How long a command in flight holds up later ones on a host that hides its inventory.
 const UNSEEN_DONE_WITHIN: Duration = Duration::from_secs(1);
 /// Time that a command itself needs of what is left of the call.
 const TIME_TO_COMMAND: Duration = Duration::from_millis(300);
-/// The same on hosts that stop slowly.
+/// Time that a command needs on hosts that stop slowly.
 const TIME_TO_STOP: Duration = Duration::from_millis(650);
 
 /// A plan that can be carried out now: what it depends on has taken effect. Its commands
@@ -39,13 +39,13 @@ impl Lattice {
     /// Reads the inventory of a host before a command, and learns references from it.
     pub(super) async fn read_inventory(&self, host: &HostId) -> Result<Inventory, Error> {
         let inventory = self.inventory(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_order)?;
+        let inventory = inventory.map_err(Error::before_command)?;
         self.roster.commands.learned.learn_all(host, &inventory);
         Ok(inventory)
     }
 
-    /// Does the same where the command can do without. Returns `None` where the host may
-    /// hide its inventory and does not answer.
+    /// Reads the inventory before a command that can do without it, and learns references
+    /// from it. Returns `None` where the host may hide its inventory and does not answer.
     async fn read_inventory_unless_hidden(
         &self,
         to: &Recipient<'_>,
@@ -138,9 +138,9 @@ impl Lattice {
                 return Ok(None);
             }
             let empty = Inventory::default();
-            let told = inventory.as_ref().unwrap_or(&empty);
-            let shown = self.running(to, told);
-            let expected = self.expected(to, told, shown.clone(), asked);
+            let listed = inventory.as_ref().unwrap_or(&empty);
+            let shown = self.running(to, listed);
+            let expected = self.expected(to, listed, shown.clone(), asked);
             let decision = match (&inventory, blind) {
                 (None, Some(blind)) => Ok(blind.clone()),
                 _ => decide(&expected.running),
@@ -156,7 +156,7 @@ impl Lattice {
                 since.filter(|since| inventory.is_some() || since.elapsed() < UNSEEN_DONE_WITHIN);
             let Some(since) = since else {
                 let plan = decision.map_err(|objection| self.objection(to, objection))?;
-                let may_be_of_other = self.check_code(to, &plan, told, &shown).await?;
+                let may_be_of_other = self.check_code(to, &plan, listed, &shown).await?;
                 let running = inventory.is_some().then_some(expected.running);
                 self.note_all(to, running.as_ref(), &plan);
                 return Ok(Some(Decided {

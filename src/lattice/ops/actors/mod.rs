@@ -63,11 +63,11 @@ impl Lattice {
                 return self.carry_out(&to, None, &blind).await;
             }
             let Some(decided) = self.decide(&to, decide, Some(&blind)).await? else {
-                // The inventory showed of which actor the reference is, and is not decided
-                // by: other commands name the actor by its key, and one of them may have
-                // been carried out since it was read. It is read again under the lock of
-                // the key. That lock cannot be waited for here: one who has it may wait
-                // for the host, which this start has alone.
+                // The inventory showed of which actor the reference is. The start is not
+                // decided by that inventory: a command that names the actor by its key may
+                // have been carried out since. The next round takes the lock of the key,
+                // too, and reads the inventory again. To wait for that lock here could be
+                // a deadlock: the command that holds it may wait for this target.
                 continue;
             };
             let running = decided.running.as_ref();

@@ -110,22 +110,22 @@ pub(super) fn stop(
         0 => sum,
         count => u32::from(count).min(sum),
     };
-    let order = |annotations: &TextMap, count| Command::Stop {
+    let stop = |annotations: &TextMap, count| Command::Stop {
         annotations: annotations.clone(),
         count: Some(count),
     };
-    let order = if matching.len() == running.groups.len() {
+    let command = if matching.len() == running.groups.len() {
         // Never 0 for all, where a number was asked for: somebody else may start more.
-        order(wanted, count)
+        stop(wanted, count)
     } else {
         match quirks.stop_takes {
             StopTakes::First => {
                 return Err(cannot("it cannot select instances by annotations"));
             }
             StopTakes::FirstThatMatch if some == sum => return Err(would_end_calls()),
-            StopTakes::FirstThatMatch => order(wanted, u16::try_from(some).unwrap_or(u16::MAX)),
+            StopTakes::FirstThatMatch => stop(wanted, u16::try_from(some).unwrap_or(u16::MAX)),
             StopTakes::MatchingAmongFirst
-                if reach(running, wanted, some) >= running.sequence.len() =>
+                if last_place(running, wanted, some) >= running.sequence.len() =>
             {
                 return Err(would_end_calls());
             }
@@ -136,11 +136,11 @@ pub(super) fn stop(
             },
         }
     };
-    Ok(Plan::of(vec![order], After::Everything))
+    Ok(Plan::of(vec![command], After::Everything))
 }
 
-/// Returns how far into the list the host must go to stop so many that match.
-fn reach(running: &Running, wanted: &TextMap, count: u32) -> usize {
+/// Returns how many instances of its list the host must take to stop `count` that match.
+fn last_place(running: &Running, wanted: &TextMap, count: u32) -> usize {
     let matches = |group: &usize| {
         let group = running.groups.get(*group);
         group.is_some_and(|group| contains(&group.annotations, wanted))
