@@ -5,6 +5,8 @@
 //! cannot do, is an error of the protocol by which the call came. [`Kind`] decides which is
 //! which, in one place; the doors (`front`) turn an [`Error`] into their protocol.
 
+use std::sync::Arc;
+
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -102,6 +104,8 @@ impl Kind {
 pub struct Error {
     kind: Kind,
     message: String,
+    /// The error below, where there is one. Actors do not get it.
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -110,6 +114,15 @@ impl Error {
         Self {
             kind,
             message: message.into(),
+            source: None,
+        }
+    }
+
+    /// Adds the error that caused this one.
+    pub fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(source)),
+            ..self
         }
     }
 
@@ -140,10 +153,11 @@ impl Error {
         if self.kind.certainly_not_carried_out() {
             return self;
         }
-        Self::new(
-            Kind::NothingSent,
-            format!("{}; nothing was sent", self.message),
-        )
+        Self {
+            kind: Kind::NothingSent,
+            message: format!("{}; nothing was sent", self.message),
+            source: self.source,
+        }
     }
 }
 
