@@ -81,7 +81,12 @@ impl Supervisor {
         };
         loop {
             connection = match self.look_after(&connection).await {
-                End::Unneeded => return,
+                End::Unneeded => {
+                    // A slot whose credentials nobody is bound to stays in the table for a
+                    // while. It must not keep the connection open, nor its place.
+                    self.slot.replace(&connection, State::Idle);
+                    return;
+                }
                 End::Replaced(next) => next,
                 End::Broke(why) => match self.redial(connection, why).await {
                     Some(next) => next,
@@ -111,10 +116,7 @@ impl Supervisor {
             let leaving = leave_at.is_some();
             tokio::select! {
                 () = released.cancelled() => return End::Unneeded,
-                () = self.unbound.cancelled() => {
-                    self.slot.replace(connection, State::Idle);
-                    return End::Unneeded;
-                }
+                () = self.unbound.cancelled() => return End::Unneeded,
                 report = reports.changed() => {
                     let now = reports.borrow_and_update().clone();
                     // Where no more reports can come, async-nats has ended.

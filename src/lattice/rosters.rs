@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use crate::credentials::Route;
 use crate::lattice::roster::Roster;
 
-/// New rosters between two looks for rosters that nobody needs.
+/// Most new rosters between two looks for rosters that nobody needs.
 const SWEEP_EVERY: usize = 64;
 
 /// A roster for each route: other credentials, or another JetStream domain, may lead
@@ -16,12 +16,14 @@ const SWEEP_EVERY: usize = 64;
 #[derive(Default)]
 pub struct Rosters {
     table: DashMap<u64, Arc<Roster>>,
+    /// How many were added since the last look.
     added: AtomicUsize,
 }
 
 impl Rosters {
     /// Returns the roster of a route, or makes an empty one. Rosters of lattices that
-    /// are bound elsewhere leave the table once in a while.
+    /// are bound elsewhere leave the table once in a while: a roster may hold thousands of
+    /// hosts, so that there are never many more of them than of the others.
     pub fn of(&self, route: &Arc<Route>) -> Arc<Roster> {
         // The guard of the table ends with this statement.
         let known = self.table.get(&route.number).map(|roster| roster.clone());
@@ -30,10 +32,51 @@ impl Rosters {
         }
         let roster = self.table.entry(route.number).or_default().clone();
         let _ = roster.route.set(Arc::downgrade(route));
-        let added = self.added.fetch_add(1, Ordering::Relaxed);
-        if added.is_multiple_of(SWEEP_EVERY) {
+        let added = self.added.fetch_add(1, Ordering::Relaxed) + 1;
+        if added >= SWEEP_EVERY.min(self.table.len() / 2) {
+            self.added.store(0, Ordering::Relaxed);
             self.table.retain(|_, roster| !roster.is_unbound());
         }
         roster
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::tests::shared;
+
+    fn route(number: u64) -> Arc<Route> {
+        Arc::new(Route {
+            number,
+            credentials: shared("h"),
+            js_domain: None,
+        })
+    }
+
+    #[test]
+    fn a_route_keeps_its_roster() {
+        let (rosters, one) = (Rosters::default(), route(0));
+        let roster = rosters.of(&one);
+        for number in 1..1000 {
+            rosters.of(&route(number));
+        }
+        assert!(Arc::ptr_eq(&roster, &rosters.of(&one)));
+    }
+
+    #[test]
+    fn rosters_of_replaced_routes_are_never_many_more_than_the_others() {
+        for live in [1, 10, 100, 1000] {
+            let rosters = Rosters::default();
+            let routes: Vec<_> = (0..live).map(route).collect();
+            for route in &routes {
+                rosters.of(route);
+            }
+            for number in live..live + 500 {
+                rosters.of(&route(number));
+                let dead = rosters.table.len() - routes.len();
+                assert!(dead <= SWEEP_EVERY.min(routes.len() + 1), "{live}: {dead}");
+            }
+        }
     }
 }

@@ -77,7 +77,8 @@ impl ProviderSettings {
         }
         let members: Map<String, Value> = serde_json::from_str(text)
             .map_err(|error| SettingsError::NoObject(without_values(&error.to_string())))?;
-        let has_url = members.contains_key("default_lattice_url");
+        let url = members.get("default_lattice_url");
+        let has_url = url.is_some_and(Value::is_string);
         let mut reading = Reading::default();
         settings.take_all(members, &mut reading);
         tls::contradictions(&settings.tls, &mut reading);
@@ -212,6 +213,13 @@ mod tests {
         let text = "\u{feff}\r\n{\"max_calls\":7}\r\n";
         let settings = ProviderSettings::parse(Some(text)).unwrap();
         assert_eq!(settings.calls.all(), 7);
+    }
+
+    #[test]
+    fn a_url_of_the_wrong_type_is_one_mistake() {
+        let text = r#"{"default_lattice_url":[],"allowed_servers":"10.0.0.0/8"}"#;
+        let error = ProviderSettings::parse(Some(text)).unwrap_err();
+        assert_eq!(error.to_string(), "default_lattice_url: it must be text");
     }
 
     #[test]
