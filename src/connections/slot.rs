@@ -186,7 +186,7 @@ impl Slot {
         let (address, fingerprint) = (&*self.address, self.fingerprint);
         match next.first_failure() {
             Some(failure) => {
-                let heard = failure.heard().map(tracing::field::display);
+                let heard = failure.foreign_words().map(tracing::field::display);
                 warn!(address, %fingerprint, heard, "no connection to a lattice's server: {failure}");
             }
             None => debug!(address, %fingerprint, from = %state, to = %next, "connection"),

@@ -57,8 +57,8 @@ pub(super) struct Bindings {
     removals: Lock<VecDeque<(LatticeId, Version)>>,
 }
 
-/// How many removals are remembered: what was written before one of them may be
-/// heard of a moment after it.
+/// How many removals are remembered: a value that was written before a removal may
+/// arrive a moment after it.
 const REMOVALS_KEPT: usize = 256;
 
 /// What became of a binding.
@@ -139,7 +139,7 @@ impl Bindings {
     }
 
     /// Removes the binding of a lattice, unless it is newer than this removal;
-    /// returns whether there was one. An older version that is heard of later does
+    /// returns whether there was one. An older version that arrives later does
     /// not bind the lattice again.
     pub(super) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
         {

@@ -11,7 +11,7 @@ fn host() -> HostId {
     HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
 }
 
-/// Makes a ping to all hosts that took so long and ended like this. Returns whether the
+/// Makes a ping to all hosts that took this time and ended like this. Returns whether the
 /// check has something to log.
 async fn ping_that(
     export_check: &ExportCheck,

@@ -27,13 +27,13 @@ use crate::lock::Lock;
 use crate::name::HostId;
 use crate::telemetry::LogLimiter;
 
-/// How long what a host said of itself counts.
+/// How long a host's reply to a ping counts.
 const RECENT_FOR: Duration = Duration::from_secs(600);
 /// How long all hosts count as known after all were pinged and waited for. A roster in
 /// use is renewed more often.
 const COMPLETE_FOR: Duration = Duration::from_secs(75);
-/// A host has missed a ping to which it gave no reply for so long, or for as long as it
-/// usually takes, whichever is longer.
+/// How long after a ping without a reply the host has missed it. A host that usually takes
+/// longer has that time.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
 /// Longest that a single host is waited for: less than the pings in the background wait,
 /// so that the slowest host can miss one.
@@ -55,7 +55,7 @@ const MAX_HOSTS: usize = 10_000;
 /// The hosts of one lattice.
 #[derive(Default)]
 pub struct Roster {
-    /// What they were told a moment ago.
+    /// The commands that they were sent a moment ago.
     pub commands: Commands,
     /// Limits the log lines about bids that come too late.
     pub late_bids: LogLimiter,
@@ -93,7 +93,7 @@ struct KnownHost {
     /// Its uptime in seconds, as its last reply to a ping says.
     uptime: u64,
     /// When that reply came.
-    told: Instant,
+    replied: Instant,
     /// When it last answered any question.
     seen: Instant,
     /// Whether an event said that it may be gone, or have another version now.
@@ -128,7 +128,7 @@ impl Roster {
             dialect: Dialect::from(ping),
             labels: ping.labels.clone(),
             uptime: ping.uptime_seconds,
-            told: now,
+            replied: now,
             seen: now,
             doubtful: false,
             answers_in: usual.max(after),
@@ -337,11 +337,11 @@ impl KnownHost {
     fn ran_before(&self, uptime: u64) -> bool {
         // Replies to two pings can come in the wrong order.
         uptime + UPTIME_ORDER.as_secs() < self.uptime
-            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.told.elapsed().as_secs()
+            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.replied.elapsed().as_secs()
     }
 
     fn is_recent(&self) -> bool {
-        self.told.elapsed() < RECENT_FOR
+        self.replied.elapsed() < RECENT_FOR
     }
 
     /// Notes that it did not answer a ping of `asked` within `took`. Returns whether that
