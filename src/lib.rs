@@ -25,7 +25,7 @@
 //! | `lattice` | what an operation sends to hosts, and how hosts differ |
 //! | `settings` | what can be configured |
 //! | `error` | why a call fails |
-//! | `nats`, `telemetry`, `name`, `json`, `deadline`, `backoff` | what all of them share |
+//! | `nats`, `telemetry`, `name`, `json`, `deadline`, `backoff`, `lock` | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -48,6 +48,7 @@ mod error;
 mod front;
 mod json;
 mod lattice;
+mod lock;
 mod name;
 mod nats;
 mod serve;

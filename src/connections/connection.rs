@@ -1,8 +1,8 @@
 //! A NATS connection to one or more lattices.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::client::PublishError;
@@ -21,6 +21,7 @@ use crate::connections::reports::{Loss, Reported};
 use crate::connections::sizes::{MessageNumber, Sending, Sizes};
 use crate::connections::usage::Usage;
 use crate::error::Error;
+use crate::lock::Lock;
 use crate::name::LatticeId;
 
 /// How long the server of a connection may take to answer after a request got no
@@ -45,7 +46,7 @@ pub struct Connection {
     /// Cancelled when nobody needs the connection any more.
     released: CancellationToken,
     /// Its place among all connections, until it is retired.
-    pub(super) permit: Mutex<Option<OwnedSemaphorePermit>>,
+    pub(super) permit: Lock<Option<OwnedSemaphorePermit>>,
 }
 
 impl Drop for Connection {
@@ -86,7 +87,7 @@ impl Connection {
             usage: Usage::new(),
             doubted: Notify::new(),
             released,
-            permit: Mutex::new(None),
+            permit: Lock::new(None),
         })
     }
 
@@ -231,8 +232,7 @@ impl Connection {
     /// Gives its place to others: nobody is to use it any more.
     pub(super) fn retire(&self) {
         self.released.cancel();
-        let permit = self.permit.lock();
-        drop(permit.unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.permit.lock().take());
     }
 
     /// Returns `; its server said "…"`, where it said anything from this moment on;

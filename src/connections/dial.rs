@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{
@@ -21,6 +21,7 @@ use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
 use crate::credentials::SharedCredentials;
+use crate::lock::Lock;
 use crate::nats::{Access, AllowedServers, Tls};
 
 /// Longest that one dial takes, however many servers, addresses and names there are:
@@ -69,7 +70,7 @@ impl Dialer {
         let dialled = timeout(DIAL_ENDS_AFTER, self.dial_servers(credentials, login)).await;
         let late = || DialFailure::Unreachable("no server answered in time".into());
         let mut connection = dialled.unwrap_or_else(|_| Err(late()))?;
-        connection.permit = Mutex::new(Some(permit));
+        connection.permit = Lock::new(Some(permit));
         Ok(connection)
     }
 

@@ -43,7 +43,7 @@ pub(super) enum DialFailure {
 
 impl DialFailure {
     /// Returns the words of something that is no NATS server, for our log alone.
-    pub(super) fn heard(&self) -> Option<&str> {
+    pub(super) fn foreign_words(&self) -> Option<&str> {
         match self {
             Self::NotNats(heard) => Some(heard),
             _ => None,
@@ -137,7 +137,7 @@ pub(super) fn failure(error: &ConnectError, server: &ServerAddr, tls: &Tls) -> D
     }
     if let Some(wrong) = tls_error(error) {
         let hint = hint_of_tls(wrong, server, tls);
-        return DialFailure::Unreachable(format!("TLS: {}{hint}", shown(&wrong.to_string())));
+        return DialFailure::Unreachable(format!("TLS: {}{hint}", printable(&wrong.to_string())));
     }
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     match cause_of::<io::Error>(error) {
@@ -192,7 +192,7 @@ fn hint_of_tls(wrong: &rustls::Error, server: &ServerAddr, tls: &Tls) -> &'stati
 
 /// Returns a text that can be shown. A certificate of the other side may have put
 /// names into it.
-fn shown(text: &str) -> String {
+fn printable(text: &str) -> String {
     let is_plain = |c: char| !c.is_control() && c.is_ascii();
     match text.chars().count() <= 300 && text.chars().all(is_plain) {
         true => text.to_owned(),
@@ -279,7 +279,7 @@ mod tests {
         ] {
             let failure = failure(&error, &server("h"), &Tls::default());
             assert_eq!(failure.to_string(), "what answers there is no NATS server");
-            let heard = failure.heard().unwrap();
+            let heard = failure.foreign_words().unwrap();
             assert!(
                 heard.len() < 200 && !heard.contains(char::is_control),
                 "{heard}"

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use async_nats::{Client, Message, Subject, Subscriber};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::permissions::PermissionErrors;
+use crate::lock::Lock;
 use crate::nats::text;
 
 /// Most answers to a gather that wait to be read: one more than a gather takes, so
@@ -32,16 +33,12 @@ enum Waiter {
 
 /// All waiters, by the last token of the subject of their answers.
 #[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<u64, Waiter>>>);
+struct Waiting(Arc<Lock<HashMap<u64, Waiter>>>);
 
 impl Waiting {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiter>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Hands an answer to its waiter, who may have given up meanwhile.
     fn hand_over(&self, token: u64, answer: Message) {
-        let mut waiting = self.lock();
+        let mut waiting = self.0.lock();
         match waiting.get(&token) {
             None => {}
             Some(Waiter::Many(sender)) => drop(sender.try_send(answer)),
@@ -60,7 +57,7 @@ struct EndOfAnswers(Waiting);
 
 impl Drop for EndOfAnswers {
     fn drop(&mut self) {
-        self.0.lock().clear();
+        self.0.0.lock().clear();
     }
 }
 
@@ -136,7 +133,7 @@ impl Inbox {
     pub(super) fn expect(&self) -> Expected {
         let (token, subject) = self.reply_subject();
         let (sender, answer) = oneshot::channel();
-        self.waiting.lock().insert(token, Waiter::One(sender));
+        self.waiting.0.lock().insert(token, Waiter::One(sender));
         Expected {
             subject,
             answer,
@@ -151,7 +148,7 @@ impl Inbox {
         let (sender, answers) = mpsc::channel(MOST_WAITING);
         let start = self.subject.len() - 1;
         let tokens: Vec<u64> = subjects.filter_map(|one| token(one, start)).collect();
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.waiting.0.lock();
         for token in &tokens {
             waiting.insert(*token, Waiter::Many(sender.clone()));
         }
@@ -197,7 +194,7 @@ impl Expected {
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.waiting.lock().remove(&self.token);
+        self.waiting.0.lock().remove(&self.token);
     }
 }
 
@@ -218,7 +215,7 @@ impl Stream for Replies {
 
 impl Drop for Replies {
     fn drop(&mut self) {
-        let mut waiting = self.waiting.lock();
+        let mut waiting = self.waiting.0.lock();
         for token in &self.tokens {
             waiting.remove(token);
         }
@@ -236,8 +233,8 @@ mod tests {
         let waiting = Waiting::default();
         let (one, mut answer) = oneshot::channel();
         let (many, mut answers) = mpsc::channel(1);
-        waiting.lock().insert(1, Waiter::One(one));
-        waiting.lock().insert(2, Waiter::Many(many));
+        waiting.0.lock().insert(1, Waiter::One(one));
+        waiting.0.lock().insert(2, Waiter::Many(many));
         drop(EndOfAnswers(waiting.clone()));
         assert!(answer.try_recv().is_err());
         assert!(matches!(answers.recv().now_or_never(), Some(None)));

@@ -2,9 +2,10 @@
 //! publish or subscription has no answer of its own, and would look like silence.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::lock::Lock;
 pub use crate::nats::Refusal;
 use crate::nats::error_feed::{self, ErrorFeed, Notice};
 
@@ -25,15 +26,9 @@ pub(super) enum InboxPermission {
 #[derive(Default)]
 struct InboxState {
     subject: OnceLock<String>,
-    refused: Mutex<Option<(Refusal, Instant)>>,
+    refused: Lock<Option<(Refusal, Instant)>>,
     /// Whether a message arrived on it.
     works: AtomicBool,
-}
-
-impl InboxState {
-    fn refused(&self) -> MutexGuard<'_, Option<(Refusal, Instant)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The permission errors of one connection.
@@ -54,7 +49,7 @@ impl PermissionErrors {
             refusal.subject.clone_from(subject);
         }
         if inbox == Some(&refusal.subject) {
-            *self.inbox.refused() = Some((refusal.clone(), Instant::now()));
+            *self.inbox.refused.lock() = Some((refusal.clone(), Instant::now()));
         }
         self.feed.publish(Notice::Refusal(refusal));
     }
@@ -72,7 +67,7 @@ impl PermissionErrors {
     /// Whether the inbox was refused. After a while it is worth another attempt,
     /// since somebody may have granted the permission.
     pub(super) fn inbox_permission(&self) -> InboxPermission {
-        match &*self.inbox.refused() {
+        match &*self.inbox.refused.lock() {
             None => InboxPermission::Allowed,
             Some((refusal, at)) if at.elapsed() < REFUSAL_COUNTS_FOR => {
                 InboxPermission::Refused(refusal.clone())
@@ -84,7 +79,7 @@ impl PermissionErrors {
     /// Notes that the inbox was subscribed to again after the refusal of this
     /// moment. Before that it does not count as allowed.
     pub(super) fn inbox_tried_again(&self, since: Instant) {
-        let mut refused = self.inbox.refused();
+        let mut refused = self.inbox.refused.lock();
         if refused.as_ref().is_some_and(|(_, at)| *at == since) {
             *refused = None;
         }

@@ -1,7 +1,7 @@
 //! The slot of one set of credentials: the state of its connection, under a lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use crate::connections::lease::Lease;
 use crate::connections::reports::LoginHistory;
 use crate::connections::state::{Answer, Dialled, State};
 use crate::credentials::{Fingerprint, SharedCredentials};
+use crate::lock::Lock;
 
 /// The state of a connection, and what is remembered from one connection to the next.
 pub(super) struct Slot {
@@ -26,7 +27,7 @@ pub(super) struct Slot {
     made: Instant,
     /// When a call last asked for the connection, in milliseconds after `made`.
     asked: AtomicU64,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 /// What follows a dial that was to replace a broken connection.
@@ -46,7 +47,7 @@ impl Slot {
             times_set: AtomicU64::new(credentials.times_set()),
             made: Instant::now(),
             asked: AtomicU64::new(0),
-            state: Mutex::new(State::Idle),
+            state: Lock::new(State::Idle),
         }
     }
 
@@ -77,7 +78,7 @@ impl Slot {
         if let Some(why) = credentials.expired() {
             return Answer::Failure(DialFailure::Rejected(why));
         }
-        self.lock().answer(times_set, Instant::now())
+        self.state.lock().answer(times_set, Instant::now())
     }
 
     // --- transitions ---
@@ -88,7 +89,7 @@ impl Slot {
         &self,
         dialled: Result<Connection, DialFailure>,
     ) -> (Dialled, Option<Arc<Connection>>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match dialled {
             Ok(connection) => {
                 let connection = Arc::new(connection);
@@ -107,7 +108,7 @@ impl Slot {
 
     /// Enters another state, if calls get this connection now; returns whether they do.
     pub(super) fn replace(&self, connection: &Arc<Connection>, next: State) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let is_current = state.has(connection);
         if is_current {
             self.enter(&mut state, next);
@@ -122,7 +123,7 @@ impl Slot {
         dialled: Result<Connection, DialFailure>,
         idle_limit: Duration,
     ) -> AfterRedial {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !matches!(*state, State::Broken { .. }) {
             return AfterRedial::GiveUp;
         }
@@ -152,12 +153,12 @@ impl Slot {
 
     /// Returns since when no call uses the connection, where there is one.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        self.lock().idle_since()
+        self.state.lock().idle_since()
     }
 
     /// Closes the connection if no call used it for this long; returns whether it did.
     pub(super) fn close_if_idle(&self, limit: Duration) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let State::Ready(connection) = &*state else {
             return false;
         };
@@ -185,15 +186,11 @@ impl Slot {
         let (address, fingerprint) = (&*self.address, self.fingerprint);
         match next.first_failure() {
             Some(failure) => {
-                let heard = failure.heard().map(tracing::field::display);
+                let heard = failure.foreign_words().map(tracing::field::display);
                 warn!(address, %fingerprint, heard, "no connection to a lattice's server: {failure}");
             }
             None => debug!(address, %fingerprint, from = %state, to = %next, "connection"),
         }
         *state = next;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

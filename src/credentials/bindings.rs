@@ -1,7 +1,7 @@
 //! Which lattice is bound to which credentials.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
@@ -12,6 +12,7 @@ use crate::credentials::owners::Owners;
 use crate::credentials::route::Route;
 use crate::credentials::vault::Kept;
 use crate::credentials::vault::bucket::Version;
+use crate::lock::Lock;
 use crate::name::LatticeId;
 
 /// What a lattice is bound to.
@@ -53,11 +54,11 @@ pub(super) struct Bindings {
     table: DashMap<LatticeId, Row>,
     owners: Owners,
     /// The last removals, newest first. Each has the version of the removal.
-    removals: Mutex<VecDeque<(LatticeId, Version)>>,
+    removals: Lock<VecDeque<(LatticeId, Version)>>,
 }
 
-/// How many removals are remembered: what was written before one of them may be
-/// heard of a moment after it.
+/// How many removals are remembered: a value that was written before a removal may
+/// arrive a moment after it.
 const REMOVALS_KEPT: usize = 256;
 
 /// What became of a binding.
@@ -78,7 +79,7 @@ impl Bindings {
         Self {
             table: DashMap::new(),
             owners,
-            removals: Mutex::default(),
+            removals: Lock::default(),
         }
     }
 
@@ -138,11 +139,11 @@ impl Bindings {
     }
 
     /// Removes the binding of a lattice, unless it is newer than this removal;
-    /// returns whether there was one. An older version that is heard of later does
+    /// returns whether there was one. An older version that arrives later does
     /// not bind the lattice again.
     pub(super) fn remove(&self, lattice: &LatticeId, version: Version) -> bool {
         {
-            let mut removals = self.removals();
+            let mut removals = self.removals.lock();
             removals.truncate(REMOVALS_KEPT - 1);
             removals.push_front((lattice.clone(), version));
         }
@@ -161,14 +162,9 @@ impl Bindings {
 
     /// Whether this version of a lattice was removed a moment ago.
     fn is_removed(&self, lattice: &LatticeId, version: Version) -> bool {
-        let removals = self.removals();
+        let removals = self.removals.lock();
         let covers = |(of, removed): &(LatticeId, Version)| of == lattice && *removed >= version;
         removals.iter().any(covers)
-    }
-
-    fn removals(&self) -> MutexGuard<'_, VecDeque<(LatticeId, Version)>> {
-        let removals = self.removals.lock();
-        removals.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether any binding is like this.
@@ -332,7 +328,7 @@ mod tests {
         for number in 0..10 * REMOVALS_KEPT as u64 {
             bindings.remove(&lattice(&format!("x{number}")), version(number));
         }
-        assert_eq!(bindings.removals().len(), REMOVALS_KEPT);
+        assert_eq!(bindings.removals.lock().len(), REMOVALS_KEPT);
         let last = 10 * REMOVALS_KEPT as u64 - 1;
         let x = lattice(&format!("x{last}"));
         let late = binding(&shared("h"), 1, Some(last));

@@ -2,9 +2,10 @@
 //! hold: in all, and for each actor.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::error::{Error, Kind};
+use crate::lock::Lock;
 use crate::name::LatticeId;
 use crate::settings::{Isolation, PoolLimits};
 
@@ -80,7 +81,7 @@ impl Taken {
 pub(super) struct Ledger {
     limits: PoolLimits,
     isolation: Isolation,
-    taken: Mutex<Taken>,
+    taken: Lock<Taken>,
 }
 
 /// What the credentials of one lattice take of the limits, until this is dropped.
@@ -96,7 +97,7 @@ impl Ledger {
         Arc::new(Self {
             limits,
             isolation,
-            taken: Mutex::default(),
+            taken: Lock::default(),
         })
     }
 
@@ -111,7 +112,7 @@ impl Ledger {
         owner: &Arc<str>,
         bytes: usize,
     ) -> Result<Reservation, Error> {
-        let mut taken = self.lock();
+        let mut taken = self.taken.lock();
         self.check(&taken, lattice, owner, bytes)?;
         let number = taken.next;
         taken.next += 1;
@@ -182,16 +183,12 @@ impl Ledger {
         }
         Ok(())
     }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let number = self.number;
-        let mut taken = self.ledger.lock();
+        let mut taken = self.ledger.taken.lock();
         taken.change(&self.lattice, &self.owner, |reserved| {
             reserved.retain(|one| one.number != number);
         });
@@ -240,7 +237,7 @@ mod tests {
         full(take(&ledger, "b", "N", 1), "max_credentials_bytes");
         drop(most);
         assert!(take(&ledger, "b", "N", 100).is_ok());
-        let taken = ledger.lock();
+        let taken = ledger.taken.lock();
         assert!(taken.of.is_empty() && taken.lattices.is_empty() && taken.all == Share::default());
     }
 
@@ -266,7 +263,7 @@ mod tests {
         let heard = take(&ledger, "a", "M", 40).unwrap();
         full(take(&ledger, "a", "M", 41), "max_actor_credentials_bytes");
         drop((old, heard));
-        assert_eq!(ledger.lock().all.bytes, 49);
+        assert_eq!(ledger.taken.lock().all.bytes, 49);
         // Another's room makes none in the own share.
         let _two = ["c", "d"].map(|id| take(&ledger, id, "N", 1).unwrap());
         full(take(&ledger, "a", "N", 1), "max_actor_lattices");

@@ -2,18 +2,19 @@
 //! not wait for it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout_at;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::lock::Lock;
 use crate::name::LatticeId;
 
 /// A lock for each lattice whose credentials are being set.
 #[derive(Default)]
-pub(super) struct LatticeLocks(Mutex<HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct LatticeLocks(Lock<HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>>);
 
 /// The lock of a lattice, held by one call until this is dropped.
 pub(super) struct LatticeLock<'a> {
@@ -32,7 +33,7 @@ impl LatticeLocks {
         lattice: &'a LatticeId,
         deadline: Deadline,
     ) -> Result<LatticeLock<'a>, Error> {
-        let lock = self.table().entry(lattice.clone()).or_default().clone();
+        let lock = self.0.lock().entry(lattice.clone()).or_default().clone();
         // Made before the wait: a call that gives up tidies the table as well.
         let mut held = LatticeLock {
             locks: self,
@@ -54,16 +55,12 @@ impl LatticeLocks {
         }
         Ok(held)
     }
-
-    fn table(&self) -> MutexGuard<'_, HashMap<LatticeId, Arc<tokio::sync::Mutex<()>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for LatticeLock<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let mut table = self.locks.table();
+        let mut table = self.locks.0.lock();
         let unused = |lock: &Arc<_>| Arc::strong_count(lock) == 1;
         if table.get(self.lattice).is_some_and(unused) {
             table.remove(self.lattice);
@@ -95,7 +92,7 @@ mod tests {
         assert_eq!(late.kind(), Kind::Busy);
         drop(first);
         drop(second.await.unwrap());
-        assert!(locks.table().is_empty());
+        assert!(locks.0.lock().is_empty());
     }
 
     fn lattice(id: &str) -> LatticeId {

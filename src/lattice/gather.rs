@@ -151,11 +151,11 @@ pub enum Enough {
 /// When a gather ends.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// At this moment in any case.
+    /// The moment at which it ends in any case.
     pub deadline: Deadline,
-    /// So long after the last reply, while hosts are missing or not all are known.
+    /// How long after the last reply it ends while hosts are missing or not all are known.
     pub stall: Duration,
-    /// So long after the last reply, once every expected host has answered.
+    /// How long after the last reply it ends once every expected host has answered.
     pub grace: Duration,
     /// The hosts to wait for.
     pub expected: ExpectedHosts,

@@ -1,4 +1,4 @@
-//! One remote lattice: what its hosts are asked and told.
+//! One remote lattice: queries and commands to its hosts.
 //!
 //! From top to bottom; each room uses only those below it:
 //!
@@ -9,7 +9,7 @@
 //! - [`Lattice`]: a lattice for the length of one call
 //! - [`roster`]: the hosts, as far as they are known
 //! - [`gather`]: when a question to all of them is over
-//! - [`commands`]: what hosts were told a moment ago
+//! - [`commands`]: the commands that hosts were sent a moment ago
 //! - [`dialect`]: how a host is talked to, and how hosts differ
 //! - [`model`]: what lattices consist of
 

@@ -5,12 +5,13 @@
 //! once.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::Event;
 use tokio::sync::watch;
 
+use crate::lock::Lock;
 use crate::nats::refusal::{Refusal, words};
 
 /// How long errors are kept, and how many at most.
@@ -47,15 +48,9 @@ impl Kept {
 
 #[derive(Default)]
 struct Inner {
-    kept: Mutex<Kept>,
+    kept: Lock<Kept>,
     /// Wakes readers when there are more.
     more: watch::Sender<()>,
-}
-
-impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The errors of one server. Clones share them.
@@ -75,7 +70,7 @@ impl ErrorFeed {
 
     /// Hands an error to all readers.
     pub fn publish(&self, notice: Notice) {
-        let mut kept = self.0.lock();
+        let mut kept = self.0.kept.lock();
         let is_old = |kept: &Kept| {
             let first = kept.notices.front();
             first.is_some_and(|(at, _)| at.elapsed() > KEPT_FOR)
@@ -93,7 +88,7 @@ impl ErrorFeed {
         // In this order, so that the reader wakes up for an error in between.
         let more = self.0.more.subscribe();
         ErrorReader {
-            next: self.0.lock().end(),
+            next: self.0.kept.lock().end(),
             feed: self.0.clone(),
             more,
         }
@@ -122,7 +117,7 @@ impl ErrorReader {
 
     /// Returns what `find` makes of the first such error, if it has come already.
     pub fn find_now<T>(&mut self, mut find: impl FnMut(&Notice) -> Option<T>) -> Option<T> {
-        let kept = self.feed.lock();
+        let kept = self.feed.kept.lock();
         self.next = self.next.max(kept.first);
         while let Some((_, notice)) = kept.notices.get((self.next - kept.first) as usize) {
             self.next += 1;

@@ -3,8 +3,9 @@
 //! one account it does not announce: it closes the connection of a client that sends
 //! more.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::Lock;
 
 /// The server's words when it closes the connection.
 const VIOLATION: &str = "maximum payload violation";
@@ -19,7 +20,7 @@ pub fn is_payload_violation(words: &str) -> bool {
 
 /// The size of the message that was refused last, and when.
 #[derive(Default)]
-pub struct PayloadLimit(Mutex<Option<(usize, Instant)>>);
+pub struct PayloadLimit(Lock<Option<(usize, Instant)>>);
 
 impl PayloadLimit {
     /// Checks that no message as large was refused lately.
@@ -27,7 +28,7 @@ impl PayloadLimit {
     /// # Errors
     /// The size of the message that was.
     pub fn check(&self, bytes: usize) -> Result<(), usize> {
-        let mut known = self.lock();
+        let mut known = self.0.lock();
         if known.is_some_and(|(_, at)| at.elapsed() >= COUNTS_FOR) {
             *known = None;
         }
@@ -39,15 +40,11 @@ impl PayloadLimit {
 
     /// Remembers that a message of this size was refused.
     pub fn refuse(&self, bytes: usize) {
-        *self.lock() = Some((bytes, Instant::now()));
+        *self.0.lock() = Some((bytes, Instant::now()));
     }
 
     /// Forgets the refusal: the limit may have been raised.
     pub fn forget(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(usize, Instant)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = None;
     }
 }

@@ -4,13 +4,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::deadline::Deadline;
+use crate::lock::Lock;
 
 /// Longest wait for a place: callers should soon know that there is none, and most calls
 /// end sooner than that.
@@ -22,7 +23,7 @@ pub struct Limiter {
     most: usize,
     most_waiting: usize,
     hasher: RandomState,
-    keys: Mutex<HashMap<u64, InUse>>,
+    keys: Lock<HashMap<u64, InUse>>,
 }
 
 /// The places of one key that are in use. While any call waits, every place is taken.
@@ -64,7 +65,7 @@ impl Limiter {
             most,
             most_waiting: most / 4,
             hasher: RandomState::new(),
-            keys: Mutex::default(),
+            keys: Lock::default(),
         })
     }
 
@@ -77,7 +78,7 @@ impl Limiter {
     pub fn enter(self: &Arc<Self>, key: impl Hash) -> Ticket {
         let key = self.hasher.hash_one(key);
         let limiter = self.clone();
-        let mut keys = self.keys();
+        let mut keys = self.keys.lock();
         let in_use = keys.entry(key).or_default();
         if in_use.taken < self.most {
             in_use.taken += 1;
@@ -103,7 +104,7 @@ impl Limiter {
 
     /// Gives a place that is free to the call that has waited longest.
     fn leave(&self, key: u64) {
-        let mut keys = self.keys();
+        let mut keys = self.keys.lock();
         let Some(in_use) = keys.get_mut(&key) else {
             return;
         };
@@ -117,10 +118,6 @@ impl Limiter {
         if in_use.taken == 0 {
             keys.remove(&key);
         }
-    }
-
-    fn keys(&self) -> MutexGuard<'_, HashMap<u64, InUse>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,7 +159,7 @@ impl Drop for Queued {
         if self.place_given.try_recv().is_ok() {
             // The place was given at the moment of giving up: the next call gets it.
             self.limiter.leave(self.key);
-        } else if let Some(in_use) = self.limiter.keys().get_mut(&self.key) {
+        } else if let Some(in_use) = self.limiter.keys.lock().get_mut(&self.key) {
             in_use.waiting.retain(|waiting| !waiting.is_closed());
         }
     }
@@ -224,7 +221,7 @@ mod tests {
         drop(gives_up);
         assert!(waits.place(later()).now_or_never().unwrap().is_some());
         drop(places);
-        assert!(limiter.keys().is_empty());
+        assert!(limiter.keys.lock().is_empty());
     }
 
     proptest! {
@@ -270,12 +267,12 @@ mod tests {
                     };
                     inside.push((key, entry));
                 }
-                for in_use in limiter.keys().values() {
+                for in_use in limiter.keys.lock().values() {
                     prop_assert!(in_use.taken <= most && in_use.waiting.len() <= most / 4);
                 }
             }
             drop(inside);
-            prop_assert!(limiter.keys().is_empty());
+            prop_assert!(limiter.keys.lock().is_empty());
         }
     }
 }

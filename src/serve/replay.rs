@@ -6,8 +6,9 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::lock::Lock;
 
 /// How far a host's clock may be ahead of ours, in seconds.
 pub const CLOCK_AHEAD: u64 = 30;
@@ -26,7 +27,7 @@ pub struct ReplayGuard {
     window: u64,
     most: usize,
     hasher: RandomState,
-    seen: Mutex<Seen>,
+    seen: Lock<Seen>,
 }
 
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl ReplayGuard {
             window: window.as_secs(),
             most,
             hasher: RandomState::new(),
-            seen: Mutex::default(),
+            seen: Lock::default(),
         }
     }
 
@@ -96,7 +97,7 @@ impl ReplayGuard {
     /// That it was taken before, or may have been.
     pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<ReplayMark, String> {
         let call = self.hasher.hash_one(signed);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         seen.turn(now, self.window + CLOCK_AHEAD, self.most);
         if iat <= seen.forgotten {
             return Err(
@@ -120,7 +121,7 @@ impl ReplayGuard {
     /// send it again.
     pub fn give_back(&self, mark: Option<ReplayMark>) {
         let Some(mark) = mark else { return };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if !seen.young.calls.remove(&mark.0) {
             seen.old.calls.remove(&mark.0);
         }
@@ -200,7 +201,7 @@ mod tests {
             let now = NOW + number / 5;
             guard.take(&number.to_string(), now, now).unwrap();
         }
-        let seen = guard.seen.lock().unwrap();
+        let seen = guard.seen.lock();
         assert!(seen.young.calls.len() + seen.old.calls.len() <= 20);
         drop(seen);
         for number in 0..100 {

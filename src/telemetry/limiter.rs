@@ -1,7 +1,8 @@
 //! Limits how many lines one cause may write into the log.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::lock::Lock;
 
 /// A token bucket for the lines of one cause: `burst` lines may come at once, and
 /// after each `refill` there may be one more.
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 pub struct LogLimiter {
     burst: u32,
     refill: Duration,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 struct State {
@@ -43,7 +44,7 @@ impl LogLimiter {
         Self {
             burst,
             refill,
-            state: Mutex::new(state),
+            state: Lock::new(state),
         }
     }
 
@@ -64,7 +65,7 @@ impl LogLimiter {
     }
 
     fn occurrence_at(&self, now: Instant) -> Option<Occurrences> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         state.count += 1;
         let waited = now.saturating_duration_since(state.since.unwrap_or(now));
         let more = waited.as_nanos() / self.refill.as_nanos().max(1);

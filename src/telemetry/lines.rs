@@ -67,7 +67,7 @@ impl Lines {
         }
     }
 
-    /// Waits until every line is written, for so long at most.
+    /// Waits until every line is written, at most for this time.
     pub fn flush(&self, at_most: Duration) {
         let is_on_its_way = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
         let written = &self.0.all_written;

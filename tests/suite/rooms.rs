@@ -37,13 +37,14 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that all of [`ROOMS`] may know, and what each of these may know.
-const BASE: [(&str, &[&str]); 6] = [
-    ("telemetry", &["error", "name"]),
+const BASE: [(&str, &[&str]); 7] = [
+    ("telemetry", &["error", "name", "lock"]),
     ("name", &["error"]),
     ("error", &[]),
     ("json", &[]),
     ("deadline", &[]),
     ("backoff", &[]),
+    ("lock", &[]),
 ];
 
 /// What `connections` and `lattice` know of `credentials`: values that they are

@@ -190,7 +190,7 @@ impl Vault {
     // --- reading and writing ---
 
     /// Keeps credentials, in the bucket where there is one. `known` is the newest
-    /// version that we heard of, and whether it has the same content.
+    /// version that this instance knows, and whether it has the same content.
     ///
     /// # Errors
     /// `Denied` where those in the bucket belong to another actor,

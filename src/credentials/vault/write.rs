@@ -31,7 +31,7 @@ pub(crate) struct Wanted<'a> {
     /// When it was set, if a later one in the bucket is to stay: it was set while
     /// there was no bucket.
     pub(crate) set_offline_at: Option<u64>,
-    /// The newest version that we heard of.
+    /// The newest version that this instance knows.
     pub(crate) known: Option<Version>,
     /// Whether that version has the same content, so that there may be nothing to
     /// write.

@@ -48,9 +48,9 @@ pub(super) struct Intake(mpsc::Sender<oneshot::Sender<()>>);
 impl Intake {
     /// Waits until the task took every call that was delivered before.
     pub(super) async fn settle(&self) {
-        let (tell, told) = oneshot::channel();
-        if self.0.send(tell).await.is_ok() {
-            let _ = told.await;
+        let (taken, all_taken) = oneshot::channel();
+        if self.0.send(taken).await.is_ok() {
+            let _ = all_taken.await;
         }
     }
 }
@@ -67,7 +67,7 @@ impl<O: Operations> Door<O> {
                 tokio::select! {
                     biased;
                     messages = calls.next_few(MAX_BATCH) => self.accept(messages).await,
-                    Some(told) = asked.recv() => drop(told.send(())),
+                    Some(taken) = asked.recv() => drop(taken.send(())),
                 }
             }
         });

@@ -3,10 +3,10 @@
 //! never comes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::Subject;
 
+use crate::lock::Lock;
 use crate::nats::PayloadLimit;
 
 /// An answer that was sent.
@@ -20,7 +20,7 @@ pub(super) struct SentAnswer {
 pub(super) struct LargestAnswer {
     bytes: AtomicUsize,
     /// The message, if it was an answer.
-    answer: Mutex<Option<SentAnswer>>,
+    answer: Lock<Option<SentAnswer>>,
     refused: PayloadLimit,
 }
 
@@ -33,7 +33,7 @@ impl LargestAnswer {
         if bytes <= self.bytes.load(Ordering::Acquire) {
             return Ok(());
         }
-        let mut answer = self.lock();
+        let mut answer = self.answer.lock();
         self.refused.check(bytes)?;
         self.bytes.store(bytes, Ordering::Release);
         *answer = Some(SentAnswer {
@@ -46,7 +46,7 @@ impl LargestAnswer {
     /// Notes that a message is about to be sent that is no answer.
     pub(super) fn sends_other(&self, bytes: usize) {
         if bytes > self.bytes.load(Ordering::Acquire) {
-            let mut answer = self.lock();
+            let mut answer = self.answer.lock();
             self.bytes.store(bytes, Ordering::Release);
             *answer = None;
         }
@@ -56,15 +56,11 @@ impl LargestAnswer {
     /// one, or came behind it. Returns the answer if it was one: if it is larger than
     /// `others`, the size of the largest message that is no answer.
     pub(super) fn too_large(&self, others: usize) -> Option<(usize, SentAnswer)> {
-        let mut answer = self.lock();
+        let mut answer = self.answer.lock();
         let bytes = self.bytes.swap(0, Ordering::AcqRel);
         let large = answer.take().filter(|_| bytes > others)?;
         self.refused.refuse(bytes);
         Some((bytes, large))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<SentAnswer>> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

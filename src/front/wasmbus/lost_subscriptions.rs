@@ -182,17 +182,21 @@ impl LostSubscriptions {
 /// Has every subscription made again after the server took no more of them, once it takes
 /// as many more: a subscription that is alive must not be lost for one that is not.
 pub(super) async fn mend_too_many(client: Client, lost: LostSubscriptions) {
-    let mut told = lost.too_many.subscribe();
-    while told.wait_for(|state| state.words.is_some()).await.is_ok() {
+    let mut too_many = lost.too_many.subscribe();
+    while too_many
+        .wait_for(|state| state.words.is_some())
+        .await
+        .is_ok()
+    {
         sleep(ASK_AGAIN.pause(0)).await;
-        let times = told.borrow_and_update().times;
+        let times = too_many.borrow_and_update().times;
         let mut tried = Vec::with_capacity(SUBJECTS.len());
         for _ in SUBJECTS {
             tried.extend(client.subscribe(client.new_inbox()).await.ok());
         }
         sleep(SETTLED_AFTER).await;
         let connected = client.connection_state() == State::Connected;
-        if connected && tried.len() == SUBJECTS.len() && told.borrow().times == times {
+        if connected && tried.len() == SUBJECTS.len() && too_many.borrow().times == times {
             lost.connected();
             for name in SUBJECTS {
                 lost.lose(&lost.of(name), SubscriptionLoss::TooMany);

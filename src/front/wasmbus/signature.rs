@@ -2,11 +2,12 @@
 //! costs little more than half of what eight cost one by one (`make bench` measures it).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey, verify_batch};
 use tracing::{debug, warn};
+
+use crate::lock::Lock;
 
 /// How long after a batch with an invalid signature each signature is checked by itself, so
 /// that the sender of invalid signatures does not make all of them be checked twice.
@@ -16,7 +17,7 @@ const ONE_BY_ONE_FOR: Duration = Duration::from_secs(1);
 pub struct Issuers {
     keys: HashMap<String, VerifyingKey>,
     /// Until when each signature is checked by itself.
-    one_by_one_until: Mutex<Option<Instant>>,
+    one_by_one_until: Lock<Option<Instant>>,
 }
 
 /// A text with its signature, and the key of the issuer that is said to have signed it.
@@ -42,7 +43,7 @@ impl Issuers {
         });
         Self {
             keys: known.collect(),
-            one_by_one_until: Mutex::default(),
+            one_by_one_until: Lock::default(),
         }
     }
 
@@ -58,19 +59,16 @@ impl Issuers {
                 return vec![true; signed.len()];
             }
             debug!("a batch has an invalid signature; for a while each is checked by itself");
-            *self.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
+            *self.one_by_one_until.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
         }
         let is_valid = |one: &Signed<'_>| one.key.verify(one.text, &one.signature).is_ok();
         signed.iter().map(is_valid).collect()
     }
 
     fn batches_pay(&self) -> bool {
-        self.lock().is_none_or(|until| until < Instant::now())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        let until = self.one_by_one_until.lock();
-        until.unwrap_or_else(PoisonError::into_inner)
+        self.one_by_one_until
+            .lock()
+            .is_none_or(|until| until < Instant::now())
     }
 }
 
@@ -149,7 +147,7 @@ mod tests {
         ) {
             let (issuers, mut all) = signed(forged.len());
             if !batches {
-                *issuers.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
+                *issuers.one_by_one_until.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
             }
             for (one, forged) in all.iter_mut().zip(&forged) {
                 let Some(bit) = forged else { continue };

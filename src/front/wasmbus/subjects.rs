@@ -38,7 +38,7 @@ impl<O: Operations> Door<O> {
         self.handle("linkdefs.del", delete).await;
     }
 
-    /// Answers questions for health.
+    /// Answers requests for the provider's health.
     pub(super) async fn answer_health_checks(self: Arc<Self>) {
         let door = self.clone();
         let answer = move |message| {
@@ -109,13 +109,13 @@ impl<O: Operations> Door<O> {
         let problems = [self.service.health(), self.lost.check()];
         let problems: Vec<String> = problems.into_iter().filter_map(Result::err).collect();
         let healthy = problems.is_empty();
-        let said: Vec<String> = problems
+        let messages: Vec<String> = problems
             .into_iter()
             .chain(self.service.links.refused())
             .collect();
         HealthCheckResponse {
             healthy,
-            message: (!said.is_empty()).then(|| said.join("; ")),
+            message: (!messages.is_empty()).then(|| messages.join("; ")),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::nats::is_removal;
 use crate::nats::jetstream::Last;
 
 /// Longest wait for the bucket: commands can do without it.
-const TOLD_WITHIN: Duration = Duration::from_millis(500);
+const READ_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Deserialize)]
 struct ReferenceEntry {
@@ -32,7 +32,7 @@ impl Lattice {
         if learned.is_bucket_refused() {
             return None;
         }
-        let most = TOLD_WITHIN.min(self.deadline.remaining() / 4);
+        let most = READ_WITHIN.min(self.deadline.remaining() / 4);
         let by = self.deadline.within(most);
         let place = timeout_at(by.at(), self.bucket()).await.ok()?.ok()??;
         let subjects = subject::bucket_entries(&self.id, &place);

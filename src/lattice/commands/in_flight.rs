@@ -3,7 +3,6 @@
 //! known to have failed, or until its time is over.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +12,7 @@ use crate::lattice::commands::pending::{Aim, Pending, Wait, may_be_one};
 use crate::lattice::commands::target::Target;
 use crate::lattice::dialect::v0::plan::After;
 use crate::lattice::model::{Running, TextMap};
+use crate::lock::Lock;
 use crate::name::HostId;
 
 /// Starts within this time are kept as one entry.
@@ -24,7 +24,7 @@ const MAX_FAILURES: usize = 16;
 
 /// What is in flight to the hosts of a lattice.
 #[derive(Default)]
-pub struct InFlight(Mutex<HashMap<HostId, OfHost>>);
+pub struct InFlight(Lock<HashMap<HostId, OfHost>>);
 
 #[derive(Default)]
 struct OfHost {
@@ -73,10 +73,6 @@ impl ExpectedRunning {
 }
 
 impl InFlight {
-    fn lock(&self) -> MutexGuard<'_, HashMap<HostId, OfHost>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes that `count` shall run under these annotations, where `before` did.
     pub fn expect_count(&self, target: Target<'_>, annotations: &TextMap, count: u32, before: u32) {
         if count != before {
@@ -101,7 +97,7 @@ impl InFlight {
 
     /// Notes that the host acknowledged that, or never will.
     pub fn end(&self, target: Target<'_>) {
-        if let Some(host) = self.lock().get_mut(target.host) {
+        if let Some(host) = self.0.lock().get_mut(target.host) {
             let is_unacknowledged =
                 |pending: &Pending| matches!(pending.aim, Aim::Unacknowledged { .. });
             host.pending.retain(|pending| {
@@ -117,7 +113,7 @@ impl InFlight {
     }
 
     fn put(&self, target: Target<'_>, annotations: &TextMap, aim: Aim) {
-        let hosts = &mut *self.lock();
+        let hosts = &mut *self.0.lock();
         let Some(host) = entry(hosts, target.host) else {
             return;
         };
@@ -139,7 +135,7 @@ impl InFlight {
         base: Option<u32>,
         added: u32,
     ) {
-        let hosts = &mut *self.lock();
+        let hosts = &mut *self.0.lock();
         let Some(host) = entry(hosts, target.host) else {
             return;
         };
@@ -168,7 +164,7 @@ impl InFlight {
 
     /// Notes that so many of the starts in flight have come, or never will.
     pub fn remove_starts(&self, target: Target<'_>, annotations: &TextMap, added: u32) {
-        let hosts = &mut *self.lock();
+        let hosts = &mut *self.0.lock();
         let Some(host) = hosts.get_mut(target.host) else {
             return;
         };
@@ -190,7 +186,7 @@ impl InFlight {
 
     /// Notes that no such count is in flight any more.
     pub fn remove_count(&self, target: Target<'_>, annotations: &TextMap) {
-        if let Some(host) = self.lock().get_mut(target.host) {
+        if let Some(host) = self.0.lock().get_mut(target.host) {
             let is_count = |pending: &Pending| matches!(pending.aim, Aim::Count { .. });
             host.pending
                 .retain(|pending| !(pending.is(target, annotations) && is_count(pending)));
@@ -200,7 +196,7 @@ impl InFlight {
     /// Tells whether starts from this reference under these annotations are in flight, so
     /// that a further one only adds to them.
     pub fn has_starts(&self, target: Target<'_>, annotations: &TextMap) -> bool {
-        let hosts = self.lock();
+        let hosts = self.0.lock();
         of_host(&hosts, target.host).any(|pending| {
             pending.is(target, annotations)
                 && matches!(pending.aim, Aim::Starts { .. })
@@ -210,7 +206,7 @@ impl InFlight {
 
     /// Returns the references of what is in flight to a host, except this one.
     pub fn other_references(&self, host: &HostId, image_ref: &str) -> Vec<String> {
-        let hosts = self.lock();
+        let hosts = self.0.lock();
         let pending = of_host(&hosts, host).filter(|pending| {
             pending.counts() && !pending.image_ref.is_empty() && pending.image_ref != image_ref
         });
@@ -220,7 +216,7 @@ impl InFlight {
     /// Returns references in flight to a host of which the actor is not known, and may be
     /// the same as that of this one.
     pub fn references_of_unknown_actors(&self, host: &HostId, image_ref: &str) -> Vec<String> {
-        let hosts = self.lock();
+        let hosts = self.0.lock();
         let unknown = of_host(&hosts, host).filter(|pending| {
             let unknown = pending.key.is_none() && pending.counts();
             unknown && may_be_one(&pending.image_ref, image_ref)
@@ -235,7 +231,7 @@ impl InFlight {
             running: shown,
             waits: Vec::new(),
         };
-        let hosts = &mut *self.lock();
+        let hosts = &mut *self.0.lock();
         let Some(host) = hosts.get_mut(target.host) else {
             return expected;
         };
@@ -286,7 +282,7 @@ impl InFlight {
 
     /// Notes that a host confirmed a number in an event.
     pub fn confirmed(&self, host: &HostId, image_ref: &str, annotations: &TextMap) {
-        if let Some(host) = self.lock().get_mut(host) {
+        if let Some(host) = self.0.lock().get_mut(host) {
             for pending in &mut host.pending {
                 let grows = matches!(pending.aim, Aim::Count { grows: true, .. });
                 if grows && pending.image_ref == image_ref && pending.annotations == *annotations {
@@ -305,7 +301,7 @@ impl InFlight {
         annotations: Option<&TextMap>,
         reason: &str,
     ) {
-        let hosts = &mut *self.lock();
+        let hosts = &mut *self.0.lock();
         // Only what was told from here counts: others send commands, too.
         let Some(of_host) = hosts.get_mut(host) else {
             return;
@@ -330,7 +326,7 @@ impl InFlight {
 
     /// Returns why a host could not start a reference, where it said so since then.
     pub fn failure(&self, host: &HostId, image_ref: &str, since: Instant) -> Option<String> {
-        let hosts = self.lock();
+        let hosts = self.0.lock();
         let failures = &hosts.get(host)?.failures;
         let mut ours = failures.iter().filter(|failure| failure.at >= since);
         let ours = ours.find(|failure| failure.image_ref == image_ref)?;
@@ -339,7 +335,7 @@ impl InFlight {
 
     /// Forgets all that a host was told.
     pub fn forget(&self, host: &HostId) {
-        self.lock().remove(host);
+        self.0.lock().remove(host);
     }
 }
 

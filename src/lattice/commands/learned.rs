@@ -3,12 +3,12 @@
 //! to be right.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::lattice::model::{Inventory, Running, listed};
+use crate::lock::Lock;
 use crate::name::{ActorId, HostId, is_file};
 
 /// Most references that are remembered for a lattice. Then all are forgotten.
@@ -21,7 +21,7 @@ const RIGHT_FOR: Duration = Duration::from_secs(60);
 
 /// What was learned of a lattice.
 #[derive(Default)]
-pub struct Learned(Mutex<Facts>);
+pub struct Learned(Lock<Facts>);
 
 #[derive(Default)]
 struct Facts {
@@ -51,13 +51,9 @@ fn name(host: &HostId, image_ref: &str) -> String {
 }
 
 impl Learned {
-    fn lock(&self) -> MutexGuard<'_, Facts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Notes that a reference was seen to be of an actor.
     pub fn learn(&self, host: &HostId, image_ref: &str, key: &str) {
-        let known = &mut *self.lock();
+        let known = &mut *self.0.lock();
         let name = name(host, image_ref);
         if let Some((known, seen)) = known.keys.get_mut(&name)
             && known.as_str() == key
@@ -89,7 +85,7 @@ impl Learned {
 
     /// Returns the key of the actor that a reference is of, where it was seen lately.
     pub fn key(&self, host: &HostId, image_ref: &str) -> Option<ActorId> {
-        let known = self.lock();
+        let known = self.0.lock();
         let (key, seen) = known.keys.get(&name(host, image_ref))?;
         (seen.elapsed() < KEY_COUNTS_FOR).then(|| key.clone())
     }
@@ -97,7 +93,7 @@ impl Learned {
     /// Notes that an actor was updated, and that its host goes on listing the reference
     /// from before.
     pub fn updated(&self, host: &HostId, key: &str, listed: &str, runs: &str) {
-        let known = &mut *self.lock();
+        let known = &mut *self.0.lock();
         if listed == runs {
             // The update goes back to what the host lists.
             known.updates.remove(&(host.clone(), key.to_owned()));
@@ -115,7 +111,7 @@ impl Learned {
 
     /// Replaces the references that the host lists by those that run.
     pub fn correct_references(&self, host: &HostId, key: &str, running: &mut Running) {
-        let known = &mut *self.lock();
+        let known = &mut *self.0.lock();
         let place = (host.clone(), key.to_owned());
         let Some(update) = known.updates.get(&place) else {
             return;
@@ -134,14 +130,14 @@ impl Learned {
 
     /// Tells whether a reference is the old or the new one of an update on a host.
     pub fn is_of_update(&self, host: &HostId, image_ref: &str) -> bool {
-        let known = self.lock();
+        let known = self.0.lock();
         let mut of_host = known.updates.iter().filter(|((of, _), _)| of == host);
         of_host.any(|(_, update)| update.listed == image_ref || update.runs == image_ref)
     }
 
     /// Notes that what is listed of an actor is what runs.
     pub fn found_right(&self, host: &HostId, key: &str, image_ref: &str, revision: i32) {
-        let known = &mut *self.lock();
+        let known = &mut *self.0.lock();
         if known.right.len() >= MAX_REFERENCES {
             known.right.clear();
         }
@@ -151,7 +147,7 @@ impl Learned {
 
     /// Tells whether it was so a moment ago.
     pub fn was_right(&self, host: &HostId, key: &str, image_ref: &str, revision: i32) -> bool {
-        let known = self.lock();
+        let known = self.0.lock();
         let right = known.right.get(&(host.clone(), key.to_owned()));
         right.is_some_and(|(of, then, since)| {
             of == image_ref && *then == revision && since.elapsed() < RIGHT_FOR
@@ -160,18 +156,18 @@ impl Learned {
 
     /// Notes that these credentials may not read references in the bucket.
     pub fn bucket_refused(&self) {
-        self.lock().bucket_refused = Some(Instant::now());
+        self.0.lock().bucket_refused = Some(Instant::now());
     }
 
     /// Tells whether that was so a moment ago.
     pub fn is_bucket_refused(&self) -> bool {
-        let refused = self.lock().bucket_refused;
+        let refused = self.0.lock().bucket_refused;
         refused.is_some_and(|since| since.elapsed() < RIGHT_FOR)
     }
 
     /// Forgets the updates of a host that stopped or started again: it lists what runs.
     pub fn forget(&self, host: &HostId) {
-        let known = &mut *self.lock();
+        let known = &mut *self.0.lock();
         known.updates.retain(|(of, _), _| of != host);
         known.right.retain(|(of, _), _| of != host);
     }

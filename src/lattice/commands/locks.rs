@@ -3,7 +3,7 @@
 //! themselves need not wait for each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::time::timeout_at;
@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::commands::target::Target;
+use crate::lock::Lock;
 use crate::name::HostId;
 
 /// Locks that are kept before those out of use are removed.
@@ -39,7 +40,7 @@ pub struct Locks {
     hosts: Table,
 }
 
-type Table = Mutex<HashMap<(HostId, String), Arc<RwLock<()>>>>;
+type Table = Lock<HashMap<(HostId, String), Arc<RwLock<()>>>>;
 
 /// Whether others may hold a lock at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Locks {
 
 async fn take(table: &Table, host: &HostId, name: &str, hold: Hold) -> Guard {
     let lock = {
-        let mut locks = table.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = table.lock();
         if locks.len() > SWEEP_ABOVE {
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         }

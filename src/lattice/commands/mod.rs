@@ -1,6 +1,6 @@
-//! What the hosts of a lattice were told a moment ago, so that commands for one actor
+//! The commands that the hosts of a lattice were sent a moment ago. Commands for one actor
 //! take effect in the order in which they were accepted, and none is decided by an
-//! inventory that does not show the one before.
+//! inventory that does not show yet what the one before does.
 //!
 //! - [`target`]: what a command is about
 //! - [`locks`]: which commands may be decided and sent at the same time
@@ -32,7 +32,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Forgets a host that stopped or started again: what it was told will not happen.
+    /// Forgets a host that stopped or started again: the commands in flight to it have no effect any more.
     pub fn forget(&self, host: &HostId) {
         self.in_flight.forget(host);
         self.learned.forget(host);

@@ -15,8 +15,8 @@ use crate::name::HostId;
 const ABSENCE_TOLD_WITHIN: Duration = Duration::from_millis(50);
 
 impl Lattice {
-    /// Returns what runs on a host. One that is not known, or was not heard of for long,
-    /// is pinged first.
+    /// Returns what runs on a host. One that is not known, or has not replied to a ping for
+    /// long, is pinged first.
     ///
     /// # Errors
     /// `NoResponders` where it does not answer; `Unsupported` where it is a 1.x host, or

@@ -3,8 +3,8 @@
 //! Hosts from OTP 0.60 on follow the metadata bucket, so that a write there reaches
 //! all of them. To tell a host instead would not: an OTP host marks a removal in
 //! a way that Rust hosts do not see (docs/hosts.md#removal-unseen-by-rust-hosts),
-//! and on 0.78 to 0.79.1 every host writes. Older hosts have no bucket and are
-//! told.
+//! and on 0.78 to 0.79.1 every host writes. Older hosts have no bucket and get a
+//! command.
 
 use std::future::Future;
 use std::time::Duration;

@@ -9,12 +9,12 @@
 //!
 //! Nothing here knows a socket.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::lattice::gather::{Ended, Gathered};
+use crate::lock::Lock;
 use crate::name::HostId;
 use crate::telemetry::LogLimiter;
 
@@ -26,7 +26,7 @@ const ALIVE_FOR: Duration = Duration::from_secs(100);
 /// Watches for an export that lets one reply through.
 #[derive(Default)]
 pub struct ExportCheck {
-    state: Mutex<State>,
+    state: Lock<State>,
     hints: LogLimiter,
 }
 
@@ -66,7 +66,7 @@ impl ExportCheck {
     }
 
     fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.state.lock())
     }
 }
 

@@ -11,7 +11,7 @@
 pub mod export_check;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -23,16 +23,17 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered};
 use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
+use crate::lock::Lock;
 use crate::name::HostId;
 use crate::telemetry::LogLimiter;
 
-/// How long what a host said of itself counts.
+/// How long a host's reply to a ping counts.
 const RECENT_FOR: Duration = Duration::from_secs(600);
 /// How long all hosts count as known after all were pinged and waited for. A roster in
 /// use is renewed more often.
 const COMPLETE_FOR: Duration = Duration::from_secs(75);
-/// A host has missed a ping to which it gave no reply for so long, or for as long as it
-/// usually takes, whichever is longer.
+/// How long after a ping without a reply the host has missed it. A host that usually takes
+/// longer has that time.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
 /// Longest that a single host is waited for: less than the pings in the background wait,
 /// so that the slowest host can miss one.
@@ -54,7 +55,7 @@ const MAX_HOSTS: usize = 10_000;
 /// The hosts of one lattice.
 #[derive(Default)]
 pub struct Roster {
-    /// What they were told a moment ago.
+    /// The commands that they were sent a moment ago.
     pub commands: Commands,
     /// Limits the log lines about bids that come too late.
     pub late_bids: LogLimiter,
@@ -68,7 +69,7 @@ pub struct Roster {
     pub missed: Arc<Notify>,
     /// The route of the calls by which it was learned.
     pub(super) route: OnceLock<Weak<Route>>,
-    state: Mutex<State>,
+    state: Lock<State>,
 }
 
 #[derive(Default)]
@@ -92,7 +93,7 @@ struct KnownHost {
     /// Its uptime in seconds, as its last reply to a ping says.
     uptime: u64,
     /// When that reply came.
-    told: Instant,
+    replied: Instant,
     /// When it last answered any question.
     seen: Instant,
     /// Whether an event said that it may be gone, or have another version now.
@@ -113,7 +114,7 @@ impl KnownHost {
 impl Roster {
     /// Notes a host's reply to a ping, and how long `after` the ping it came.
     pub fn note_ping_reply(&self, host: &HostId, ping: &Host, after: Duration) {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         let now = Instant::now();
         let before = state.hosts.get(host);
         if before.is_none() && state.hosts.len() >= MAX_HOSTS {
@@ -127,7 +128,7 @@ impl Roster {
             dialect: Dialect::from(ping),
             labels: ping.labels.clone(),
             uptime: ping.uptime_seconds,
-            told: now,
+            replied: now,
             seen: now,
             doubtful: false,
             answers_in: usual.max(after),
@@ -139,7 +140,7 @@ impl Roster {
     /// Notes which hosts a ping to all hosts has not reached. `thorough` says that every
     /// host was waited for, in this epoch of the connection.
     pub fn pinged<T>(&self, gathered: &Gathered<T>, thorough: bool, epoch: u64) {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         let mut newly_missed = false;
         match gathered.ended {
             // No host is there, not even one that is silent.
@@ -174,13 +175,13 @@ impl Roster {
 
     /// Notes that all hosts were waited for.
     pub fn complete(&self, epoch: u64) {
-        self.lock().complete = Some((Instant::now(), epoch));
+        self.state.lock().complete = Some((Instant::now(), epoch));
     }
 
     /// Notes that a host answered another question than a ping.
     pub fn answered(&self, host: &HostId) {
         self.export_check.alive(host);
-        if let Some(known) = self.lock().hosts.get_mut(host) {
+        if let Some(known) = self.state.lock().hosts.get_mut(host) {
             known.seen = Instant::now();
             known.missed = None;
         }
@@ -192,7 +193,7 @@ impl Roster {
     /// them (docs/hosts.md#too-large-stop-ends-control,
     /// docs/hosts.md#hung-host-beats-on).
     pub fn note_heartbeat(&self, host: &HostId, dialect: Dialect) -> bool {
-        match self.lock().hosts.get_mut(host) {
+        match self.state.lock().hosts.get_mut(host) {
             Some(known) if known.dialect.has_version_of(&dialect) => false,
             Some(known) => {
                 known.doubtful = true;
@@ -205,38 +206,38 @@ impl Roster {
     /// Notes that a host may be gone, or have another version now. That may be wrong: the
     /// host is still waited for as long as it usually takes, and a ping decides.
     pub fn doubt(&self, host: &HostId) {
-        if let Some(known) = self.lock().hosts.get_mut(host) {
+        if let Some(known) = self.state.lock().hosts.get_mut(host) {
             known.doubtful = true;
         }
     }
 
     /// Tells whether a host is known and not doubtful.
     pub fn knows(&self, host: &HostId) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         state.hosts.get(host).is_some_and(|known| !known.doubtful)
     }
 
     /// Forgets a host that does not listen.
     pub fn gone(&self, host: &HostId) {
         self.commands.forget(host);
-        self.lock().hosts.remove(host);
+        self.state.lock().hosts.remove(host);
     }
 
     /// Returns every host that is known.
     pub fn hosts(&self) -> Vec<HostId> {
-        self.lock().hosts.keys().cloned().collect()
+        self.state.lock().hosts.keys().cloned().collect()
     }
 
     /// Returns how a host is talked to, where it said what it is not too long ago.
     pub fn dialect(&self, host: &HostId) -> Option<Dialect> {
-        let state = self.lock();
+        let state = self.state.lock();
         let known = state.hosts.get(host)?;
         (known.is_recent() && !known.doubtful).then_some(known.dialect)
     }
 
     /// Returns the labels of a host, where it said them not too long ago.
     pub fn labels(&self, host: &HostId) -> Option<TextMap> {
-        let state = self.lock();
+        let state = self.state.lock();
         let known = state.hosts.get(host)?;
         known.is_recent().then(|| known.labels.clone())?
     }
@@ -244,7 +245,7 @@ impl Roster {
     /// Returns how each host is talked to that answered, where all were pinged lately and
     /// any answered.
     pub fn all(&self, epoch: u64) -> Option<Vec<Dialect>> {
-        let state = self.lock();
+        let state = self.state.lock();
         state.complete_in(epoch).then_some(())?;
         let hosts = state.hosts.values();
         let there = hosts.filter(|known| known.missed.is_none() && !known.doubtful);
@@ -254,7 +255,7 @@ impl Roster {
 
     /// Returns the hosts that a ping waits for, and whether they are all.
     pub fn expected(&self, epoch: u64) -> ExpectedHosts {
-        let state = self.lock();
+        let state = self.state.lock();
         let recent = state.hosts.iter().filter(|(_, known)| known.is_recent());
         let hosts = recent.map(|(host, known)| {
             let expectation = Expectation {
@@ -271,20 +272,20 @@ impl Roster {
 
     /// Notes that JetStream refuses these credentials.
     pub fn jetstream_refused(&self) {
-        self.lock().jetstream_refused = Some(Instant::now());
+        self.state.lock().jetstream_refused = Some(Instant::now());
     }
 
     /// Tells whether it did so a moment ago. The server logs each question that it
     /// refuses, so that it is better not asked again and again.
     pub fn is_jetstream_refused(&self) -> bool {
-        let refused = self.lock().jetstream_refused;
+        let refused = self.state.lock().jetstream_refused;
         refused.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)
     }
 
     /// Notes that the lattice is called. Returns whether the caller must begin to watch
     /// it. Where no host is known, [`Roster::note_listener`] says so later.
     pub fn note_call(&self) -> bool {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         state.used = Some(Instant::now());
         !state.hosts.is_empty() && state.begin_watch()
     }
@@ -292,13 +293,13 @@ impl Roster {
     /// Notes that somebody listens in the lattice. Returns whether the caller must begin
     /// to watch it.
     pub fn note_listener(&self) -> bool {
-        self.lock().begin_watch()
+        self.state.lock().begin_watch()
     }
 
     /// Ends the watch if the lattice is no longer called: the next call begins another.
     /// Returns whether it has ended.
     pub fn end_watch_if_unused(&self) -> bool {
-        let state = &mut *self.lock();
+        let state = &mut *self.state.lock();
         let in_use =
             state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR) && !self.is_unbound();
         state.watched = in_use;
@@ -313,11 +314,7 @@ impl Roster {
 
     /// Notes that the watch has ended.
     pub fn note_watch_ended(&self) {
-        self.lock().watched = false;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().watched = false;
     }
 }
 
@@ -340,11 +337,11 @@ impl KnownHost {
     fn ran_before(&self, uptime: u64) -> bool {
         // Replies to two pings can come in the wrong order.
         uptime + UPTIME_ORDER.as_secs() < self.uptime
-            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.told.elapsed().as_secs()
+            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.replied.elapsed().as_secs()
     }
 
     fn is_recent(&self) -> bool {
-        self.told.elapsed() < RECENT_FOR
+        self.replied.elapsed() < RECENT_FOR
     }
 
     /// Notes that it did not answer a ping of `asked` within `took`. Returns whether that

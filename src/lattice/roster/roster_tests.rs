@@ -231,6 +231,6 @@ async fn so_many_hosts_are_kept_and_no_more() {
     for host in &hosts {
         roster.note_ping_reply(host, &Host::default(), MS);
     }
-    assert_eq!(roster.lock().hosts.len(), MAX_HOSTS);
+    assert_eq!(roster.state.lock().hosts.len(), MAX_HOSTS);
     assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);
 }

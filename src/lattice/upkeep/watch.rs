@@ -9,7 +9,7 @@
 //! name a reference, as that of another actor. It is not more than that.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -29,6 +29,7 @@ use crate::lattice::dialect::v0::{events, subject};
 use crate::lattice::gather::{Ended, Enough};
 use crate::lattice::model::HostNews;
 use crate::lattice::roster::Roster;
+use crate::lock::Lock;
 use crate::name::{HostId, JsDomain, LatticeId};
 
 /// How long after it begins a watch pings first: the call that began it comes before.
@@ -269,8 +270,8 @@ impl Watch {
 /// Returns when a ping is sent that is due at this time: a little earlier, together with
 /// those of other lattices, so that the process wakes up less often.
 fn together(at: Instant) -> Instant {
-    static SLOTS: Mutex<Option<Slots>> = Mutex::new(None);
-    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    static SLOTS: Lock<Option<Slots>> = Lock::new(None);
+    let mut slots = SLOTS.lock();
     slots.get_or_insert_with(|| Slots::from(at)).place(at)
 }
 

@@ -1,7 +1,7 @@
 //! The control protocol of hosts 0.x: JSON on `wasmbus.ctl.{lattice}.…`.
 //!
 //! - [`subject`]: every subject, built from validated names only
-//! - [`requests`]: what hosts are asked and told, as subject and body
+//! - [`requests`]: queries and commands, as subject and body
 //! - [`replies`]: what they answer, beyond the neutral types of the model
 //! - [`events`]: what they publish by themselves
 //! - [`plan`]: from what an operation means to commands for a host

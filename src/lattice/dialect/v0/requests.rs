@@ -1,4 +1,4 @@
-//! What hosts are asked and told: each function makes the subject and the body of one
+//! Queries and commands to hosts: each function makes the subject and the body of one
 //! request. All fail with `Internal` where a body cannot be encoded.
 
 use async_nats::Subject;

@@ -8,7 +8,7 @@ use crate::lattice::model::Running;
 use crate::lattice::ops::actors::recipient::Recipient;
 
 impl Lattice {
-    /// Notes what the host is about to be told.
+    /// Notes the commands that the host is about to be sent.
     pub(super) fn note_all(&self, to: &Recipient<'_>, running: Option<&Running>, plan: &Plan) {
         for command in &plan.commands {
             match command {

@@ -20,9 +20,9 @@ use crate::lattice::ops::actors::decide::LOOK_AGAIN_AFTER;
 use crate::lattice::ops::actors::recipient::Recipient;
 use crate::name::{ActorId, HostId};
 
-/// How long a host has to show a group that it was told to start, before it is told
+/// How long a host has to show a group that it was to start, before the command is sent
 /// again, where that does no harm.
-const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const SENT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long claims are waited for.
 const CLAIMS_WITHIN: Duration = Duration::from_millis(500);
 /// How long a replacement waits for other starts.
@@ -32,7 +32,7 @@ const OTHERS_END_WITHIN: Duration = Duration::from_secs(2);
 struct Owed<'a> {
     group: &'a Group,
     start: &'a Command,
-    /// Whether the host must be told, for the first time or again.
+    /// Whether the command must be sent, for the first time or again.
     is_due: bool,
 }
 
@@ -118,8 +118,8 @@ impl Replacement {
         lock
     }
 
-    /// Has the host fetch the new revision, and run it in one group. It is told again where
-    /// it does not answer: the second time changes nothing.
+    /// Has the host fetch the new revision, and run it in one group. The command is sent
+    /// again where the host does not answer: the second time changes nothing.
     async fn fetch(&self, to: &Recipient<'_>, command: &Command) -> Result<(), Error> {
         let mut events = self.events().await;
         let learned = &self.lattice.roster.commands.learned;
@@ -144,7 +144,7 @@ impl Replacement {
             }
             match (&unknown, self.lattice.deadline.remaining().is_zero()) {
                 (Some(first), true) => return Err(first.clone()),
-                _ => sleep(TOLD_AGAIN_AFTER).await,
+                _ => sleep(SENT_AGAIN_AFTER).await,
             }
         }
         let heard = events.as_mut().and_then(|events| self.started(events));
@@ -255,10 +255,10 @@ impl Replacement {
     }
 
     /// Stops the whole actor. Returns whether it was stopped from here, and not by somebody
-    /// else. The host is told again where it is not known what it did: nothing else runs
+    /// else. The command is sent again where its outcome is not known: nothing else runs
     /// under this key.
     async fn stop(&self, to: &Recipient<'_>, stop: &Command) -> Result<bool, Error> {
-        let mut is_told = false;
+        let mut may_have_stopped = false;
         while !self.lattice.deadline.remaining().is_zero() {
             match self.lattice.tell(to, stop).await {
                 Ok(()) => return Ok(true),
@@ -270,14 +270,14 @@ impl Replacement {
                     let gone = self.lattice.read_inventory(&self.host).await;
                     let gone = gone.map(|inventory| self.lattice.running(to, &inventory));
                     return match gone {
-                        // By us, if it was told before.
-                        Ok(running) if running.groups.is_empty() => Ok(is_told),
+                        // From here, if the command was sent before.
+                        Ok(running) if running.groups.is_empty() => Ok(may_have_stopped),
                         _ => Err(self.half_done("not stopped", &error)),
                     };
                 }
                 Err(error) => {
-                    is_told |= !error.kind().certainly_not_carried_out();
-                    sleep(TOLD_AGAIN_AFTER).await;
+                    may_have_stopped |= !error.kind().certainly_not_carried_out();
+                    sleep(SENT_AGAIN_AFTER).await;
                 }
             }
         }
@@ -307,10 +307,10 @@ impl Replacement {
             .collect();
         let mut last = None;
         loop {
-            let told_at = Instant::now();
+            let sent_at = Instant::now();
             for owed in owed.iter_mut().filter(|owed| owed.is_due) {
-                let told = self.lattice.tell(to, owed.start).await;
-                owed.is_due = match told {
+                let started = self.lattice.tell(to, owed.start).await;
+                owed.is_due = match started {
                     Ok(()) => false,
                     Err(error) if is_final(&error) => {
                         return Err(self.half_done("not started again", &error));
@@ -328,7 +328,7 @@ impl Replacement {
                 drop(lock);
             }
             let all = |running: &Running| owed.iter().all(|owed| is_there(running, owed.group));
-            match timeout(TOLD_AGAIN_AFTER, self.until_shown(to, all)).await {
+            match timeout(SENT_AGAIN_AFTER, self.until_shown(to, all)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => {
                     let error = last.unwrap_or(error);
@@ -340,17 +340,17 @@ impl Replacement {
                 let running = self.lattice.running(to, &inventory);
                 owed.retain(|owed| !is_there(&running, owed.group));
             }
-            let again = self.may_be_told_again(told_at);
+            let again = self.may_be_sent_again(sent_at);
             for owed in &mut owed {
                 owed.is_due |= again;
             }
         }
     }
 
-    /// Tells whether a host may be told again to start what it does not show. A host that
-    /// adds up starts might only take long, and then start too much, unless it said that it
-    /// failed.
-    fn may_be_told_again(&self, since: Instant) -> bool {
+    /// Tells whether the command for a group that the host does not show may be sent again. A
+    /// host that adds up starts may only be slow, and would then start too many, unless it
+    /// said in an event that it failed.
+    fn may_be_sent_again(&self, since: Instant) -> bool {
         let in_flight = &self.lattice.roster.commands.in_flight;
         !self.software.quirks.adds_up_starts_itself
             || in_flight
@@ -409,7 +409,8 @@ impl Replacement {
     }
 }
 
-/// Tells whether trying again is of no use: the host is gone, or must not be told.
+/// Tells whether trying again is of no use: the host is gone, or the credentials do not allow
+/// the command.
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), Kind::NoResponders | Kind::NotPermitted)
 }

@@ -3,7 +3,7 @@
 //! OTP hosts exchange the code of every instance while it runs. Rust hosts up to 0.82
 //! exchange it, too, and keep the old code for whatever they start later. There, an
 //! update lasts only where the actor is stopped and started again from the new reference.
-//! So such a host is told first to exchange the code of one group, which makes it fetch
+//! So such a host is first sent a command to exchange the code of one group, which makes it fetch
 //! the new code. If that fails, nothing has changed, and the update ends. Then the whole
 //! actor is stopped by one command, and started again group by group, even where the call
 //! has run out of time meanwhile.
@@ -72,8 +72,8 @@ impl Lattice {
     async fn exchange(&self, to: &Recipient<'_>, decided: &Decided) -> Result<(), Error> {
         let actor = to.key()?;
         let before = decided.running.clone().unwrap_or_default();
-        let told = self.carry_out(to, Some(&before), &decided.plan).await;
-        if let Err(error) = told {
+        let exchanged = self.carry_out(to, Some(&before), &decided.plan).await;
+        if let Err(error) = exchanged {
             if !error.kind().certainly_not_carried_out() {
                 self.look_whether_exchanged(to, before);
             }
@@ -177,7 +177,7 @@ impl Lattice {
             ..self.limits
         };
         let (phase, phases) = watch::channel(Phase::Fetches);
-        let (tell, told) = oneshot::channel();
+        let (send_result, result) = oneshot::channel();
         let duties = self.duties.clone();
         let replacement = Replacement {
             lattice: self,
@@ -196,15 +196,17 @@ impl Lattice {
                 let running = Some(&replacement.running);
                 replacement.lattice.withdraw(&to, running, command);
             }
-            let Err(late) = tell.send(done) else { return };
-            // The call is over, so that it is said in the log.
+            let Err(late) = send_result.send(done) else {
+                return;
+            };
+            // The call is over, so that only the log can say it.
             let (host, actor) = (&replacement.host, &replacement.actor);
             match late {
                 Ok(()) => info!(%host, %actor, "an update that took longer than its call is done"),
                 Err(error) => warn!(%host, %actor, %error, "an update failed after its call"),
             }
         });
-        match timeout_at(by, told).await {
+        match timeout_at(by, result).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Error::new(Kind::Internal, "the update ended unexpectedly")),
             Err(_) => Err(Error::new(

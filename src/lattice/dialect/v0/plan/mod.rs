@@ -1,5 +1,4 @@
-//! From what an operation on an actor means to what a host must be told, by what the
-//! host does.
+//! Turns an operation on an actor into commands for a host, by the quirks of the host.
 //!
 //! Plain functions from what runs to commands: nothing here talks to anybody.
 //!
