@@ -62,7 +62,8 @@ fn say(text: &str) -> ExitCode {
 }
 
 fn run(log: &Lines) -> anyhow::Result<()> {
-    let mut host = HostData::read(std::io::stdin()).map_err(|problem| anyhow!(problem))?;
+    // A message has the text of its source: `{error:#}` would say it twice.
+    let mut host = HostData::read(std::io::stdin()).map_err(|error| anyhow!("{error}"))?;
     lattice_controller::start_log(log, host.log_level.as_deref(), host.structured_logging);
     let config = host.config_json.as_ref().map(|text| text.expose_secret());
     let settings = ProviderSettings::parse(config);
@@ -74,7 +75,7 @@ fn run(log: &Lines) -> anyhow::Result<()> {
     let name = format!("lattice-controller {} for lattices", host.provider_key);
     let cluster_seed = host.cluster_seed.take();
     let controller = Controller::new(settings.unwrap_or_default(), name, cluster_seed.as_ref());
-    let controller = controller.map_err(|problem| anyhow!(problem))?;
+    let controller = controller.map_err(|error| anyhow!("{error}"))?;
     // It could sign as any actor, and is needed no more.
     drop(cluster_seed);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -15,7 +15,7 @@ use crate::deadline::unix_time;
 use crate::error::{Error, quoted};
 use crate::lattice::model::RegistryLogin;
 use crate::name::{JsDomain, present, required};
-use crate::nats::{LoginMembers, is_armoured};
+use crate::nats::{LoginMembers, LoginTextError, is_armoured};
 
 /// The members of `SetLatticeCredentialsRequest` that are a login.
 const MEMBERS: LoginMembers = LoginMembers {
@@ -65,7 +65,7 @@ fn login(
     arg: &SetLatticeCredentialsRequest,
 ) -> Result<(Option<SecretString>, Option<SecretString>), Error> {
     let seed = MEMBERS.seed(arg.user_seed.as_deref().unwrap_or_default());
-    let seed = seed.map_err(Error::invalid)?;
+    let seed = seed.map_err(invalid)?;
     if let Some(seed) = &seed {
         Credentials::check_seed(seed)?;
     }
@@ -73,8 +73,12 @@ fn login(
     if seed.is_none() && present(Some(jwt)).is_some() && !is_armoured(jwt) {
         return Err(Error::invalid(Credentials::NO_SEED));
     }
-    let jwt = MEMBERS.jwt(jwt).map_err(Error::invalid)?;
+    let jwt = MEMBERS.jwt(jwt).map_err(invalid)?;
     Ok((jwt, seed))
+}
+
+fn invalid(error: LoginTextError) -> Error {
+    Error::invalid(error.to_string()).caused_by(error)
 }
 
 /// Gives registry credentials to the hosts of a lattice.

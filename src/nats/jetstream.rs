@@ -41,7 +41,7 @@ pub enum NoAnswer {
     Nobody,
     /// It was not sent.
     #[error("{0}")]
-    NotSent(String),
+    NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Our server refused it, in these words.
     #[error("our NATS server said {0}")]
     Refused(String),
@@ -117,7 +117,7 @@ async fn request<T: DeserializeOwned>(
         Err(error) => Err(match error.kind() {
             RequestErrorKind::NoResponders => NoAnswer::Nobody,
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
-                NoAnswer::NotSent(error.to_string())
+                NoAnswer::NotSent(error.into())
             }
             RequestErrorKind::TimedOut => NoAnswer::Silence,
             RequestErrorKind::Other => NoAnswer::Broke(String::new()),
@@ -213,7 +213,7 @@ impl JetStream {
         body: &impl Serialize,
     ) -> Result<T, NoAnswer> {
         let body = serde_json::to_vec(body);
-        let body = body.map_err(|error| NoAnswer::NotSent(error.to_string()))?;
+        let body = body.map_err(|error| NoAnswer::NotSent(error.into()))?;
         let plain = format!("$JS.API.{endpoint}");
         let subject = match self.prefix.as_str() {
             "" => plain.clone(),

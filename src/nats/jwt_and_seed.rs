@@ -12,11 +12,52 @@ use zeroize::Zeroizing;
 use crate::json;
 
 /// The names of the two members that hold a login, for messages.
+#[derive(Clone, Copy, Debug)]
 pub struct LoginMembers {
     /// The member with the JWT.
     pub jwt: &'static str,
     /// The member with the seed.
     pub seed: &'static str,
+}
+
+/// Why a text cannot be the JWT or the seed of a login. Quotes nothing of it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginTextError {
+    /// It has armour, and not that of a JWT or a seed.
+    #[error("{0} is armoured, and neither \"{JWT_LABEL}\" nor \"{SEED_LABEL}\"")]
+    OtherArmour(&'static str),
+    /// It is both in one.
+    #[error(
+        "{member} is a whole credentials file: what is between BEGIN and END {JWT_LABEL} \
+         belongs in {}, what is between BEGIN and END {SEED_LABEL} in {}",
+        members.jwt, members.seed
+    )]
+    WholeFile {
+        /// The member that has it.
+        member: &'static str,
+        /// Where the parts belong.
+        members: LoginMembers,
+    },
+    /// It is a seed in the place of a JWT, or the other way round.
+    #[error("{member} holds what belongs in {other}")]
+    Misplaced {
+        /// The member that has it.
+        member: &'static str,
+        /// The member in which it belongs.
+        other: &'static str,
+    },
+    /// It does not begin as JWTs of NATS do.
+    #[error(
+        "{0} is not a NATS user JWT: it must begin with the header of a JWT whose algorithm is \
+         ed25519-nkey"
+    )]
+    OtherHeader(&'static str),
+    /// Parts of the JWT, or the end of its signature, are missing.
+    #[error(
+        "{0} is not a NATS user JWT: it is cut short; it must have three parts with a dot \
+         between them, the last one a signature of 64 bytes"
+    )]
+    CutShort(&'static str),
 }
 
 /// A part of a login.
@@ -37,12 +78,12 @@ impl LoginMembers {
     /// Reads a JWT; a blank text gives `None`.
     ///
     /// # Errors
-    /// A sentence that quotes nothing: the text is no JWT of NATS, or a piece of one.
-    pub fn jwt(&self, text: &str) -> Result<Option<SecretString>, String> {
+    /// The text is no JWT of NATS, or a piece of one.
+    pub fn jwt(&self, text: &str) -> Result<Option<SecretString>, LoginTextError> {
         let Some(jwt) = self.part(text, Part::Jwt)? else {
             return Ok(None);
         };
-        check(&jwt).map_err(|problem| format!("{} is not a NATS user JWT: {problem}", self.jwt))?;
+        check(&jwt, self.jwt)?;
         Ok(Some(SecretString::from(jwt.as_str())))
     }
 
@@ -50,13 +91,13 @@ impl LoginMembers {
     /// where it is used.
     ///
     /// # Errors
-    /// A sentence that quotes nothing: the text is a JWT, or a whole credentials file.
-    pub fn seed(&self, text: &str) -> Result<Option<SecretString>, String> {
+    /// The text is a JWT, or a whole credentials file.
+    pub fn seed(&self, text: &str) -> Result<Option<SecretString>, LoginTextError> {
         let seed = self.part(text, Part::Seed)?;
         Ok(seed.map(|seed| SecretString::from(seed.as_str())))
     }
 
-    fn part(&self, text: &str, wanted: Part) -> Result<Option<Zeroizing<String>>, String> {
+    fn part(&self, text: &str, wanted: Part) -> Result<Option<Zeroizing<String>>, LoginTextError> {
         let (member, other) = match wanted {
             Part::Jwt => (self.jwt, self.seed),
             Part::Seed => (self.seed, self.jwt),
@@ -64,23 +105,16 @@ impl LoginMembers {
         let of = |part| armoured(text, part);
         let found = match (of(Part::Jwt), of(Part::Seed)) {
             (None, None) if is_armoured(text) => {
-                return Err(format!(
-                    "{member} is armoured, and neither \"{JWT_LABEL}\" nor \"{SEED_LABEL}\""
-                ));
+                return Err(LoginTextError::OtherArmour(member));
             }
             (None, None) => text,
             (Some(_), Some(_)) => {
-                return Err(format!(
-                    "{member} is a whole credentials file: what is between BEGIN and END \
-                     {JWT_LABEL} belongs in {}, what is between BEGIN and END {SEED_LABEL} in {}",
-                    self.jwt, self.seed
-                ));
+                let members = *self;
+                return Err(LoginTextError::WholeFile { member, members });
             }
             (Some(jwt), None) if wanted == Part::Jwt => jwt,
             (None, Some(seed)) if wanted == Part::Seed => seed,
-            _ => {
-                return Err(format!("{member} holds what belongs in {other}"));
-            }
+            _ => return Err(LoginTextError::Misplaced { member, other }),
         };
         let bare = in_one_line(found.trim_matches(is_around));
         Ok(Some(bare).filter(|bare| !bare.is_empty()))
@@ -130,10 +164,8 @@ struct Header {
     alg: String,
 }
 
-/// Checks the form of a JWT; its claims are read elsewhere.
-fn check(jwt: &str) -> Result<(), &'static str> {
-    const CUT: &str = "it is cut short; it must have three parts with a dot between them, \
-                       the last one a signature of 64 bytes";
+/// Checks the form of the JWT of a member; its claims are read elsewhere.
+fn check(jwt: &str, member: &'static str) -> Result<(), LoginTextError> {
     let mut parts = jwt.split('.');
     let header = parts.next().unwrap_or_default();
     let header = BASE64URL_NOPAD.decode(header.as_bytes()).ok();
@@ -145,15 +177,15 @@ fn check(jwt: &str) -> Result<(), &'static str> {
             && matches!(algorithm.as_str(), "ed25519-nkey" | "ed25519")
     };
     if !header.is_some_and(|header| is_of_nats(&header)) {
-        return Err("it must begin with the header of a JWT whose algorithm is ed25519-nkey");
+        return Err(LoginTextError::OtherHeader(member));
     }
     let (Some(_), Some(signature), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(CUT);
+        return Err(LoginTextError::CutShort(member));
     };
     let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).ok();
     match signature.is_some_and(|bytes| bytes.len() == SIGNATURE) {
         true => Ok(()),
-        false => Err(CUT),
+        false => Err(LoginTextError::CutShort(member)),
     }
 }
 
@@ -244,7 +276,7 @@ mod tests {
         ) {
             for taken in [USER.jwt(&parts.concat()), USER.seed(&parts.concat())] {
                 if let Err(problem) = taken {
-                    prop_assert!(!problem.contains("s3kret"), "{}", problem);
+                    prop_assert!(!problem.to_string().contains("s3kret"), "{}", problem);
                 }
             }
         }
@@ -256,8 +288,8 @@ mod tests {
         let file = armoured_jwt(&jwt) + &armoured_seed(&seed);
         let of_account = armoured_jwt(&jwt).replace("USER", "ACCOUNT");
         let (of_jwt, of_seed) = (
-            |text: &str| USER.jwt(text).unwrap_err(),
-            |text: &str| USER.seed(text).unwrap_err(),
+            |text: &str| USER.jwt(text).unwrap_err().to_string(),
+            |text: &str| USER.seed(text).unwrap_err().to_string(),
         );
         for (problem, expected) in [
             (of_jwt(&file), "userJwt is a whole credentials file: "),

@@ -19,7 +19,7 @@ mod url;
 pub use crate::nats::access::{Access, AccessError, Login};
 pub use crate::nats::allowed_servers::{AllowedServers, Forbidden};
 pub use crate::nats::error_feed::ErrorFeed;
-pub use crate::nats::jwt_and_seed::{LoginMembers, is_armoured};
+pub use crate::nats::jwt_and_seed::{LoginMembers, LoginTextError, is_armoured};
 pub use crate::nats::kv_removal::is_removal;
 pub use crate::nats::own_lattice::{OpenRequests, OwnLattice};
 pub use crate::nats::payload_limit::{PayloadLimit, is_payload_violation};

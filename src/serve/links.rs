@@ -9,7 +9,7 @@ use tracing::{debug, info};
 
 use crate::contract::CONTRACT_ID;
 use crate::error::quoted;
-use crate::settings::LinkSettings;
+use crate::settings::{LinkSettings, SettingsError};
 use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
@@ -33,18 +33,26 @@ pub struct LinkDefinition {
 }
 
 /// Why an actor has no settings, so that it may not call.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Unlinked {
-    /// It is not linked.
+    /// The actor with this public key is not linked.
+    #[error("actor {0:?} is not linked to this provider")]
     Never(String),
     /// Its link was refused.
-    Refused(String),
+    #[error("the link of actor {actor} was refused: {problem}")]
+    Refused {
+        /// Public key of the actor.
+        actor: String,
+        /// What is wrong with the values of the link.
+        #[source]
+        problem: SettingsError,
+    },
 }
 
 /// A link in the table.
 struct KnownLink {
     /// Its settings, or why it was refused.
-    settings: Result<Arc<LinkSettings>, String>,
+    settings: Result<Arc<LinkSettings>, SettingsError>,
     /// The number of its last put.
     put: u64,
 }
@@ -105,9 +113,7 @@ impl LinkTable {
 
     /// Takes a link of this provider if it may replace what the table has of it.
     fn take(&self, link: LinkDefinition, may_replace: impl Fn(Option<&KnownLink>) -> bool) {
-        let settings = LinkSettings::parse(&link.values)
-            .map(Arc::new)
-            .map_err(|error| error.to_string());
+        let settings = LinkSettings::parse(&link.values).map(Arc::new);
         let (actor, contract) = (&link.actor_id, &link.contract_id);
         // Puts are not signed, and their sender must not be able to fill the memory.
         let known = self.links.contains_key(actor);
@@ -142,6 +148,7 @@ impl LinkTable {
             Ok(_) if self.change_log.is_due() => info!(actor, contract, "link put"),
             Ok(_) => debug!(actor, contract, "link put"),
             Err(problem) => {
+                let problem = &*problem.to_string();
                 // The limit of security lines may leave the other line out.
                 debug!(actor, contract, problem, "link refused");
                 security::refused(Cause::Link, actor, problem);
@@ -201,13 +208,14 @@ impl LinkTable {
     /// # Errors
     /// Why the actor may not call.
     pub fn settings(&self, actor: &str) -> Result<Arc<LinkSettings>, Unlinked> {
-        let never = || Unlinked::Never(format!("actor {actor:?} is not linked to this provider"));
+        let never = || Unlinked::Never(actor.to_owned());
         let links = self.links.get(actor).ok_or_else(never)?;
         match &effective(&links).ok_or_else(never)?.settings {
             Ok(settings) => Ok(settings.clone()),
-            Err(problem) => Err(Unlinked::Refused(format!(
-                "the link of actor {actor} was refused: {problem}"
-            ))),
+            Err(problem) => Err(Unlinked::Refused {
+                actor: actor.to_owned(),
+                problem: problem.clone(),
+            }),
         }
     }
 
@@ -215,7 +223,7 @@ impl LinkTable {
     pub fn refused(&self) -> Option<String> {
         let refused = self.links.iter().filter_map(|links| {
             let problem = effective(&links)?.settings.as_ref().err()?;
-            let problem: String = problem.chars().take(NAMED_CHARS).collect();
+            let problem: String = problem.to_string().chars().take(NAMED_CHARS).collect();
             Some(format!("actor {}: {problem}", quoted(links.key())))
         });
         let mut refused: Vec<String> = refused.collect();
@@ -278,7 +286,8 @@ mod tests {
         assert!(!allows(&table, "b"));
         table.put(link(CONTRACT_ID, &[("bogus", "a")]));
         let refused = table.settings("M1").unwrap_err();
-        assert!(matches!(refused, Unlinked::Refused(why) if why.contains("bogus")));
+        assert!(matches!(refused, Unlinked::Refused { .. }));
+        assert!(refused.to_string().contains("bogus"), "{refused}");
     }
 
     #[test]

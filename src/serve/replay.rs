@@ -47,6 +47,43 @@ struct SeenGeneration {
     newest: u64,
 }
 
+/// Why a call is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// Every host says the time: claims that do not were made by something else.
+    #[error("the invocation's claims do not say when they were made")]
+    NoTime,
+    /// It was made too long ago.
+    #[error(
+        "the invocation is too old: it was made {age} s ago, and {allowed} s are allowed \
+         (invocation_window_ms)"
+    )]
+    TooOld {
+        /// Its age in seconds.
+        age: u64,
+        /// The window in seconds.
+        allowed: u64,
+    },
+    /// It was made so many seconds after now.
+    #[error(
+        "the invocation is from the future: its host's clock is {0} s ahead, and \
+         {CLOCK_AHEAD} s are allowed"
+    )]
+    FromFuture(u64),
+    /// It was made no later than a call that was forgotten.
+    #[error(
+        "the invocation is too old: so many calls came since that it is not known \
+         whether it was carried out before"
+    )]
+    Forgotten,
+    /// It was taken before.
+    #[error(
+        "the invocation was taken before, and is not carried out again; a new call \
+         has a new id"
+    )]
+    TakenBefore,
+}
+
 /// The mark of a command that was taken.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayMark(u64);
@@ -70,23 +107,16 @@ impl ReplayGuard {
     /// 1970, and returns when it was made.
     ///
     /// # Errors
-    /// Why it is not fresh.
-    pub fn check_fresh(&self, iat: Option<u64>, now: u64) -> Result<u64, String> {
-        // Every host says it: claims that do not were made by something else.
-        let iat = iat.ok_or("the invocation's claims do not say when they were made")?;
+    /// `NoTime`, `TooOld`, `FromFuture`.
+    pub fn check_fresh(&self, iat: Option<u64>, now: u64) -> Result<u64, ReplayError> {
+        let iat = iat.ok_or(ReplayError::NoTime)?;
         let (age, ahead) = (now.saturating_sub(iat), iat.saturating_sub(now));
         if age > self.window {
-            return Err(format!(
-                "the invocation is too old: it was made {age} s ago, and {} s are allowed \
-                 (invocation_window_ms)",
-                self.window
-            ));
+            let allowed = self.window;
+            return Err(ReplayError::TooOld { age, allowed });
         }
         if ahead > CLOCK_AHEAD {
-            return Err(format!(
-                "the invocation is from the future: its host's clock is {ahead} s ahead, and \
-                 {CLOCK_AHEAD} s are allowed"
-            ));
+            return Err(ReplayError::FromFuture(ahead));
         }
         Ok(iat)
     }
@@ -94,24 +124,16 @@ impl ReplayGuard {
     /// Takes a fresh command whose signed part is `signed`, once.
     ///
     /// # Errors
-    /// That it was taken before, or may have been.
-    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<ReplayMark, String> {
+    /// `TakenBefore`; `Forgotten` where it may have been.
+    pub fn take(&self, signed: &str, iat: u64, now: u64) -> Result<ReplayMark, ReplayError> {
         let call = self.hasher.hash_one(signed);
         let mut seen = self.seen.lock();
         seen.turn(now, self.window + CLOCK_AHEAD, self.most);
         if iat <= seen.forgotten {
-            return Err(
-                "the invocation is too old: so many calls came since that it is not known \
-                 whether it was carried out before"
-                    .into(),
-            );
+            return Err(ReplayError::Forgotten);
         }
         if seen.old.calls.contains(&call) || !seen.young.calls.insert(call) {
-            return Err(
-                "the invocation was taken before, and is not carried out again; a new call \
-                 has a new id"
-                    .into(),
-            );
+            return Err(ReplayError::TakenBefore);
         }
         seen.young.newest = seen.young.newest.max(iat);
         Ok(ReplayMark(call))

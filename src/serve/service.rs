@@ -21,7 +21,7 @@ use crate::settings::{CallLimits, LinkSettings, Policy, ProviderSettings, Settin
 pub struct Rules {
     /// What actors may do whose links do not say, or what is wrong with the settings:
     /// then every call is refused.
-    policy: Result<Policy, String>,
+    policy: Result<Policy, SettingsError>,
     calls: CallLimits,
     /// The longest time for a call, where it is less than hosts allow.
     pub call_budget: Option<Duration>,
@@ -34,7 +34,7 @@ impl Rules {
         Self {
             policy: match settings {
                 Ok(settings) => Ok(settings.default_policy.clone()),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(error.clone()),
             },
             calls: known.map_or_else(CallLimits::default, |settings| settings.calls),
             call_budget: known.and_then(|settings| settings.limits.call_budget),
@@ -47,10 +47,8 @@ impl Rules {
     /// `Misconfigured`, with every mistake in them.
     fn policy(&self) -> Result<&Policy, Error> {
         self.policy.as_ref().map_err(|problem| {
-            Error::new(
-                Kind::Misconfigured,
-                format!("the provider's configuration is wrong: {problem}"),
-            )
+            let message = format!("the provider's configuration is wrong: {problem}");
+            Error::new(Kind::Misconfigured, message).caused_by(problem.clone())
         })
     }
 }

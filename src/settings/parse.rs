@@ -17,7 +17,7 @@ use crate::settings::provider::ProviderSettings;
 use crate::settings::reading::{Reading, SettingsError};
 use crate::settings::table::{Kind, PROVIDER, Setting, one_of};
 use crate::settings::tls;
-use crate::settings::values::{path, servers, text, words};
+use crate::settings::values::{ValueError, path, servers, text, words};
 
 /// The defaults of the table.
 impl Default for ProviderSettings {
@@ -125,7 +125,7 @@ impl ProviderSettings {
                     set(self);
                     Ok(())
                 }
-                None => Err(format!("it must be {}", one_of(known))),
+                None => Err(ValueError::NotOneOf(one_of(known))),
             },
             Kind::Lattices => {
                 words(value).and_then(|words| self.default_policy.take_lattices(&words))
@@ -145,17 +145,17 @@ impl ProviderSettings {
             Kind::File { check, set } => path(value).and_then(|path| {
                 let checked = check(&path);
                 set(&mut self.tls, path);
-                checked.map_err(|error| error.to_string())
+                Ok(checked?)
             }),
             Kind::Urls { .. } => text(value).and_then(|urls| {
                 self.default_lattice_url = urls.into();
-                let access = Access::parse(urls, Login::Anonymous);
-                access.map(drop).map_err(|error| error.to_string())
+                Access::parse(urls, Login::Anonymous)?;
+                Ok(())
             }),
             Kind::Seed => text(value).and_then(|seed| {
                 self.pool.key = Some(seed.into());
                 let key = XKey::from_seed(seed);
-                key.map(drop).map_err(|_| NO_XKEY.to_owned())
+                key.map(drop).map_err(|_| ValueError::NotXkey)
             }),
         };
         if let Err(problem) = taken {
@@ -163,8 +163,6 @@ impl ProviderSettings {
         }
     }
 }
-
-const NO_XKEY: &str = "it is not the seed of an xkey (SX…, made by `nk -gen curve`)";
 
 /// The text of the settings, without the byte order mark that some editors put in
 /// front.

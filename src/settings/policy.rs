@@ -3,6 +3,7 @@
 
 use crate::contract::{Group, Operation};
 use crate::settings::lattice_patterns::LatticePatterns;
+use crate::settings::values::ValueError;
 
 /// A set of operations: one bit for each of [`Operation::ALL`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,24 +51,24 @@ impl Policy {
     /// is a mistake: it would allow everything, or nothing.
     ///
     /// # Errors
-    /// What it must be.
-    pub(super) fn take_lattices(&mut self, words: &[&str]) -> Result<(), String> {
+    /// `NotLattices`.
+    pub(super) fn take_lattices(&mut self, words: &[&str]) -> Result<(), ValueError> {
         self.lattices = LatticePatterns::parse(words);
         match self.lattices {
             Some(_) => Ok(()),
-            None => Err("it must be lattice ids, in which * may stand".into()),
+            None => Err(ValueError::NotLattices),
         }
     }
 
     /// Takes the operations that a list names, as [`Self::take_lattices`] does.
     ///
     /// # Errors
-    /// What it must be.
-    pub(super) fn take_operations(&mut self, words: &[&str]) -> Result<(), String> {
+    /// `NotOperations`.
+    pub(super) fn take_operations(&mut self, words: &[&str]) -> Result<(), ValueError> {
         self.operations = Operations::parse(words);
         match self.operations {
             Some(_) => Ok(()),
-            None => Err("it must be names of operations, read, write, credentials or all".into()),
+            None => Err(ValueError::NotOperations),
         }
     }
 

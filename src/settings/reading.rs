@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::settings::table::{PARTS, Setting};
+use crate::settings::table::{PARTS, Range, Setting};
+use crate::settings::values::ValueError;
 
 /// Settings that cannot be used. What it says holds no value: one may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -12,8 +13,8 @@ pub enum SettingsError {
     #[error("the configuration is not a JSON object: {0}")]
     NoObject(String),
     /// Every mistake, each with its key.
-    #[error("{}", listed(.0))]
-    Mistakes(Vec<String>),
+    #[error("{0}")]
+    Mistakes(String),
 }
 
 /// Most mistakes that a message lists: more than there are settings.
@@ -63,11 +64,10 @@ impl Reading {
         &mut self,
         key: &'static str,
         number: Option<u64>,
-        (least, most): (u64, u64),
-    ) -> Result<u64, String> {
+        (least, most): Range,
+    ) -> Result<u64, ValueError> {
         let number = number.filter(|number| (least..=most).contains(number));
-        let number =
-            number.ok_or_else(|| format!("it must be a whole number from {least} to {most}"))?;
+        let number = number.ok_or(ValueError::NotInRange { least, most })?;
         self.numbers.insert(key, number);
         Ok(number)
     }
@@ -88,7 +88,7 @@ impl Reading {
         self.mistakes.sort();
         match self.mistakes.is_empty() {
             true => Ok(()),
-            false => Err(SettingsError::Mistakes(self.mistakes)),
+            false => Err(SettingsError::Mistakes(listed(&self.mistakes))),
         }
     }
 }

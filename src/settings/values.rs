@@ -4,17 +4,45 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::nats::Servers;
+use crate::nats::{AccessError, Servers, TlsFileError};
+
+/// Why a value cannot be that of its setting. Does not quote it: it may be a secret.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ValueError {
+    #[error("it must be text")]
+    NotText,
+    #[error("it must be text, or a list of texts")]
+    NotWords,
+    /// The words, in a list.
+    #[error("it must be {0}")]
+    NotOneOf(String),
+    #[error("it must be a whole number from {least} to {most}")]
+    NotInRange { least: u64, most: u64 },
+    #[error("it must be lattice ids, in which * may stand")]
+    NotLattices,
+    #[error("it must be names of operations, read, write, credentials or all")]
+    NotOperations,
+    #[error("it must be the path of a file")]
+    NotPath,
+    #[error("it must be the path of a file, not what is in it")]
+    ContentOfFile,
+    #[error("it is not the seed of an xkey (SX…, made by `nk -gen curve`)")]
+    NotXkey,
+    #[error(transparent)]
+    File(#[from] TlsFileError),
+    #[error(transparent)]
+    Urls(#[from] AccessError),
+}
 
 /// Longest path.
 const MAX_PATH: usize = 1024;
 
-pub(super) fn text(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| "it must be text".to_owned())
+pub(super) fn text(value: &Value) -> Result<&str, ValueError> {
+    value.as_str().ok_or(ValueError::NotText)
 }
 
 /// Reads words: a text with commas, or a list of texts.
-pub(super) fn words(value: &Value) -> Result<Vec<&str>, String> {
+pub(super) fn words(value: &Value) -> Result<Vec<&str>, ValueError> {
     let words = match value {
         Value::String(text) => Some(text.split(',').map(str::trim).collect()),
         Value::Array(words) => {
@@ -23,7 +51,7 @@ pub(super) fn words(value: &Value) -> Result<Vec<&str>, String> {
         }
         _ => None,
     };
-    words.ok_or_else(|| "it must be text, or a list of texts".to_owned())
+    words.ok_or(ValueError::NotWords)
 }
 
 /// Reads servers: a text with commas, or a list of texts.
@@ -43,13 +71,13 @@ pub(super) fn servers(value: &Value) -> Result<Servers, Vec<String>> {
 }
 
 /// Reads the path of a file.
-pub(super) fn path(value: &Value) -> Result<PathBuf, String> {
+pub(super) fn path(value: &Value) -> Result<PathBuf, ValueError> {
     let Some(path) = value.as_str().filter(|path| !path.trim().is_empty()) else {
-        return Err("it must be the path of a file".to_owned());
+        return Err(ValueError::NotPath);
     };
     // Messages show paths, and what is in such a file may be a key.
     if path.len() > MAX_PATH || path.contains(char::is_control) || path.contains("-----") {
-        return Err("it must be the path of a file, not what is in it".to_owned());
+        return Err(ValueError::ContentOfFile);
     }
     Ok(path.into())
 }

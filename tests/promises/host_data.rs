@@ -47,7 +47,7 @@ pub fn check(input: &[u8]) {
 fn read(line: &str) {
     let data = match HostData::read(line.as_bytes()) {
         Ok(data) => data,
-        Err(problem) => return super::check_message(&problem, 300),
+        Err(problem) => return super::check_message(&problem.to_string(), 300),
     };
     let is_token = lattice_controller::internals::name::is_token;
     assert!(is_token(&data.provider_key) && is_token(&data.link_name));

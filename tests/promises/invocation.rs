@@ -66,6 +66,7 @@ fn verdict(invocation: &Invocation) -> Result<(), String> {
         "whatever stands between them"
     );
     let proved = proved.and_then(|claims| claims.check_body(invocation, &invocation.msg));
+    let proved = proved.map_err(|error| error.to_string());
     proved.inspect_err(|problem| super::check_message(problem, 300))
 }
 

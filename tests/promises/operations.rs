@@ -90,7 +90,7 @@ fn call(operation: Operation, argument: &[u8]) -> Result<(), String> {
         link: Arc::default(),
         deadline: Deadline::new(Instant::now(), Duration::from_secs(2)),
     };
-    let request = decode_arguments(operation, argument)?;
+    let request = decode_arguments(operation, argument).map_err(|error| error.to_string())?;
     RUNTIME.with(|runtime| {
         let answer = runtime.block_on(controller.carry_out(&call, request));
         let tasks = runtime.metrics().num_alive_tasks();

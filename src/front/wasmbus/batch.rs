@@ -18,6 +18,7 @@ use crate::front::wasmbus::call::{Received, panicked};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::head::id_of;
 use crate::front::wasmbus::intake::Admitted;
+use crate::front::wasmbus::invocation::InvocationError;
 use crate::front::wasmbus::msgpack::decode;
 use crate::serve::Operations;
 use crate::telemetry::security::{self, Cause};
@@ -82,7 +83,7 @@ impl<O: Operations> Door<O> {
         let mut checked = self.verifier.check_all(&invocations).into_iter();
         let read = |decoded: Result<Invocation, (String, RpcError)>| match decoded {
             Ok(mut invocation) => {
-                let claims = checked.next().unwrap_or_else(|| Err("not checked".into()));
+                let claims = checked.next().unwrap_or(Err(InvocationError::NotChecked));
                 let id = std::mem::take(&mut invocation.id);
                 let received = Received {
                     operation: Operation::from_full_name(&invocation.operation),

@@ -15,20 +15,34 @@ use crate::contract::{
 use crate::error::without_values;
 use crate::front::wasmbus::msgpack::{decode, is_shallow};
 
+/// Why the arguments of an operation cannot be decoded, without their values: these may be
+/// secrets in the wrong place.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgumentsError {
+    /// They are something else.
+    #[error("'{}': {problem}", operation.arguments())]
+    Unreadable {
+        /// The operation.
+        operation: Operation,
+        /// The decoder's words.
+        problem: String,
+    },
+    /// They have too many levels.
+    #[error("'{}': the arguments are nested too deeply", .0.name())]
+    TooDeep(Operation),
+}
+
 /// Decodes the arguments of an operation.
 ///
 /// # Errors
-/// What is wrong with them, without the values: these may be secrets in the wrong place.
-pub fn decode_arguments(operation: Operation, bytes: &[u8]) -> Result<Request, String> {
+/// What is wrong with them.
+pub fn decode_arguments(operation: Operation, bytes: &[u8]) -> Result<Request, ArgumentsError> {
     decode_any(operation, bytes).map_err(|error| match is_shallow(bytes) {
-        true => {
-            let problem = without_values(&error.to_string());
-            format!("'{}': {problem}", operation.arguments())
-        }
-        false => format!(
-            "'{}': the arguments are nested too deeply",
-            operation.name()
-        ),
+        true => ArgumentsError::Unreadable {
+            operation,
+            problem: without_values(&error.to_string()),
+        },
+        false => ArgumentsError::TooDeep(operation),
     })
 }
 
@@ -129,13 +143,14 @@ mod tests {
     fn what_cannot_be_decoded_is_not_quoted() {
         let bytes = rmp_serde::to_vec_named(&json!({ "userSeed": ["sekret"] })).unwrap();
         let problem = decode_arguments(Operation::SetLatticeCredentials, &bytes).err();
-        let problem = problem.unwrap();
+        let problem = problem.unwrap().to_string();
         assert!(
             problem.starts_with("'SetLatticeCredentialsRequest': "),
             "{problem}"
         );
         let bytes = rmp_serde::to_vec_named("sekret").unwrap();
-        let problem = decode_arguments(Operation::StopHost, &bytes).err().unwrap();
+        let problem = decode_arguments(Operation::StopHost, &bytes).err();
+        let problem = problem.unwrap().to_string();
         assert!(!problem.contains("sekret"), "{problem}");
     }
 }

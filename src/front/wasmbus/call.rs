@@ -16,8 +16,8 @@ use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
-use crate::front::wasmbus::invocation::{InvocationClaims, signed_part};
-use crate::front::wasmbus::large_bodies::{MAX_BODY, MAX_FETCHED, too_large};
+use crate::front::wasmbus::invocation::{InvocationClaims, InvocationError, signed_part};
+use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
 use crate::serve::{Call, Operations};
@@ -32,7 +32,7 @@ const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 pub(super) struct Received {
     pub(super) invocation: Invocation,
     /// The claims, or why they prove nothing.
-    pub(super) claims: Result<InvocationClaims, String>,
+    pub(super) claims: Result<InvocationClaims, InvocationError>,
     /// The operation, where the contract has it.
     pub(super) operation: Option<Operation>,
 }
@@ -89,7 +89,7 @@ impl<O: Operations> Door<O> {
         &self,
         id: &str,
         invocation: &mut Invocation,
-        claims: Result<InvocationClaims, String>,
+        claims: Result<InvocationClaims, InvocationError>,
         operation: Option<Operation>,
         deadline: Deadline,
     ) -> Result<Vec<u8>, CallFailure> {
@@ -154,9 +154,12 @@ impl<O: Operations> Door<O> {
     fn link_of(&self, actor: &str) -> Result<Result<Arc<LinkSettings>, Error>, CallFailure> {
         match self.service.links.settings(actor) {
             Ok(link) => Ok(Ok(link)),
-            Err(Unlinked::Refused(problem)) => Ok(Err(Error::new(Kind::Misconfigured, problem))),
-            Err(Unlinked::Never(problem)) => {
-                Err(CallFailure::unproved(Cause::Unlinked, actor, problem))
+            Err(refused @ Unlinked::Refused { .. }) => {
+                let error = Error::new(Kind::Misconfigured, refused.to_string());
+                Ok(Err(error.caused_by(refused)))
+            }
+            Err(never @ Unlinked::Never(_)) => {
+                Err(CallFailure::unproved(Cause::Unlinked, actor, never))
             }
         }
     }
@@ -191,8 +194,8 @@ impl<O: Operations> Door<O> {
         };
         // On the heap, as it is large and rare: else it would be moved with every call.
         let fetch = Box::pin(self.large_bodies.fetch(id, length));
-        let late = |_| Err("the body of the call was not to be had in time".into());
-        let fetched = timeout_at(deadline.at(), fetch).await.unwrap_or_else(late);
+        let fetched = timeout_at(deadline.at(), fetch).await;
+        let fetched = fetched.unwrap_or(Err(LargeBodyError::FetchedLate));
         let fetched = fetched.map_err(|why| CallFailure::unproved(Cause::Unproved, actor, why))?;
         Ok(Body {
             bytes: fetched.into(),

@@ -1,5 +1,7 @@
 //! Why a call was not carried out, and how its answer says so.
 
+use std::fmt::Display;
+
 use tracing::debug;
 use wasmbus_rpc::error::{RpcError, RpcResult};
 
@@ -31,7 +33,8 @@ impl From<Error> for CallFailure {
 
 impl CallFailure {
     /// Makes the failure of a call that does not prove what it must, and reports it.
-    pub(super) fn unproved(cause: Cause, actor: &str, problem: String) -> Self {
+    pub(super) fn unproved(cause: Cause, actor: &str, problem: impl Display) -> Self {
+        let problem = problem.to_string();
         security::refused(cause, actor, &problem);
         Self::Rpc {
             outcome: cause.name(),
@@ -48,10 +51,10 @@ impl CallFailure {
     }
 
     /// Makes the failure of a call whose arguments cannot be decoded.
-    pub(super) fn undecodable(problem: String) -> Self {
+    pub(super) fn undecodable(problem: impl Display) -> Self {
         Self::Rpc {
             outcome: "undecodable",
-            error: RpcError::Deser(problem),
+            error: RpcError::Deser(problem.to_string()),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use data_encoding::BASE64_NOPAD;
+use data_encoding::{BASE64_NOPAD, DecodeError};
 use nkeys::KeyPair;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer};
@@ -14,8 +14,7 @@ use crate::error::without_values;
 use crate::front::wasmbus::link_definition::{WireLinkDefinition, or_default};
 use crate::json;
 use crate::name::{JsDomain, is_token};
-use crate::nats::LoginMembers;
-use crate::nats::{Access, Login};
+use crate::nats::{Access, AccessError, Login, LoginMembers, LoginTextError};
 use crate::serve::links::LinkDefinition;
 
 /// Most bytes that are read of a line.
@@ -26,6 +25,45 @@ const DEFAULT_RPC_TIMEOUT: Duration = Duration::from_millis(2000);
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Host id that turns on test mode (wasmcloud-test-util).
 const TEST_HOST: &str = "_TEST_";
+
+/// Why the provider cannot start with what is on its standard input. Quotes nothing of it: host
+/// data holds seeds.
+#[derive(Debug, thiserror::Error)]
+pub enum HostDataError {
+    /// Nothing can be read.
+    #[error("no host data on standard input: {0}")]
+    NoInput(#[from] std::io::Error),
+    /// It is not text.
+    #[error("no host data on standard input: it is not UTF-8")]
+    NotUtf8(#[from] std::str::Utf8Error),
+    /// The line is blank.
+    #[error("no host data on standard input: this program is started by a wasmCloud host")]
+    Blank,
+    /// It is not base64.
+    #[error("host data is not base64")]
+    NotBase64(#[from] DecodeError),
+    /// It is not JSON, or a member is of another type.
+    #[error("host data is not the JSON object it should be: {0}")]
+    NotTheObject(String),
+    /// A member cannot be part of a subject.
+    #[error("host data: {0} is missing or no token of a NATS subject")]
+    NotToken(&'static str),
+    /// The lattice cannot be part of a subject.
+    #[error("host data: lattice_rpc_prefix is missing or no NATS subject")]
+    NotPrefix,
+    /// The JWT or the seed cannot be read.
+    #[error("host data: {0}")]
+    Login(#[from] LoginTextError),
+    /// There is a JWT and no seed.
+    #[error("host data: lattice_rpc_user_jwt without lattice_rpc_user_seed")]
+    NoSeed,
+    /// The seed is not one.
+    #[error("host data: lattice_rpc_user_seed is no seed")]
+    NotSeed(#[from] nkeys::error::Error),
+    /// The servers cannot be used, or not with the login or with TLS.
+    #[error("host data: lattice_rpc_url cannot be used: {0}")]
+    Url(#[from] AccessError),
+}
 
 /// What the host says at the start. Seeds are in types that cannot be printed. The cluster
 /// seed could sign as any actor: it is taken out to derive other keys from it, and not kept.
@@ -110,17 +148,12 @@ impl HostData {
     /// close it at once, OTP hosts never.
     ///
     /// # Errors
-    /// What is wrong, in a sentence that quotes nothing of it: host data holds seeds.
-    pub fn read(input: impl std::io::Read) -> Result<Self, String> {
-        let line = first_line(input.take(MAX_LINE))
-            .map_err(|error| format!("no host data on standard input: {error}"))?;
-        let line = std::str::from_utf8(&line)
-            .map_err(|_| "no host data on standard input: it is not UTF-8".to_owned())?;
+    /// What is wrong.
+    pub fn read(input: impl std::io::Read) -> Result<Self, HostDataError> {
+        let line = first_line(input.take(MAX_LINE))?;
+        let line = std::str::from_utf8(&line)?;
         if line.trim().is_empty() {
-            return Err(
-                "no host data on standard input: this program is started by a wasmCloud host"
-                    .into(),
-            );
+            return Err(HostDataError::Blank);
         }
         Self::parse(line)
     }
@@ -129,46 +162,37 @@ impl HostData {
     ///
     /// # Errors
     /// As [`HostData::read`].
-    pub fn parse(line: &str) -> Result<Self, String> {
+    pub fn parse(line: &str) -> Result<Self, HostDataError> {
         let around = |c: char| c.is_whitespace() || c == BYTE_ORDER_MARK;
         let text = line.trim_matches(around).trim_end_matches('=').as_bytes();
-        let text = BASE64_NOPAD
-            .decode(text)
-            .map(Zeroizing::new)
-            .map_err(|_| "host data is not base64".to_owned())?;
+        let text = Zeroizing::new(BASE64_NOPAD.decode(text)?);
         let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
-        let raw: Raw = json::from_slice(text).map_err(|error| {
-            let problem = without_values(&error.to_string());
-            format!("host data is not the JSON object it should be: {problem}")
-        })?;
+        let raw: Raw = json::from_slice(text)
+            .map_err(|error| HostDataError::NotTheObject(without_values(&error.to_string())))?;
         Self::checked(raw)
     }
 
-    fn checked(raw: Raw) -> Result<Self, String> {
+    fn checked(raw: Raw) -> Result<Self, HostDataError> {
         for (name, value) in [
             ("provider_key", &raw.provider_key),
             ("link_name", &raw.link_name),
         ] {
             if !is_token(value) {
-                return Err(format!(
-                    "host data: {name} is missing or no token of a NATS subject"
-                ));
+                return Err(HostDataError::NotToken(name));
             }
         }
         // A prefix with dots works on hosts up to 0.82 for RPC.
         if !raw.lattice_rpc_prefix.split('.').all(is_token) {
-            return Err("host data: lattice_rpc_prefix is missing or no NATS subject".into());
+            return Err(HostDataError::NotPrefix);
         }
         let url = match raw.lattice_rpc_url.trim() {
             "" => "nats://127.0.0.1:4222",
             url => url,
         };
-        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)
-            .map_err(|problem| format!("host data: {problem}"))?;
-        let unusable = |problem| format!("host data: lattice_rpc_url cannot be used: {problem}");
-        let access = Access::parse(url, login).map_err(unusable)?;
+        let login = login(&raw.lattice_rpc_user_jwt, &raw.lattice_rpc_user_seed)?;
+        let access = Access::parse(url, login)?;
         let access = match raw.lattice_rpc_tls.as_ref().is_some_and(is_yes) {
-            true => access.over_tls_only().map_err(unusable)?,
+            true => access.over_tls_only()?,
             false => access,
         };
         Ok(Self {
@@ -248,16 +272,13 @@ const MEMBERS: LoginMembers = LoginMembers {
     seed: "lattice_rpc_user_seed",
 };
 
-fn login(jwt: &str, seed: &str) -> Result<Login, String> {
+fn login(jwt: &str, seed: &str) -> Result<Login, HostDataError> {
     let (jwt, seed) = match (MEMBERS.jwt(jwt)?, MEMBERS.seed(seed)?) {
         (None, None) => return Ok(Login::Anonymous),
-        (Some(_), None) => {
-            return Err("lattice_rpc_user_jwt without lattice_rpc_user_seed".into());
-        }
+        (Some(_), None) => return Err(HostDataError::NoSeed),
         (jwt, Some(seed)) => (jwt, seed),
     };
-    KeyPair::from_seed(seed.expose_secret())
-        .map_err(|_| "lattice_rpc_user_seed is no seed".to_owned())?;
+    KeyPair::from_seed(seed.expose_secret())?;
     Ok(match jwt {
         None => Login::Nkey(seed),
         Some(jwt) => Login::Jwt { jwt, seed },
@@ -335,7 +356,7 @@ mod tests {
             );
             let data = HostData::parse(&encoded(&json.replace("127.0.0.1:4299", url)))?;
             let servers = data.access.servers().iter();
-            Ok::<_, String>(
+            Ok::<_, HostDataError>(
                 servers
                     .map(|s| s.as_url_str().to_owned())
                     .collect::<Vec<_>>(),
@@ -344,10 +365,8 @@ mod tests {
         for asks in ["1", "true", "\"true\"", "\"1\"", "2"] {
             let servers = read(asks, "h:1,nats://i:2,tls://j").unwrap();
             assert_eq!(servers, ["tls://h:1", "tls://i:2", "tls://j"], "{asks}");
-            assert!(
-                read(asks, "ws://h").unwrap_err().contains("wss://"),
-                "{asks}"
-            );
+            let problem = read(asks, "ws://h").unwrap_err().to_string();
+            assert!(problem.contains("wss://"), "{asks}: {problem}");
         }
         for asks in ["0", "false", "null", "\"\"", "\"false\"", "0.0"] {
             assert_eq!(read(asks, "h:1").unwrap(), ["nats://h:1"], "{asks}");
@@ -365,11 +384,12 @@ mod tests {
             assert!(matches!(login, Login::Nkey(taken) if taken.expose_secret() == seed));
         }
         let problem = login("-----BEGIN USER NKEY SEED-----", "").unwrap_err();
+        let problem = problem.to_string();
         assert!(
             problem.contains("belongs in lattice_rpc_user_seed"),
             "{problem}"
         );
-        let problem = login("a.b.c", &seed).unwrap_err();
+        let problem = login("a.b.c", &seed).unwrap_err().to_string();
         assert!(
             problem.contains("lattice_rpc_user_jwt is not a NATS user JWT"),
             "{problem}"
@@ -425,7 +445,7 @@ mod tests {
             encoded(r#"{"lattice_rpc_prefix":"x","link_name":"l"}"#),
         ];
         for line in cases {
-            let problem = HostData::read(line.as_bytes()).err().unwrap();
+            let problem = HostData::read(line.as_bytes()).err().unwrap().to_string();
             assert!(!problem.contains(seed), "{problem}");
         }
     }

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
+use data_encoding::{BASE64URL_NOPAD, DecodeError, HEXUPPER};
 use ed25519_dalek::Signature;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -21,9 +21,72 @@ use crate::json;
 
 /// The header of tokens as every host writes it.
 const USUAL_HEADER: &str = "eyJ0eXAiOiJqd3QiLCJhbGciOiJFZDI1NTE5In0";
-/// The message where a signature is not one, or not the issuer's.
-const INVALID_SIGNATURE: &str =
-    "invalid signature: the issuer did not sign these claims of the invocation";
+
+/// What is wrong with an invocation. Quotes nothing of its claims.
+#[derive(Debug, thiserror::Error)]
+pub enum InvocationError {
+    /// The token does not have three parts.
+    #[error("the invocation's claims are not a token of three parts")]
+    NotThreeParts,
+    /// A part of the token is not base64.
+    #[error("the {part} of the invocation's token is not base64")]
+    NotBase64 {
+        /// The part.
+        part: &'static str,
+        /// Where it is not.
+        source: DecodeError,
+    },
+    /// A part of the token is not the JSON that it should be.
+    #[error("the {part} of the invocation's token cannot be read: {problem}")]
+    Unreadable {
+        /// The part.
+        part: &'static str,
+        /// The decoder's words, without values.
+        problem: String,
+    },
+    /// The token is of another kind.
+    #[error("the invocation's claims are not a JWT signed with Ed25519")]
+    OtherAlgorithm,
+    /// Another cluster signed it.
+    #[error("the invocation's issuer is not one of this cluster")]
+    UnknownIssuer,
+    /// The signature is not base64.
+    #[error("the invocation's signature is not base64")]
+    SignatureNotBase64(#[source] DecodeError),
+    /// The signature is not one, or not the issuer's.
+    #[error("invalid signature: the issuer did not sign these claims of the invocation")]
+    InvalidSignature,
+    /// The claims hold no longer.
+    #[error("the invocation's claims have expired")]
+    Expired,
+    /// The claims do not hold before a later time.
+    #[error("the invocation's claims are not valid yet")]
+    NotValidYet,
+    /// The host id is not that of a host.
+    #[error("the invocation names no host")]
+    NoHost,
+    /// The claims are those of another id.
+    #[error("the invocation's id is not the one its claims name")]
+    OtherId,
+    /// The claims lack the target.
+    #[error("the invocation's claims name no target")]
+    NoTarget,
+    /// The claims name another target or operation.
+    #[error("the invocation's target is not the one its claims name")]
+    OtherTarget,
+    /// The claims name another origin.
+    #[error("the invocation's origin is not the one its claims name")]
+    OtherOrigin,
+    /// It is not for this provider.
+    #[error("the invocation is for another provider, or another link name")]
+    OtherProvider,
+    /// The claims have the hash of another body.
+    #[error("the invocation's body is not the one that was signed")]
+    OtherBody,
+    /// It was left out of those that were checked together.
+    #[error("not checked")]
+    NotChecked,
+}
 
 /// Verifies invocations for one provider.
 pub struct Verifier {
@@ -90,7 +153,10 @@ impl Verifier {
     /// Checks everything of these invocations that does not need the body: issuer,
     /// signature, times, host, target and origin. Their signatures are checked together.
     /// Returns for each, in their order, its claims or what is wrong with it.
-    pub fn check_all(&self, invocations: &[&Invocation]) -> Vec<Result<InvocationClaims, String>> {
+    pub fn check_all(
+        &self,
+        invocations: &[&Invocation],
+    ) -> Vec<Result<InvocationClaims, InvocationError>> {
         let read: Vec<_> = invocations
             .iter()
             .map(|invocation| self.read(invocation))
@@ -102,7 +168,7 @@ impl Verifier {
             .map(|(read, invocation)| {
                 let (claims, _) = read?;
                 if valid.next() != Some(true) {
-                    return Err(INVALID_SIGNATURE.into());
+                    return Err(InvocationError::InvalidSignature);
                 }
                 self.check_claims(&claims, invocation)?;
                 Ok(claims)
@@ -114,24 +180,24 @@ impl Verifier {
         &self,
         claims: &InvocationClaims,
         invocation: &Invocation,
-    ) -> Result<(), String> {
+    ) -> Result<(), InvocationError> {
         let now = unix_time().as_secs();
         if claims.exp.is_some_and(|exp| exp < now) {
-            return Err("the invocation's claims have expired".into());
+            return Err(InvocationError::Expired);
         }
         if claims.nbf.is_some_and(|nbf| nbf > now) {
-            return Err("the invocation's claims are not valid yet".into());
+            return Err(InvocationError::NotValidYet);
         }
         // OTP hosts send the cluster's key here: any public key will do.
         if !invocation.host_id.starts_with('N') && invocation.host_id.len() != 56 {
-            return Err("the invocation names no host".into());
+            return Err(InvocationError::NoHost);
         }
         // The id is the name of the body in the object store, and is in the answer.
         if !claims.is_same_id {
-            return Err("the invocation's id is not the one its claims name".into());
+            return Err(InvocationError::OtherId);
         }
         let subject = claims.wascap.as_ref();
-        let subject = subject.ok_or("the invocation's claims name no target")?;
+        let subject = subject.ok_or(InvocationError::NoTarget)?;
         let (target, url) = (&invocation.target, &subject.target_url);
         // Hosts also hand over calls of any other contract under which an actor is linked.
         let operation = match *target == self.provider {
@@ -139,15 +205,15 @@ impl Verifier {
             false => url.strip_prefix(&target.url()),
         };
         if operation.and_then(|rest| rest.strip_prefix('/')) != Some(&invocation.operation) {
-            return Err("the invocation's target is not the one its claims name".into());
+            return Err(InvocationError::OtherTarget);
         }
         if !is_url_of(&subject.origin_url, &invocation.origin) {
-            return Err("the invocation's origin is not the one its claims name".into());
+            return Err(InvocationError::OtherOrigin);
         }
         if target.public_key != self.provider.public_key
             || target.link_name != self.provider.link_name
         {
-            return Err("the invocation is for another provider, or another link name".into());
+            return Err(InvocationError::OtherProvider);
         }
         Ok(())
     }
@@ -156,29 +222,30 @@ impl Verifier {
     fn read<'a>(
         &self,
         invocation: &'a Invocation,
-    ) -> Result<(InvocationClaims, Signed<'a>), String> {
+    ) -> Result<(InvocationClaims, Signed<'a>), InvocationError> {
         let token = &invocation.encoded_claims;
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err("the invocation's claims are not a token of three parts".into());
+            return Err(InvocationError::NotThreeParts);
         };
         if header != USUAL_HEADER {
             let text = decoded("header", header)?;
             let Header { typ, alg } = parsed("header", &text)?;
             if typ != "jwt" || alg != "Ed25519" {
-                return Err("the invocation's claims are not a JWT signed with Ed25519".into());
+                return Err(InvocationError::OtherAlgorithm);
             }
         }
         let text = decoded("claims", payload)?;
         let claimed: Payload<'_> = parsed("claims", &text)?;
         let key = self.issuers.key(&claimed.iss);
-        let key = key.ok_or("the invocation's issuer is not one of this cluster")?;
+        let key = key.ok_or(InvocationError::UnknownIssuer)?;
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
-            .map_err(|_| "the invocation's signature is not base64")?;
-        let signature = Signature::from_slice(&signature).map_err(|_| INVALID_SIGNATURE)?;
+            .map_err(InvocationError::SignatureNotBase64)?;
+        let signature = Signature::from_slice(&signature);
+        let signature = signature.map_err(|_| InvocationError::InvalidSignature)?;
         let text = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let signed = Signed {
             text,
@@ -201,8 +268,8 @@ impl InvocationClaims {
     /// those of the claims before.
     ///
     /// # Errors
-    /// That it is not.
-    pub fn check_body(&self, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
+    /// `OtherBody`.
+    pub fn check_body(&self, invocation: &Invocation, body: &[u8]) -> Result<(), InvocationError> {
         let subject = self.wascap.as_ref();
         let holds = subject.is_some_and(|subject| {
             let mut hash = Sha256::new();
@@ -214,7 +281,7 @@ impl InvocationClaims {
         });
         match holds {
             true => Ok(()),
-            false => Err("the invocation's body is not the one that was signed".into()),
+            false => Err(InvocationError::OtherBody),
         }
     }
 }
@@ -233,16 +300,18 @@ fn is_url_of(url: &str, entity: &WasmCloudEntity) -> bool {
     }
 }
 
-fn decoded(what: &str, part: &str) -> Result<Vec<u8>, String> {
-    BASE64URL_NOPAD
-        .decode(part.as_bytes())
-        .map_err(|_| format!("the {what} of the invocation's token is not base64"))
+fn decoded(part: &'static str, text: &str) -> Result<Vec<u8>, InvocationError> {
+    let decoded = BASE64URL_NOPAD.decode(text.as_bytes());
+    decoded.map_err(|source| InvocationError::NotBase64 { part, source })
 }
 
-fn parsed<'a, T: Deserialize<'a>>(what: &str, text: &'a [u8]) -> Result<T, String> {
-    json::from_slice(text).map_err(|error| {
-        let problem = without_values(&error.to_string());
-        format!("the {what} of the invocation's token cannot be read: {problem}")
+fn parsed<'a, T: Deserialize<'a>>(
+    part: &'static str,
+    text: &'a [u8],
+) -> Result<T, InvocationError> {
+    json::from_slice(text).map_err(|error| InvocationError::Unreadable {
+        part,
+        problem: without_values(&error.to_string()),
     })
 }
 
@@ -306,8 +375,9 @@ mod tests {
     fn verdict(key: &KeyPair, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
         Verifier::new(PROVIDER, LINK, &[key.public_key()])
             .check_all(&[invocation])
-            .remove(0)?
-            .check_body(invocation, body)
+            .remove(0)
+            .and_then(|claims| claims.check_body(invocation, body))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -344,7 +414,7 @@ mod tests {
         let verdicts = verifier.check_all(&all).into_iter().map(Result::err);
         let expected = ["", "issuer", "", "expired", "signature", ""];
         for (verdict, expected) in verdicts.zip(expected) {
-            let verdict = verdict.unwrap_or_default();
+            let verdict = verdict.map_or_else(String::new, |error| error.to_string());
             assert_eq!(verdict.is_empty(), expected.is_empty(), "{verdict}");
             assert!(verdict.contains(expected), "{verdict}");
         }
@@ -421,7 +491,8 @@ mod tests {
             .check_all(&[&signed(&key, |_| {})])
             .remove(0)
             .err()
-            .unwrap();
+            .unwrap()
+            .to_string();
         assert!(problem.contains("another provider"), "{problem}");
     }
 

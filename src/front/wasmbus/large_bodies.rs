@@ -2,11 +2,10 @@
 //! of the provider's lattice, bucket `{lattice}`, under the id of the invocation (answers:
 //! `{id}-r`). See docs/wasmbus.md#large-bodies.
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::object_store::{GetError, ObjectStore, PutError};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use serde::de::IgnoredAny;
 use tokio::io::AsyncReadExt as _;
@@ -37,6 +36,41 @@ pub(super) fn too_large(bytes: u64) -> Error {
     ))
 }
 
+/// Why a body cannot be fetched or stored.
+#[derive(Debug, thiserror::Error)]
+pub enum LargeBodyError {
+    /// The call says that it has more bytes than are allowed.
+    #[error("a body of {0} bytes is over the limit of {MAX_BODY}")]
+    TooLarge(u64),
+    /// There is no object store, or it does not answer.
+    #[error("the object store cannot be opened: {0}")]
+    NotOpened(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store does not have it.
+    #[error("the body is not in the store: {0}")]
+    NotFound(#[source] GetError),
+    /// The store has it, and gives not all of it.
+    #[error("the body cannot be read from the store: {0}")]
+    Unreadable(#[source] std::io::Error),
+    /// It has more or fewer bytes than the call says.
+    #[error("the stored body does not have the {0} bytes that it should")]
+    OtherLength(u64),
+    /// It was not fetched before the call had to end.
+    #[error("the body of the call was not to be had in time")]
+    FetchedLate,
+    /// The store did not take it.
+    #[error(transparent)]
+    NotStored(#[from] PutError),
+    /// Storing it panicked.
+    #[error("it was not stored")]
+    Panicked,
+    /// It was not stored before the answer had to be sent.
+    #[error("it was not stored in time")]
+    StoredLate,
+    /// The provider ended first.
+    #[error("the provider stopped")]
+    Stopped,
+}
+
 /// The object store of the provider's lattice.
 #[derive(Clone)]
 pub struct LargeBodies {
@@ -58,25 +92,21 @@ impl LargeBodies {
     ///
     /// # Errors
     /// Why it cannot be fetched.
-    pub async fn fetch(&self, id: &str, length: u64) -> Result<Vec<u8>, String> {
+    pub async fn fetch(&self, id: &str, length: u64) -> Result<Vec<u8>, LargeBodyError> {
         if length > MAX_BODY {
-            return Err(format!(
-                "a body of {length} bytes is over the limit of {MAX_BODY}"
-            ));
+            return Err(LargeBodyError::TooLarge(length));
         }
         let store = self.open().await?;
         let object = store.get(id).await;
-        let object = object.map_err(|error| format!("the body is not in the store: {error}"))?;
+        let object = object.map_err(LargeBodyError::NotFound)?;
         let mut body = Vec::new();
         // One byte more shows a body that is longer than the call says.
         let read = object.take(length + 1).read_to_end(&mut body).await;
-        read.map_err(|error| format!("the body cannot be read from the store: {error}"))?;
+        read.map_err(LargeBodyError::Unreadable)?;
         if body.len() as u64 == length {
             Ok(body)
         } else {
-            Err(format!(
-                "the stored body does not have the {length} bytes that it should"
-            ))
+            Err(LargeBodyError::OtherLength(length))
         }
     }
 
@@ -91,11 +121,11 @@ impl LargeBodies {
     ///
     /// # Errors
     /// Why it cannot be stored.
-    pub async fn store_answer(&self, id: &str, mut body: &[u8]) -> Result<(), String> {
+    pub async fn store_answer(&self, id: &str, mut body: &[u8]) -> Result<(), LargeBodyError> {
         let store = self.open().await?;
         let name = format!("{id}-r");
-        let stored = store.put(name.as_str(), &mut body).await;
-        stored.map(drop).map_err(|error| error.to_string())
+        store.put(name.as_str(), &mut body).await?;
+        Ok(())
     }
 
     /// Removes an answer that no host will fetch.
@@ -108,11 +138,11 @@ impl LargeBodies {
     /// Opens the object store, and makes it where there is none. The library is used only
     /// once JetStream has answered: it never gives up the memory of a question that is not
     /// answered.
-    async fn open(&self) -> Result<ObjectStore, String> {
-        let failed = |why: &dyn Display| format!("the object store cannot be opened: {why}");
+    async fn open(&self) -> Result<ObjectStore, LargeBodyError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         if !self.bucket.bytes().all(plain) {
-            return Err(failed(&"the name of the lattice cannot be that of a store"));
+            let problem = "the name of the lattice cannot be that of a store";
+            return Err(LargeBodyError::NotOpened(problem.into()));
         }
         let stream = format!("OBJ_{}", self.bucket);
         let question = format!("STREAM.INFO.{stream}");
@@ -125,10 +155,10 @@ impl LargeBodies {
             }
             found => found,
         };
-        opened.map_err(|error| failed(&error))?;
+        opened.map_err(|error| LargeBodyError::NotOpened(error.into()))?;
         let library = self.jetstream.context();
         let store = library.get_object_store(&self.bucket).await;
-        store.map_err(|error| failed(&error))
+        store.map_err(|error| LargeBodyError::NotOpened(error.into()))
     }
 }
 

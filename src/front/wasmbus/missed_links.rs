@@ -168,7 +168,11 @@ impl MissedLinks {
             && known.sequence < now.sequence
         {
             let compared = timeout(LOOKED_WITHIN, self.compare(known)).await;
-            if let Err(error) = compared.unwrap_or_else(|_| Err("it took too long".into())) {
+            let failed = match compared {
+                Ok(compared) => compared.err().map(|error| error.to_string()),
+                Err(_) => Some("it took too long".into()),
+            };
+            if let Some(error) = failed {
                 debug!(error, "links were not compared with the bucket");
                 return Looked::Failed;
             }
@@ -182,13 +186,13 @@ impl MissedLinks {
     }
 
     /// Compares all links that were put before a state of the bucket with its changes since.
-    async fn compare(&self, known: BucketState) -> Result<(), String> {
+    async fn compare(&self, known: BucketState) -> Result<(), NoAnswer> {
         let links = self.links.put_up_to(known.puts);
         let count = links.len();
         let compared = links.into_iter().map(|link| self.compare_one(known, link));
         let compared = futures::stream::iter(compared).buffer_unordered(AT_ONCE);
         let failed = compared.filter_map(|one| async { one.err() });
-        let failed: Vec<String> = failed.collect().await;
+        let failed: Vec<NoAnswer> = failed.collect().await;
         debug!(
             links = count,
             failed = failed.len(),
@@ -199,11 +203,10 @@ impl MissedLinks {
     }
 
     /// Compares one link with its entry, if that changed since.
-    async fn compare_one(&self, known: BucketState, link: LinkId) -> Result<(), String> {
+    async fn compare_one(&self, known: BucketState, link: LinkId) -> Result<(), NoAnswer> {
         let stream = stream_of(&self.lattice);
         let entry = entry_of(&self.lattice, &link, &self.link_name);
-        let message = self.jetstream.last(&stream, &entry).await;
-        let message = message.map_err(|error| error.to_string())?;
+        let message = self.jetstream.last(&stream, &entry).await?;
         let Some(message) = message.filter(|message| message.sequence > known.sequence) else {
             return Ok(());
         };

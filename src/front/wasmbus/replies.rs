@@ -11,7 +11,7 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use crate::deadline::Deadline;
 use crate::front::wasmbus::door::Door;
-use crate::front::wasmbus::large_bodies::{CHUNK, MAX_ANSWER, THRESHOLD};
+use crate::front::wasmbus::large_bodies::{CHUNK, LargeBodyError, MAX_ANSWER, THRESHOLD};
 use crate::front::wasmbus::largest_answer::too_large;
 use crate::nats::error_feed::{ErrorReader, Notice};
 use crate::nats::is_payload_violation;
@@ -50,6 +50,7 @@ impl<O: Operations> Door<O> {
                     Ok(()) => response.content_length = Some(bytes as u64),
                     Err(problem) => {
                         if self.logs.large_answers.is_due() {
+                            let problem = problem.to_string();
                             warn!(id, problem, bytes, "a large answer was not sent");
                         }
                         response.error = Some(format!(
@@ -116,14 +117,19 @@ impl<O: Operations> Door<O> {
     ///
     /// # Errors
     /// Why it is not stored.
-    async fn store(&self, id: &str, body: Vec<u8>, deadline: Deadline) -> Result<(), String> {
+    async fn store(
+        &self,
+        id: &str,
+        body: Vec<u8>,
+        deadline: Deadline,
+    ) -> Result<(), LargeBodyError> {
         self.largest_answer.sends_other(CHUNK);
         let (store, id) = (self.large_bodies.clone(), id.to_owned());
         let key = id.clone();
         // It goes on when it is late: only a body that is stored as a whole can be removed.
         let mut stored = tokio::spawn(async move { store.store_answer(&key, &body).await });
         tokio::select! {
-            stored = &mut stored => stored.unwrap_or_else(|_| Err("it was not stored".into())),
+            stored = &mut stored => stored.unwrap_or(Err(LargeBodyError::Panicked)),
             () = sleep_until(deadline.at() + self.reply_margin / 2) => {
                 let store = self.large_bodies.clone();
                 tokio::spawn(async move {
@@ -131,9 +137,9 @@ impl<O: Operations> Door<O> {
                         store.remove_answer(&id).await;
                     }
                 });
-                Err("it was not stored in time".into())
+                Err(LargeBodyError::StoredLate)
             }
-            () = self.service.drain.until_cut_off() => Err("the provider stopped".into()),
+            () = self.service.drain.until_cut_off() => Err(LargeBodyError::Stopped),
         }
     }
 

@@ -51,7 +51,7 @@ impl Lattice {
                 "a message of {bytes} bytes is needed, and the server lately took none of {from} \
                  bytes of these credentials (Maximum Payload Violation)"
             ))),
-            NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.to_string())),
+            NotAsked::Failed(error) => Unanswered::By(NoAnswer::NotSent(error.into())),
         })?;
         let number = asked.number();
         let broke = |loss: &Loss| {
