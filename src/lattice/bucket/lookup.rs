@@ -127,7 +127,8 @@ impl Lattice {
             )
             .caused_by(why)),
             None => {
-                debug!(lattice = %self.id, %why, "no metadata bucket, hosts are asked");
+                let why = why.to_string();
+                debug!(lattice = %self.id, why, "no metadata bucket, hosts are asked");
                 Ok(())
             }
         }

@@ -197,10 +197,8 @@ impl Lattice {
                 each(key, (!removed).then_some(&message.payload));
                 seen.insert(key.to_owned());
             }
-            let info = message.info();
-            pending = info
-                .map_err(|e| self.not_read(io::Error::other(e)))?
-                .pending;
+            let info = message.info().map_err(io::Error::other);
+            pending = info.map_err(|error| self.not_read(error))?.pending;
         }
         Ok(())
     }
