@@ -1,6 +1,7 @@
 //! The servers that a dial may go to. Actors say where a lattice is, so the provider
 //! checks every server right before it dials it (`allowed_servers`).
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ pub(super) async fn reachable(
                     reachable.push(server.clone());
                 }
             }
-            Err(problem) => why = problem,
+            Err(problem) => why = problem.to_string(),
         }
     }
     if reachable.is_empty() {
@@ -67,12 +68,10 @@ pub(super) async fn reachable(
     Ok(reachable)
 }
 
-async fn resolve(server: ServerAddr, within: Duration) -> Result<Vec<SocketAddr>, String> {
-    match timeout(within, server.socket_addrs()).await {
-        Ok(Ok(addresses)) => Ok(addresses.collect()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("its name was not resolved in time".into()),
-    }
+async fn resolve(server: ServerAddr, within: Duration) -> io::Result<Vec<SocketAddr>> {
+    let resolved = timeout(within, server.socket_addrs()).await;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "its name was not resolved in time");
+    Ok(resolved.map_err(late)??.collect())
 }
 
 #[cfg(test)]

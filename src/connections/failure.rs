@@ -53,8 +53,7 @@ impl DialFailure {
     /// Returns the error of a call to a lattice.
     pub(super) fn for_lattice(self, lattice: &LatticeId, address: &str) -> Error {
         let lattice = lattice.as_str();
-        let shown = self.to_string();
-        match self {
+        let error = match &self {
             Self::Rejected(why) => Error::new(
                 Kind::CredentialsRejected,
                 format!(
@@ -66,7 +65,7 @@ impl DialFailure {
             Self::Unreachable(_) | Self::NotNats(_) => Error::new(
                 Kind::NotConnected,
                 format!(
-                    "lattice {lattice:?}: no connection to {address} ({shown}); \
+                    "lattice {lattice:?}: no connection to {address} ({self}); \
                      check the URL and the network"
                 ),
             ),
@@ -85,7 +84,8 @@ impl DialFailure {
                 Kind::NotConnected,
                 format!("lattice {lattice:?}: the connection to {address} was given up"),
             ),
-        }
+        };
+        error.caused_by(self)
     }
 }
 

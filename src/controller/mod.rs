@@ -61,7 +61,7 @@ impl Controller {
         };
         Ok(Self {
             lattices: Limiter::new(settings.calls.to_lattice()),
-            credentials: Arc::new(Registry::new(pool, key)?),
+            credentials: Arc::new(Registry::new(pool, key).map_err(|error| error.to_string())?),
             connections: Connections::new(name, pool, tls),
             rosters: Rosters::default(),
             settings,

@@ -7,6 +7,11 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+/// The operating system gives no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gives no random numbers: {0}")]
+pub struct NoRandomNumbers(#[from] getrandom::Error);
+
 /// Key of the hashes. Without it nobody can compare a fingerprint with guesses.
 pub struct FingerprintKey(Zeroizing<[u8; 16]>);
 
@@ -19,11 +24,10 @@ impl FingerprintKey {
     /// Makes a new key from the randomness of the operating system.
     ///
     /// # Errors
-    /// A sentence where the operating system gives none.
-    pub fn random() -> Result<Self, String> {
+    /// Where the operating system gives none.
+    pub fn random() -> Result<Self, NoRandomNumbers> {
         let mut key = Zeroizing::new([0; 16]);
-        getrandom::fill(&mut key[..])
-            .map_err(|error| format!("the operating system gives no random numbers: {error}"))?;
+        getrandom::fill(&mut key[..])?;
         Ok(Self(key))
     }
 

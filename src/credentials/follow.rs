@@ -14,8 +14,7 @@ use crate::backoff::Backoff;
 use crate::credentials::registry::Registry;
 use crate::credentials::rewrite::{Rewrite, rewrite};
 use crate::credentials::stored::NotTaken;
-use crate::credentials::vault::NO_KEY;
-use crate::credentials::vault::bucket::{Bucket, Change, WriteError};
+use crate::credentials::vault::bucket::{Bucket, BucketError, Change, WriteError};
 use crate::credentials::vault::sealed::Unopened;
 use crate::credentials::vault::write::{NotKept, Wanted};
 use crate::deadline::Deadline;
@@ -48,7 +47,7 @@ pub fn follow(registry: &Arc<Registry>, home: OwnLattice) {
         return;
     }
     if !registry.vault.has_key() {
-        return note_missing(registry, NO_KEY);
+        return note_missing(registry, &BucketError::NoKey.to_string());
     }
     let follower = Follower {
         registry: registry.clone(),
@@ -74,6 +73,19 @@ fn note_missing(registry: &Registry, why: &str) {
              restart loses them (credentials_store)"
         ),
     }
+}
+
+/// Why there is no bucket to follow.
+#[derive(Debug, thiserror::Error)]
+enum NotFollowed {
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error("reading the bucket takes too long")]
+    TooSlow,
+    #[error("reading the bucket ended early")]
+    EndedEarly,
+    #[error("credentials of lattice {lattice} are not kept: {source}")]
+    NotKept { lattice: LatticeId, source: NotKept },
 }
 
 struct Follower {
@@ -102,7 +114,7 @@ impl Follower {
                 failed = 0;
                 continue;
             };
-            note_missing(&self.registry, &why);
+            note_missing(&self.registry, &why.to_string());
             tokio::select! {
                 () = sleep(RETRY.pause(failed)) => failed += 1,
                 _ = self.connects.changed() => failed = 0,
@@ -115,7 +127,7 @@ impl Follower {
     ///
     /// # Errors
     /// Why there is no bucket.
-    async fn round(&mut self) -> Result<(), String> {
+    async fn round(&mut self) -> Result<(), NotFollowed> {
         let registry = self.registry.clone();
         registry.vault.bucket_is_opening();
         let bucket = Arc::new(Bucket::open(&self.home).await?);
@@ -180,8 +192,8 @@ impl Follower {
         &self,
         bucket: &Bucket,
         count: u64,
-        changes: &mut (impl Stream<Item = Result<Change, String>> + Unpin),
-    ) -> Result<(HashSet<LatticeId>, u64, Vec<Rewrite>), String> {
+        changes: &mut (impl Stream<Item = Result<Change, BucketError>> + Unpin),
+    ) -> Result<(HashSet<LatticeId>, u64, Vec<Rewrite>), NotFollowed> {
         let mut old = Vec::new();
         let (mut seen, mut unopenable) = (HashSet::new(), Unopenable::default());
         let (mut newest, mut pending, mut last) = (0, count, Instant::now());
@@ -192,12 +204,12 @@ impl Follower {
                     break;
                 }
                 if last.elapsed() > NEXT_VALUE_WITHIN {
-                    return Err("reading the bucket takes too long".into());
+                    return Err(NotFollowed::TooSlow);
                 }
                 continue;
             };
             last = Instant::now();
-            let change = change.ok_or("reading the bucket ended early")??;
+            let change = change.ok_or(NotFollowed::EndedEarly)??;
             pending = change.pending;
             seen.extend(change.lattice.clone());
             newest = newest.max(change.stored.version.revision);
@@ -242,7 +254,7 @@ impl Follower {
         &self,
         bucket: &Bucket,
         seen: &HashSet<LatticeId>,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotFollowed> {
         for missing in self.registry.unstored(seen, bucket.newest()) {
             let (lattice, binding) = (&missing.lattice, &missing.binding);
             let written = match binding.kept.version {
@@ -270,10 +282,9 @@ impl Follower {
                 Ok(()) => info!(%lattice, "credentials are now kept in JetStream"),
                 // What is there was taken over, or will be.
                 Err(NotKept::Forbidden(why)) => info!(%lattice, %why, "credentials not kept"),
-                Err(error) => {
-                    return Err(format!(
-                        "credentials of lattice {lattice} are not kept: {error}"
-                    ));
+                Err(source) => {
+                    let lattice = lattice.clone();
+                    return Err(NotFollowed::NotKept { lattice, source });
                 }
             }
         }

@@ -213,15 +213,14 @@ mod tests {
         id: &str,
         owner: &str,
         bytes: usize,
-    ) -> Result<Reservation, String> {
+    ) -> Result<Reservation, Error> {
         let lattice = LatticeId::parse(id).unwrap();
-        let reserved = ledger.reserve(&lattice, &owner.into(), bytes);
-        reserved.map_err(|error| error.to_string())
+        ledger.reserve(&lattice, &owner.into(), bytes)
     }
 
     /// Checks that nothing was reserved, and that the message names the setting.
-    fn full(reserved: Result<Reservation, String>, setting: &str) {
-        let problem = reserved.err().unwrap();
+    fn full(reserved: Result<Reservation, Error>, setting: &str) {
+        let problem = reserved.err().unwrap().to_string();
         assert!(problem.contains(&format!("({setting})")), "{problem}");
     }
 

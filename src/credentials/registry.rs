@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{debug, info};
 
 use crate::credentials::bindings::{Binding, Bindings, Bound};
-use crate::credentials::fingerprint::FingerprintKey;
+use crate::credentials::fingerprint::{FingerprintKey, NoRandomNumbers};
 use crate::credentials::given::{ContentHash, GivenCredentials};
 use crate::credentials::ledger::{Ledger, Reservation};
 use crate::credentials::locks::LatticeLocks;
@@ -43,9 +43,8 @@ impl Registry {
     /// Makes a registry without lattices. What it keeps is sealed with `key`.
     ///
     /// # Errors
-    /// A sentence where there is no key and the operating system gives no random
-    /// numbers.
-    pub fn new(settings: &PoolSettings, key: Option<SealingKey>) -> Result<Self, String> {
+    /// Where there is no key and the operating system gives no random numbers.
+    pub fn new(settings: &PoolSettings, key: Option<SealingKey>) -> Result<Self, NoRandomNumbers> {
         let owners = Owners(settings.isolation);
         Ok(Self {
             bindings: Bindings::new(owners),
@@ -126,7 +125,7 @@ impl Registry {
         checked.map_err(|forbidden| {
             let message = forbidden.to_string();
             security::refused(Cause::Server, actor, &message);
-            Error::new(Kind::Denied, message)
+            Error::new(Kind::Denied, message).caused_by(forbidden)
         })
     }
 

@@ -64,7 +64,7 @@ impl Credentials {
             }
         };
         let access = Access::parse(given.urls.expose_secret(), login)
-            .map_err(|problem| Error::invalid(format!("natsUrl cannot be used: {problem}")))?;
+            .map_err(|e| Error::invalid(format!("natsUrl cannot be used: {e}")).caused_by(e))?;
         Ok(Self { access, expires })
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, push::OrderedConfig};
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
@@ -58,18 +57,54 @@ pub struct Change {
     pub written_at: u64,
 }
 
+/// Why the bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// There is no key to seal with.
+    #[error(
+        "there is nothing to seal with: the host data has no cluster seed; set credentials_key"
+    )]
+    NoKey,
+    /// JetStream refused, or did not answer.
+    #[error("{0}")]
+    NoAnswer(#[from] NoAnswer),
+    /// The time for the answer was over.
+    #[error("no answer in time")]
+    Late,
+    /// There is none, and JetStream makes none.
+    #[error("the bucket {bucket} cannot be made: {source}")]
+    NotMade {
+        /// Its name.
+        bucket: String,
+        /// What JetStream says.
+        source: NoAnswer,
+    },
+    /// It was deleted right after it was made.
+    #[error("it was made and is gone")]
+    GoneAgain,
+    /// Its stream is not one of a bucket.
+    #[error("the stream {0} is no key-value bucket")]
+    OtherStream(String),
+    /// The client cannot read its changes.
+    #[error("{0}")]
+    Unread(#[from] async_nats::Error),
+    /// Other writers were quicker each time.
+    #[error("others write it all the time")]
+    Contended,
+}
+
 /// Why something was not written, or may not have been.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWritten {
     /// Certainly not: JetStream refused, or does not hear us.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(BucketError),
     /// Certainly not: no server has the bucket.
     #[error("the bucket is gone, or JetStream is; try again")]
     Gone,
     /// It is not known whether it was.
-    #[error("{0}")]
-    Unknown(String),
+    #[error(transparent)]
+    Unknown(BucketError),
 }
 
 /// Why one attempt to write something failed.
@@ -99,7 +134,7 @@ impl Bucket {
     ///
     /// # Errors
     /// Why JetStream does not have it.
-    pub async fn open(home: &OwnLattice) -> Result<Self, String> {
+    pub async fn open(home: &OwnLattice) -> Result<Self, BucketError> {
         let opened = async {
             if let Some(bucket) = Self::find(home).await? {
                 return Ok(bucket);
@@ -108,20 +143,18 @@ impl Bucket {
             let question = format!("STREAM.CREATE.KV_{bucket}");
             let (jetstream, config) = (jetstream(home), config(&bucket));
             let made = jetstream.api::<IgnoredAny>(question, &config).await;
-            made.map_err(|error| format!("the bucket {bucket} cannot be made: {error}"))?;
-            Self::find(home)
-                .await?
-                .ok_or_else(|| "it was made and is gone".into())
+            made.map_err(|source| BucketError::NotMade { bucket, source })?;
+            Self::find(home).await?.ok_or(BucketError::GoneAgain)
         };
         let opened = timeout(ANSWERS_WITHIN * 2, opened).await;
-        opened.unwrap_or_else(|_| Err("JetStream does not answer".into()))
+        opened.unwrap_or_else(|_| Err(NoAnswer::Silence.into()))
     }
 
     /// Opens the bucket; none where there is none.
     ///
     /// # Errors
     /// Why JetStream does not say.
-    pub async fn find(home: &OwnLattice) -> Result<Option<Self>, String> {
+    pub async fn find(home: &OwnLattice) -> Result<Option<Self>, BucketError> {
         let jetstream = jetstream(home);
         let bucket = name(&home.lattice);
         let stream = format!("KV_{bucket}");
@@ -129,11 +162,11 @@ impl Bucket {
         let info = match found.await {
             Ok(info) => info,
             Err(error) if error.code() == Some(ErrorCode::STREAM_NOT_FOUND) => return Ok(None),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         };
         // A stream that was made otherwise is not meant to be a bucket.
         if info.config.max_messages_per_subject < 1 {
-            return Err(format!("the stream {stream} is no key-value bucket"));
+            return Err(BucketError::OtherStream(stream));
         }
         Ok(Some(Self {
             era: info.created.unix_timestamp_nanos(),
@@ -150,8 +183,9 @@ impl Bucket {
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, String> {
-        let last = self.last(&self.subject(lattice)).await?;
+    pub async fn get(&self, lattice: &LatticeId) -> Result<Option<Stored>, BucketError> {
+        let subject = self.subject(lattice);
+        let last = self.jetstream.last(&self.stream, &subject).await?;
         Ok(last.map(|message| Stored {
             value: (!is_removal(Some(&message.headers))).then(|| copy(&message.payload)),
             version: self.version(message.sequence),
@@ -189,13 +223,14 @@ impl Bucket {
     ///
     /// # Errors
     /// Why it was not removed.
-    pub async fn remove(&self, lattice: &LatticeId) -> Result<(), String> {
+    pub async fn remove(&self, lattice: &LatticeId) -> Result<(), BucketError> {
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "PURGE");
         headers.insert("Nats-Rollup", "sub");
         let subject = self.subject(lattice);
         let purged = self.jetstream.publish(&subject, headers, Bytes::new());
-        purged.await.map(drop).map_err(|error| error.to_string())
+        purged.await?;
+        Ok(())
     }
 
     /// Returns how many keys of ours there are now, and a stream: first their newest
@@ -208,9 +243,9 @@ impl Bucket {
     ) -> Result<
         (
             u64,
-            impl Stream<Item = Result<Change, String>> + Unpin + use<>,
+            impl Stream<Item = Result<Change, BucketError>> + Unpin + use<>,
         ),
-        String,
+        BucketError,
     > {
         let subjects = self.prefix.clone();
         let config = OrderedConfig {
@@ -220,14 +255,14 @@ impl Bucket {
             replay_policy: ReplayPolicy::Instant,
             ..OrderedConfig::default()
         };
-        let made = self.jetstream.consumer(&self.stream, config).await;
-        let consumer = made.map_err(|error| error.to_string())?;
+        let consumer = self.jetstream.consumer(&self.stream, config).await?;
         let pending = consumer.cached_info().num_pending;
-        let messages = consumer.messages().await.map_err(|e| e.to_string())?;
+        let messages = consumer.messages().await;
+        let messages = messages.map_err(async_nats::Error::from)?;
         let era = self.era;
         let changes = messages.map(move |message| {
-            let message = message.map_err(|error| error.to_string())?;
-            let info = message.info().map_err(|error| error.to_string())?;
+            let message = message.map_err(async_nats::Error::from)?;
+            let info = message.info()?;
             let key = message.subject.strip_prefix(&subjects);
             let removed = is_removal(message.headers.as_ref());
             Ok(Change {
@@ -260,15 +295,10 @@ impl Bucket {
     ///
     /// # Errors
     /// Why it cannot be read.
-    pub async fn newest_of_ours(&self) -> Result<Version, String> {
-        let last = self.last(&format!("{}>", self.prefix)).await?;
+    pub async fn newest_of_ours(&self) -> Result<Version, BucketError> {
+        let ours = format!("{}>", self.prefix);
+        let last = self.jetstream.last(&self.stream, &ours).await?;
         Ok(self.version(last.map_or(0, |last| last.sequence)))
-    }
-
-    /// Reads the newest message under a subject.
-    async fn last(&self, subject: &str) -> Result<Option<StreamMessage>, String> {
-        let last = self.jetstream.last(&self.stream, subject).await;
-        last.map_err(|error| error.to_string())
     }
 
     fn subject(&self, lattice: &LatticeId) -> String {
@@ -296,8 +326,8 @@ impl From<NoAnswer> for NotWritten {
     fn from(error: NoAnswer) -> Self {
         match error {
             NoAnswer::Nobody => Self::Gone,
-            error if error.is_definite() => Self::Refused(error.to_string()),
-            error => Self::Unknown(error.to_string()),
+            error if error.is_definite() => Self::Refused(error.into()),
+            error => Self::Unknown(error.into()),
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 
 use crate::credentials::given::{ContentHash, GivenCredentials};
 use crate::credentials::owners::Owners;
-use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version};
+use crate::credentials::vault::bucket::{Bucket, BucketError, NotWritten, Stored, Version};
 use crate::credentials::vault::key::SealingKey;
 use crate::credentials::vault::place::Places;
 use crate::credentials::vault::sealed::{Opened, Sealer, Unopened};
@@ -245,7 +245,8 @@ impl Vault {
                  credentials ({why})",
                 given.lattice.as_str()
             ),
-        ))
+        )
+        .caused_by(why))
     }
 
     /// Writes into this bucket, over what may be replaced.
@@ -259,7 +260,7 @@ impl Vault {
         deadline: Deadline,
     ) -> Result<Written, NotKept> {
         let (Some(sealer), Some((home, _))) = (self.sealer(), self.home.get()) else {
-            return Err(NotKept::NotWritten(NotWritten::Refused(NO_KEY.into())));
+            return Err(NotKept::NotWritten(NotWritten::Refused(BucketError::NoKey)));
         };
         let written = write::put(home, bucket, sealer, self.owners, wanted, deadline).await;
         // Other failures say nothing about the bucket.
@@ -285,7 +286,7 @@ impl Vault {
             return Ok(None);
         };
         let got = timeout_at(deadline.at(), bucket.get(lattice)).await;
-        let got = got.unwrap_or_else(|_| Err("no answer in time".into()));
+        let got = got.unwrap_or(Err(BucketError::Late));
         got.map_err(|why| {
             Error::new(
                 Kind::StoreUnavailable,
@@ -295,6 +296,7 @@ impl Vault {
                     lattice.as_str()
                 ),
             )
+            .caused_by(why)
         })
     }
 
@@ -313,10 +315,6 @@ impl Vault {
         }
     }
 }
-
-/// Why there is no key to seal with.
-pub(super) const NO_KEY: &str = "there is nothing to seal with: the host data has no cluster \
-                                 seed; set credentials_key";
 
 fn missing(why: &str) -> String {
     format!("credentials are to be kept in JetStream (credentials_store), and cannot be: {why}")

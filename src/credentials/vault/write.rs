@@ -10,7 +10,9 @@ use tokio::time::{sleep, timeout_at};
 use crate::backoff::Backoff;
 use crate::credentials::given::ContentHash;
 use crate::credentials::owners::{Owners, of_another_actor};
-use crate::credentials::vault::bucket::{Bucket, NotWritten, Stored, Version, WriteError};
+use crate::credentials::vault::bucket::{
+    Bucket, BucketError, NotWritten, Stored, Version, WriteError,
+};
 use crate::credentials::vault::sealed::Sealer;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
@@ -51,10 +53,10 @@ pub(crate) struct Written {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotKept {
     /// It must not replace what is there.
-    #[error("{0}")]
+    #[error(transparent)]
     Forbidden(Error),
     /// It was not written, or may not have been.
-    #[error("{0}")]
+    #[error(transparent)]
     NotWritten(NotWritten),
 }
 
@@ -121,14 +123,14 @@ pub(super) async fn put(
             Ok(Err(WriteError::Failed(why))) => return Err(NotKept::NotWritten(why)),
             Ok(Err(WriteError::Changed)) => {}
             Err(_) => {
-                let why = NotWritten::Unknown("no answer in time".into());
+                let why = NotWritten::Unknown(BucketError::Late);
                 return Err(NotKept::NotWritten(why));
             }
         }
         let pause = RETRY.pause(conflicts);
         conflicts += 1;
         if deadline.remaining() < pause {
-            return Err(refused("others write it all the time".into()));
+            return Err(refused(BucketError::Contended));
         }
         sleep(pause).await;
     }
@@ -173,13 +175,13 @@ async fn read(
     lattice: &LatticeId,
     conflicts: usize,
     deadline: Deadline,
-) -> Result<Option<Stored>, String> {
+) -> Result<Option<Stored>, BucketError> {
     let until = match conflicts {
         0 => deadline.within(deadline.remaining() / 4),
         _ => deadline,
     };
     let read = timeout_at(until.at(), bucket.get(lattice)).await;
-    read.unwrap_or_else(|_| Err("no answer in time".into()))
+    read.unwrap_or(Err(BucketError::Late))
 }
 
 /// Returns the bucket that is there now, if it is another one.
@@ -189,13 +191,13 @@ async fn another(
     deadline: Deadline,
 ) -> Result<Option<Bucket>, NotKept> {
     let found = timeout_at(deadline.at(), Bucket::find(home)).await;
-    match found.unwrap_or_else(|_| Err("no answer in time".into())) {
+    match found.unwrap_or(Err(BucketError::Late)) {
         Ok(Some(now)) => Ok(Some(now).filter(|now| now.era() != bucket.era())),
         Ok(None) => Err(NotKept::NotWritten(NotWritten::Gone)),
         Err(why) => Err(refused(why)),
     }
 }
 
-fn refused(why: String) -> NotKept {
+fn refused(why: BucketError) -> NotKept {
     NotKept::NotWritten(NotWritten::Refused(why))
 }

@@ -1,5 +1,6 @@
 //! Whether a lattice has a metadata bucket, and where that is written.
 
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
@@ -9,7 +10,7 @@ use tracing::debug;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::bucket::ask::Unanswered;
-use crate::lattice::dialect::v0::place::{Place, StreamInfo};
+use crate::lattice::dialect::v0::place::{OddOrigin, Place, StreamInfo};
 use crate::lattice::dialect::v0::subject;
 use crate::nats::jetstream::NoAnswer;
 
@@ -21,8 +22,22 @@ const LOOK_UP_WITHIN: Duration = Duration::from_millis(500);
 enum LookUp {
     Found(Place),
     Missing,
-    /// It is not known, for this reason.
-    Unknown(String),
+    Unknown(LookUpError),
+}
+
+/// Why it is not known whether there is a bucket.
+#[derive(Debug, thiserror::Error)]
+enum LookUpError {
+    #[error("these credentials may not use JetStream")]
+    RefusedBefore,
+    #[error("{0}")]
+    Refused(#[source] Error),
+    #[error("no answer; may these credentials use JetStream?")]
+    Silence,
+    #[error("{0}")]
+    NoAnswer(#[source] NoAnswer),
+    #[error("{0}")]
+    OddOrigin(#[source] OddOrigin),
 }
 
 impl Lattice {
@@ -41,7 +56,8 @@ impl Lattice {
                     "the bucket of {} cannot be looked up ({why}); nothing was sent",
                     self.display_name()
                 ),
-            )),
+            )
+            .caused_by(why)),
         }
     }
 
@@ -53,7 +69,7 @@ impl Lattice {
         match self.look_up().await? {
             LookUp::Found(place) => Ok(Some(place)),
             LookUp::Missing => Ok(None),
-            LookUp::Unknown(why) => self.ask_hosts_instead(&why).map(|()| None),
+            LookUp::Unknown(why) => self.ask_hosts_instead(why).map(|()| None),
         }
     }
 
@@ -61,8 +77,7 @@ impl Lattice {
         if self.roster.is_jetstream_refused() {
             // Fails at once where the lattice is not connected.
             drop(self.connection.lost_from_now(&self.id)?);
-            let why = "these credentials may not use JetStream".to_owned();
-            return Ok(LookUp::Unknown(why));
+            return Ok(LookUp::Unknown(LookUpError::RefusedBefore));
         }
         let question = subject::bucket_info(&self.id, self.js_domain.as_ref());
         let by = self.deadline.within(LOOK_UP_WITHIN);
@@ -70,26 +85,24 @@ impl Lattice {
         Ok(match info.await {
             Ok(info) => match info.place() {
                 Ok(place) => LookUp::Found(place),
-                Err(problem) => LookUp::Unknown(problem),
+                Err(odd) => LookUp::Unknown(LookUpError::OddOrigin(odd)),
             },
             Err(Unanswered::Down(error)) => return Err(error),
             Err(Unanswered::Refused(refused)) => {
                 self.roster.jetstream_refused();
-                LookUp::Unknown(refused.to_string())
+                LookUp::Unknown(LookUpError::Refused(refused))
             }
-            Err(Unanswered::Unheard(refused)) => LookUp::Unknown(refused.to_string()),
-            Err(Unanswered::By(broke @ NoAnswer::Broke(_))) => return Err(self.not_read(&broke)),
+            Err(Unanswered::Unheard(refused)) => LookUp::Unknown(LookUpError::Refused(refused)),
+            Err(Unanswered::By(broke @ NoAnswer::Broke(_))) => return Err(self.not_read(broke)),
             Err(Unanswered::By(NoAnswer::Nobody)) if self.js_domain.is_none() => LookUp::Missing,
-            Err(Unanswered::By(NoAnswer::Silence)) => {
-                LookUp::Unknown("no answer; may these credentials use JetStream?".into())
-            }
+            Err(Unanswered::By(NoAnswer::Silence)) => LookUp::Unknown(LookUpError::Silence),
             Err(Unanswered::By(error)) => match error.code() {
                 Some(
                     ErrorCode::STREAM_NOT_FOUND
                     | ErrorCode::JETSTREAM_NOT_ENABLED
                     | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
                 ) => LookUp::Missing,
-                _ => LookUp::Unknown(error.to_string()),
+                _ => LookUp::Unknown(LookUpError::NoAnswer(error)),
             },
         })
     }
@@ -98,7 +111,10 @@ impl Lattice {
     ///
     /// # Errors
     /// `NotConnected` where the lattice has a domain, and so must have JetStream.
-    pub(super) fn ask_hosts_instead(&self, why: &str) -> Result<(), Error> {
+    pub(super) fn ask_hosts_instead(
+        &self,
+        why: impl StdError + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         match &self.js_domain {
             Some(domain) => Err(Error::new(
                 Kind::NotConnected,
@@ -108,15 +124,17 @@ impl Lattice {
                     domain.as_str(),
                     self.display_name()
                 ),
-            )),
+            )
+            .caused_by(why)),
             None => {
+                let why = why.to_string();
                 debug!(lattice = %self.id, why, "no metadata bucket, hosts are asked");
                 Ok(())
             }
         }
     }
 
-    pub(super) fn not_read(&self, error: &dyn std::fmt::Display) -> Error {
+    pub(super) fn not_read(&self, error: impl StdError + Send + Sync + 'static) -> Error {
         Error::new(
             Kind::NotConnected,
             format!(
@@ -124,5 +142,6 @@ impl Lattice {
                 self.display_name()
             ),
         )
+        .caused_by(error)
     }
 }

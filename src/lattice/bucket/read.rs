@@ -1,6 +1,7 @@
 //! Reads the entries of the metadata bucket, in one pass over it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
@@ -73,10 +74,13 @@ impl Lattice {
         tokio::select! {
             biased;
             read = read => read?,
-            loss = lost => return Err(self.not_read(&NoAnswer::Broke(loss.said()))),
+            loss = lost => return Err(self.not_read(NoAnswer::Broke(loss.said()))),
             refusal = refusals.of(concerns) => return match refusal.is_unnamed() {
                 // No subscription is left for the entries; to ask hosts needs none.
-                true => self.ask_hosts_instead(&quoted(&refusal.words)).map(|()| None),
+                true => {
+                    let words = io::Error::other(quoted(&refusal.words));
+                    self.ask_hosts_instead(words).map(|()| None)
+                }
                 // Hosts are not asked: there may be more than fits into their message.
                 false => Err(self.not_permitted(&refusal)),
             },
@@ -106,7 +110,7 @@ impl Lattice {
         let question = subject::bucket_read(&self.id, self.js_domain.as_ref());
         let body = encoded(&consumer_of(&subject::bucket(&self.id), &config))?;
         let made = self.ask_jetstream::<consumer::Info>(question, None, body, by);
-        let why = match made.await {
+        let hosts_instead = match made.await {
             Ok(info) => {
                 // The library asks JetStream only where messages are lost on their way.
                 let client = self.connection.client().clone();
@@ -122,11 +126,11 @@ impl Lattice {
                 debug!(lattice = %self.id, %why, "the bucket cannot be read, hosts are asked");
                 return Ok(None);
             }
-            Err(Unanswered::Refused(error)) => error.to_string(),
-            Err(Unanswered::By(NoAnswer::Nobody)) => NoAnswer::Nobody.to_string(),
-            Err(Unanswered::By(error)) => return Err(self.not_read(&error)),
+            Err(Unanswered::Refused(error)) => self.ask_hosts_instead(error),
+            Err(Unanswered::By(why @ NoAnswer::Nobody)) => self.ask_hosts_instead(why),
+            Err(Unanswered::By(error)) => return Err(self.not_read(error)),
         };
-        self.ask_hosts_instead(&why).map(|()| None)
+        hosts_instead.map(|()| None)
     }
 
     /// Calls `each` with every key and its newest value, or none where the key was
@@ -142,7 +146,7 @@ impl Lattice {
             (info.name.clone(), info.num_pending as usize)
         };
         let messages = consumer.messages().await;
-        let messages = messages.map_err(|error| self.not_read(&error))?;
+        let messages = messages.map_err(|error| self.not_read(error))?;
         let read = self.read_all(messages, keys, subjects, each).await;
         if let Some(name) = Token::parse(&name) {
             // The server would keep the consumer for half a minute. The reply is not
@@ -175,8 +179,9 @@ impl Lattice {
             };
             // Keys that were purged meanwhile do not come.
             let Ok(message) = next else { break };
-            let message = message.ok_or_else(|| self.not_read(&"the stream ended"))?;
-            let message = message.map_err(|error| self.not_read(&error))?;
+            let ended = || self.not_read(io::Error::other("the stream ended"));
+            let message = message.ok_or_else(ended)?;
+            let message = message.map_err(|error| self.not_read(error))?;
             bytes += message.payload.len();
             if bytes > MAX_BYTES {
                 return Err(Error::new(
@@ -192,7 +197,8 @@ impl Lattice {
                 each(key, (!removed).then_some(&message.payload));
                 seen.insert(key.to_owned());
             }
-            pending = message.info().map_err(|e| self.not_read(&e))?.pending;
+            let info = message.info().map_err(io::Error::other);
+            pending = info.map_err(|error| self.not_read(error))?.pending;
         }
         Ok(())
     }

@@ -49,14 +49,14 @@ impl Lattice {
         let written = self.ask_jetstream::<PublishAck>(entry, headers, body, self.deadline);
         match written.await {
             Ok(_) => Ok(true),
-            Err(Unanswered::By(error)) => Err(self.not_written(&place, &error)),
+            Err(Unanswered::By(error)) => Err(self.not_written(&place, error)),
             Err(
                 Unanswered::Down(error) | Unanswered::Refused(error) | Unanswered::Unheard(error),
             ) => Err(error),
         }
     }
 
-    fn not_written(&self, place: &Place, error: &NoAnswer) -> Error {
+    fn not_written(&self, place: &Place, error: NoAnswer) -> Error {
         let bucket = match place {
             Place::Here => format!("the bucket of {}", self.display_name()),
             Place::Origin(origin) => format!(
@@ -70,7 +70,7 @@ impl Lattice {
                     .unwrap_or_default()
             ),
         };
-        let (kind, what) = match error {
+        let (kind, what) = match &error {
             NoAnswer::No(_) | NoAnswer::Refused(_) => (Kind::Refused, "did not take the write: "),
             NoAnswer::Nobody => (Kind::NoResponders, "cannot be written now: "),
             NoAnswer::NotSent(_) => (Kind::Invalid, "was not sent the write: "),
@@ -81,6 +81,6 @@ impl Lattice {
             NoAnswer::Broke(_) => (Kind::ConnectionLost, "did not confirm the write: "),
             NoAnswer::Unreadable(_) => (Kind::BadReply, "did not confirm the write: "),
         };
-        Error::new(kind, format!("{bucket} {what}{error}"))
+        Error::new(kind, format!("{bucket} {what}{error}")).caused_by(error)
     }
 }

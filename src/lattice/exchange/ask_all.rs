@@ -43,14 +43,15 @@ impl Lattice {
         let refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
         let sent = self.connection.send_questions(questions).await;
-        let mut replies = sent.map_err(|error| match &error {
+        let mut replies = sent.map_err(|error| match error {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
                     "the question to the hosts of {} is larger than their NATS server takes",
                     self.display_name()
                 ))
+                .caused_by(failed)
             }
-            _ => self.not_asked(Addressee::Hosts(self), &error),
+            error => self.not_asked(Addressee::Hosts(self), error),
         })?;
         let inbox = self.connection.inbox();
         let ours = |refusal: &Refusal| {

@@ -1,5 +1,6 @@
 //! Why a question to a lattice was not sent, or has no answer, in words for callers.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
@@ -53,11 +54,12 @@ impl Addressee<'_> {
     }
 
     /// Returns the error of a request whose reply cannot be read, for this reason.
-    pub(super) fn unreadable(self, problem: &str) -> Error {
+    pub(super) fn unreadable(self, problem: impl StdError + Send + Sync + 'static) -> Error {
         Error::new(
             Kind::BadReply,
             format!("{self} answered with something that cannot be read: {problem}"),
         )
+        .caused_by(problem)
     }
 
     /// Returns the error of a request during which the connection broke.
@@ -107,28 +109,31 @@ impl Lattice {
     }
 
     /// Returns the error that says why the request was not sent.
-    pub(super) fn not_asked(&self, to: Addressee<'_>, error: &NotAsked) -> Error {
+    pub(super) fn not_asked(&self, to: Addressee<'_>, error: NotAsked) -> Error {
         match error {
-            NotAsked::Unheard(refusal) => self.not_permitted(refusal).before_command(),
+            NotAsked::Unheard(refusal) => self.not_permitted(&refusal).before_command(),
             NotAsked::Oversize { bytes, from } => Error::invalid(format!(
                 "the request to {to} has {bytes} bytes, and its server lately took none of \
                  {from} bytes of these credentials (Maximum Payload Violation); nothing was sent"
             )),
-            NotAsked::Failed(error) => match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
-                    "the request to {to} is larger than its NATS server takes: {error}"
-                )),
-                PublishErrorKind::InvalidSubject => {
-                    Error::invalid(format!("the request to {to} has no valid subject"))
-                }
-                PublishErrorKind::Send => Error::new(
-                    Kind::NotConnected,
-                    format!(
-                        "the connection to {} is closed; nothing was sent",
-                        self.display_name()
+            NotAsked::Failed(error) => {
+                let failed = match error.kind() {
+                    PublishErrorKind::MaxPayloadExceeded => Error::invalid(format!(
+                        "the request to {to} is larger than its NATS server takes: {error}"
+                    )),
+                    PublishErrorKind::InvalidSubject => {
+                        Error::invalid(format!("the request to {to} has no valid subject"))
+                    }
+                    PublishErrorKind::Send => Error::new(
+                        Kind::NotConnected,
+                        format!(
+                            "the connection to {} is closed; nothing was sent",
+                            self.display_name()
+                        ),
                     ),
-                ),
-            },
+                };
+                failed.caused_by(error)
+            }
         }
     }
 }

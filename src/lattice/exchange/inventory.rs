@@ -71,13 +71,11 @@ async fn elsewhere<T: Send + 'static>(
 ) -> Result<T, BadReply> {
     /// The rest of the machine is for other calls.
     static READERS: Semaphore = Semaphore::const_new(2);
-    let failed = |problem: &str| BadReply::Unreadable(problem.to_owned());
     let reader = timeout_at(deadline.at(), READERS.acquire()).await;
-    let reader = reader.map_err(|_| failed("it is large, and there was no time for it"))?;
+    let reader = reader.map_err(|_| BadReply::NoTime)?;
     let read = spawn_blocking(move || {
         let _reader = reader;
         read()
     });
-    read.await
-        .unwrap_or_else(|_| Err(failed("the attempt failed")))
+    read.await?
 }

@@ -8,6 +8,7 @@ use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connections::Refusal;
@@ -17,7 +18,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{Ack, refusal};
 use crate::lattice::dialect::v0::requests::Request;
 use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
-use crate::lattice::model::lenient;
+use crate::lattice::model::lenient::{self, Unreadable};
 use crate::name::HostId;
 
 impl Lattice {
@@ -75,7 +76,7 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let sent = self.connection.ask(subject.clone(), None, body).await;
-        let mut sent = sent.map_err(|error| self.not_asked(to, &error))?;
+        let mut sent = sent.map_err(|error| self.not_asked(to, error))?;
         let (reply, inbox) = (sent.reply().clone(), self.connection.inbox());
         let ours = |refusal: &Refusal| {
             [subject.as_str(), reply.as_str(), inbox].contains(&refusal.subject.as_str())
@@ -116,18 +117,25 @@ impl Lattice {
 }
 
 /// Why a reply is no answer.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum BadReply {
     /// It refuses, for this reason.
+    #[error("{0}")]
     Refused(String),
-    /// It cannot be read, for this reason.
-    Unreadable(String),
+    #[error(transparent)]
+    Unreadable(Unreadable),
+    #[error("it is large, and there was no time for it")]
+    NoTime,
+    /// The thread that read it died.
+    #[error("the attempt failed")]
+    Died(#[from] JoinError),
 }
 
 impl BadReply {
     pub(super) fn into_error(self, to: Addressee<'_>) -> Error {
         match self {
             Self::Refused(reason) => to.refused(&reason),
-            Self::Unreadable(problem) => to.unreadable(&problem),
+            problem => to.unreadable(problem),
         }
     }
 }
@@ -144,6 +152,6 @@ fn acknowledged(to: Addressee<'_>, reply: &[u8]) -> Result<(), Error> {
     match Ack::parse(reply) {
         Ok(Ack::Accepted) => Ok(()),
         Ok(Ack::Refused(reason)) => Err(to.refused(&reason)),
-        Err(problem) => Err(to.unreadable(&problem)),
+        Err(problem) => Err(to.unreadable(problem)),
     }
 }

@@ -13,12 +13,23 @@ use crate::error::without_values;
 use crate::json;
 use crate::lattice::model::text_map::TextMap;
 
+/// Why a body cannot be read, without the values in it: they may be secrets.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreadable(String);
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        Self(without_values(&error.to_string()))
+    }
+}
+
 /// Reads a body.
 ///
 /// # Errors
 /// Why it cannot be read, without quoting it.
-pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, String> {
-    json::from_slice(payload).map_err(|error| without_values(&error.to_string()))
+pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Unreadable> {
+    Ok(json::from_slice(payload)?)
 }
 
 /// Makes text of a value: `None` for null, objects and lists.

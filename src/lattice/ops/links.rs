@@ -113,7 +113,8 @@ impl Lattice {
             true => Error::new(
                 Kind::Partial,
                 format!("done in the lattice's bucket, but hosts before OTP 0.60: {error}"),
-            ),
+            )
+            .caused_by(error),
         })
     }
 }

@@ -105,7 +105,8 @@ impl Lattice {
                      host (WASMCLOUD_RPC_TIMEOUT_MS) is 3000 or more, and neither call_budget_ms \
                      nor request_limit_ms is less"
                 ),
-            ),
+            )
+            .caused_by(error),
             _ => error,
         })
     }

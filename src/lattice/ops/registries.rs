@@ -38,7 +38,8 @@ impl Lattice {
                      credentials, and use them nowhere; give such hosts theirs where they \
                      start (OCI_REGISTRY_USER, OCI_REGISTRY_PASSWORD), or update them"
                 ),
-            )),
+            )
+            .caused_by(error)),
             _ => Err(error),
         }
     }

@@ -53,6 +53,11 @@ pub struct Origin {
     pub renames: bool,
 }
 
+/// The bucket mirrors a stream whose name cannot be used in a subject.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it mirrors a stream whose name cannot be used")]
+pub(crate) struct OddOrigin;
+
 /// One token of a subject that can be published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token(String);
@@ -97,17 +102,16 @@ impl StreamInfo {
     /// Returns where entries are written.
     ///
     /// # Errors
-    /// What is wrong with the names in it.
-    pub(crate) fn place(self) -> Result<Place, String> {
+    /// Where the names in it cannot be used.
+    pub(crate) fn place(self) -> Result<Place, OddOrigin> {
         let Some(mirror) = self.config.mirror else {
             return Ok(Place::Here);
         };
-        let odd = || "it mirrors a stream whose name cannot be used".to_owned();
         let bucket = mirror.name.strip_prefix("KV_").unwrap_or(&mirror.name);
-        let bucket = Token::parse(bucket).ok_or_else(odd)?;
+        let bucket = Token::parse(bucket).ok_or(OddOrigin)?;
         let api = mirror.external.map(|external| external.api);
         let api = match api.filter(|api| !api.is_empty()) {
-            Some(api) => Some(Api::parse(&api).ok_or_else(odd)?),
+            Some(api) => Some(Api::parse(&api).ok_or(OddOrigin)?),
             None => None,
         };
         Ok(Place::Origin(Origin {
@@ -134,13 +138,13 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn place(config: &str) -> Result<Place, String> {
+    fn place(config: &str) -> Result<Place, OddOrigin> {
         let shown = format!(r#"{{ "config": {config}, "created": "x" }}"#);
         let shown: StreamInfo = serde_json::from_str(&shown).unwrap();
         shown.place()
     }
 
-    fn origin(bucket: &str, api: Option<&str>) -> Result<Place, String> {
+    fn origin(bucket: &str, api: Option<&str>) -> Result<Place, OddOrigin> {
         Ok(Place::of_mirror(bucket, api))
     }
 

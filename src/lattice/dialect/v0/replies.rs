@@ -4,9 +4,9 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::error::{cut, without_values};
+use crate::error::cut;
 use crate::json;
-use crate::lattice::model::lenient::{list, text, text_or_empty};
+use crate::lattice::model::lenient::{Unreadable, list, text, text_or_empty};
 use crate::lattice::model::{Claims, FromHost, Host, Link, TextMap};
 
 /// A host's reply to a command: `{"accepted":bool,"error":str}`.
@@ -34,13 +34,13 @@ impl Ack {
     ///
     /// # Errors
     /// Why it is no acknowledgement.
-    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+    pub fn parse(payload: &[u8]) -> Result<Self, Unreadable> {
         match json::from_slice::<RawAck>(payload) {
             Ok(RawAck { accepted: true, .. }) => Ok(Self::Accepted),
             Ok(RawAck { error, .. }) => Ok(Self::Refused(cut(&error))),
             Err(error) => match unescaped_refusal(payload) {
                 Some(reason) => Ok(Self::Refused(cut(reason))),
-                None => Err(without_values(&error.to_string())),
+                None => Err(error.into()),
             },
         }
     }

@@ -40,7 +40,8 @@ impl Lattice {
                         "{done} of {} commands were carried out, then: {error}",
                         plan.commands.len()
                     ),
-                ),
+                )
+                .caused_by(error),
             });
         }
         match (running, plan.until_shown) {

@@ -242,7 +242,8 @@ impl Replacement {
                      UpdateActor with what shall run",
                     quoted(&self.image_ref)
                 ),
-            )),
+            )
+            .caused_by(error)),
         }
     }
 
@@ -263,7 +264,7 @@ impl Replacement {
             match self.lattice.tell(to, stop).await {
                 Ok(()) => return Ok(true),
                 Err(error) if is_final(&error) => {
-                    return Err(self.half_done("not stopped", &error));
+                    return Err(self.half_done("not stopped", error));
                 }
                 Err(error) if error.kind() == Kind::Refused => {
                     // Perhaps because it was stopped already.
@@ -272,7 +273,7 @@ impl Replacement {
                     return match gone {
                         // From here, if the command was sent before.
                         Ok(running) if running.groups.is_empty() => Ok(may_have_stopped),
-                        _ => Err(self.half_done("not stopped", &error)),
+                        _ => Err(self.half_done("not stopped", error)),
                     };
                 }
                 Err(error) => {
@@ -282,7 +283,7 @@ impl Replacement {
             }
         }
         let nobody = Error::new(Kind::Timeout, "it does not answer");
-        Err(self.half_done("not stopped", &nobody))
+        Err(self.half_done("not stopped", nobody))
     }
 
     /// Starts every group from the new reference, until the host shows them. The lock keeps
@@ -313,7 +314,7 @@ impl Replacement {
                 owed.is_due = match started {
                     Ok(()) => false,
                     Err(error) if is_final(&error) => {
-                        return Err(self.half_done("not started again", &error));
+                        return Err(self.half_done("not started again", error));
                     }
                     Err(error) => {
                         let never = error.kind().certainly_not_carried_out();
@@ -332,7 +333,7 @@ impl Replacement {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) => {
                     let error = last.unwrap_or(error);
-                    return Err(self.half_done("not started again", &error));
+                    return Err(self.half_done("not started again", error));
                 }
                 Err(_) => {}
             }
@@ -395,7 +396,7 @@ impl Replacement {
         }
     }
 
-    fn half_done(&self, what: &str, error: &Error) -> Error {
+    fn half_done(&self, what: &str, error: Error) -> Error {
         Error::new(
             Kind::Partial,
             format!(
@@ -406,6 +407,7 @@ impl Replacement {
                 self.actor
             ),
         )
+        .caused_by(error)
     }
 }
 

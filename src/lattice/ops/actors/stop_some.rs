@@ -32,7 +32,8 @@ impl Lattice {
                     _ => Error::new(
                         Kind::Partial,
                         format!("{stopped} of {count} instances were stopped, then: {error}"),
-                    ),
+                    )
+                    .caused_by(error),
                 }
             };
             let reach = u16::try_from(passed + left).unwrap_or(u16::MAX);

@@ -118,6 +118,7 @@ impl Lattice {
                 Kind::Partial,
                 format!("{why}. It was not taken back: {error}"),
             )
+            .caused_by(error)
         })?;
         Err(Error::new(
             Kind::Refused,
