@@ -108,13 +108,15 @@ pub async fn bindings(
     let key = key.key()?;
     let fingerprints = key.fingerprint_key();
     let places = Places::new(&options.home, &options.provider, &options.link_name);
-    let (count, mut changes) = find(options, domain).await?.follow().await?;
+    let bucket = find(options, domain).await?;
+    let (count, mut changes) = bucket.follow().await.map_err(|error| error.to_string())?;
     let mut rows = Vec::new();
     let mut pending = count;
     while pending > 0 {
         let change = timeout(NEXT_ENTRY_WITHIN, changes.next()).await;
         let change = change.map_err(|_| "reading the bucket takes too long")?;
-        let change = change.ok_or("reading the bucket ended early")??;
+        let change = change.ok_or("reading the bucket ended early")?;
+        let change = change.map_err(|error| error.to_string())?;
         pending = change.pending;
         rows.extend(row(&change, &key, &places, &fingerprints));
     }
@@ -201,14 +203,16 @@ fn age(at: u64) -> String {
 pub async fn purge(options: &ProviderOptions, domain: DomainOption, id: &str) -> Result<String> {
     let lattice = LatticeId::parse(id).map_err(|error| error.to_string())?;
     let bucket = find(options, domain).await?;
-    let stored = bucket.get(&lattice).await?;
+    let stored = bucket.get(&lattice).await;
+    let stored = stored.map_err(|error| error.to_string())?;
     if stored.and_then(|stored| stored.value).is_none() {
         let name = bucket::name(&options.home);
         return Err(format!(
             "{name} has no credentials of lattice {id:?} for this provider and link name"
         ));
     }
-    bucket.remove(&lattice).await?;
+    let removed = bucket.remove(&lattice).await;
+    removed.map_err(|error| error.to_string())?;
     Ok(format!(
         "lattice {id:?} is unknown from now on, to every instance of the provider that keeps \
          its credentials here"
