@@ -20,8 +20,8 @@ use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::Connections;
-use crate::credentials::Registry;
 use crate::credentials::vault::key::SealingKey;
+use crate::credentials::{NoRandomNumbers, Registry};
 use crate::lattice::rosters::Rosters;
 use crate::serve::places::Limiter;
 use crate::settings::ProviderSettings;
@@ -53,7 +53,7 @@ impl Controller {
         settings: ProviderSettings,
         name: String,
         cluster_seed: Option<&SecretString>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NoRandomNumbers> {
         let (pool, tls) = (&settings.pool, settings.tls.clone());
         let key = match &pool.key {
             Some(seed) => SealingKey::from_seed(seed),
@@ -61,7 +61,7 @@ impl Controller {
         };
         Ok(Self {
             lattices: Limiter::new(settings.calls.to_lattice()),
-            credentials: Arc::new(Registry::new(pool, key).map_err(|error| error.to_string())?),
+            credentials: Arc::new(Registry::new(pool, key)?),
             connections: Connections::new(name, pool, tls),
             rosters: Rosters::default(),
             settings,

@@ -29,7 +29,7 @@ mod stored;
 mod value;
 pub mod vault;
 
-pub use crate::credentials::fingerprint::{Fingerprint, FingerprintKey};
+pub use crate::credentials::fingerprint::{Fingerprint, FingerprintKey, NoRandomNumbers};
 pub use crate::credentials::follow::follow;
 pub use crate::credentials::given::{ContentHash, GivenCredentials};
 pub use crate::credentials::registry::Registry;
