@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::connections::failure::DialFailure;
 use crate::connections::slot::Slot;
 use crate::credentials::{Fingerprint, SharedCredentials};
-use crate::settings::PoolLimits;
+use crate::settings::LatticeLimits;
 
 /// New slots between two looks for slots that nobody needs.
 const SWEEP_EVERY: usize = 64;
@@ -23,7 +23,7 @@ const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// The limits, what is left of them, and the slots that share them.
 pub(super) struct Capacity {
-    limits: PoolLimits,
+    limits: LatticeLimits,
     connections: Arc<Semaphore>,
     dials: Arc<Semaphore>,
     /// The slot of each set of credentials.
@@ -32,7 +32,7 @@ pub(super) struct Capacity {
 }
 
 impl Capacity {
-    pub(super) fn new(limits: PoolLimits) -> Self {
+    pub(super) fn new(limits: LatticeLimits) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(limits.connections)),
             dials: Arc::new(Semaphore::new(limits.dials)),
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn equal_credentials_get_a_slot_of_their_own_once_the_first_are_gone() {
-        let capacity = Capacity::new(PoolLimits::default());
+        let capacity = Capacity::new(LatticeLimits::default());
         let first = shared("h");
         let slot = capacity.slot(&first);
         assert!(Arc::ptr_eq(&slot, &capacity.slot(&first)));
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn slots_that_nobody_needs_leave_the_table() {
-        let capacity = Capacity::new(PoolLimits::default());
+        let capacity = Capacity::new(LatticeLimits::default());
         for number in 0..10 * SWEEP_EVERY {
             capacity.slot(&shared(&format!("h{number}")));
         }

@@ -50,7 +50,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
 use crate::nats::Tls;
-use crate::settings::PoolSettings;
+use crate::settings::LatticeSettings;
 
 /// Most of a call's time that a dial leaves for the request over the connection.
 const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
@@ -60,7 +60,7 @@ pub struct Connections(Arc<Dialer>);
 
 impl Connections {
     /// Makes none yet. At servers they will have this name.
-    pub fn new(name: String, settings: &PoolSettings, tls: Tls) -> Self {
+    pub fn new(name: String, settings: &LatticeSettings, tls: Tls) -> Self {
         Self(Arc::new(Dialer {
             name,
             allowed: settings.allowed.clone(),

@@ -226,12 +226,12 @@ mod tests {
     use crate::connections::capacity::Capacity;
     use crate::credentials::tests::shared;
     use crate::nats::{AllowedServers, Tls};
-    use crate::settings::PoolLimits;
+    use crate::settings::LatticeLimits;
 
     #[test]
     fn the_task_that_stays_with_a_connection_is_small() {
         let credentials = shared("h");
-        let capacity = Capacity::new(PoolLimits::default());
+        let capacity = Capacity::new(LatticeLimits::default());
         let supervisor = Supervisor {
             slot: capacity.slot(&credentials),
             unbound: credentials.unbound(),

@@ -31,7 +31,7 @@ pub(super) async fn of_lattice(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     limits::text("natsUrl", arg.nats_url.as_deref(), limits::MAX_URLS)?;
     let settings = &call.controller.settings;
-    let most = settings.pool.limits.jwt_bytes;
+    let most = settings.lattices.limits.jwt_bytes;
     limits::jwt("userJwt", arg.user_jwt.as_deref(), most)?;
     limits::jwt("userSeed", arg.user_seed.as_deref(), most)?;
     let urls = match present(arg.nats_url.as_deref()) {

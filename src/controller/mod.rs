@@ -54,15 +54,15 @@ impl Controller {
         name: String,
         cluster_seed: Option<&SecretString>,
     ) -> Result<Self, NoRandomNumbers> {
-        let (pool, tls) = (&settings.pool, settings.tls.clone());
-        let key = match &pool.key {
+        let (lattices, tls) = (&settings.lattices, settings.tls.clone());
+        let key = match &lattices.key {
             Some(seed) => SealingKey::from_seed(seed),
             None => cluster_seed.and_then(SealingKey::of_cluster),
         };
         Ok(Self {
             lattices: Limiter::new(settings.calls.to_lattice()),
-            credentials: Arc::new(Registry::new(pool, key)?),
-            connections: Connections::new(name, pool, tls),
+            credentials: Arc::new(Registry::new(lattices, key)?),
+            connections: Connections::new(name, lattices, tls),
             rosters: Rosters::default(),
             settings,
             duties: TaskTracker::new(),

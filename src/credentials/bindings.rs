@@ -187,7 +187,7 @@ mod tests {
     use crate::credentials::shared::SharedCredentials;
     use crate::credentials::shared::tests::shared;
     use crate::name::JsDomain;
-    use crate::settings::{Isolation, PoolLimits};
+    use crate::settings::{Isolation, LatticeLimits};
 
     fn lattice(id: &str) -> LatticeId {
         LatticeId::parse(id).unwrap()
@@ -221,7 +221,7 @@ mod tests {
 
     impl Bindings {
         fn put_one(&self, lattice: LatticeId, binding: Binding) -> Bound {
-            let ledger = Ledger::new(PoolLimits::default(), self.owners.0);
+            let ledger = Ledger::new(LatticeLimits::default(), self.owners.0);
             let reservation = ledger.reserve(&lattice, &binding.owner, 1).unwrap();
             self.put(lattice, binding, reservation)
         }
@@ -308,9 +308,9 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many_and_for_those_that_are_there() {
-        let limits = PoolLimits {
+        let limits = LatticeLimits {
             lattices: 1,
-            ..PoolLimits::default()
+            ..LatticeLimits::default()
         };
         let bindings = bindings(Isolation::None);
         let ledger = Ledger::new(limits, Isolation::None);

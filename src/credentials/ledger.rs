@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind};
 use crate::lock::Lock;
 use crate::name::LatticeId;
-use crate::settings::{Isolation, PoolLimits};
+use crate::settings::{Isolation, LatticeLimits};
 
 /// Lattices, and the bytes of their credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Taken {
 
 /// The limits, and what is taken of them.
 pub(super) struct Ledger {
-    limits: PoolLimits,
+    limits: LatticeLimits,
     isolation: Isolation,
     taken: Lock<Taken>,
 }
@@ -93,7 +93,7 @@ pub(super) struct Reservation {
 }
 
 impl Ledger {
-    pub(super) fn new(limits: PoolLimits, isolation: Isolation) -> Arc<Self> {
+    pub(super) fn new(limits: LatticeLimits, isolation: Isolation) -> Arc<Self> {
         Arc::new(Self {
             limits,
             isolation,
@@ -200,10 +200,10 @@ mod tests {
     use super::*;
 
     fn ledger(isolation: Isolation) -> Arc<Ledger> {
-        let limits = PoolLimits {
+        let limits = LatticeLimits {
             lattices: 4,
             credentials_bytes: 100,
-            ..PoolLimits::default()
+            ..LatticeLimits::default()
         };
         Ledger::new(limits, isolation)
     }

@@ -19,7 +19,7 @@ use crate::credentials::vault::{Kept, Vault};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::nats::AllowedServers;
-use crate::settings::PoolSettings;
+use crate::settings::LatticeSettings;
 use crate::telemetry::LogLimiter;
 use crate::telemetry::security::{self, Cause};
 
@@ -44,7 +44,10 @@ impl Registry {
     ///
     /// # Errors
     /// Where there is no key and the operating system gives no random numbers.
-    pub fn new(settings: &PoolSettings, key: Option<SealingKey>) -> Result<Self, NoRandomNumbers> {
+    pub fn new(
+        settings: &LatticeSettings,
+        key: Option<SealingKey>,
+    ) -> Result<Self, NoRandomNumbers> {
         let owners = Owners(settings.isolation);
         Ok(Self {
             bindings: Bindings::new(owners),

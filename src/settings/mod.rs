@@ -5,11 +5,11 @@
 
 mod calls;
 mod lattice_patterns;
+mod lattices;
 mod limits;
 mod link;
 mod parse;
 mod policy;
-mod pool;
 mod provider;
 mod reading;
 pub mod table;
@@ -17,9 +17,11 @@ mod tls;
 mod values;
 
 pub use crate::settings::calls::CallLimits;
+pub use crate::settings::lattices::{
+    Isolation, LatticeLimits, LatticeSettings, StoreMode, Unplaced,
+};
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
 pub use crate::settings::policy::{Decider, EffectivePolicy, Policy};
-pub use crate::settings::pool::{Isolation, PoolLimits, PoolSettings, StoreMode, Unplaced};
 pub use crate::settings::provider::ProviderSettings;
 pub use crate::settings::reading::SettingsError;

@@ -10,9 +10,9 @@ use zeroize::Zeroize as _;
 use crate::error::without_values;
 use crate::nats::{Access, Login, Tls};
 use crate::settings::calls::CallLimits;
+use crate::settings::lattices::{LatticeLimits, LatticeSettings};
 use crate::settings::limits::TimeLimits;
 use crate::settings::policy::Policy;
-use crate::settings::pool::{PoolLimits, PoolSettings};
 use crate::settings::provider::ProviderSettings;
 use crate::settings::reading::{Reading, SettingsError};
 use crate::settings::table::{Kind, PROVIDER, Setting, one_of};
@@ -27,7 +27,7 @@ impl Default for ProviderSettings {
             calls: CallLimits::UNSET,
             default_policy: Policy::default(),
             limits: TimeLimits::default(),
-            pool: PoolSettings::UNSET,
+            lattices: LatticeSettings::UNSET,
             tls: Tls::default(),
         };
         for setting in &PROVIDER {
@@ -46,15 +46,15 @@ impl Default for ProviderSettings {
     }
 }
 
-impl Default for PoolSettings {
+impl Default for LatticeSettings {
     fn default() -> Self {
-        ProviderSettings::default().pool
+        ProviderSettings::default().lattices
     }
 }
 
-impl Default for PoolLimits {
+impl Default for LatticeLimits {
     fn default() -> Self {
-        PoolSettings::default().limits
+        LatticeSettings::default().limits
     }
 }
 
@@ -85,7 +85,7 @@ impl ProviderSettings {
         let url = settings.default_lattice_url.expose_secret();
         if has_url
             && let Ok(access) = Access::parse(url, Login::Anonymous)
-            && let Err(forbidden) = settings.pool.allowed.check(access.servers())
+            && let Err(forbidden) = settings.lattices.allowed.check(access.servers())
         {
             reading.mistake("default_lattice_url", forbidden);
         }
@@ -153,7 +153,7 @@ impl ProviderSettings {
                 Ok(())
             }),
             Kind::Seed => text(value).and_then(|seed| {
-                self.pool.key = Some(seed.into());
+                self.lattices.key = Some(seed.into());
                 let key = XKey::from_seed(seed);
                 key.map(drop).map_err(|_| ValueError::NotXkey)
             }),

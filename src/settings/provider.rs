@@ -4,9 +4,9 @@ use secrecy::SecretString;
 
 use crate::nats::Tls;
 use crate::settings::calls::CallLimits;
+use crate::settings::lattices::LatticeSettings;
 use crate::settings::limits::TimeLimits;
 use crate::settings::policy::Policy;
-use crate::settings::pool::PoolSettings;
 
 /// Settings of the provider: a JSON object in `config_json` of the host data.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct ProviderSettings {
     /// How long things may take.
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
-    pub pool: PoolSettings,
+    pub lattices: LatticeSettings,
     /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_client_servers`,
     /// `tls_first_servers`.
     pub tls: Tls,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::nats::{AllowedServers, Servers, Tls, TlsFileError};
+use crate::settings::lattices::{Isolation, StoreMode, Unplaced};
 use crate::settings::limits::{GRACE, STALL, TimeLimits};
-use crate::settings::pool::{Isolation, StoreMode, Unplaced};
 use crate::settings::provider::ProviderSettings;
 
 /// One row of the table.
@@ -189,7 +189,7 @@ pub static PROVIDER: [Setting; 30] = rows! {
         "operations that actors may call whose links have no `operations`: names of operations, \
          or `read`, `write`, `credentials` or `all`, in a list or separated by commas";
     "allowed_servers", "list", "all but link-local", r#"["*.nats.example", "10.0.0.0/8:4222"]"#,
-        Kind::Servers(|to, servers| to.pool.allowed = AllowedServers::these(servers)) =>
+        Kind::Servers(|to, servers| to.lattices.allowed = AllowedServers::these(servers)) =>
         "[servers](docs/operating.md#where-the-provider-may-connect-to) that lattices may be at: \
          names, in which `*` may stand, addresses and networks";
     "max_calls", "calls", "", "200",
@@ -209,9 +209,9 @@ pub static PROVIDER: [Setting; 30] = rows! {
         "how old a [call](docs/operating.md#calls-that-come-again) may be";
     "credentials_store", "word", "", r#""jetstream""#,
         Kind::Words(&[
-            ("auto", |to| to.pool.store = StoreMode::Auto),
-            ("jetstream", |to| to.pool.store = StoreMode::Jetstream),
-            ("memory", |to| to.pool.store = StoreMode::Memory),
+            ("auto", |to| to.lattices.store = StoreMode::Auto),
+            ("jetstream", |to| to.lattices.store = StoreMode::Jetstream),
+            ("memory", |to| to.lattices.store = StoreMode::Memory),
         ]) =>
         "where credentials of lattices are [kept](docs/operating.md#credentials-of-lattices): \
          `jetstream`, `memory`, or `auto`, which is the former where there is JetStream";
@@ -220,48 +220,48 @@ pub static PROVIDER: [Setting; 30] = rows! {
          seed, or different ones";
     "idle_limit_ms", "ms", "", "60000",
         number((100, 86_400_000), Some(600_000),
-            |to, ms| to.pool.limits.idle = Duration::from_millis(ms)) =>
+            |to, ms| to.lattices.limits.idle = Duration::from_millis(ms)) =>
         "how long a connection to a lattice stays open after the last call that used it";
     "isolation", "word", "", r#""actor""#,
         Kind::Words(&[
-            ("none", |to| to.pool.isolation = Isolation::None),
-            ("actor", |to| to.pool.isolation = Isolation::Actor),
+            ("none", |to| to.lattices.isolation = Isolation::None),
+            ("actor", |to| to.lattices.isolation = Isolation::Actor),
         ]) =>
         "who may use the credentials of a lattice, and set others: every linked actor (`none`), \
          or the one that set them (`actor`)";
     "unplaced_credentials", "word", "", r#""refused""#,
         Kind::Words(&[
-            ("accepted", |to| to.pool.unplaced = Unplaced::Accepted),
-            ("refused", |to| to.pool.unplaced = Unplaced::Refused),
+            ("accepted", |to| to.lattices.unplaced = Unplaced::Accepted),
+            ("refused", |to| to.lattices.unplaced = Unplaced::Refused),
         ]) =>
         "what happens to stored entries that do not say where they belong, as [earlier \
          releases](docs/operating.md#entries-of-earlier-releases) wrote them: they are used and \
          written again (`accepted`), or ignored (`refused`)";
     "max_lattices", "lattices", "", "500",
-        count(Some(MAX_LATTICES), |to, count| to.pool.limits.lattices = count as usize) =>
+        count(Some(MAX_LATTICES), |to, count| to.lattices.limits.lattices = count as usize) =>
         "lattices with credentials; those of further ones are not taken";
     "max_actor_lattices", "lattices", "half of max_lattices", "50",
-        count(None, |to, count| to.pool.limits.actor_lattices = Some(count as usize)) =>
+        count(None, |to, count| to.lattices.limits.actor_lattices = Some(count as usize)) =>
         "lattices whose credentials one actor has set, where `isolation` is `actor`";
     "max_credentials_bytes", "bytes", "", "10000000",
         number((1024, 1 << 30), Some(MAX_CREDENTIALS_BYTES),
-            |to, bytes| to.pool.limits.credentials_bytes = bytes as usize) =>
+            |to, bytes| to.lattices.limits.credentials_bytes = bytes as usize) =>
         "bytes of all credentials together: URLs, JWTs, seeds and names";
     "max_actor_credentials_bytes", "bytes", "half of max_credentials_bytes", "1000000",
         number((1024, 1 << 30), None,
-            |to, bytes| to.pool.limits.actor_credentials_bytes = Some(bytes as usize)) =>
+            |to, bytes| to.lattices.limits.actor_credentials_bytes = Some(bytes as usize)) =>
         "bytes of the credentials that one actor has set, where `isolation` is `actor`";
     "max_jwt_bytes", "bytes", "", "65536",
         // An entry must fit into a message of the bucket.
         number((1024, 256 << 10), Some(16 << 10),
-            |to, bytes| to.pool.limits.jwt_bytes = bytes as usize) =>
+            |to, bytes| to.lattices.limits.jwt_bytes = bytes as usize) =>
         "bytes of `userJwt`, and of `userSeed`; for NATS servers whose `max_control_line` is \
          larger as well";
     "max_connections", "connections", "", "200",
-        count(Some(1000), |to, count| to.pool.limits.connections = count as usize) =>
+        count(Some(1000), |to, count| to.lattices.limits.connections = count as usize) =>
         "connections to lattices; idle ones give way to others";
     "max_dials", "connections", "", "16",
-        count(Some(64), |to, count| to.pool.limits.dials = count as usize) =>
+        count(Some(64), |to, count| to.lattices.limits.dials = count as usize) =>
         "connections that are made at the same time";
     "tls_ca_file", "PEM file", "the system's", r#""/etc/lattice-controller/ca.pem""#,
         Kind::File { check: Tls::check_ca, set: |tls, path| tls.ca_file = Some(path) } =>

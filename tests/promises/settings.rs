@@ -57,21 +57,24 @@ fn check_provider(text: &str) {
         Err(problem) => return super::check_message(&problem.to_string(), LONGEST + 6 * 1024),
     };
     check_limits(&settings.limits);
-    let pool = &settings.pool.limits;
+    let limits = &settings.lattices.limits;
     for number in [
         settings.calls.all(),
-        pool.lattices,
-        pool.connections,
-        pool.dials,
-        pool.of_actor(),
+        limits.lattices,
+        limits.connections,
+        limits.dials,
+        limits.of_actor(),
     ] {
         assert!((1..=100_000).contains(&number));
     }
-    assert!(pool.of_actor() <= pool.lattices);
-    let (own, all) = (pool.credentials_bytes_of_actor(), pool.credentials_bytes);
+    assert!(limits.of_actor() <= limits.lattices);
+    let (own, all) = (
+        limits.credentials_bytes_of_actor(),
+        limits.credentials_bytes,
+    );
     assert!(own <= all && (1024..=1 << 30).contains(&all));
-    assert!((1024..=1 << 18).contains(&pool.jwt_bytes));
-    assert_in(Some(pool.idle), 100..=86_400_000);
+    assert!((1024..=1 << 18).contains(&limits.jwt_bytes));
+    assert_in(Some(limits.idle), 100..=86_400_000);
     let shown = format!("{settings:?}");
     assert!(!shown.contains(&super::secret()), "{shown}");
 }

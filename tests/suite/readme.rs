@@ -7,7 +7,8 @@ use std::time::Duration;
 use lattice_controller::internals::contract::Operation;
 use lattice_controller::internals::settings::table::{LINK, PROVIDER, Setting};
 use lattice_controller::internals::settings::{
-    Isolation, LinkSettings, Policy, PoolLimits, ProviderSettings, StoreMode, TimeLimits, Unplaced,
+    Isolation, LatticeLimits, LinkSettings, Policy, ProviderSettings, StoreMode, TimeLimits,
+    Unplaced,
 };
 
 fn readme() -> String {
@@ -78,16 +79,16 @@ fn the_defaults_that_are_told_in_words_are_true() {
         lattice_controller::internals::nats::Tls::default()
     );
     let allowed = lattice_controller::internals::nats::AllowedServers::default();
-    assert_eq!(defaults.pool.allowed, allowed);
+    assert_eq!(defaults.lattices.allowed, allowed);
     assert_eq!(defaults.default_policy, Policy::default());
-    assert!(defaults.pool.key.is_none());
+    assert!(defaults.lattices.key.is_none());
     let calls = defaults.calls;
     assert_eq!((calls.of_actor(), calls.to_lattice()), (512, 512));
-    let pool = defaults.pool.limits;
-    assert_eq!(pool.of_actor(), pool.lattices / 2);
+    let limits = defaults.lattices.limits;
+    assert_eq!(limits.of_actor(), limits.lattices / 2);
     assert_eq!(
-        pool.credentials_bytes_of_actor(),
-        pool.credentials_bytes / 2
+        limits.credentials_bytes_of_actor(),
+        limits.credentials_bytes / 2
     );
 }
 
@@ -100,7 +101,7 @@ fn the_defaults_are_those_of_earlier_releases() {
     assert_eq!(url, "nats://127.0.0.1:4222");
     assert_eq!(defaults.calls.all(), 1024);
     assert_eq!(defaults.calls.window().as_millis(), 60_000);
-    let expected = PoolLimits {
+    let expected = LatticeLimits {
         lattices: 10_000,
         actor_lattices: None,
         credentials_bytes: 67_108_864,
@@ -110,10 +111,10 @@ fn the_defaults_are_those_of_earlier_releases() {
         dials: 64,
         idle: Duration::from_secs(600),
     };
-    assert_eq!(defaults.pool.limits, expected);
-    assert_eq!(defaults.pool.store, StoreMode::Auto);
-    assert_eq!(defaults.pool.isolation, Isolation::None);
-    assert_eq!(defaults.pool.unplaced, Unplaced::Accepted);
+    assert_eq!(defaults.lattices.limits, expected);
+    assert_eq!(defaults.lattices.store, StoreMode::Auto);
+    assert_eq!(defaults.lattices.isolation, Isolation::None);
+    assert_eq!(defaults.lattices.unplaced, Unplaced::Accepted);
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn no_public_type_shows_a_secret_in_its_debug_output() {
         ),
         format!(
             "{settings:?} {:?} {fingerprint:?} {fingerprint}",
-            settings.pool
+            settings.lattices
         ),
         format!("{:?}", Login::Nkey(user.seed.as_str().into())),
         format!("{:?}", Login::Token(password.as_str().into())),

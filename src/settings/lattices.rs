@@ -10,7 +10,7 @@ use crate::nats::AllowedServers;
 /// How many lattices, connections and dials there may be, and how long an unused
 /// connection stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolLimits {
+pub struct LatticeLimits {
     /// `max_lattices`: lattices with credentials.
     pub lattices: usize,
     /// `max_actor_lattices`: those of one actor, with `isolation`.
@@ -29,7 +29,7 @@ pub struct PoolLimits {
     pub idle: Duration,
 }
 
-impl PoolLimits {
+impl LatticeLimits {
     /// Before the defaults of the table are filled in.
     const UNSET: Self = Self {
         lattices: 0,
@@ -87,9 +87,9 @@ pub enum Isolation {
 
 /// Settings of credentials and connections.
 #[derive(Clone, Debug)]
-pub struct PoolSettings {
+pub struct LatticeSettings {
     /// `max_…` and `idle_limit_ms`.
-    pub limits: PoolLimits,
+    pub limits: LatticeLimits,
     /// `credentials_store`.
     pub store: StoreMode,
     /// `isolation`.
@@ -103,10 +103,10 @@ pub struct PoolSettings {
     pub allowed: AllowedServers,
 }
 
-impl PoolSettings {
+impl LatticeSettings {
     /// Before the defaults of the table are filled in.
     pub(super) const UNSET: Self = Self {
-        limits: PoolLimits::UNSET,
+        limits: LatticeLimits::UNSET,
         store: StoreMode::Auto,
         isolation: Isolation::None,
         unplaced: Unplaced::Accepted,
@@ -121,9 +121,10 @@ mod tests {
     use crate::settings::parse;
     use serde_json::{Value, json};
 
-    fn read(pairs: &[(&str, Value)]) -> Result<PoolSettings, String> {
+    fn read(pairs: &[(&str, Value)]) -> Result<LatticeSettings, String> {
         let read = parse::of(pairs);
-        read.map(|it| it.pool).map_err(|error| error.to_string())
+        read.map(|it| it.lattices)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
