@@ -63,9 +63,8 @@ impl Lattice {
                 return self.carry_out(&to, None, &blind).await;
             }
             let key = || commands.learned.key(host, image_ref);
-            let now_known = || actor.is_none().then(key).flatten();
-            let decided = self.decide_unless(now_known, &to, decide, Some(&blind));
-            let Ok(decided) = decided.await? else {
+            let news = || actor.is_none().then(key).flatten();
+            let Ok(decided) = self.decide_unless(news, &to, decide, Some(&blind)).await? else {
                 // The inventory showed of which actor the reference is. The start is not
                 // decided by that inventory: a command that names the actor by its key may
                 // have been carried out since. The next round takes the lock of the key,
