@@ -109,7 +109,7 @@ async fn measure(table: &mut Table) {
     };
     let signed = |count| calls::signed(&world.identity, &host.id, count);
     path.one_by_one(signed(100)).await;
-    let mut row = Row::new("allocations for an order", Unit::Count, Promise::None);
+    let mut row = Row::new("allocations for a command", Unit::Count, Promise::None);
     for _ in 0..ROUNDS {
         let before = allocations(&client).await;
         path.one_by_one(signed(CALLS)).await;

@@ -82,9 +82,9 @@ async fn first_call(table: &mut Table, world: &World, remote: &NatsServer, host:
             let client = async_nats::connect(&url).await.unwrap();
             let ping = format!("wasmbus.ctl.{lattice}.ping.hosts");
             client.request(ping, "".into()).await.unwrap();
-            let order = host.order().to_string().into();
+            let command = host.command().to_string().into();
             let subject = host.subject.replace('*', &lattice);
-            client.request(subject, order).await.unwrap();
+            client.request(subject, command).await.unwrap();
             started.elapsed()
         };
         // The two take turns in being the first.

@@ -42,7 +42,7 @@ pub async fn call_on(scene: Arc<Scene>, actor: Actor, mut random: Random) {
             0..35 => caller.hosts().await,
             35..55 => caller.inventory(&mut random).await,
             55..70 => caller.auction().await,
-            70..90 => caller.order(&mut random).await,
+            70..90 => caller.command(&mut random).await,
             number => caller.set(&mut random, number >= 95).await,
         }
         tokio::time::sleep(Duration::from_millis(random.of(5..60))).await;
@@ -122,7 +122,7 @@ impl Caller<'_> {
     }
 
     /// Gives a command with a mark of its own.
-    async fn order(&self, random: &mut Random) {
+    async fn command(&self, random: &mut Random) {
         let mark = format!("mark/{}", self.scene.marks.fetch_add(1, Relaxed));
         let (client, context, started) = (self.actor.lattice(), ctx(), Instant::now());
         let (lattice_id, host_id) = (self.lattice.id.clone(), self.host(random));
@@ -165,7 +165,7 @@ impl Caller<'_> {
                 self.scene.refused.lock().unwrap().push(mark);
             }
             Err(RpcError::Rpc(_)) => tally.answered(&tally.unknown, started),
-            Err(error) => tally.unanswered(&format!("an order ({error})"), started),
+            Err(error) => tally.unanswered(&format!("a command ({error})"), started),
         }
     }
 

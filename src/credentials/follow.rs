@@ -266,7 +266,6 @@ impl Follower {
                         sealed: missing.sealed,
                         set_offline_at: Some(binding.set_at),
                         known: None,
-                        is_known_same: false,
                     };
                     let deadline = Deadline::new(Instant::now(), WRITTEN_WITHIN);
                     let written = self.registry.vault.put(bucket, &wanted, deadline).await;

@@ -15,6 +15,7 @@ use crate::credentials::route::Route;
 use crate::credentials::shared::{SharedCredentials, SharedTable};
 use crate::credentials::value::Credentials;
 use crate::credentials::vault::key::SealingKey;
+use crate::credentials::vault::write::Known;
 use crate::credentials::vault::{Kept, Vault};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
@@ -95,16 +96,19 @@ impl Registry {
         let owner: Arc<str> = actor.as_str().into();
         let reservation = self.ledger.reserve(&lattice, &owner, given.bytes())?;
         let hash = given.content_hash(&self.key);
-        let version = bound.as_ref().and_then(|bound| bound.kept.version);
-        let same = bound.filter(|bound| bound.hash == hash);
-        let known = version.map(|version| (version, same.is_some()));
+        let known = bound.as_ref().and_then(|bound| {
+            Some(Known {
+                version: bound.kept.version?,
+                is_same: bound.hash == hash,
+            })
+        });
         let kept = self.vault.keep(&given, hash, known, deadline).await?;
-        if let Some(same) = same
-            && kept.version.is_some()
-            && kept.version == same.kept.version
+        if let (Some(bound), Some(known)) = (bound, known)
+            && known.is_same
+            && kept.version == Some(known.version)
         {
             debug!(%lattice, actor, "the same credentials were set again");
-            same.route.credentials.set_again();
+            bound.route.credentials.set_again();
             return Ok(());
         }
         info!(

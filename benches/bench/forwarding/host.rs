@@ -18,7 +18,7 @@ pub struct Host {
     pub id: String,
     /// The subject on which it takes commands to start an actor.
     pub subject: Subject,
-    orders: Arc<AtomicUsize>,
+    commands: Arc<AtomicUsize>,
 }
 
 impl Host {
@@ -38,25 +38,25 @@ impl Host {
         let of_host = format!("wasmbus.ctl.{lattice}.get.{id}.inv");
         answer(&client, of_host.into(), inventory, Arc::default()).await;
         let subject = Subject::from(format!("wasmbus.ctl.{lattice}.cmd.{id}.la"));
-        let orders: Arc<AtomicUsize> = Arc::default();
+        let commands: Arc<AtomicUsize> = Arc::default();
         let ack = json!({ "accepted": true, "error": "" });
-        answer(&client, subject.clone(), ack, orders.clone()).await;
+        answer(&client, subject.clone(), ack, commands.clone()).await;
         crate::support::fence(&client).await;
         Self {
             id,
             subject,
-            orders,
+            commands,
         }
     }
 
     /// Returns a command to start an actor, as hosts take it.
-    pub fn order(&self) -> Value {
+    pub fn command(&self) -> Value {
         json!({ "actor_ref": ACTOR_REF, "count": 1, "host_id": self.id })
     }
 
     /// Returns how many commands have come so far.
-    pub fn orders(&self) -> usize {
-        self.orders.load(Ordering::Relaxed)
+    pub fn commands(&self) -> usize {
+        self.commands.load(Ordering::Relaxed)
     }
 }
 

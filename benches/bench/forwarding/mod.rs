@@ -74,7 +74,7 @@ pub async fn measure(table: &mut Table) {
         "bench.relay",
         &remote.url(),
         &host.subject,
-        &host.order().to_string(),
+        &host.command().to_string(),
     );
     let path = |client, subject, accepted| Path {
         client,
@@ -94,37 +94,37 @@ pub async fn measure(table: &mut Table) {
     ];
     let cpu = |way: usize| processes[way].map_or(Duration::ZERO, Process::cpu);
 
-    let order = Bytes::from(host.order().to_string());
+    let command = Bytes::from(host.command().to_string());
     let signed = |count| calls::signed(&world.identity, &host.id, count);
     // Relay and provider get the same calls.
-    let orders = |way, count| match way {
-        0 => vec![order.clone(); count],
+    let commands = |way, count| match way {
+        0 => vec![command.clone(); count],
         _ => signed(count),
     };
     // The first call connects and asks the host for its version.
     paths[2].one_by_one(signed(10)).await;
     let mut rows = Rows::new();
-    let mut sent = host.orders();
+    let mut sent = host.commands();
     for round in 0..=ROUNDS {
         let mut shown: [Shown; 3] = Default::default();
         for _ in 0..TURNS {
             for (way, path) in paths.iter().enumerate() {
                 let count = LATENCY / TURNS;
-                let orders = orders(way, count);
+                let commands = commands(way, count);
                 let before = cpu(way);
-                shown[way].took.extend(path.one_by_one(orders).await);
+                shown[way].took.extend(path.one_by_one(commands).await);
                 shown[way].cpu[0] += micros_each(cpu(way) - before, LATENCY);
             }
         }
         for (way, path) in paths.iter().enumerate() {
-            let orders = orders(way, THROUGHPUT);
+            let commands = commands(way, THROUGHPUT);
             let before = cpu(way);
-            let took = path.at_once(orders).await;
+            let took = path.at_once(commands).await;
             shown[way].per_second = THROUGHPUT as f64 / took.as_secs_f64();
             shown[way].cpu[1] = micros_each(cpu(way) - before, THROUGHPUT);
         }
         sent += WAYS.len() * (LATENCY + THROUGHPUT);
-        assert_eq!(host.orders(), sent, "each order reaches the host once");
+        assert_eq!(host.commands(), sent, "each command reaches the host once");
         // The first round warms everything up.
         if round > 0 {
             rows.add(shown);
@@ -172,11 +172,11 @@ impl Rows {
                 Promise::AtLeast(0.4),
             ),
             relay_cpu: LOADS.map(|(load, _)| {
-                let name = format!("CPU of the relay, an order, {load}");
+                let name = format!("CPU of the relay, a command, {load}");
                 Row::new(&name, Unit::Micros, Promise::None)
             }),
             cpu: LOADS.map(|(load, promise)| {
-                let name = format!("CPU of the provider, an order, {load}");
+                let name = format!("CPU of the provider, a command, {load}");
                 Row::new(&name, Unit::Micros, promise).over("verification")
             }),
             beyond: Row::new(

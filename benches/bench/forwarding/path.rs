@@ -20,12 +20,12 @@ pub struct Path {
 
 impl Path {
     /// Sends commands one after the other, and returns how long each took.
-    pub async fn one_by_one(&self, orders: Vec<Bytes>) -> Vec<Duration> {
-        let mut took = Vec::with_capacity(orders.len());
-        let mut answers = Vec::with_capacity(orders.len());
-        for order in orders {
+    pub async fn one_by_one(&self, commands: Vec<Bytes>) -> Vec<Duration> {
+        let mut took = Vec::with_capacity(commands.len());
+        let mut answers = Vec::with_capacity(commands.len());
+        for command in commands {
             let started = Instant::now();
-            let answer = self.client.request(self.subject.clone(), order).await;
+            let answer = self.client.request(self.subject.clone(), command).await;
             took.push(started.elapsed());
             answers.push(answer.unwrap().payload);
         }
@@ -35,18 +35,18 @@ impl Path {
 
     /// Sends commands by several callers, each of which sends the next one when
     /// the last is acknowledged, and returns how long all took together.
-    pub async fn at_once(&self, orders: Vec<Bytes>) -> Duration {
+    pub async fn at_once(&self, commands: Vec<Bytes>) -> Duration {
         let started = Instant::now();
-        let share = orders.len().div_ceil(CALLERS);
-        let callers: Vec<_> = orders
+        let share = commands.len().div_ceil(CALLERS);
+        let callers: Vec<_> = commands
             .chunks(share)
-            .map(|orders| {
+            .map(|commands| {
                 let (client, subject) = (self.client.clone(), self.subject.clone());
-                let orders = orders.to_vec();
+                let commands = commands.to_vec();
                 tokio::spawn(async move {
-                    let mut answers = Vec::with_capacity(orders.len());
-                    for order in orders {
-                        let answer = client.request(subject.clone(), order).await;
+                    let mut answers = Vec::with_capacity(commands.len());
+                    for command in commands {
+                        let answer = client.request(subject.clone(), command).await;
                         answers.push(answer.unwrap().payload);
                     }
                     answers

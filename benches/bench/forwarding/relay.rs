@@ -21,11 +21,11 @@ pub const ARGUMENT: &str = "relay";
 pub struct Relay(Child);
 
 impl Relay {
-    /// Starts a relay that sends `order` to `to` on the other server for each
+    /// Starts a relay that sends `command` to `to` on the other server for each
     /// message on `subject`.
-    pub fn start(from: &str, subject: &str, other: &str, to: &str, order: &str) -> Self {
+    pub fn start(from: &str, subject: &str, other: &str, to: &str, command: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([ARGUMENT, from, subject, other, to, order])
+            .args([ARGUMENT, from, subject, other, to, command])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -51,7 +51,7 @@ impl Drop for Relay {
 
 /// Runs the relay in its own process until that is killed.
 pub async fn run(arguments: &[String]) -> ExitCode {
-    let [from, subject, other, to, order] = arguments else {
+    let [from, subject, other, to, command] = arguments else {
         return ExitCode::from(64);
     };
     let home = async_nats::connect(from).await.unwrap();
@@ -64,7 +64,7 @@ pub async fn run(arguments: &[String]) -> ExitCode {
     crate::support::fence(&remote).await;
     println!("ready");
     let asked = waiting.clone();
-    let order = Bytes::from(order.clone());
+    let command = Bytes::from(command.clone());
     let (to, start) = (Subject::from(to.as_str()), inbox.len() + 1);
     tokio::spawn(async move {
         let mut number = 0;
@@ -75,7 +75,7 @@ pub async fn run(arguments: &[String]) -> ExitCode {
             };
             asked.lock().unwrap().insert(number, reply);
             let inbox = format!("{inbox}.{number}");
-            let sent = remote.publish_with_reply(to.clone(), inbox, order.clone());
+            let sent = remote.publish_with_reply(to.clone(), inbox, command.clone());
             sent.await.unwrap();
         }
     });

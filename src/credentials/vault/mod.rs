@@ -24,7 +24,7 @@ use crate::credentials::vault::bucket::{Bucket, BucketError, NotWritten, Stored,
 use crate::credentials::vault::key::SealingKey;
 use crate::credentials::vault::place::Places;
 use crate::credentials::vault::sealed::{Opened, Sealer, Unopened};
-use crate::credentials::vault::write::{NotKept, Wanted, Written};
+use crate::credentials::vault::write::{Known, NotKept, Wanted, Written};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::name::LatticeId;
@@ -189,8 +189,8 @@ impl Vault {
 
     // --- reading and writing ---
 
-    /// Keeps credentials, in the bucket where there is one. `known` is the newest
-    /// version that this instance knows, and whether it has the same content.
+    /// Keeps credentials, in the bucket where there is one. `known` is what
+    /// this instance knows to be there.
     ///
     /// # Errors
     /// `Denied` where those in the bucket belong to another actor,
@@ -200,7 +200,7 @@ impl Vault {
         &self,
         given: &GivenCredentials,
         hash: ContentHash,
-        known: Option<(Version, bool)>,
+        known: Option<Known>,
         deadline: Deadline,
     ) -> Result<Kept, Error> {
         let sealed = self.seal(given);
@@ -221,8 +221,7 @@ impl Vault {
             hash,
             sealed: value.clone(),
             set_offline_at: None,
-            known: known.map(|(version, _)| version),
-            is_known_same: known.is_some_and(|(_, same)| same),
+            known,
         };
         let why = match self.put(&bucket, &wanted, deadline).await {
             Ok(written) => {
@@ -265,7 +264,7 @@ impl Vault {
         let written = write::put(home, bucket, sealer, self.owners, wanted, deadline).await;
         // Other failures say nothing about the bucket.
         if match &written {
-            Ok(written) => written.is_elsewhere,
+            Ok(written) => written.version.era != bucket.era(),
             Err(why) => matches!(why, NotKept::NotWritten(NotWritten::Gone)),
         } {
             self.doubtful.notify_one();

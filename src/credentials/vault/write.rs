@@ -2,6 +2,7 @@
 //! Each attempt names the revision that it replaces, so that nothing is overwritten
 //! unseen.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,11 +34,16 @@ pub(crate) struct Wanted<'a> {
     /// When it was set, if a later one in the bucket is to stay: it was set while
     /// there was no bucket.
     pub(crate) set_offline_at: Option<u64>,
-    /// The newest version that this instance knows.
-    pub(crate) known: Option<Version>,
-    /// Whether that version has the same content, so that there may be nothing to
+    pub(crate) known: Option<Known>,
+}
+
+/// What this instance knows to be in the bucket.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) version: Version,
+    /// Whether it has the content that is to be there, so that there may be nothing to
     /// write.
-    pub(crate) is_known_same: bool,
+    pub(crate) is_same: bool,
 }
 
 /// What is in the bucket now.
@@ -45,8 +51,6 @@ pub(crate) struct Written {
     pub(super) version: Version,
     /// As it stands there.
     pub(super) sealed: Bytes,
-    /// Whether it is in another bucket than the one that was opened.
-    pub(super) is_elsewhere: bool,
 }
 
 /// Why something is not in the bucket.
@@ -61,49 +65,47 @@ pub(crate) enum NotKept {
 }
 
 /// Writes over what is in the bucket. Of several who write at once, the last one
-/// wins.
+/// wins. Where `opened` was deleted and made again, it writes into the new bucket.
 ///
 /// # Errors
 /// `Forbidden` where what is there belongs to another actor or was set later, else
 /// why the write failed.
 pub(super) async fn put(
     home: &OwnLattice,
-    bucket: &Bucket,
+    opened: &Bucket,
     sealer: Sealer<'_>,
     owners: Owners,
     wanted: &Wanted<'_>,
     deadline: Deadline,
 ) -> Result<Written, NotKept> {
-    let mut made_anew = None;
-    let mut known = wanted.known.filter(|known| known.era == bucket.era());
-    let mut last = known.map_or(0, |known| known.revision);
+    let mut bucket = Cow::Borrowed(opened);
+    let known = wanted.known.map(|known| known.version);
+    // The least version that the bucket can have, unless it lost one.
+    let mut at_least = known.filter(|version| version.era == opened.era());
+    // The revision that is replaced, 0 for none.
+    let mut last = at_least.map_or(0, |version| version.revision);
     let mut conflicts = 0;
     loop {
-        let is_elsewhere = made_anew.is_some();
-        let bucket = made_anew.as_ref().unwrap_or(bucket);
-        if conflicts > 0 || wanted.is_known_same {
-            match read(bucket, wanted.lattice, conflicts, deadline).await {
+        if conflicts > 0 || wanted.known.is_some_and(|known| known.is_same) {
+            match read(&bucket, wanted.lattice, conflicts, deadline).await {
                 Ok(there) => {
-                    if there.as_ref().map(|there| there.version) < known {
+                    let version = there.as_ref().map(|there| there.version);
+                    if version < at_least {
                         // What we know left without a mark, or the whole bucket did.
-                        known = None;
-                        if let Some(another) = another(home, bucket, deadline).await? {
-                            made_anew = Some(another);
+                        at_least = None;
+                        if let Some(another) = another(home, &bucket, deadline).await? {
+                            bucket = Cow::Owned(another);
                             continue;
                         }
                     }
-                    last = there.as_ref().map_or(0, |there| there.version.revision);
+                    last = version.map_or(0, |version| version.revision);
                     if let Some(Stored {
                         value: Some(sealed),
                         version,
                     }) = there
                         && is_same(sealer, owners, wanted, &sealed)?
                     {
-                        return Ok(Written {
-                            version,
-                            sealed,
-                            is_elsewhere,
-                        });
+                        return Ok(Written { version, sealed });
                     }
                 }
                 // The write tells as well whether the same is there.
@@ -114,11 +116,8 @@ pub(super) async fn put(
         let write = bucket.write(wanted.lattice, wanted.sealed.clone(), last);
         match timeout_at(deadline.at(), write).await {
             Ok(Ok(version)) => {
-                return Ok(Written {
-                    version,
-                    sealed: wanted.sealed.clone(),
-                    is_elsewhere,
-                });
+                let sealed = wanted.sealed.clone();
+                return Ok(Written { version, sealed });
             }
             Ok(Err(WriteError::Failed(why))) => return Err(NotKept::NotWritten(why)),
             Ok(Err(WriteError::Changed)) => {}

@@ -1,5 +1,6 @@
 //! What to tell a host, decided by its inventory and by what is in flight.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -7,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::{ExpectedRunning, SHOWN_WITHIN, Seen};
-use crate::lattice::commands::locks::Hold;
+use crate::lattice::commands::locks::{HeldLocks, Hold};
 use crate::lattice::dialect::v0::plan::{self, After, Objection, Plan};
 use crate::lattice::model::{Inventory, Running, listed};
 use crate::lattice::ops::actors::recipient::Recipient;
@@ -101,21 +102,40 @@ impl Lattice {
         commands.in_flight.expected(to.target(), shown, &seen)
     }
 
-    /// Reads the inventory and makes the plan, again and again until the commands in flight
-    /// that the plan depends on have taken effect. The caller has the lock of the target.
-    ///
-    /// `blind` is a plan that needs no inventory, for hosts that may hide it. Returns `None`
-    /// where the inventory shows of which actor a reference is that was not known.
+    /// Takes the lock of an actor that the caller names, alone, and decides.
     ///
     /// # Errors
-    /// `Refused` where there is no plan, and `Busy` where the host does not show in time
-    /// what it was told before.
-    pub(super) async fn decide(
+    /// As [`Lattice::decide_unless`]; `Busy` where another command has the lock.
+    pub(super) async fn lock_and_decide(
         &self,
         to: &Recipient<'_>,
         decide: impl Fn(&Running) -> Result<Plan, Objection>,
         blind: Option<&Plan>,
-    ) -> Result<Option<Decided>, Error> {
+    ) -> Result<(HeldLocks, Decided), Error> {
+        let locks = &self.roster.commands.locks;
+        let lock = locks.target(to.target(), Hold::Alone, self.deadline);
+        let lock = lock.await?;
+        let never = || None::<Infallible>;
+        let Ok(decided) = self.decide_unless(never, to, decide, blind).await?;
+        Ok((lock, decided))
+    }
+
+    /// Reads the inventory and makes the plan, again and again until the commands in flight
+    /// that the plan depends on have taken effect. The caller has the lock of the target.
+    ///
+    /// `blind` is a plan that needs no inventory, for hosts that may hide it. `news` is asked
+    /// after each reading; what it has to say is returned in place of a decision.
+    ///
+    /// # Errors
+    /// `Refused` where there is no plan, and `Busy` where the host does not show in time
+    /// what it was told before.
+    pub(super) async fn decide_unless<News>(
+        &self,
+        news: impl Fn() -> Option<News>,
+        to: &Recipient<'_>,
+        decide: impl Fn(&Running) -> Result<Plan, Objection>,
+        blind: Option<&Plan>,
+    ) -> Result<Result<Decided, News>, Error> {
         let least = match to.quirks().stops_slowly {
             true => TIME_TO_STOP,
             false => TIME_TO_COMMAND,
@@ -134,8 +154,8 @@ impl Lattice {
                 None => Some(self.read_inventory(to.host).await?),
                 Some(_) => self.read_inventory_unless_hidden(to).await?,
             };
-            if to.actor.is_none() && commands.learned.key(to.host, to.image_ref).is_some() {
-                return Ok(None);
+            if let Some(news) = news() {
+                return Ok(Err(news));
             }
             let empty = Inventory::default();
             let listed = inventory.as_ref().unwrap_or(&empty);
@@ -145,11 +165,9 @@ impl Lattice {
                 (None, Some(blind)) => Ok(blind.clone()),
                 _ => decide(&expected.running),
             };
-            let after = match &decision {
-                Ok(plan) => &plan.after,
-                // The objection may be gone when everything has taken effect.
-                Err(_) => &After::Everything,
-            };
+            // An objection may be gone when everything has taken effect.
+            let after = decision.as_ref();
+            let after = after.map_or(&After::Everything, |plan| &plan.after);
             let since = expected.in_the_way_of(after);
             // Where nothing can be seen, a moment must be enough.
             let since =
@@ -159,7 +177,7 @@ impl Lattice {
                 let may_be_of_other = self.check_code(to, &plan, listed, &shown).await?;
                 let running = inventory.is_some().then_some(expected.running);
                 self.note_all(to, running.as_ref(), &plan);
-                return Ok(Some(Decided {
+                return Ok(Ok(Decided {
                     running,
                     plan,
                     may_be_of_other,

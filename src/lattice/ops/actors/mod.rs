@@ -22,10 +22,10 @@ mod stop_some;
 mod unknown_start;
 mod update;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::Hold;
-use crate::lattice::dialect::v0::plan::{self, Objection, Plan};
+use crate::lattice::dialect::v0::plan;
 use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::recipient::Recipient;
 use crate::name::{ActorId, HostId};
@@ -62,7 +62,9 @@ impl Lattice {
                 self.note_all(&to, None, &blind);
                 return self.carry_out(&to, None, &blind).await;
             }
-            let Some(decided) = self.decide(&to, decide, Some(&blind)).await? else {
+            let key = || commands.learned.key(host, image_ref);
+            let news = || actor.is_none().then(key).flatten();
+            let Ok(decided) = self.decide_unless(news, &to, decide, Some(&blind)).await? else {
                 // The inventory showed of which actor the reference is. The start is not
                 // decided by that inventory: a command that names the actor by its key may
                 // have been carried out since. The next round takes the lock of the key,
@@ -108,7 +110,9 @@ impl Lattice {
         let decide = |running: &Running| {
             plan::scale(software.quirks, running, annotations, count, image_ref)
         };
-        self.decide_and_carry_out(&to, decide, None).await
+        let (_lock, decided) = self.lock_and_decide(&to, decide, None).await?;
+        let running = decided.running.as_ref();
+        self.carry_out(&to, running, &decided.plan).await
     }
 
     /// Stops `count` instances that match the annotations, 0 for all of them.
@@ -126,26 +130,10 @@ impl Lattice {
         let to = Recipient::of_actor(host, software, actor, "");
         let decide = |running: &Running| plan::stop(software.quirks, running, annotations, count);
         // Without annotations all instances match, so that the host may stop any.
-        let blind = annotations
-            .is_empty()
-            .then(|| plan::stop_without_inventory(count));
-        self.decide_and_carry_out(&to, decide, blind.as_ref()).await
-    }
-
-    async fn decide_and_carry_out(
-        &self,
-        to: &Recipient<'_>,
-        decide: impl Fn(&Running) -> Result<Plan, Objection>,
-        blind: Option<&Plan>,
-    ) -> Result<(), Error> {
-        let locks = &self.roster.commands.locks;
-        let _lock = locks
-            .target(to.target(), Hold::Alone, self.deadline)
-            .await?;
-        let Some(decided) = self.decide(to, decide, blind).await? else {
-            return Err(Error::new(Kind::Internal, "a command without a decision"));
-        };
+        let any_matches = annotations.is_empty();
+        let blind = any_matches.then(|| plan::stop_without_inventory(count));
+        let (_lock, decided) = self.lock_and_decide(&to, decide, blind.as_ref()).await?;
         let running = decided.running.as_ref();
-        self.carry_out(to, running, &decided.plan).await
+        self.carry_out(&to, running, &decided.plan).await
     }
 }

@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::SHOWN_WITHIN;
-use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::commands::locks::HeldLocks;
 use crate::lattice::dialect::v0::plan;
 use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::decide::{Decided, LOOK_AGAIN_AT_MOST};
@@ -54,14 +54,8 @@ impl Lattice {
         let software = self.software_for_command(host).await?;
         let quirks = software.quirks;
         let to = Recipient::of_actor(host, software, actor, image_ref);
-        let locks = &self.roster.commands.locks;
-        let lock = locks
-            .target(to.target(), Hold::Alone, self.deadline)
-            .await?;
         let decide = |running: &Running| plan::update(quirks, running, annotations, image_ref);
-        let Some(decided) = self.decide(&to, decide, None).await? else {
-            return Err(Error::new(Kind::Internal, "an update without a decision"));
-        };
+        let (lock, decided) = self.lock_and_decide(&to, decide, None).await?;
         match quirks.keeps_first_code {
             false => self.exchange(&to, &decided).await,
             true => self.replace(&to, decided, lock, least).await,
