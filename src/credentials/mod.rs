@@ -31,7 +31,7 @@ pub mod vault;
 
 pub use crate::credentials::fingerprint::{Fingerprint, FingerprintKey, NoRandomNumbers};
 pub use crate::credentials::follow::follow;
-pub use crate::credentials::given::{ContentHash, GivenCredentials};
+pub use crate::credentials::given::GivenCredentials;
 pub use crate::credentials::registry::Registry;
 pub use crate::credentials::route::Route;
 pub use crate::credentials::shared::SharedCredentials;

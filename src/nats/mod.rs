@@ -21,12 +21,11 @@ pub use crate::nats::allowed_servers::{AllowedServers, Forbidden};
 pub use crate::nats::error_feed::ErrorFeed;
 pub use crate::nats::jwt_and_seed::{LoginMembers, LoginTextError, is_armoured};
 pub use crate::nats::kv_removal::is_removal;
-pub use crate::nats::own_lattice::{OpenRequests, OwnLattice};
+pub use crate::nats::own_lattice::OwnLattice;
 pub use crate::nats::payload_limit::{PayloadLimit, is_payload_violation};
 pub use crate::nats::refusal::{Refusal, without_prefix, words};
 pub use crate::nats::servers::Servers;
 pub use crate::nats::tls::{Tls, TlsFileError};
-pub use crate::nats::url::UrlError;
 
 /// Formats a text in a single allocation of `room` bytes, if it fits there.
 pub fn text(room: usize, text: fmt::Arguments<'_>) -> String {

@@ -22,6 +22,6 @@ pub use crate::settings::lattices::{
 };
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
-pub use crate::settings::policy::{Decider, EffectivePolicy, Policy};
+pub use crate::settings::policy::{Decider, Policy};
 pub use crate::settings::provider::ProviderSettings;
 pub use crate::settings::reading::SettingsError;
