@@ -25,7 +25,7 @@
 //! | `lattice` | what an operation sends to hosts, and how hosts differ |
 //! | `settings` | what can be configured |
 //! | `error` | why a call fails |
-//! | `nats`, `telemetry`, `name`, `json`, `deadline`, `backoff`, `lock` | what all of them share |
+//! | `nats`, `telemetry`, `name`, `metadata_bucket`, `json`, `deadline`, `backoff`, `lock` | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -49,6 +49,7 @@ mod front;
 mod json;
 mod lattice;
 mod lock;
+mod metadata_bucket;
 mod name;
 mod nats;
 mod serve;
@@ -86,6 +87,9 @@ pub mod internals {
     }
     pub mod lattice {
         pub use crate::lattice::*;
+    }
+    pub mod metadata_bucket {
+        pub use crate::metadata_bucket::*;
     }
     pub mod name {
         pub use crate::name::*;

@@ -1,23 +1,31 @@
-//! Under which keys hosts keep what they know in the metadata bucket.
+//! Names in the metadata bucket, in which hosts from OTP 0.60 on keep what they know of a
+//! lattice. Both our own lattice and those that are controlled have one.
 
 use std::fmt;
 
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use sha2::{Digest as _, Sha256};
 
-use crate::lattice::model::Link;
+use crate::name::LatticeId;
+
+/// Returns the name of the stream of the bucket.
+pub fn stream(lattice: &LatticeId) -> String {
+    format!("KV_LATTICEDATA_{lattice}")
+}
+
+/// Returns how the subjects of entries begin in that stream, which is the same in every
+/// JetStream domain.
+pub fn entries(lattice: &LatticeId) -> String {
+    format!("$KV.LATTICEDATA_{lattice}.")
+}
 
 /// Key of an entry of the bucket: one token, whatever the entry holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketKey(String);
 
 impl BucketKey {
-    /// Returns the key of a link. Hosts refuse a link under any other.
-    pub fn of(link: &Link) -> Self {
-        Self::of_link(&link.actor_id, &link.contract_id, &link.link_name)
-    }
-
-    /// Returns the key of the link of an actor under a contract and a link name.
+    /// Returns the key of the link of an actor under a contract and a link name. Hosts refuse
+    /// a link under any other.
     pub fn of_link(actor: &str, contract: &str, link_name: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [actor, contract, link_name] {
@@ -45,19 +53,11 @@ impl fmt::Display for BucketKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lattice::model::TextMap;
 
     #[test]
     fn the_key_is_the_one_that_hosts_compute() {
-        let link = Link {
-            actor_id: "Mbob".into(),
-            provider_id: String::new(),
-            link_name: "default".into(),
-            contract_id: "wasmcloud:testy".into(),
-            values: TextMap::new(),
-        };
         assert_eq!(
-            BucketKey::of(&link).to_string(),
+            BucketKey::of_link("Mbob", "wasmcloud:testy", "default").to_string(),
             "LINKDEF_B40411AD09B70A2C83D59923584F66BA2C5A3C274DC4F19416DA49CCD6531F9C"
         );
     }

@@ -2,10 +2,10 @@
 //! tokens, with wildcards, or of another lattice.
 
 use lattice_controller::internals::credentials::vault::bucket;
-use lattice_controller::internals::lattice::dialect::v0::bucket_key::BucketKey;
 use lattice_controller::internals::lattice::dialect::v0::place::{Api, Origin, Place, Token};
 use lattice_controller::internals::lattice::dialect::v0::subject::{self, Verb};
 use lattice_controller::internals::lattice::model::{Link, TextMap};
+use lattice_controller::internals::metadata_bucket::BucketKey;
 use lattice_controller::internals::name::{
     ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
@@ -78,6 +78,10 @@ pub fn check(input: &[u8]) {
     }
 }
 
+fn key_of(link: &Link) -> BucketKey {
+    BucketKey::of_link(&link.actor_id, &link.contract_id, &link.link_name)
+}
+
 /// The origin that a server names for a mirror is accepted where it makes a
 /// subject that can be published to and that contains all of it.
 fn check_mirror(lattice: &LatticeId, bucket: &str, api: &str, link: &Link) {
@@ -86,13 +90,13 @@ fn check_mirror(lattice: &LatticeId, bucket: &str, api: &str, link: &Link) {
     let (Some(bucket), Some(api)) = (taken, Api::parse(api)) else {
         return;
     };
-    let made = format!("{api}.$KV.{bucket}.{}", BucketKey::of(link));
+    let made = format!("{api}.$KV.{bucket}.{}", key_of(link));
     let place = Place::Origin(Origin {
         bucket,
         api: Some(api),
         renames: false,
     });
-    let [published, _] = subject::bucket_entry(lattice, None, &place, &BucketKey::of(link));
+    let [published, _] = subject::bucket_entry(lattice, None, &place, &key_of(link));
     assert_eq!(published.as_str(), made);
     assert!(made.split('.').all(is_one_token), "{made:?}");
 }
@@ -127,7 +131,7 @@ fn check_names(text: &str) {
 }
 
 fn check_subjects(lattice: &LatticeId, host: &HostId, domain: Option<&JsDomain>, link: &Link) {
-    let key = BucketKey::of(link);
+    let key = key_of(link);
     let digits = key.to_string();
     let digits = digits.strip_prefix("LINKDEF_").unwrap();
     assert!(digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()));

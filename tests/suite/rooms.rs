@@ -37,8 +37,9 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that all of [`ROOMS`] may know, and what each of these may know.
-const BASE: [(&str, &[&str]); 7] = [
+const BASE: [(&str, &[&str]); 8] = [
     ("telemetry", &["error", "name", "lock"]),
+    ("metadata_bucket", &["name"]),
     ("name", &["error"]),
     ("error", &[]),
     ("json", &[]),

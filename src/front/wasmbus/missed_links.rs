@@ -20,9 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::Info;
-use data_encoding::HEXUPPER;
 use futures::StreamExt as _;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
@@ -30,6 +28,7 @@ use tracing::debug;
 use crate::backoff::Backoff;
 use crate::front::wasmbus::link_definition::WireLinkDefinition;
 use crate::json;
+use crate::metadata_bucket::{self, BucketKey};
 use crate::name::LatticeId;
 use crate::nats::OwnLattice;
 use crate::nats::is_removal;
@@ -145,7 +144,7 @@ impl MissedLinks {
         // Read before the question: a put after it may be newer than the answer.
         let connects = *self.connects.borrow_and_update();
         let puts = *self.puts.borrow_and_update();
-        let question = format!("STREAM.INFO.{}", stream_of(&self.lattice));
+        let question = format!("STREAM.INFO.{}", metadata_bucket::stream(&self.lattice));
         let info: Info = match self.jetstream.api(question, &()).await {
             Ok(info) => info,
             Err(NoAnswer::Silence | NoAnswer::Unheard(_) | NoAnswer::Refused(_)) => {
@@ -204,8 +203,9 @@ impl MissedLinks {
 
     /// Compares one link with its entry, if that changed since.
     async fn compare_one(&self, known: BucketState, link: LinkId) -> Result<(), NoAnswer> {
-        let stream = stream_of(&self.lattice);
-        let entry = entry_of(&self.lattice, &link, &self.link_name);
+        let stream = metadata_bucket::stream(&self.lattice);
+        let key = BucketKey::of_link(&link.actor, &link.contract, &self.link_name);
+        let entry = format!("{}{key}", metadata_bucket::entries(&self.lattice));
         let message = self.jetstream.last(&stream, &entry).await?;
         let Some(message) = message.filter(|message| message.sequence > known.sequence) else {
             return Ok(());
@@ -220,19 +220,4 @@ impl MissedLinks {
         }
         Ok(())
     }
-}
-
-/// Returns the name of the stream in which hosts keep the metadata of a lattice.
-fn stream_of(lattice: &LatticeId) -> String {
-    format!("KV_LATTICEDATA_{lattice}")
-}
-
-/// Returns the subject of a link in that stream, which is the same in every domain.
-fn entry_of(lattice: &LatticeId, link: &LinkId, link_name: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [&link.actor, &link.contract, link_name] {
-        hash.update(part);
-    }
-    let key = HEXUPPER.encode(&hash.finalize());
-    format!("$KV.LATTICEDATA_{lattice}.LINKDEF_{key}")
 }

@@ -8,10 +8,10 @@ use tokio::time::timeout_at;
 
 use crate::lattice::Lattice;
 use crate::lattice::bucket::ask::Unanswered;
-use crate::lattice::dialect::v0::bucket_key::BucketKey;
 use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::model::lenient::parse;
+use crate::metadata_bucket::BucketKey;
 use crate::name::ActorId;
 use crate::nats::is_removal;
 use crate::nats::jetstream::Last;

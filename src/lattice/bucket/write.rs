@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::bucket::ask::Unanswered;
-use crate::lattice::dialect::v0::bucket_key::BucketKey;
 use crate::lattice::dialect::v0::place::Place;
 use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::model::Link;
+use crate::metadata_bucket::BucketKey;
 use crate::nats::jetstream::NoAnswer;
 
 impl Lattice {
@@ -44,7 +44,7 @@ impl Lattice {
         let Some(place) = self.bucket_for_writing().await? else {
             return Ok(false);
         };
-        let key = BucketKey::of(link);
+        let key = BucketKey::of_link(&link.actor_id, &link.contract_id, &link.link_name);
         let entry = subject::bucket_entry(&self.id, self.js_domain.as_ref(), &place, &key);
         let written = self.ask_jetstream::<PublishAck>(entry, headers, body, self.deadline);
         match written.await {

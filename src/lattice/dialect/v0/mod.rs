@@ -5,9 +5,8 @@
 //! - [`replies`]: what they answer, beyond the neutral types of the model
 //! - [`events`]: what they publish by themselves
 //! - [`plan`]: from what an operation means to commands for a host
-//! - [`bucket_key`], [`place`]: keys of the metadata bucket, and where it is written
+//! - [`place`]: where the metadata bucket is written
 
-pub mod bucket_key;
 pub mod events;
 pub mod place;
 pub mod plan;

@@ -4,8 +4,8 @@
 
 use async_nats::Subject;
 
-use crate::lattice::dialect::v0::bucket_key::BucketKey;
 use crate::lattice::dialect::v0::place::{Api, Place, Token};
+use crate::metadata_bucket::{self, BucketKey};
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::nats::text;
 
@@ -110,7 +110,7 @@ pub fn registries(lattice: &LatticeId) -> Subject {
 
 /// Returns the name of the stream of the metadata bucket.
 pub fn bucket(lattice: &LatticeId) -> String {
-    format!("KV_LATTICEDATA_{lattice}")
+    metadata_bucket::stream(lattice)
 }
 
 /// Returns what a question about the bucket is published to, and the subject that a
@@ -163,7 +163,7 @@ pub fn bucket_flow(lattice: &LatticeId) -> String {
 pub fn bucket_entries(lattice: &LatticeId, place: &Place) -> String {
     match place {
         Place::Origin(origin) if !origin.renames => format!("$KV.{}.", origin.bucket),
-        Place::Origin(_) | Place::Here => format!("$KV.LATTICEDATA_{lattice}."),
+        Place::Origin(_) | Place::Here => metadata_bucket::entries(lattice),
     }
 }
 
@@ -176,7 +176,7 @@ pub fn bucket_entry(
     key: &BucketKey,
 ) -> [Subject; 2] {
     let (plain, api) = match place {
-        Place::Here => (format!("$KV.LATTICEDATA_{lattice}.{key}"), None),
+        Place::Here => (format!("{}{key}", metadata_bucket::entries(lattice)), None),
         Place::Origin(origin) => (format!("$KV.{}.{key}", origin.bucket), origin.api.clone()),
     };
     let api = api.or_else(|| domain.map(|_| Api::of(domain)));
