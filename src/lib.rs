@@ -25,7 +25,7 @@
 //! | `lattice` | what an operation sends to hosts, and how hosts differ |
 //! | `settings` | what can be configured |
 //! | `error` | why a call fails |
-//! | `nats`, `telemetry`, `name`, `metadata_bucket`, `json`, `deadline`, `backoff`, `lock` | what all of them share |
+//! | `nats`, `telemetry`, `name`, `metadata_bucket`, `json`, `deadline`, `backoff`, `lock`, `shares` | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -54,6 +54,7 @@ mod name;
 mod nats;
 mod serve;
 mod settings;
+mod shares;
 mod telemetry;
 
 pub use crate::controller::Controller;

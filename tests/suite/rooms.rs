@@ -37,7 +37,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that all of [`ROOMS`] may know, and what each of these may know.
-const BASE: [(&str, &[&str]); 8] = [
+const BASE: [(&str, &[&str]); 9] = [
     ("telemetry", &["error", "name", "lock"]),
     ("metadata_bucket", &["name"]),
     ("name", &["error"]),
@@ -46,6 +46,7 @@ const BASE: [(&str, &[&str]); 8] = [
     ("deadline", &[]),
     ("backoff", &[]),
     ("lock", &[]),
+    ("shares", &["lock"]),
 ];
 
 /// What `connections` and `lattice` know of `credentials`: values that they are
