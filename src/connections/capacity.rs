@@ -1,6 +1,7 @@
 //! How many connections and dials there may be, and which connection closes to make
 //! room for another.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::connections::failure::DialFailure;
+use crate::connections::fair::{Attempt, FairSemaphore, Permit};
 use crate::connections::slot::Slot;
 use crate::credentials::{Fingerprint, SharedCredentials};
 use crate::settings::LatticeLimits;
@@ -18,14 +20,21 @@ use crate::settings::LatticeLimits;
 const SWEEP_EVERY: usize = 64;
 /// Longest wait for the place of a connection that was closed to make room.
 const ROOM_WITHIN: Duration = Duration::from_millis(50);
-/// Longest that a dial waits for others to end.
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
+/// Longest that a dial waits for others to end, where a call waits for it, and where it
+/// makes a broken connection again.
+const CALL_WAITS: Duration = Duration::from_secs(1);
+const REPAIR_WAITS: Duration = Duration::from_secs(10);
+/// Most lookups of names at once. Each holds a thread until the resolver of the operating
+/// system gives up, whether or not anybody waits for it still.
+const LOOKUPS: usize = 32;
 
 /// The limits, what is left of them, and the slots that share them.
 pub(super) struct Capacity {
     limits: LatticeLimits,
     connections: Arc<Semaphore>,
-    dials: Arc<Semaphore>,
+    dials: Arc<FairSemaphore>,
+    /// Places for lookups of names.
+    pub(super) lookups: Arc<FairSemaphore>,
     /// The slot of each set of credentials.
     slots: DashMap<Fingerprint, Arc<Slot>>,
     added: AtomicUsize,
@@ -35,7 +44,8 @@ impl Capacity {
     pub(super) fn new(limits: LatticeLimits) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(limits.connections)),
-            dials: Arc::new(Semaphore::new(limits.dials)),
+            dials: FairSemaphore::new(limits.dials),
+            lookups: FairSemaphore::new(LOOKUPS),
             slots: DashMap::new(),
             added: AtomicUsize::new(0),
             limits,
@@ -79,7 +89,7 @@ impl Capacity {
         if let Ok(permit) = self.connections.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        self.close_longest_idle();
+        self.close_an_idle_one();
         let waited = timeout(ROOM_WITHIN, self.connections.clone().acquire_owned());
         match waited.await {
             Ok(Ok(permit)) => Ok(permit),
@@ -90,30 +100,40 @@ impl Capacity {
         }
     }
 
-    /// Closes the connection that was not used for the longest time; none that a call
-    /// uses.
-    fn close_longest_idle(&self) {
+    /// Closes a connection that no call uses: of the actor with the most connections, the
+    /// one that was not used for the longest time.
+    fn close_an_idle_one(&self) {
         // No slot is looked at, or dropped, under a lock of the table.
         let slots: Vec<Arc<Slot>> = self.slots.iter().map(|slot| slot.clone()).collect();
-        let idle = slots
-            .iter()
-            .filter_map(|slot| Some((slot.idle_since()?, slot)));
-        if let Some((_, slot)) = idle.min_by_key(|(since, _)| *since) {
+        let connected = slots.iter().filter(|slot| slot.is_connected());
+        let connected: Vec<_> = connected.map(|slot| (slot.actor(), slot)).collect();
+        let mut of_actor = HashMap::<_, usize>::new();
+        for (actor, _) in &connected {
+            *of_actor.entry(actor).or_default() += 1;
+        }
+        let idle = connected.iter().filter_map(|(actor, slot)| {
+            let fewer = usize::MAX - of_actor.get(actor).copied().unwrap_or_default();
+            Some(((fewer, slot.idle_since()?), slot))
+        });
+        if let Some((_, slot)) = idle.min_by_key(|(order, _)| *order) {
             slot.close_if_idle(Duration::ZERO);
         }
     }
 
     /// Reserves the place of a dial; waits a while for others to end.
-    pub(super) async fn reserve_dial(&self) -> Result<OwnedSemaphorePermit, DialFailure> {
-        let waited = timeout(WAIT_FOR_OTHERS, self.dials.clone().acquire_owned());
-        match waited.await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(DialFailure::Limit(format!(
-                "{} connections are being dialled, and the provider may dial no more at once \
-                 (max_dials)",
-                self.limits.dials
-            ))),
-        }
+    pub(super) async fn reserve_dial(&self, attempt: &Attempt) -> Result<Permit, DialFailure> {
+        let within = match attempt.is_repair {
+            true => REPAIR_WAITS,
+            false => CALL_WAITS,
+        };
+        let permit = self.dials.acquire(attempt, within).await;
+        permit.ok_or_else(|| {
+            DialFailure::Limit(format!(
+                "other connections of actor {} are being dialled, as many as it may have of {} \
+                 at once (max_dials)",
+                attempt.actor, self.limits.dials
+            ))
+        })
     }
 }
 

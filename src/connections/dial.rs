@@ -1,6 +1,5 @@
 //! Dials the servers of a lattice, within the limits of the provider.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +8,20 @@ use std::time::Duration;
 use async_nats::{
     Client, ConnectError, ConnectErrorKind, ConnectOptions, ReconnectToServer, ServerAddr,
 };
-use futures::FutureExt as _;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connections::capacity::Capacity;
 use crate::connections::connection::Connection;
-use crate::connections::destinations::reachable;
-use crate::connections::failure::{DialFailure, failure};
+use crate::connections::destinations::{Lookups, reachable, resolve_by_system};
+use crate::connections::failure::{DialFailure, failure, is_about_tls};
+use crate::connections::fair::{Attempt, Permit};
 use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
+use crate::connections::ways::{Way, Ways};
 use crate::credentials::SharedCredentials;
 use crate::lock::Lock;
 use crate::nats::{Access, AllowedServers, Tls};
@@ -27,9 +29,18 @@ use crate::nats::{Access, AllowedServers, Tls};
 /// Longest that one dial takes, however many servers, addresses and names there are:
 /// other dials wait for its place.
 const DIAL_ENDS_AFTER: Duration = Duration::from_secs(8);
-/// How long a server may take to answer: less where there are several.
-const ONLY_SERVER_ANSWERS_IN: Duration = Duration::from_secs(5);
+/// How long an address may take to answer: less where async-nats tries several, one after
+/// the other.
+const ADDRESS_ANSWERS_IN: Duration = Duration::from_secs(5);
 const ONE_OF_SEVERAL_ANSWERS_IN: Duration = Duration::from_millis(1200);
+/// How long after one way to the servers the next is tried as well: the first that answers
+/// counts.
+const NEXT_WAY_AFTER: Duration = Duration::from_millis(250);
+/// How long a dial goes on that failed before, where others of its kind need its place. A
+/// server that is well answers sooner.
+const FAILED_GIVES_WAY_AFTER: Duration = Duration::from_secs(1);
+/// Pause between two looks whether a dial may give way.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Pause between pings of a server where nothing else arrives from it. They keep open
 /// what proxies would close after a minute, and find dead connections that nobody
 /// uses: a call that gets no answer has the server asked at once.
@@ -56,76 +67,114 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Dials, within the limits.
+    /// Dials, within the limits. Gives way to other dials where no call waits for it any
+    /// more, and after a while where it failed before.
     pub(super) async fn dial(
         &self,
         credentials: &SharedCredentials,
         login: &Arc<LoginHistory>,
+        attempt: &Attempt,
+        is_awaited: &(impl Fn() -> bool + Sync),
     ) -> Result<Connection, DialFailure> {
         if let Some(why) = credentials.expired() {
             return Err(DialFailure::Rejected(why));
         }
+        let place = self.capacity.reserve_dial(attempt).await?;
+        if !is_awaited() {
+            return Err(DialFailure::Aborted);
+        }
         let permit = self.capacity.reserve_connection().await?;
-        let _dial = self.capacity.reserve_dial().await?;
-        let dialled = timeout(DIAL_ENDS_AFTER, self.dial_servers(credentials, login)).await;
-        let late = || DialFailure::Unreachable("no server answered in time".into());
-        let mut connection = dialled.unwrap_or_else(|_| Err(late()))?;
+        let servers = self.dial_servers(credentials, login, attempt);
+        let unreachable = |why: &str| Err(DialFailure::Unreachable(why.into()));
+        let dialled = tokio::select! {
+            dialled = timeout(DIAL_ENDS_AFTER, servers) => {
+                dialled.unwrap_or_else(|_| unreachable("no server answered in time"))
+            }
+            () = gives_way(&place, attempt, is_awaited) => {
+                unreachable("no server answered soon, and another dial needed the place (max_dials)")
+            }
+        };
+        let mut connection = dialled?;
         connection.permit = Lock::new(Some(permit));
         Ok(connection)
     }
 
-    /// Tries each server once, in random order.
+    /// Tries each way to the servers once, in random order of servers. A way that answers
+    /// late does not keep the next one waiting.
     async fn dial_servers(
         &self,
         credentials: &SharedCredentials,
         login: &Arc<LoginHistory>,
+        attempt: &Attempt,
     ) -> Result<Connection, DialFailure> {
         let access = credentials.access().clone().with_tls(self.tls.clone());
-        let mut servers = reachable(&self.allowed, access.servers()).await?;
-        let answers_in = match servers.len() {
-            1 => ONLY_SERVER_ANSWERS_IN,
-            _ => ONE_OF_SEVERAL_ANSWERS_IN,
+        let lookups = Lookups {
+            places: &self.capacity.lookups,
+            attempt,
+            resolver: resolve_by_system,
         };
-        let order = RandomState::new();
-        servers.sort_by_key(|server| order.hash_one(server));
+        let located = reachable(&self.allowed, access.servers(), &lookups).await?;
+        let has_tls = login.has_tls.load(Ordering::Relaxed);
+        let mut ways = Ways::new(located, |server| has_tls || self.tls.is_first(server));
+        let (access, address) = (&access, credentials.address());
+        let dial = |way: Way| async move {
+            let dialled = self.dial_server(access, &way, address.clone(), login).await;
+            (way, dialled)
+        };
+        let mut under_way = FuturesUnordered::new();
         let mut why = DialFailure::Unreachable("it has no server".into());
-        for server in servers {
-            let address = credentials.address().clone();
-            match self
-                .dial_server(&access, &server, answers_in, address, login)
-                .await
-            {
+        loop {
+            match ways.next() {
+                Some(way) => under_way.push(dial(way)),
+                None if under_way.is_empty() => return Err(why),
+                None => {}
+            }
+            let (way, dialled) = tokio::select! {
+                Some(ended) = under_way.next() => ended,
+                () = sleep(NEXT_WAY_AFTER), if ways.has_more() => continue,
+            };
+            let error = match dialled {
                 Ok(Some(connection)) => return Ok(connection),
-                Ok(None) => why = DialFailure::Unreachable("it closed the connection".into()),
-                Err(error) => {
-                    // What one server says of the credentials counts more than
-                    // that another one is away.
-                    if !matches!(why, DialFailure::Rejected(_)) {
-                        why = failure(&error, &server, access.tls());
-                    }
-                    if is_refused_login(error.kind()) {
-                        break;
-                    }
+                Ok(None) => {
+                    why = DialFailure::Unreachable("it closed the connection".into());
+                    continue;
                 }
+                Err(error) => error,
+            };
+            if way.is_by_address() && is_about_tls(&error) {
+                // Its certificate is for its name.
+                login.has_tls.store(true, Ordering::Relaxed);
+                ways.by_name_instead(way.server);
+                continue;
+            }
+            // What one server says of the credentials counts more than that another one
+            // is away.
+            if !matches!(why, DialFailure::Rejected(_)) {
+                why = failure(&error, &way.server, access.tls());
+            }
+            if is_refused_login(error.kind()) {
+                return Err(why);
             }
         }
-        Err(why)
     }
 
     /// Connects to one server; `None` where it closes the connection at once.
     async fn dial_server(
         &self,
         access: &Access,
-        server: &ServerAddr,
-        answers_in: Duration,
+        way: &Way,
         address: Arc<str>,
         login: &Arc<LoginHistory>,
     ) -> Result<Option<Connection>, ConnectError> {
         let (report, reports) = watch::channel(Reported::default());
         let errors = PermissionErrors::default();
         let sizes = Arc::new(Sizes::new(login.oversize.clone()));
+        let answers_in = match way.addresses {
+            1 => ADDRESS_ANSWERS_IN,
+            _ => ONE_OF_SEVERAL_ANSWERS_IN,
+        };
         let options = access
-            .options_for(self.name.clone(), server)
+            .options_for(self.name.clone(), &way.server)
             .connection_timeout(answers_in)
             .ping_interval(PING_EVERY)
             .read_buffer_capacity(READ_BUFFER)
@@ -136,8 +185,21 @@ impl Dialer {
                 sizes.clone(),
                 login.clone(),
             ));
-        let client = connect_once(options, server.clone()).await?;
+        let client = connect_once(options, way.to.clone()).await?;
         Ok(Connection::open(client, address, reports, errors, sizes).await)
+    }
+}
+
+/// Waits until a dial must give its place to another one.
+async fn gives_way(place: &Permit, attempt: &Attempt, is_awaited: impl Fn() -> bool) {
+    let began = Instant::now();
+    loop {
+        place.needed().await;
+        let had_its_time = began.elapsed() >= FAILED_GIVES_WAY_AFTER;
+        if !is_awaited() || (!attempt.is_first() && had_its_time) {
+            return;
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -189,6 +251,42 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::connections::fair::FairSemaphore;
+
+    fn attempt(failed: usize) -> Attempt {
+        Attempt {
+            actor: "M".into(),
+            failed,
+            is_repair: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dial_gives_way_where_nobody_waits_for_it_or_it_failed_before_and_had_its_time() {
+        let semaphore = FairSemaphore::new(2);
+        for (failed, is_awaited, gives_way_after) in [
+            (0, true, None),
+            (0, false, Some(0)),
+            (3, true, Some(1000)),
+            (3, false, Some(0)),
+        ] {
+            let attempt = attempt(failed);
+            let place = semaphore.acquire(&attempt, Duration::ZERO).await.unwrap();
+            let given = gives_way(&place, &attempt, || is_awaited);
+            let given = timeout(Duration::from_secs(4), given);
+            let began = Instant::now();
+            let other = semaphore.acquire(&attempt, Duration::from_secs(3));
+            let (given, _other) = futures::join!(
+                async { given.await.ok().map(|()| began.elapsed().as_millis()) },
+                other
+            );
+            let in_time = |(given, expected)| (expected..expected + 50).contains(&given);
+            match gives_way_after {
+                None => assert_eq!(given, None),
+                Some(expected) => assert!(given.is_some_and(|it| in_time((it, expected)))),
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_broken_connection_is_not_made_again_behind_our_back() {

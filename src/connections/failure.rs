@@ -206,6 +206,11 @@ fn cause_of<T: StdError + 'static>(error: &ConnectError) -> Option<&T> {
     causes.find_map(|cause| cause.downcast_ref())
 }
 
+/// Whether TLS failed, on either side.
+pub(super) fn is_about_tls(error: &ConnectError) -> bool {
+    error.kind() == ConnectErrorKind::Tls || tls_error(error).is_some()
+}
+
 fn tls_error(error: &ConnectError) -> Option<&rustls::Error> {
     let mut causes = iter::successors(error.source(), |&cause| cause.source());
     causes.find_map(|cause| {

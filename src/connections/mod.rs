@@ -7,8 +7,8 @@
 //! | `state` | the states of a connection and their transitions, without a socket |
 //! | `slot` | the state of one connection, under a lock |
 //! | `supervisor` | the task that dials and looks after it |
-//! | `dial`, `destinations`, `failure` | a dial; where it may go; why it failed |
-//! | `capacity` | how many connections and dials there may be |
+//! | `dial`, `destinations`, `ways`, `failure` | a dial; where it may go, and in which order; why it failed |
+//! | `capacity`, `fair` | how many connections, dials and lookups there may be, and of whom |
 //! | `connection` | requests and questions over a connection |
 //! | `inbox`, `permissions`, `sizes` | where answers arrive; what the server refuses |
 //! | `usage`, `lease` | how many calls use a connection |
@@ -19,6 +19,7 @@ mod connection;
 mod destinations;
 mod dial;
 mod failure;
+mod fair;
 mod inbox;
 mod lease;
 mod permissions;
@@ -28,6 +29,7 @@ mod slot;
 mod state;
 mod supervisor;
 mod usage;
+mod ways;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,8 +71,8 @@ impl Connections {
         }))
     }
 
-    /// Leases the connection of credentials; dials where there is none. The lattice
-    /// is for messages.
+    /// Leases the connection of credentials; dials where there is none, at the expense
+    /// of this actor. The lattice is for messages.
     ///
     /// # Errors
     /// `CredentialsRejected`, `NotConnected`, `LimitReached`; `Denied` where the
@@ -79,12 +81,13 @@ impl Connections {
         &self,
         lattice: &LatticeId,
         credentials: &Arc<SharedCredentials>,
+        actor: &str,
         deadline: Deadline,
     ) -> Result<Lease, Error> {
         // The request over the connection needs time, too.
         let left = deadline.remaining();
         let in_time = deadline.earlier((left / 4).min(MOST_TIME_TO_ASK)).at();
-        match timeout_at(in_time, self.connection(credentials)).await {
+        match timeout_at(in_time, self.connection(credentials, actor)).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(failure)) => Err(failure.for_lattice(lattice, credentials.address())),
             Err(_) => Err(Error::new(
@@ -100,16 +103,20 @@ impl Connections {
     }
 
     /// Waits for the connection of credentials.
-    async fn connection(&self, credentials: &Arc<SharedCredentials>) -> Result<Lease, DialFailure> {
+    async fn connection(
+        &self,
+        credentials: &Arc<SharedCredentials>,
+        actor: &str,
+    ) -> Result<Lease, DialFailure> {
         let slot = self.0.capacity.slot(credentials);
         let mut dial = match slot.ask(credentials) {
             Answer::Lease(lease) => return Ok(lease),
             Answer::Failure(failure) => return Err(failure),
-            Answer::Wait(dial, result) => {
-                if let Some(result) = result {
-                    // A call that gives up does not end a dial that others wait for.
-                    Supervisor::start(self.0.clone(), slot, credentials.clone(), result);
-                }
+            Answer::Wait(dial) => dial,
+            Answer::Dial(dial, begins) => {
+                slot.dialled_for(actor);
+                // A call that gives up does not end a dial that others wait for.
+                Supervisor::start(self.0.clone(), slot, credentials.clone(), begins);
                 dial
             }
         };

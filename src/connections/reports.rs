@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_nats::{ClientError, Event};
@@ -100,6 +101,8 @@ impl Reported {
 pub(super) struct LoginHistory {
     /// The size of messages that the server refused.
     pub(super) oversize: Arc<PayloadLimit>,
+    /// Whether a `nats://` server wanted TLS: then it is dialled by its name.
+    pub(super) has_tls: AtomicBool,
     slow: LogLimiter,
     refusals: LogLimiter,
     news: LogLimiter,
@@ -109,6 +112,7 @@ impl Default for LoginHistory {
     fn default() -> Self {
         Self {
             oversize: Arc::default(),
+            has_tls: AtomicBool::new(false),
             slow: LogLimiter::default(),
             refusals: LogLimiter::default(),
             news: LogLimiter::bursts(),

@@ -27,6 +27,8 @@ pub(super) struct Slot {
     made: Instant,
     /// When a call last asked for the connection, in milliseconds after `made`.
     asked: AtomicU64,
+    /// The actor whose call asked for the last dial.
+    actor: Lock<Arc<str>>,
     state: Lock<State>,
 }
 
@@ -47,6 +49,7 @@ impl Slot {
             times_set: AtomicU64::new(credentials.times_set()),
             made: Instant::now(),
             asked: AtomicU64::new(0),
+            actor: Lock::new("".into()),
             state: Lock::new(State::Idle),
         }
     }
@@ -79,6 +82,16 @@ impl Slot {
             return Answer::Failure(DialFailure::Rejected(why));
         }
         self.state.lock().answer(times_set, Instant::now())
+    }
+
+    /// Notes whose call asks for a dial.
+    pub(super) fn dialled_for(&self, actor: &str) {
+        *self.actor.lock() = actor.into();
+    }
+
+    /// Returns the actor whose call asked for the last dial.
+    pub(super) fn actor(&self) -> Arc<str> {
+        self.actor.lock().clone()
     }
 
     // --- transitions ---
@@ -149,6 +162,11 @@ impl Slot {
                 AfterRedial::GiveUp
             }
         }
+    }
+
+    /// Whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(*self.state.lock(), State::Ready(_))
     }
 
     /// Returns since when no call uses the connection, where there is one.

@@ -61,8 +61,25 @@ pub(super) struct Failed {
 pub(super) enum Answer {
     Lease(Lease),
     Failure(DialFailure),
-    /// It waits for a dial. Where that has to begin, its result goes to the sender.
-    Wait(Dial, Option<watch::Sender<Option<Dialled>>>),
+    /// It waits for the dial that is under way.
+    Wait(Dial),
+    /// It waits for a dial that must begin.
+    Dial(Dial, FirstDial),
+}
+
+/// A dial that a call asks for.
+pub(super) struct FirstDial {
+    /// Where its result goes.
+    pub(super) result: watch::Sender<Option<Dialled>>,
+    /// How many dials in a row failed before.
+    pub(super) failed_before: usize,
+}
+
+impl FirstDial {
+    /// Whether any call still waits for it. The state itself has one receiver.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.result.receiver_count() > 1
+    }
 }
 
 impl State {
@@ -72,7 +89,7 @@ impl State {
         let failed_before = match self {
             // Unless the task that dials died.
             Self::Connecting { dial, .. } if dial.has_changed().is_ok() => {
-                return Answer::Wait(dial.clone(), None);
+                return Answer::Wait(dial.clone());
             }
             Self::Ready(connection) => return Answer::Lease(Lease::new(connection.clone())),
             Self::Broken { why, since } => {
@@ -92,7 +109,13 @@ impl State {
             dial: dial.clone(),
             failed_before,
         };
-        Answer::Wait(dial, Some(result))
+        Answer::Dial(
+            dial,
+            FirstDial {
+                result,
+                failed_before,
+            },
+        )
     }
 
     /// Returns the state after a dial that a call asked for failed.
@@ -187,10 +210,8 @@ mod tests {
 
     /// After how many failures in a row a call dials; `None` where it does not.
     fn dials(state: &mut State, times_set: u64, now: Instant) -> Option<usize> {
-        match (state.answer(times_set, now), state) {
-            (Answer::Wait(_, Some(_)), State::Connecting { failed_before, .. }) => {
-                Some(*failed_before)
-            }
+        match state.answer(times_set, now) {
+            Answer::Dial(_, begins) => Some(begins.failed_before),
             _ => None,
         }
     }
@@ -199,12 +220,18 @@ mod tests {
     fn the_first_call_dials_and_the_others_wait() {
         let now = Instant::now();
         let mut state = State::Idle;
-        let Answer::Wait(_, Some(result)) = state.answer(0, now) else {
+        let Answer::Dial(first, begins) = state.answer(0, now) else {
             panic!("{state}");
         };
-        assert!(matches!(state.answer(0, now), Answer::Wait(_, None)));
+        let Answer::Wait(second) = state.answer(0, now) else {
+            panic!("{state}");
+        };
+        drop(first);
+        assert!(begins.is_awaited());
+        drop(second);
+        assert!(!begins.is_awaited());
         // Where the task that dials dies, the next call dials.
-        drop(result);
+        drop(begins);
         assert_eq!(dials(&mut state, 0, now), Some(0));
     }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -13,8 +12,9 @@ use crate::backoff::Backoff;
 use crate::connections::connection::Connection;
 use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
+use crate::connections::fair::Attempt;
 use crate::connections::slot::{AfterRedial, Slot};
-use crate::connections::state::{Dialled, State};
+use crate::connections::state::{FirstDial, State};
 use crate::credentials::SharedCredentials;
 
 /// Pauses before a broken connection is dialled again: so short at first that a
@@ -53,29 +53,32 @@ impl Supervisor {
         dialer: Arc<Dialer>,
         slot: Arc<Slot>,
         credentials: Arc<SharedCredentials>,
-        result: watch::Sender<Option<Dialled>>,
+        begins: FirstDial,
     ) {
         let supervisor = Self {
             dialer,
             slot,
             unbound: credentials.unbound(),
         };
-        tokio::spawn(supervisor.run(credentials, result));
+        tokio::spawn(supervisor.run(credentials, begins));
     }
 
-    async fn run(
-        self,
-        credentials: Arc<SharedCredentials>,
-        result: watch::Sender<Option<Dialled>>,
-    ) {
-        // Where this panics, calls that wait see the end of `result`. In a box, since
+    async fn run(self, credentials: Arc<SharedCredentials>, begins: FirstDial) {
+        let attempt = Attempt {
+            actor: self.slot.actor(),
+            failed: begins.failed_before,
+            is_repair: false,
+        };
+        let (login, is_awaited) = (&self.slot.login, || begins.is_awaited());
+        // Where this panics, calls that wait see the end of `begins`. In a box, since
         // the memory of this task stays with the connection.
-        let dialled = Box::pin(self.dialer.dial(&credentials, &self.slot.login)).await;
-        drop(credentials);
+        let dial = self.dialer.dial(&credentials, login, &attempt, &is_awaited);
+        let dialled = Box::pin(dial).await;
+        drop((credentials, attempt));
         let (dialled, connection) = self.slot.dialled(dialled);
         // Where all calls have given up, the result is dropped.
-        let _ = result.send(Some(dialled));
-        drop(result);
+        let _ = begins.result.send(Some(dialled));
+        drop(begins);
         let Some(mut connection) = connection else {
             return;
         };
@@ -96,13 +99,23 @@ impl Supervisor {
         }
     }
 
-    /// Dials in a task of its own: a panic there is a failed dial, and another follows.
+    /// Dials in a task of its own, after so many dials in a row failed: a panic there is
+    /// a failed dial, and another follows.
     async fn dial_apart(
         &self,
         credentials: Arc<SharedCredentials>,
+        failed: usize,
     ) -> Result<Connection, DialFailure> {
         let (dialer, login) = (self.dialer.clone(), self.slot.login.clone());
-        let dial = async move { dialer.dial(&credentials, &login).await };
+        let attempt = Attempt {
+            actor: self.slot.actor(),
+            failed,
+            is_repair: true,
+        };
+        let dial = async move {
+            let dial = dialer.dial(&credentials, &login, &attempt, &|| true);
+            dial.await
+        };
         let dialled = tokio::spawn(dial).await;
         dialled.unwrap_or(Err(DialFailure::Aborted))
     }
@@ -164,7 +177,7 @@ impl Supervisor {
             return Some(End::Unneeded);
         };
         let address = &*self.slot.address;
-        match self.dial_apart(credentials).await {
+        match self.dial_apart(credentials, 0).await {
             Ok(new) if !new.is_lame() => {
                 info!(address, "left a server that is about to stop");
                 let new = Arc::new(new);
@@ -209,7 +222,7 @@ impl Supervisor {
         drop(broken);
         loop {
             sleep(REDIAL.pause(failed)).await;
-            let dialled = self.dial_apart(self.slot.credentials()?).await;
+            let dialled = self.dial_apart(self.slot.credentials()?, failed).await;
             let idle_limit = self.dialer.capacity.idle_limit();
             match self.slot.redialled(dialled, idle_limit) {
                 AfterRedial::Connected(connection) => return Some(connection),
@@ -227,6 +240,7 @@ mod tests {
     use crate::credentials::tests::shared;
     use crate::nats::{AllowedServers, Tls};
     use crate::settings::LatticeLimits;
+    use tokio::sync::watch;
 
     #[test]
     fn the_task_that_stays_with_a_connection_is_small() {
@@ -242,7 +256,11 @@ mod tests {
                 capacity,
             }),
         };
-        let task = supervisor.run(credentials, watch::Sender::new(None));
+        let begins = FirstDial {
+            result: watch::Sender::new(None),
+            failed_before: 0,
+        };
+        let task = supervisor.run(credentials, begins);
         let bytes = size_of_val(&task);
         assert!(bytes <= 1024, "{bytes}");
     }

@@ -84,7 +84,7 @@ impl<'a> Execution<'a> {
         let roster = controller.rosters.of(&route);
         let leased = controller
             .connections
-            .lease(&id, &route.credentials, deadline);
+            .lease(&id, &route.credentials, self.actor(), deadline);
         let lease = leased.await?;
         let _ = self.credentials.set(route.credentials.fingerprint());
         let limits = controller.settings.limits;

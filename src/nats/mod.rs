@@ -24,7 +24,7 @@ pub use crate::nats::kv_removal::is_removal;
 pub use crate::nats::own_lattice::OwnLattice;
 pub use crate::nats::payload_limit::{PayloadLimit, is_payload_violation};
 pub use crate::nats::refusal::{Refusal, without_prefix, words};
-pub use crate::nats::servers::Servers;
+pub use crate::nats::servers::{Servers, address};
 pub use crate::nats::tls::{Tls, TlsFileError};
 
 /// Formats a text in a single allocation of `room` bytes, if it fits there.

@@ -88,7 +88,7 @@ impl ServerEntry {
 }
 
 /// Returns the address that a server's host is, in any notation that resolvers read.
-pub(super) fn address(server: &ServerAddr) -> Option<IpAddr> {
+pub fn address(server: &ServerAddr) -> Option<IpAddr> {
     if let Ok(ip) = server.host().parse() {
         return Some(ip);
     }

@@ -262,7 +262,7 @@ pub static PROVIDER: [Setting; 30] = rows! {
         "connections to lattices; idle ones give way to others";
     "max_dials", "connections", "", "16",
         count(Some(64), |to, count| to.lattices.limits.dials = count as usize) =>
-        "connections that are made at the same time";
+        "connections that are made at the same time; actors [share them](docs/operating.md#connections)";
     "tls_ca_file", "PEM file", "the system's", r#""/etc/lattice-controller/ca.pem""#,
         Kind::File { check: Tls::check_ca, set: |tls, path| tls.ca_file = Some(path) } =>
         "authorities that certificates of servers are checked with";

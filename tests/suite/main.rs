@@ -25,6 +25,7 @@ mod connections;
 mod contract;
 mod credentials_set_again;
 mod deadlines;
+mod dials;
 mod docs;
 mod drills;
 mod gathers;

@@ -1,0 +1,204 @@
+//! How actors share dials: whoever has lattices at servers that answer nothing waits for
+//! them alone.
+
+use std::time::{Duration, Instant};
+
+use crate::support::actor::Actor;
+use crate::support::certs::Certs;
+use crate::support::eventually;
+use crate::support::nats::NatsServer;
+use crate::support::time::assert_under;
+use crate::support::world::{World, hosts, set};
+use futures::future::join_all;
+use nkeys::{KeyPair, KeyPairType};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// Starts a provider with two linked actors, and returns the other one.
+async fn two_actors(settings: Value) -> (World, Actor) {
+    let other = KeyPair::new(KeyPairType::Module).public_key();
+    let world = World::start_on(NatsServer::start(), |data| {
+        data["config_json"] = settings.to_string().into();
+        let mut link = data["link_definitions"][0].clone();
+        link["actor_id"] = other.as_str().into();
+        data["link_definitions"].as_array_mut().unwrap().push(link);
+    })
+    .await;
+    let (identity, url) = (&world.identity, world.nats.url());
+    let other = Actor::connect_as(&url, identity, &other, &identity.cluster).await;
+    (world, other)
+}
+
+/// A server that accepts connections and says nothing.
+struct Silent {
+    address: String,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn silent() -> Silent {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let accepting = tokio::spawn(async move {
+        let mut open: Vec<TcpStream> = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            open.push(stream);
+        }
+    });
+    Silent { address, accepting }
+}
+
+/// Binds so many lattices to a silent server, each with a login of its own, and has all of
+/// them called all the time.
+async fn call_silent_lattices(actor: &Actor, silent: &Silent, count: usize) -> JoinHandle<()> {
+    let lattices: Vec<String> = (0..count).map(|number| format!("dead{number}")).collect();
+    for lattice in &lattices {
+        let url = format!("nats://{lattice}:x@{}", silent.address);
+        assert!(set(actor, lattice, &url).await.unwrap().accepted);
+    }
+    let actor = actor.clone();
+    tokio::spawn(async move {
+        let call = |lattice: String| {
+            let actor = actor.clone();
+            async move {
+                loop {
+                    let _ = hosts(&actor, &lattice).await;
+                }
+            }
+        };
+        join_all(lattices.into_iter().map(call)).await;
+    })
+}
+
+#[tokio::test]
+async fn an_actor_whose_lattices_are_silent_keeps_nobody_else_from_connecting() {
+    const FIRST_CALLS: usize = 20;
+    let (world, guilty) = two_actors(json!({})).await;
+    let (silent, well) = (silent().await, NatsServer::without_jetstream());
+    let calling = call_silent_lattices(&guilty, &silent, 100).await;
+    world.provider.logged("no connection to a lattice").await;
+    let mut slowest = Duration::ZERO;
+    for number in 0..FIRST_CALLS {
+        let (lattice, started) = (format!("well{number}"), Instant::now());
+        let url = format!("nats://{lattice}:x@{}", well.address());
+        world.set_lattice(&lattice, &url).await;
+        let called = world.hosts(&lattice).await;
+        assert!(called.unwrap().is_empty(), "{number}");
+        slowest = slowest.max(started.elapsed());
+    }
+    println!("the slowest of {FIRST_CALLS} first calls: {slowest:?}");
+    assert_under(Duration::from_millis(900), slowest);
+    assert_eq!(well.dials(), FIRST_CALLS as u64);
+    calling.abort();
+}
+
+#[tokio::test]
+async fn a_dial_that_no_call_waits_for_gives_its_place_to_another() {
+    // One actor has one of two places.
+    let settings = json!({ "max_dials": 2, "call_budget_ms": 400 });
+    let (world, _) = two_actors(settings).await;
+    let silent = silent().await;
+    world
+        .set_lattice("dead", &format!("nats://{}", silent.address))
+        .await;
+    world.set_lattice("well", &world.nats.url()).await;
+    let started = Instant::now();
+    world.hosts("dead").await.unwrap_err();
+    // The dial would go on for five seconds.
+    eventually("another dial", || async { world.hosts("well").await.ok() }).await;
+    assert_under(Duration::from_millis(2500), started.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_is_reached_where_nobody_needs_the_place() {
+    let settings = json!({ "call_budget_ms": 400 });
+    let (world, _) = two_actors(settings).await;
+    let nats = world.nats.address();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let slow = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        // Longer than a call may take.
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        let mut server = TcpStream::connect(nats).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    world
+        .set_lattice("slow", &format!("nats://{address}"))
+        .await;
+    world.hosts("slow").await.unwrap_err();
+    eventually("the slow server", || async {
+        world.hosts("slow").await.ok()
+    })
+    .await;
+    slow.abort();
+}
+
+#[tokio::test]
+async fn servers_are_tried_side_by_side_where_the_first_are_silent() {
+    let (world, _) = two_actors(json!({})).await;
+    let (one, two) = (silent().await, silent().await);
+    let well = NatsServer::without_jetstream();
+    for number in 0..6 {
+        let lattice = format!("x{number}");
+        // A login of its own, so that each is a dial; servers are tried in any order.
+        let url = [&one.address, &two.address, &well.address()]
+            .map(|address| format!("nats://{lattice}:x@{address}"))
+            .join(",");
+        world.set_lattice(&lattice, &url).await;
+        let started = Instant::now();
+        assert!(world.hosts(&lattice).await.unwrap().is_empty());
+        assert_under(Duration::from_millis(1500), started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_nats_url_whose_server_wants_tls_is_dialled_by_its_name_from_then_on() {
+    let certs = Certs::new();
+    // Its certificate is not for the address that the name leads to.
+    let pair = certs.issue("named", &["localhost"]);
+    let mut remote = NatsServer::with_config_without_jetstream(&pair.config());
+    let ca = certs.ca();
+    let (world, _) = two_actors(json!({ "tls_ca_file": ca })).await;
+    let url = format!("nats://localhost:{}", remote.port());
+    world.set_lattice("x", &url).await;
+    assert!(world.hosts("x").await.unwrap().is_empty());
+    remote.restart();
+    eventually("the connection", || async { world.hosts("x").await.ok() }).await;
+    // The server has counted since its restart.
+    assert_eq!(remote.dials(), 1);
+    // An address that the certificate is not for is refused as before.
+    let address = format!("nats://{}", remote.address());
+    world.set_lattice("y", &address).await;
+    let error = world.hosts("y").await.unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+}
+
+#[tokio::test]
+async fn the_idle_connections_of_the_actor_with_the_most_make_room() {
+    let (world, other) = two_actors(json!({ "max_connections": 6 })).await;
+    let well = NatsServer::without_jetstream();
+    let call = async |actor: &Actor, lattice: &str| {
+        let url = format!("nats://{lattice}:x@{}", well.address());
+        assert!(set(actor, lattice, &url).await.unwrap().accepted);
+        hosts(actor, lattice).await.unwrap();
+    };
+    // These are idle for the longest time.
+    for number in 0..2 {
+        call(&other, &format!("few{number}")).await;
+    }
+    for number in 0..20 {
+        call(&world.actor, &format!("many{number}")).await;
+    }
+    let before = well.dials();
+    for number in 0..2 {
+        hosts(&other, &format!("few{number}")).await.unwrap();
+    }
+    assert_eq!(well.dials(), before);
+}
