@@ -2,10 +2,10 @@
 
 use crate::serve::replay::error::{CLOCK_AHEAD, ClockSetBack};
 
-/// Longest time for which health tells that the clock was set back, in seconds.
+/// How long health tells at most that the clock was set back, in seconds.
 const TOLD_FOR: u64 = 3600;
 
-/// How often memory of what is too old is given up, in seconds.
+/// How often the memory of all actors is looked through for what is too old, in seconds.
 const TURN: u64 = 10;
 
 /// What was seen of the clock, in seconds since 1970.
@@ -15,7 +15,7 @@ pub(super) struct Clock {
     latest: u64,
     /// The last turn.
     turn: u64,
-    /// By how much the clock was set back, and until when that matters.
+    /// By how much the clock was set back, and until when health tells of it.
     set_back: Option<(u64, u64)>,
 }
 
@@ -44,12 +44,10 @@ impl Clock {
         if turned { Tick::Turn } else { Tick::Nothing }
     }
 
-    /// Has health tell that the clock was set back by so much, until `until`; returns for
-    /// how many seconds.
-    pub(super) fn tell(&mut self, by: u64, now: u64, until: u64) -> u64 {
-        let until = until.min(now + TOLD_FOR);
-        self.set_back = Some((by, until));
-        until - now
+    /// Has health tell that the clock was set back by so much, as long as it matters, and an
+    /// hour at most.
+    pub(super) fn tell(&mut self, by: u64, now: u64, matters_until: u64) {
+        self.set_back = Some((by, matters_until.min(now + TOLD_FOR)));
     }
 
     /// Returns what health has to tell.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::serve::replay::error::{CLOCK_AHEAD, ReplayError};
 use crate::shares::may_take;
 
-/// So many slices have the commands that may be fresh at one time, and up to two more.
+/// How many slices the commands have that may be fresh at one time; there may be two more.
 const SLICES: u64 = 8;
 
 /// How often the log tells of one actor whose window is shortened, in seconds.
@@ -176,9 +176,9 @@ impl ActorMemory {
         }
     }
 
-    /// Forgets some commands, so that there is room: the oldest, unless some are from the
-    /// future because the clock was set back. These are of no use for long, and their whole
-    /// slices are forgotten first.
+    /// Forgets some commands, so that there is room: the oldest ones. Before those it forgets
+    /// what was made in the future of a clock that was set back: until the clock has come
+    /// there again, such commands are refused anyway.
     fn make_room(&mut self, now: u64, times: Times, room: &Room) {
         let future = times.slice_of(now + CLOCK_AHEAD) + 1;
         let future = self.slices.range(future..).next().map(|(slice, _)| *slice);

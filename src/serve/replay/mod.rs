@@ -25,9 +25,10 @@ use crate::telemetry::LogLimiter;
 
 pub use crate::serve::replay::error::{CLOCK_AHEAD, ClockSetBack, ReplayError};
 
-/// Most commands that are remembered of all actors together, about 16 MiB.
+/// Most commands that are remembered of all actors together, in 20 MiB at most.
 const MOST: usize = 1 << 20;
-/// How many commands of each actor are remembered, however many others send.
+/// How many commands of an actor are remembered however many others send. A quarter of
+/// [`MOST`] is left to actors that have no more.
 const FLOOR: usize = 1000;
 
 /// Remembers the commands that were taken, as long as they could be taken once more.
@@ -167,15 +168,15 @@ impl ReplayGuard {
             }
             Tick::SetBack(by) => {
                 let newest = self.settle(now);
-                // Up to there, what was forgotten is known to be.
-                let until = match newest > now + CLOCK_AHEAD {
-                    true => newest + self.times.window,
-                    false => now,
-                };
-                let could_repeat_s = clock.tell(by, now, until);
+                let matters_until = newest + self.times.window;
+                // All that may be fresh soon is remembered, or known to be forgotten.
+                let could_repeat = newest > now + CLOCK_AHEAD;
+                if could_repeat {
+                    clock.tell(by, now, matters_until);
+                }
                 warn!(
                     by_s = by,
-                    could_repeat_s,
+                    could_repeat,
                     "the clock of this machine was set back: commands may be refused for half \
                      a minute"
                 );
