@@ -337,6 +337,9 @@ fn commands_from_before_a_set_back_take_no_room_from_those_after_it() {
         }
     }
     assert!(guard.room.all() <= 300);
+    // What was sent after it is remembered, as far as the share goes.
+    let now = now + 120;
+    take(&guard, "late", now - 4, now).unwrap();
 }
 
 proptest! {
