@@ -43,7 +43,7 @@ struct Slice {
     /// A number for each: a hash, but for the lowest bits, which say in which second of the
     /// slice the command was made.
     commands: HashSet<u64>,
-    /// No command of the slice was made before that.
+    /// No command that is remembered was made before that.
     oldest: u64,
     /// When the newest of them was made.
     newest: u64,
@@ -129,20 +129,22 @@ impl ActorMemory {
     ) -> Result<(), ReplayError> {
         self.settle(now, times, room);
         self.check(iat, now)?;
-        let slice = self.slices.entry(times.slice_of(iat));
-        let slice = slice.or_insert_with(|| Slice::new(iat));
+        let slice = times.slice_of(iat);
+        let start = times.start_of(slice);
+        let slice = self.slices.entry(slice);
+        let slice = slice.or_insert_with(|| Slice::new(start));
         if !slice.commands.insert(times.number_of(hash, iat)) {
             return Err(ReplayError::TakenBefore);
         }
-        slice.oldest = slice.oldest.min(iat);
         slice.newest = slice.newest.max(iat);
         self.held += 1;
         room.all.fetch_add(1, Relaxed);
-        while self.held > 1 && !room.fits(self.held) {
+        // The command itself may be among those that are forgotten. It is taken, since no
+        // copy of it will be.
+        while !room.fits(self.held) {
             self.make_room(now, times, room);
         }
-        // It may be among those that were forgotten.
-        self.check(iat, now)
+        Ok(())
     }
 
     /// Forgets a command that was taken.
@@ -256,11 +258,11 @@ impl ActorMemory {
 }
 
 impl Slice {
-    fn new(iat: u64) -> Self {
+    fn new(start: u64) -> Self {
         Self {
             commands: HashSet::new(),
-            oldest: iat,
-            newest: iat,
+            oldest: start,
+            newest: start,
         }
     }
 
