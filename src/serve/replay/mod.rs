@@ -25,7 +25,8 @@ use crate::telemetry::LogLimiter;
 
 pub use crate::serve::replay::error::{CLOCK_AHEAD, ClockSetBack, ReplayError};
 
-/// Most commands that are remembered of all actors together, in 20 MiB at most.
+/// Most commands that are remembered of all actors together. They take 20 MiB at most, and
+/// each actor takes 1 KiB.
 const MOST: usize = 1 << 20;
 /// How many commands of an actor are remembered however many others send. A quarter of
 /// [`MOST`] is left to actors that have no more.
