@@ -7,6 +7,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::contract::Operation;
+use crate::deadline::unix_time;
 use crate::error::{Error, Kind};
 use crate::nats::OwnLattice;
 use crate::serve::admission::Admission;
@@ -109,7 +110,9 @@ impl<O: Operations> Service<O> {
     /// What is not.
     pub fn health(&self) -> Result<(), String> {
         self.rules.policy().map_err(|error| error.to_string())?;
-        self.operations.health()
+        self.operations.health()?;
+        let clock = self.replay.check_clock(unix_time().as_secs());
+        clock.map_err(|set_back| set_back.to_string())
     }
 
     /// Refuses new calls from now on, and waits for those in flight and for the work that

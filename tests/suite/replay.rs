@@ -4,12 +4,14 @@
 use crate::support;
 use std::collections::BTreeSet;
 
+use crate::support::clock::WallClock;
 use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::invocation::{bytes, mint, send};
 use crate::support::jwt::now;
 use crate::support::nats::NatsServer;
 use crate::support::operator::*;
+use crate::support::provider::health;
 use crate::support::world::{World, ctx};
 use futures::StreamExt as _;
 use futures::future::join_all;
@@ -166,6 +168,54 @@ async fn the_window_can_be_set() {
         let response = send(&nats, &world.identity, bytes(&call)).await;
         assert_eq!(carried_out(&response), fresh, "{age}: {response:?}");
     }
+}
+
+/// Sends an order that was made so many seconds from now. Returns why it was not carried out,
+/// and the order.
+async fn order(world: &World, made: i64) -> (Option<String>, Vec<u8>) {
+    let call = bytes(&mint(&world.identity, "StopHost", &stop_host(), |claims| {
+        claims["iat"] = now().saturating_add_signed(made).into();
+    }));
+    let nats = world.nats.client().await;
+    let response = send(&nats, &world.identity, call.clone()).await;
+    let refused = (!carried_out(&response)).then(|| response.error.unwrap());
+    (refused, call)
+}
+
+#[tokio::test]
+async fn after_the_clock_was_set_back_new_orders_soon_count_and_recorded_ones_do_not() {
+    let clock = WallClock::ahead(7200);
+    let world = clock.world().await;
+    let nats = world.nats.client().await;
+    let health = async || health(&nats, &world.identity).await;
+    // The hosts' clocks are ahead as well.
+    assert_eq!(order(&world, 7200).await.0, None);
+    clock.set_ahead(7300);
+    let (refused, recorded) = order(&world, 7300).await;
+    assert_eq!(refused, None);
+    assert!(health().await.healthy);
+
+    clock.set_ahead(0);
+    let (refused, _) = order(&world, 0).await;
+    let refused = refused.unwrap();
+    assert!(refused.contains("was set back"), "{refused}");
+    let told = health().await;
+    let message = told.message.unwrap();
+    assert!(
+        !told.healthy && message.contains("set back by 7") && message.contains("do not restart"),
+        "{message}"
+    );
+    let line = "the clock of this machine was set back";
+    world.provider.logged(line).await;
+
+    clock.set_ahead(40);
+    assert_eq!(order(&world, 40).await.0, None);
+    clock.set_ahead(7310);
+    let response = send(&nats, &world.identity, recorded).await;
+    let error = response.error.unwrap();
+    assert!(error.contains("taken before"), "{error}");
+    assert!(health().await.healthy);
+    assert_eq!(world.provider.log().matches(line).count(), 1);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 pub mod actor;
 pub mod certs;
+pub mod clock;
 pub mod drill;
 pub mod every_operation;
 pub mod fixtures;

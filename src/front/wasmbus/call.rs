@@ -126,7 +126,10 @@ impl<O: Operations> Door<O> {
         service.authorize(operation, actor, &link)?;
         // The mark before the place: of two copies, only one waits for a place. It is given
         // back where there is none, so that the host may send the same call again.
-        let take = || service.replay.take(signed_part(invocation), made_at, now());
+        let take = || {
+            let signed = signed_part(invocation);
+            service.replay.take(actor, signed, made_at, now())
+        };
         let mark = operation.is_command().then(take);
         let mark = mark.transpose().map_err(replayed)?;
         let place = service.admission.place_of_actor(actor, deadline).await;
