@@ -10,7 +10,7 @@ use crate::forwarding::calls::{answered, signed};
 use crate::forwarding::host::Host;
 use crate::forwarding::path::Path;
 use crate::support::drill::start_actor;
-use crate::support::invocation::{ack, bytes, mint_by};
+use crate::support::invocation::{ack, bytes, mint_by, send};
 use crate::support::nats::NatsServer;
 use crate::support::operator::LATTICE;
 use crate::support::provider::{Identity, signing_key};
@@ -169,12 +169,19 @@ async fn world(remote: &NatsServer) -> (World, String) {
     let busy = key();
     world.publish_link("linkdefs.put", &busy, json!({})).await;
     let caller = world.nats.client().await;
+    crate::support::eventually("the link", || async {
+        let call = mint_by(&world.identity, &busy, "GetHosts", &"nowhere", |_| {});
+        let response = send(&caller, &world.identity, bytes(&call)).await;
+        response.error?.contains("is unknown").then_some(())
+    })
+    .await;
     for _ in 0..PLACES {
         let call = mint_by(&world.identity, &busy, "GetHosts", &"silent", |_| {});
         let (subject, inbox) = (world.identity.subject(""), caller.new_inbox());
         let sent = caller.publish_with_reply(subject, inbox, bytes(&call).into());
         sent.await.unwrap();
     }
+    crate::support::fence(&caller).await;
     tokio::spawn(async move { while futures::StreamExt::next(&mut asked).await.is_some() {} });
     (world, busy)
 }

@@ -30,7 +30,7 @@ pub(super) async fn reachable(
     servers: &[ServerAddr],
 ) -> Result<Vec<ServerAddr>, DialFailure> {
     let forbidden = |forbidden: Forbidden, found: String| {
-        security::refused(Cause::Server, "-", &format!("{forbidden}{found}"));
+        security::refused_unproved(Cause::Server, "-", &format!("{forbidden}{found}"));
         DialFailure::Forbidden(forbidden)
     };
     let checked = allowed.check(servers);
