@@ -27,6 +27,7 @@ mod credentials_set_again;
 mod deadlines;
 mod docs;
 mod drills;
+mod floods;
 mod gathers;
 mod generations;
 mod health;
