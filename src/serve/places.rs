@@ -86,8 +86,8 @@ struct Queued {
 }
 
 impl Limiter {
-    /// Makes `most` places for each subject, of which a party may have `most_of_party`. A
-    /// quarter of that number may wait.
+    /// Makes `most` places for each subject, of which a party may have `most_of_party`.
+    /// Calls may wait for a quarter of either number.
     pub fn new(most: usize, most_of_party: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -151,7 +151,7 @@ impl Limiter {
 
     /// Whether one more call may wait of a party of which so many wait.
     fn may_wait(&self, waiting: usize, subject: &Subject) -> bool {
-        may_take(waiting, 1, self.most / 4 - subject.waiting)
+        waiting < self.most_of_party / 4 && may_take(waiting, 1, self.most / 4 - subject.waiting)
     }
 
     fn enter(self: &Arc<Self>, owner: Owner) -> Ticket {

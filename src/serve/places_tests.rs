@@ -37,7 +37,7 @@ async fn a_party_has_no_more_places_than_its_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_place_waits_shortly_and_never_beyond_the_deadline() {
-    let limiter = Limiter::new(8, 4);
+    let limiter = Limiter::new(16, 4);
     let _places = fill(&limiter, 1);
     for (budget, expected) in [(5000, 100), (30, 30)] {
         let start = Instant::now();
@@ -137,6 +137,7 @@ proptest! {
                 let waiting = count(Some(party), |entry| matches!(entry, Ticket::Queue(_)));
                 prop_assert!(taken <= most_of_party);
                 prop_assert_eq!(limiter.taken("all", party), taken);
+                prop_assert!(waiting <= most_of_party / 4);
                 let may = taken < most_of_party && may_take(taken, 1, most - all);
                 prop_assert!(waiting == 0 || !may);
             }

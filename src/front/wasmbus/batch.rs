@@ -88,8 +88,8 @@ impl<O: Operations> Door<O> {
                 let operation = Operation::from_full_name(&invocation.operation);
                 // There is one for each.
                 let received = proofs.next().ok_or_else(panicked).map(|proof| Received {
+                    proof: proof.map_err(|why| why.into_failure(&invocation.origin.public_key)),
                     invocation,
-                    proof,
                     operation,
                 });
                 (id, received)

@@ -111,7 +111,7 @@ impl<O: Operations> Door<O> {
         if length > MAX_BODY {
             return Err(too_large(length).into());
         }
-        let _bytes = service.admission.bytes_of_actor(actor, length as usize)?;
+        let _bytes = service.admission.bytes_of_actor(actor, inline.len())?;
         let is_inline = length == inline.len() as u64;
         if is_inline {
             check_body(&proof, invocation, &inline)?;

@@ -25,7 +25,7 @@ pub(super) struct Proof {
 }
 
 /// Why a call has proved nothing.
-enum Unproved {
+pub(super) enum Unproved {
     /// Its claims are wrong.
     Claims(InvocationError),
     /// It would not be taken whoever sent it.
@@ -44,14 +44,24 @@ impl From<CallFailure> for Unproved {
     }
 }
 
+impl Unproved {
+    /// Makes the failure of a call in the name of this actor, and reports it.
+    pub(super) fn into_failure(self, actor: &str) -> CallFailure {
+        match self {
+            Self::Call(failure) => failure,
+            Self::Claims(problem) => CallFailure::unproved(Cause::Unproved, actor, problem),
+        }
+    }
+}
+
 impl<O: Operations> Door<O> {
     /// Checks who sent these calls and when. Signatures come last, as they cost most: a
     /// call that is too old, of an actor that is not linked, or of one that has no place
     /// for it, is refused without. Whoever made it up learns what anybody may know who
     /// can send calls, and nothing of what the actor may do.
-    pub(super) fn prove(&self, invocations: &[&Invocation]) -> Vec<Result<Proof, CallFailure>> {
+    pub(super) fn prove(&self, invocations: &[&Invocation]) -> Vec<Result<Proof, Unproved>> {
         let now = unix_time().as_secs();
-        let checked = self.verifier.check_all(invocations, |invocation, claims| {
+        self.verifier.check_all(invocations, |invocation, claims| {
             let actor = &invocation.origin.public_key;
             let fresh = self.service.replay.check_fresh(claims.iat, now);
             let too_old = |problem| CallFailure::unproved(Cause::Repeated, actor, problem);
@@ -64,18 +74,7 @@ impl<O: Operations> Door<O> {
                 made_at,
                 link,
             })
-        });
-        let with_actor = checked.into_iter().zip(invocations);
-        let failed = with_actor.map(|(checked, invocation)| {
-            checked.map_err(|unproved| match unproved {
-                Unproved::Call(failure) => failure,
-                Unproved::Claims(problem) => {
-                    let actor = &invocation.origin.public_key;
-                    CallFailure::unproved(Cause::Unproved, actor, problem)
-                }
-            })
-        });
-        failed.collect()
+        })
     }
 
     /// Returns the settings of the actor's link. Where the link was refused, the call is

@@ -65,20 +65,23 @@ impl Issuers {
     pub fn are_valid(&self, signed: &[Signed<'_>]) -> Vec<bool> {
         let is_valid = |one: &Signed<'_>| one.key.verify(one.text, &one.signature).is_ok();
         let mut valid = vec![true; signed.len()];
-        let suspected = self.suspected(signed);
-        let (alone, together): (Vec<usize>, Vec<usize>) =
-            (0..signed.len()).partition(|at| suspected.as_ref().is_some_and(|those| those[*at]));
-        let batch = together.iter().map(|at| signed[*at]);
-        let is_proved = together.len() > 1 && all_are_valid(batch);
         let mut suspects = Vec::new();
-        for at in if is_proved {
-            alone
-        } else {
-            (0..signed.len()).collect()
-        } {
+        let mut check = |at: usize| {
             valid[at] = is_valid(&signed[at]);
             if !valid[at] {
                 suspects.push(signed[at].name);
+            }
+        };
+        if let [_] = signed {
+            check(0);
+        } else {
+            let suspected = self.suspected(signed);
+            let is_alone = |at: &usize| suspected.as_ref().is_some_and(|those| those[*at]);
+            let (alone, together): (Vec<_>, Vec<_>) = (0..signed.len()).partition(is_alone);
+            alone.into_iter().for_each(&mut check);
+            let batch = together.iter().map(|at| signed[*at]);
+            if together.len() < 2 || !all_are_valid(batch) {
+                together.into_iter().for_each(&mut check);
             }
         }
         if !suspects.is_empty() {
