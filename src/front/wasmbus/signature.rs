@@ -92,34 +92,32 @@ impl Issuers {
 
     /// Returns which of these signatures are to be checked by themselves, if any are.
     fn suspected(&self, signed: &[Signed<'_>]) -> Option<Vec<bool>> {
-        let suspects = self.suspects.lock();
+        let now = Instant::now();
+        let mut suspects = self.suspects.lock();
+        suspects.retain(|_, until| *until > now);
         if suspects.is_empty() {
             return None;
         }
-        let now = Instant::now();
-        let is_suspect = |one: &Signed<'_>| {
-            let until = suspects.get(&self.hasher.hash_one(one.name));
-            until.is_some_and(|until| *until > now) || suspects.len() >= MOST_SUSPECTS
-        };
+        let are_all = suspects.len() >= MOST_SUSPECTS;
+        let is_suspect =
+            |one: &Signed<'_>| are_all || suspects.contains_key(&self.hasher.hash_one(one.name));
         Some(signed.iter().map(is_suspect).collect())
     }
 
     /// Has signatures in these names be checked by themselves for a while.
     fn suspect(&self, names: &[&str]) {
-        let now = Instant::now();
+        let until = Instant::now() + ONE_BY_ONE_FOR;
         let mut suspects = self.suspects.lock();
-        suspects.retain(|_, until| *until > now);
         for name in names {
-            if suspects
-                .insert(self.hasher.hash_one(name), now + ONE_BY_ONE_FOR)
-                .is_none()
-            {
-                debug!(
-                    name,
-                    "an invalid signature; those in this name are checked one by one"
-                );
+            let suspect = self.hasher.hash_one(name);
+            if suspects.len() < MOST_SUSPECTS || suspects.contains_key(&suspect) {
+                suspects.insert(suspect, until);
             }
         }
+        debug!(
+            names = suspects.len(),
+            "an invalid signature; those in the same name are checked one by one for a while"
+        );
     }
 }
 
@@ -199,6 +197,14 @@ mod tests {
         let names: Vec<String> = (0..64).map(|name| name.to_string()).collect();
         issuers.suspect(&names.iter().map(String::as_str).collect::<Vec<_>>());
         assert!(suspected("M"));
+        assert_eq!(issuers.suspects.lock().len(), MOST_SUSPECTS);
+        // It passes.
+        let past = Instant::now() - ONE_BY_ONE_FOR;
+        let mut suspects = issuers.suspects.lock();
+        suspects.values_mut().for_each(|until| *until = past);
+        drop(suspects);
+        assert_eq!(hold(&issuers, &all[..3]), [true; 3]);
+        assert!(issuers.suspects.lock().is_empty());
     }
 
     #[test]
