@@ -10,6 +10,7 @@
 //! - [`gathers`]: queries of 50 hosts
 //! - [`lists`]: links from the bucket
 //! - [`costs`]: the cost of other calls, of lattices and of hosts
+//! - [`refusals`]: the cost of calls that are refused
 //! - [`idle`]: what an idle provider uses
 //! - [`cold`]: starts and first calls
 
@@ -20,6 +21,7 @@ mod forwarding;
 mod gathers;
 mod idle;
 mod lists;
+mod refusals;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -36,7 +38,15 @@ use support::world::World;
 use table::Table;
 
 /// The names of the parts.
-const PARTS: [&str; 6] = ["forwarding", "gathers", "lists", "costs", "cold", "idle"];
+const PARTS: [&str; 7] = [
+    "forwarding",
+    "gathers",
+    "lists",
+    "costs",
+    "refusals",
+    "cold",
+    "idle",
+];
 
 /// Starts a provider that logs as in production, with its own nats-server.
 async fn world() -> World {
@@ -76,6 +86,7 @@ async fn main() -> ExitCode {
             "gathers" => gathers::measure(&mut table).await,
             "lists" => lists::measure(&mut table).await,
             "costs" => costs::measure(&mut table).await,
+            "refusals" => refusals::measure(&mut table).await,
             "cold" => cold::measure(&mut table).await,
             _ => idle::measure(&mut table).await,
         }

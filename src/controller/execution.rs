@@ -63,19 +63,8 @@ impl<'a> Execution<'a> {
     pub(super) async fn connect(&self, id: LatticeId) -> Result<Lattice, Error> {
         let deadline = self.incoming.deadline;
         let places = &self.controller.lattices;
-        let Some(place) = places.place(&id, deadline).await else {
-            if self.controller.busy_log.is_due() {
-                warn!(lattice = id.as_str(), "calls are refused as busy");
-            }
-            return Err(Error::new(
-                Kind::Busy,
-                format!(
-                    "lattice {:?} is busy: {} calls to it are under way (max_lattice_calls); \
-                     try again later",
-                    id.as_str(),
-                    places.most()
-                ),
-            ));
+        let Some(place) = places.place(&id, self.actor(), deadline).await else {
+            return Err(self.busy(&id));
         };
         let _ = self.place.set(place);
         let controller = self.controller;
@@ -94,6 +83,23 @@ impl<'a> Execution<'a> {
         let lattice = Lattice::new(id, js_domain, lease, roster, deadline, limits, duties);
         lattice.keep_fresh();
         Ok(lattice)
+    }
+
+    /// Makes the error of a call to a lattice that has no place for it.
+    fn busy(&self, lattice: &LatticeId) -> Error {
+        let (actor, lattice) = (self.actor(), lattice.as_str());
+        if let Some(line) = self.controller.busy_log.occurrence(Some(actor)) {
+            let (count, unlogged) = (line.count, line.unlogged);
+            warn!(lattice, actor, count, unlogged, "calls are refused as busy");
+        }
+        let most = self.controller.lattices.most();
+        Error::new(
+            Kind::Busy,
+            format!(
+                "lattice {lattice:?} is busy: actor {actor} has as many of {most} places for \
+                 calls to it as it leaves to others (max_lattice_calls); try again later"
+            ),
+        )
     }
 
     /// Returns the public key of the actor that calls.

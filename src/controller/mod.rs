@@ -25,7 +25,7 @@ use crate::credentials::{NoRandomNumbers, Registry};
 use crate::lattice::rosters::Rosters;
 use crate::serve::places::Limiter;
 use crate::settings::ProviderSettings;
-use crate::telemetry::LogLimiter;
+use crate::telemetry::PartyLimiter;
 
 /// Carries out the operations of the contract.
 pub struct Controller {
@@ -38,7 +38,7 @@ pub struct Controller {
     /// Work that goes on after its call and must not be left half done.
     duties: TaskTracker,
     /// Limits the log lines about calls that find no place.
-    busy_log: LogLimiter,
+    busy_log: PartyLimiter,
 }
 
 impl Controller {
@@ -60,13 +60,13 @@ impl Controller {
             None => cluster_seed.and_then(SealingKey::of_cluster),
         };
         Ok(Self {
-            lattices: Limiter::new(settings.calls.to_lattice()),
+            lattices: Limiter::new(settings.calls.to_lattice(), settings.calls.to_lattice()),
             credentials: Arc::new(Registry::new(lattices, key)?),
             connections: Connections::new(name, lattices, tls),
             rosters: Rosters::default(),
             settings,
             duties: TaskTracker::new(),
-            busy_log: LogLimiter::default(),
+            busy_log: PartyLimiter::default(),
         })
     }
 }

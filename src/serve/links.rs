@@ -119,7 +119,7 @@ impl LinkTable {
         let known = self.links.contains_key(actor);
         let fits = actor.len() <= MAX_NAME && contract.len() <= MAX_NAME;
         if !fits || (!known && self.links.len() >= MAX_ACTORS) {
-            security::refused(Cause::Link, actor, "it is one link too many, or too long");
+            security::refused_unproved(Cause::Link, actor, "it is one link too many, or too long");
             return;
         }
         let mut links = self.links.entry(actor.clone()).or_default();
@@ -129,7 +129,7 @@ impl LinkTable {
             return;
         }
         if links.len() >= MAX_CONTRACTS && !links.contains_key(contract) {
-            security::refused(Cause::Link, actor, "it has too many links");
+            security::refused_unproved(Cause::Link, actor, "it has too many links");
             return;
         }
         let mut put = 0;
@@ -151,7 +151,7 @@ impl LinkTable {
                 let problem = &*problem.to_string();
                 // The limit of security lines may leave the other line out.
                 debug!(actor, contract, problem, "link refused");
-                security::refused(Cause::Link, actor, problem);
+                security::refused_unproved(Cause::Link, actor, problem);
             }
         }
         links.insert(contract.clone(), KnownLink { settings, put });
@@ -243,7 +243,7 @@ impl LinkTable {
         let ours = link.provider_id == self.provider_key && link.link_name == self.link_name;
         if !ours || link.actor_id.is_empty() {
             let detail = "a link that is not for this provider was ignored";
-            security::refused(Cause::Link, &link.actor_id, detail);
+            security::refused_unproved(Cause::Link, &link.actor_id, detail);
         }
         ours && !link.actor_id.is_empty()
     }

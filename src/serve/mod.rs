@@ -4,7 +4,8 @@
 //! - [`links`]: which actors may call, and with which settings
 //! - [`policy`]: what an actor may do
 //! - [`replay`]: each command is carried out once
-//! - [`admission`]: how many calls are in flight at once; [`places`] counts them
+//! - [`admission`]: how many calls are in flight at once; [`places`] shares them among actors
+//! - [`under_way`]: copies of a call take one place together
 //! - [`drain`]: how calls end when the provider stops
 //! - [`Call`]: a call that passed all of that
 
@@ -16,6 +17,9 @@ pub mod places;
 pub mod policy;
 pub mod replay;
 mod service;
+pub mod under_way;
+mod unread;
 
 pub use crate::serve::call::{Call, Operations};
 pub use crate::serve::service::{Rules, Service};
+pub use crate::serve::unread::UnreadRoom;

@@ -1,8 +1,8 @@
-//! Limits how many calls are in flight at once that have something in common: the
-//! provider, an actor, a lattice. A few calls that find no place wait for one, shortly;
-//! the others are refused at once.
+//! Limits how many calls are in flight at once that have something in common, such as
+//! their lattice, and shares these places among the actors that call. A few calls that
+//! find no place wait for one, shortly; the others are refused at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,56 @@ use tokio::time::timeout_at;
 
 use crate::deadline::Deadline;
 use crate::lock::Lock;
+use crate::shares::may_take;
 
 /// Longest wait for a place: callers should soon know that there is none, and most calls
 /// end sooner than that.
 pub const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Places for calls, the same number for each key. It remembers only the keys that are in
-/// use, as hashes: of 10^19 pairs of keys, one shares its places.
+/// Places for calls, the same number for each subject: for each lattice, say. The parties
+/// that call share the places of a subject by [`may_take`], and so they share the room to
+/// wait there. It remembers only those that are in use, as hashes: of 10^19 pairs, one
+/// shares its places.
 pub struct Limiter {
     most: usize,
-    most_waiting: usize,
+    most_of_party: usize,
     hasher: RandomState,
-    keys: Lock<HashMap<u64, InUse>>,
+    in_use: Lock<InUse>,
 }
 
-/// The places of one key that are in use. While any call waits, every place is taken.
+/// What is in use. While a call waits, its party may not have another place.
 #[derive(Default)]
 struct InUse {
+    subjects: HashMap<u64, Subject>,
+    parties: HashMap<u64, Party>,
+}
+
+/// The places of a subject.
+#[derive(Default)]
+struct Subject {
+    taken: usize,
+    waiting: usize,
+    /// The parties of which calls wait, those with the fewest places first.
+    parties: BTreeSet<(usize, u64)>,
+}
+
+/// The places that a party has of a subject.
+#[derive(Default)]
+struct Party {
     taken: usize,
     waiting: VecDeque<oneshot::Sender<()>>,
 }
 
+/// Whose place it is.
+#[derive(Clone, Copy)]
+struct Owner {
+    subject: u64,
+    /// The party at this subject.
+    party: u64,
+}
+
 /// What a call gets that asks for a place.
-pub enum Ticket {
+enum Ticket {
     /// A place.
     Place(Place),
     /// A place once another call ends.
@@ -46,95 +73,189 @@ pub enum Ticket {
 /// A place, which is free again when this value is dropped.
 pub struct Place {
     limiter: Arc<Limiter>,
-    key: u64,
+    owner: Owner,
 }
 
 /// A call that waits for a place.
-pub struct Queued {
+struct Queued {
     limiter: Arc<Limiter>,
-    key: u64,
+    owner: Owner,
     place_given: oneshot::Receiver<()>,
     /// Whether it got no place yet.
     waits: bool,
 }
 
 impl Limiter {
-    /// Makes so many places for each key; a quarter of that number may wait.
-    pub fn new(most: usize) -> Arc<Self> {
+    /// Makes `most` places for each subject, of which a party may have `most_of_party`.
+    /// Calls may wait for a quarter of either number.
+    pub fn new(most: usize, most_of_party: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            most_waiting: most / 4,
+            most_of_party,
             hasher: RandomState::new(),
-            keys: Lock::default(),
+            in_use: Lock::default(),
         })
     }
 
-    /// Returns how many places there are for each key.
+    /// Returns how many places there are for each subject.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// Asks for a place.
-    pub fn enter(self: &Arc<Self>, key: impl Hash) -> Ticket {
-        let key = self.hasher.hash_one(key);
+    /// Returns how many places of a subject a party has.
+    pub fn taken(&self, subject: impl Hash, party: impl Hash) -> usize {
+        let owner = self.owner(subject, party);
+        let in_use = self.in_use.lock();
+        let party = in_use.parties.get(&owner.party);
+        party.map_or(0, |party| party.taken)
+    }
+
+    /// Whether a party would be refused a place at once.
+    pub fn is_full(&self, subject: impl Hash, party: impl Hash) -> bool {
+        let owner = self.owner(subject, party);
+        let in_use = self.in_use.lock();
+        let Some(subject) = in_use.subjects.get(&owner.subject) else {
+            return false;
+        };
+        let (taken, waiting) = match in_use.parties.get(&owner.party) {
+            Some(party) => (party.taken, party.waiting.len()),
+            None => (0, 0),
+        };
+        !self.may_have_one(taken, subject) && !self.may_wait(waiting, subject)
+    }
+
+    /// Takes a place, and waits for one where that may help.
+    pub async fn place(
+        self: &Arc<Self>,
+        subject: impl Hash,
+        party: impl Hash,
+        deadline: Deadline,
+    ) -> Option<Place> {
+        match self.enter(self.owner(subject, party)) {
+            Ticket::Place(place) => Some(place),
+            Ticket::Queue(queued) => queued.place(deadline).await,
+            Ticket::Full => None,
+        }
+    }
+
+    fn owner(&self, subject: impl Hash, party: impl Hash) -> Owner {
+        let subject = self.hasher.hash_one(subject);
+        let party = self.hasher.hash_one((subject, party));
+        Owner { subject, party }
+    }
+
+    /// Whether a party that has so many places may have one more.
+    fn may_have_one(&self, taken: usize, subject: &Subject) -> bool {
+        taken < self.most_of_party && may_take(taken, 1, self.most - subject.taken)
+    }
+
+    /// Whether one more call may wait of a party of which so many wait.
+    fn may_wait(&self, waiting: usize, subject: &Subject) -> bool {
+        waiting < self.most_of_party / 4 && may_take(waiting, 1, self.most / 4 - subject.waiting)
+    }
+
+    fn enter(self: &Arc<Self>, owner: Owner) -> Ticket {
         let limiter = self.clone();
-        let mut keys = self.keys.lock();
-        let in_use = keys.entry(key).or_default();
-        if in_use.taken < self.most {
-            in_use.taken += 1;
-            Ticket::Place(Place { limiter, key })
-        } else if in_use.waiting.len() < self.most_waiting {
+        let mut in_use = self.in_use.lock();
+        let InUse { subjects, parties } = &mut *in_use;
+        let subject = subjects.entry(owner.subject).or_default();
+        let party = parties.entry(owner.party).or_default();
+        if self.may_have_one(party.taken, subject) {
+            party.taken += 1;
+            subject.taken += 1;
+            return Ticket::Place(Place { limiter, owner });
+        }
+        if self.may_wait(party.waiting.len(), subject) {
             let (give, place_given) = oneshot::channel();
-            in_use.waiting.push_back(give);
-            Ticket::Queue(Queued {
+            party.waiting.push_back(give);
+            subject.waiting += 1;
+            subject.parties.insert((party.taken, owner.party));
+            return Ticket::Queue(Queued {
                 limiter,
-                key,
+                owner,
                 place_given,
                 waits: true,
-            })
-        } else {
-            Ticket::Full
+            });
         }
+        in_use.forget(owner);
+        Ticket::Full
     }
 
-    /// Asks for a place, and waits for one where that may help.
-    pub async fn place(self: &Arc<Self>, key: impl Hash, deadline: Deadline) -> Option<Place> {
-        self.enter(key).place(deadline).await
-    }
-
-    /// Gives a place that is free to the call that has waited longest.
-    fn leave(&self, key: u64) {
-        let mut keys = self.keys.lock();
-        let Some(in_use) = keys.get_mut(&key) else {
+    /// Gives back a place, and gives what is free to calls that wait: first to the party
+    /// with the fewest places, and there to the call that has waited longest.
+    fn leave(&self, owner: Owner) {
+        let mut in_use = self.in_use.lock();
+        let InUse { subjects, parties } = &mut *in_use;
+        let subject = subjects.get_mut(&owner.subject);
+        let (Some(subject), Some(party)) = (subject, parties.get_mut(&owner.party)) else {
             return;
         };
-        while let Some(next) = in_use.waiting.pop_front() {
-            // A call that has just given up does not take it.
-            if next.send(()).is_ok() {
-                return;
+        if subject.parties.remove(&(party.taken, owner.party)) {
+            subject.parties.insert((party.taken - 1, owner.party));
+        }
+        party.taken -= 1;
+        subject.taken -= 1;
+        // Where the party with the fewest places may have none, no other may.
+        while let Some(first @ (taken, key)) = subject.parties.first().copied()
+            && self.may_have_one(taken, subject)
+        {
+            subject.parties.remove(&first);
+            let Some(party) = parties.get_mut(&key) else {
+                continue;
+            };
+            while let Some(next) = party.waiting.pop_front() {
+                subject.waiting -= 1;
+                // A call that has just given up does not take it.
+                if next.send(()).is_ok() {
+                    party.taken += 1;
+                    subject.taken += 1;
+                    break;
+                }
+            }
+            match party.waiting.is_empty() {
+                true if party.taken == 0 => drop(parties.remove(&key)),
+                true => {}
+                false => drop(subject.parties.insert((party.taken, key))),
             }
         }
-        in_use.taken -= 1;
-        if in_use.taken == 0 {
-            keys.remove(&key);
+        in_use.forget(owner);
+    }
+
+    /// Takes a call out of the queue that has given up.
+    fn give_up(&self, owner: Owner) {
+        let mut in_use = self.in_use.lock();
+        let InUse { subjects, parties } = &mut *in_use;
+        let subject = subjects.get_mut(&owner.subject);
+        let (Some(subject), Some(party)) = (subject, parties.get_mut(&owner.party)) else {
+            return;
+        };
+        let before = party.waiting.len();
+        party.waiting.retain(|waiting| !waiting.is_closed());
+        subject.waiting -= before - party.waiting.len();
+        if party.waiting.is_empty() {
+            subject.parties.remove(&(party.taken, owner.party));
         }
+        in_use.forget(owner);
     }
 }
 
-impl Ticket {
-    /// Waits for the place where that may help.
-    pub async fn place(self, deadline: Deadline) -> Option<Place> {
-        match self {
-            Self::Place(place) => Some(place),
-            Self::Queue(queued) => queued.place(deadline).await,
-            Self::Full => None,
+impl InUse {
+    /// Forgets what has no places and no calls that wait.
+    fn forget(&mut self, owner: Owner) {
+        let is_idle = |party: &Party| party.taken == 0 && party.waiting.is_empty();
+        if self.parties.get(&owner.party).is_some_and(is_idle) {
+            self.parties.remove(&owner.party);
+        }
+        let is_idle = |subject: &Subject| subject.taken == 0 && subject.waiting == 0;
+        if self.subjects.get(&owner.subject).is_some_and(is_idle) {
+            self.subjects.remove(&owner.subject);
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.limiter.leave(self.key);
+        self.limiter.leave(self.owner);
     }
 }
 
@@ -142,11 +263,16 @@ impl Queued {
     async fn place(mut self, deadline: Deadline) -> Option<Place> {
         let until = deadline.within(LONGEST_WAIT).at();
         timeout_at(until, &mut self.place_given).await.ok()?.ok()?;
+        Some(self.taken())
+    }
+
+    /// Takes the place that it was given.
+    fn taken(&mut self) -> Place {
         self.waits = false;
-        Some(Place {
+        Place {
             limiter: self.limiter.clone(),
-            key: self.key,
-        })
+            owner: self.owner,
+        }
     }
 }
 
@@ -156,123 +282,14 @@ impl Drop for Queued {
             return;
         }
         self.place_given.close();
-        if self.place_given.try_recv().is_ok() {
-            // The place was given at the moment of giving up: the next call gets it.
-            self.limiter.leave(self.key);
-        } else if let Some(in_use) = self.limiter.keys.lock().get_mut(&self.key) {
-            in_use.waiting.retain(|waiting| !waiting.is_closed());
+        // The place may have been given at the moment of giving up: then others get it.
+        match self.place_given.try_recv() {
+            Ok(()) => self.limiter.leave(self.owner),
+            Err(_) => self.limiter.give_up(self.owner),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::FutureExt as _;
-    use proptest::prelude::*;
-    use tokio::time::Instant;
-
-    fn later() -> Deadline {
-        Deadline::new(Instant::now(), Duration::from_secs(5))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_place_waits_shortly_and_never_beyond_the_deadline() {
-        let limiter = Limiter::new(4);
-        let _places: Vec<_> = (0..4).map(|_| limiter.enter("a")).collect();
-        for (budget, expected) in [(5000, 100), (30, 30)] {
-            let start = Instant::now();
-            let deadline = Deadline::new(start, Duration::from_millis(budget));
-            assert!(limiter.place("a", deadline).await.is_none());
-            let waited = start.elapsed().as_millis();
-            assert!((expected..expected + 5).contains(&waited), "{waited}");
-        }
-        // Other keys have places of their own.
-        assert!(limiter.place("b", later()).now_or_never().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_place_goes_to_the_call_that_has_waited_longest() {
-        let limiter = Limiter::new(8);
-        let mut places: Vec<_> = (0..8).map(|_| limiter.enter(1)).collect();
-        let mut first = Box::pin(limiter.place(1, later()));
-        let mut second = Box::pin(limiter.place(1, later()));
-        assert!((&mut first).now_or_never().is_none());
-        assert!((&mut second).now_or_never().is_none());
-        // As many wait as may wait.
-        assert!(matches!(limiter.enter(1), Ticket::Full));
-        places.pop();
-        assert!((&mut second).now_or_never().is_none());
-        let place = (&mut first).now_or_never().unwrap();
-        assert!(place.is_some());
-        drop(place);
-        assert!(second.now_or_never().unwrap().is_some());
-    }
-
-    #[tokio::test]
-    async fn a_place_that_is_given_to_a_call_that_gives_up_goes_to_the_next() {
-        let limiter = Limiter::new(8);
-        let mut places: Vec<_> = (0..8).map(|_| limiter.enter(1)).collect();
-        let (Ticket::Queue(gives_up), Ticket::Queue(waits)) = (limiter.enter(1), limiter.enter(1))
-        else {
-            panic!("no place in the queue");
-        };
-        places.pop();
-        drop(gives_up);
-        assert!(waits.place(later()).now_or_never().unwrap().is_some());
-        drop(places);
-        assert!(limiter.keys.lock().is_empty());
-    }
-
-    proptest! {
-        /// In whatever order calls come and go, there are never more than may be, and
-        /// nothing is left behind.
-        #[test]
-        fn no_place_is_taken_twice_or_lost(
-            most in 1_usize..9,
-            steps in proptest::collection::vec((0_u8..3, any::<bool>(), 0_usize..20), 0..200),
-        ) {
-            let limiter = Limiter::new(most);
-            let mut inside: Vec<(u8, Ticket)> = Vec::new();
-            for (key, comes, which) in steps {
-                if comes {
-                    let entry = limiter.enter(key);
-                    let of_key = |kind: fn(&Ticket) -> bool| {
-                        inside.iter().filter(|(k, e)| *k == key && kind(e)).count()
-                    };
-                    let places = of_key(|e| matches!(e, Ticket::Place(_)));
-                    let queued = of_key(|e| matches!(e, Ticket::Queue(_)));
-                    match &entry {
-                        Ticket::Place(_) => prop_assert!(places < most),
-                        Ticket::Queue(_) => prop_assert!(places + queued >= most),
-                        Ticket::Full => prop_assert!(places + queued >= most + most / 4),
-                    }
-                    if !matches!(entry, Ticket::Full) {
-                        inside.push((key, entry));
-                    }
-                } else if !inside.is_empty() {
-                    drop(inside.swap_remove(which % inside.len()));
-                }
-                // A call that was given a place takes it.
-                for (key, entry) in std::mem::take(&mut inside) {
-                    let entry = match entry {
-                        Ticket::Queue(mut queued) => match queued.place_given.try_recv() {
-                            Ok(()) => {
-                                queued.waits = false;
-                                Ticket::Place(Place { limiter: limiter.clone(), key: queued.key })
-                            }
-                            Err(_) => Ticket::Queue(queued),
-                        },
-                        entry => entry,
-                    };
-                    inside.push((key, entry));
-                }
-                for in_use in limiter.keys.lock().values() {
-                    prop_assert!(in_use.taken <= most && in_use.waiting.len() <= most / 4);
-                }
-            }
-            drop(inside);
-            prop_assert!(limiter.keys.lock().is_empty());
-        }
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

@@ -29,8 +29,8 @@ impl CallLimits {
         self.all
     }
 
-    /// `max_actor_calls`: calls of one actor in flight; half of all unless set, so
-    /// that no actor can take every place.
+    /// `max_actor_calls`: calls of one actor in flight; half of all unless set. Sharing
+    /// gives no actor more than that.
     pub fn of_actor(&self) -> usize {
         self.actor.unwrap_or(self.all.div_ceil(2))
     }
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn no_actor_and_no_lattice_has_every_place_unless_it_is_said() {
+    fn an_actor_and_a_lattice_have_half_of_the_places_unless_it_is_said() {
         let limits = read(&[("max_calls", 5)]).unwrap();
         assert_eq!((limits.of_actor(), limits.to_lattice()), (3, 3));
         let limits = read(&[("max_calls", 5), ("max_actor_calls", 5)]).unwrap();

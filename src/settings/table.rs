@@ -194,14 +194,14 @@ pub static PROVIDER: [Setting; 30] = rows! {
          names, in which `*` may stand, addresses and networks";
     "max_calls", "calls", "", "200",
         count(Some(1024), |to, calls| to.calls.all = calls as usize) =>
-        "calls in flight; further ones wait shortly and are then [refused as \
-         busy](docs/operating.md#limits)";
+        "calls in flight, which actors [share](docs/operating.md#limits); further ones wait \
+         shortly and are then refused as busy";
     "max_actor_calls", "calls", "half of max_calls", "50",
         count(None, |to, calls| to.calls.actor = Some(calls as usize)) =>
-        "calls of one actor in flight";
+        "calls of one actor in flight, where it leaves as many free";
     "max_lattice_calls", "calls", "half of max_calls", "50",
         count(None, |to, calls| to.calls.lattice = Some(calls as usize)) =>
-        "calls to one lattice in flight";
+        "calls to one lattice in flight, which actors share";
     "invocation_window_ms", "ms", "", "120000",
         // Less would refuse calls of hosts whose clocks are 30 s behind.
         number((30_000, 3_600_000), Some(60_000),

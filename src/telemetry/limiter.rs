@@ -4,23 +4,29 @@ use std::time::{Duration, Instant};
 
 use crate::lock::Lock;
 
-/// A token bucket for the lines of one cause: `burst` lines may come at once, and
-/// after each `refill` there may be one more.
-///
-/// It also counts, so that a line can say how many before it were left out.
-pub struct LogLimiter {
+/// How many lines may come: `burst` at once, and one more after each `refill`.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
     burst: u32,
     refill: Duration,
-    state: Lock<State>,
 }
 
-struct State {
+/// A token bucket for lines of one pace. It also counts, so that a line can say how many
+/// before it were left out.
+#[derive(Clone, Copy)]
+pub(super) struct Bucket {
     /// Lines that may be written now.
     left: u32,
     /// Since when the next line is being waited for; `None` before the first one.
     since: Option<Instant>,
-    count: u64,
+    /// What was counted since the last line.
     unlogged: u64,
+}
+
+/// Limits the lines of one cause.
+pub struct LogLimiter {
+    pace: Pace,
+    state: Lock<(Bucket, u64)>,
 }
 
 /// What a line of the log can say about those that were left out.
@@ -32,19 +38,60 @@ pub struct Occurrences {
     pub unlogged: u64,
 }
 
+impl Pace {
+    pub(super) const fn new(burst: u32, refill: Duration) -> Self {
+        Self { burst, refill }
+    }
+
+    /// Returns a bucket of which nothing was taken.
+    pub(super) const fn bucket(self) -> Bucket {
+        Bucket {
+            left: self.burst,
+            since: None,
+            unlogged: 0,
+        }
+    }
+}
+
+impl Bucket {
+    /// Whether a line may be written now.
+    pub(super) fn is_open(&mut self, pace: Pace, now: Instant) -> bool {
+        let waited = now.saturating_duration_since(self.since.unwrap_or(now));
+        let more = waited.as_nanos() / pace.refill.as_nanos().max(1);
+        let more = u32::try_from(more).unwrap_or(pace.burst).min(pace.burst);
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(pace.burst);
+        }
+        if more > 0 || self.left == pace.burst {
+            self.since = Some(now);
+        }
+        self.left > 0
+    }
+
+    /// Whether it is as if nothing had ever been taken of it.
+    pub(super) fn is_idle(&mut self, pace: Pace, now: Instant) -> bool {
+        self.is_open(pace, now) && self.left == pace.burst
+    }
+
+    /// Takes a line. Returns how many were left out before.
+    pub(super) fn take(&mut self) -> u64 {
+        self.left = self.left.saturating_sub(1);
+        std::mem::take(&mut self.unlogged)
+    }
+
+    /// Counts a line that is left out.
+    pub(super) fn leave_out(&mut self) {
+        self.unlogged += 1;
+    }
+}
+
 impl LogLimiter {
     /// Allows `burst` lines at once and one more after each `refill`.
     pub const fn new(burst: u32, refill: Duration) -> Self {
-        let state = State {
-            left: burst,
-            since: None,
-            count: 0,
-            unlogged: 0,
-        };
+        let pace = Pace::new(burst, refill);
         Self {
-            burst,
-            refill,
-            state: Lock::new(state),
+            pace,
+            state: Lock::new((pace.bucket(), 0)),
         }
     }
 
@@ -56,34 +103,20 @@ impl LogLimiter {
 
     /// Counts an occurrence and returns whether to write a line for it.
     pub fn is_due(&self) -> bool {
-        self.occurrence().is_some()
-    }
-
-    /// Counts an occurrence. Returns what its line can say, if it gets one.
-    pub fn occurrence(&self) -> Option<Occurrences> {
-        self.occurrence_at(Instant::now())
+        self.occurrence_at(Instant::now()).is_some()
     }
 
     fn occurrence_at(&self, now: Instant) -> Option<Occurrences> {
         let mut state = self.state.lock();
-        state.count += 1;
-        let waited = now.saturating_duration_since(state.since.unwrap_or(now));
-        let more = waited.as_nanos() / self.refill.as_nanos().max(1);
-        let more = u32::try_from(more).unwrap_or(self.burst).min(self.burst);
-        if more > 0 {
-            state.left = state.left.saturating_add(more).min(self.burst);
-        }
-        if more > 0 || state.left == self.burst {
-            state.since = Some(now);
-        }
-        if state.left == 0 {
-            state.unlogged += 1;
+        let (bucket, count) = &mut *state;
+        *count += 1;
+        if !bucket.is_open(self.pace, now) {
+            bucket.leave_out();
             return None;
         }
-        state.left -= 1;
         Some(Occurrences {
-            count: state.count,
-            unlogged: std::mem::take(&mut state.unlogged),
+            count: *count,
+            unlogged: bucket.take(),
         })
     }
 }

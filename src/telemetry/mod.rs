@@ -3,10 +3,12 @@
 
 mod limiter;
 mod lines;
+mod party_limiter;
 pub mod security;
 
 pub use limiter::LogLimiter;
 pub use lines::Lines;
+pub use party_limiter::PartyLimiter;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;

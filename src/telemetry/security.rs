@@ -4,13 +4,16 @@
 //!
 //! Every line has the target `lattice_controller::security` and the fields
 //! `cause`, `actor`, `detail`, `count` (of this cause since the start) and
-//! `unlogged` (since the last line of this cause).
+//! `unlogged` (of this cause and actor since its last line). All who did not prove who
+//! they are count as one actor, because anyone can make up a name.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tracing::warn;
 
-use crate::telemetry::limiter::{LogLimiter, Occurrences};
+use crate::telemetry::limiter::Occurrences;
+use crate::telemetry::party_limiter::PartyLimiter;
 
 /// Why a call, a link or a server was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +64,26 @@ impl Cause {
     }
 }
 
-/// One limiter for each cause: 20 lines at once, and one more each three seconds.
-static LIMITERS: [LogLimiter; Cause::ALL.len()] =
-    [const { LogLimiter::new(20, Duration::from_secs(3)) }; Cause::ALL.len()];
+/// One limiter for each cause: 20 lines of each actor at once, and one more each three
+/// seconds.
+static LIMITERS: LazyLock<[PartyLimiter; Cause::ALL.len()]> =
+    LazyLock::new(|| Cause::ALL.map(|_| PartyLimiter::new(20, Duration::from_secs(3))));
 
-/// Counts that an actor was refused something, and logs it. `detail` says what was
-/// refused, and holds no secret.
+/// Counts that an actor was refused something which proved that it is this one, and logs
+/// it. `detail` says what was refused, and holds no secret.
 pub fn refused(cause: Cause, actor: &str, detail: &str) {
-    if let Some(Occurrences { count, unlogged }) = LIMITERS[cause as usize].occurrence() {
+    log(cause, Some(actor), actor, detail);
+}
+
+/// Counts that somebody was refused something who did not prove to be this actor, and logs
+/// it.
+pub fn refused_unproved(cause: Cause, actor: &str, detail: &str) {
+    log(cause, None, actor, detail);
+}
+
+fn log(cause: Cause, party: Option<&str>, actor: &str, detail: &str) {
+    let line = LIMITERS[cause as usize].occurrence(party);
+    if let Some(Occurrences { count, unlogged }) = line {
         warn!(
             target: "lattice_controller::security",
             cause = cause.name(),

@@ -11,7 +11,7 @@
 use data_encoding::{BASE64URL_NOPAD, HEXUPPER};
 use lattice_controller::internals::front::wasmbus::decode;
 use lattice_controller::internals::front::wasmbus::head::id_of;
-use lattice_controller::internals::front::wasmbus::invocation::Verifier;
+use lattice_controller::internals::front::wasmbus::invocation::{InvocationError, Verifier};
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -57,8 +57,8 @@ fn verdict(invocation: &Invocation) -> Result<(), String> {
     let verifier = Verifier::new(&provider, "default", &[cluster]);
     // It stands between others, as calls come.
     let (before, after) = (signed(), signed());
-    let [first, proved, last] = verifier
-        .check_all(&[&before, invocation, &after])
+    let [first, proved, last]: [Result<_, InvocationError>; 3] = verifier
+        .check_all(&[&before, invocation, &after], |_, claims| Ok(claims))
         .try_into()
         .unwrap_or_else(|_| panic!("three verdicts"));
     assert!(

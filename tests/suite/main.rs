@@ -28,6 +28,7 @@ mod deadlines;
 mod dials;
 mod docs;
 mod drills;
+mod floods;
 mod gathers;
 mod generations;
 mod health;

@@ -5,9 +5,9 @@
 //!
 //! Callers and provider are on one nats-server, the host on another.
 
-mod calls;
+pub mod calls;
 pub mod host;
-mod path;
+pub mod path;
 pub mod relay;
 mod verification;
 

@@ -18,7 +18,6 @@ use crate::front::wasmbus::call::{Received, panicked};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::head::id_of;
 use crate::front::wasmbus::intake::Admitted;
-use crate::front::wasmbus::invocation::InvocationError;
 use crate::front::wasmbus::msgpack::decode;
 use crate::serve::Operations;
 use crate::telemetry::security::{self, Cause};
@@ -43,6 +42,7 @@ impl<O: Operations> Door<O> {
         for call in &mut calls {
             // Nothing more is read of it, and it may keep a whole buffer in memory.
             call.payload = Bytes::new();
+            call.room = None;
         }
         let is_alone = calls.len() == 1;
         let mut commands = FuturesUnordered::new();
@@ -66,8 +66,9 @@ impl<O: Operations> Door<O> {
     }
 
     async fn serve_one(self: Arc<Self>, call: Admitted, id: String, received: RpcResult<Received>) {
-        let result = self.result(&id, received, call.deadline).await;
-        drop(call.bytes);
+        let mut place = None;
+        let result = self.result(&id, received, call.deadline, &mut place);
+        let result = result.await;
         self.answer(call.reply, id, result, call.deadline).await;
     }
 
@@ -80,17 +81,18 @@ impl<O: Operations> Door<O> {
     fn read(&self, calls: &[Admitted]) -> Vec<(String, RpcResult<Received>)> {
         let decoded: Vec<_> = calls.iter().map(|call| decoded(&call.payload)).collect();
         let invocations: Vec<&Invocation> = decoded.iter().flatten().collect();
-        let mut checked = self.verifier.check_all(&invocations).into_iter();
+        let mut proofs = self.prove(&invocations).into_iter();
         let read = |decoded: Result<Invocation, (String, RpcError)>| match decoded {
             Ok(mut invocation) => {
-                let claims = checked.next().unwrap_or(Err(InvocationError::NotChecked));
                 let id = std::mem::take(&mut invocation.id);
-                let received = Received {
-                    operation: Operation::from_full_name(&invocation.operation),
+                let operation = Operation::from_full_name(&invocation.operation);
+                // There is one for each.
+                let received = proofs.next().ok_or_else(panicked).map(|proof| Received {
+                    proof: proof.map_err(|why| why.into_failure(&invocation.origin.public_key)),
                     invocation,
-                    claims,
-                };
-                (id, Ok(received))
+                    operation,
+                });
+                (id, received)
             }
             Err((id, error)) => (id, Err(error)),
         };
@@ -106,7 +108,7 @@ fn decoded(payload: &[u8]) -> Result<Invocation, (String, RpcError)> {
     decode(payload).map_err(|error| {
         let problem = format!("invocation: {}", without_values(&error.to_string()));
         let id = id_of(payload);
-        security::refused(Cause::Unproved, "", &problem);
+        security::refused_unproved(Cause::Unproved, "", &problem);
         debug!(outcome = "undecodable", id, problem, "call");
         (id, RpcError::Deser(problem))
     })

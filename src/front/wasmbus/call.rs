@@ -1,7 +1,6 @@
 //! One call, from its invocation to its result.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -16,12 +15,12 @@ use crate::error::{Error, Kind};
 use crate::front::wasmbus::body::{decode_arguments, encode_response};
 use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
-use crate::front::wasmbus::invocation::{InvocationClaims, InvocationError, signed_part};
+use crate::front::wasmbus::invocation::signed_part;
 use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
-use crate::serve::links::Unlinked;
+use crate::front::wasmbus::proof::Proof;
 use crate::serve::places::Place;
+use crate::serve::replay::ReplayError;
 use crate::serve::{Call, Operations};
-use crate::settings::LinkSettings;
 use crate::telemetry::security::Cause;
 
 /// How much earlier than the call itself its operation must end, so that there is time to
@@ -31,8 +30,8 @@ const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 /// A call that was decoded. Its id was taken out.
 pub(super) struct Received {
     pub(super) invocation: Invocation,
-    /// The claims, or why they prove nothing.
-    pub(super) claims: Result<InvocationClaims, InvocationError>,
+    /// What it has proved, or why it is refused.
+    pub(super) proof: Result<Proof, CallFailure>,
     /// The operation, where the contract has it.
     pub(super) operation: Option<Operation>,
 }
@@ -47,19 +46,25 @@ struct Body {
 
 impl<O: Operations> Door<O> {
     /// Carries out a call. Whatever happens below, it ends at the deadline, and a panic ends
-    /// in an answer like any other failure.
+    /// in an answer like any other failure. Its place, once it has one, is put where it
+    /// lasts until the answer is sent.
     pub(super) async fn result(
         &self,
         id: &str,
         received: RpcResult<Received>,
         deadline: Deadline,
+        place: &mut Option<Place>,
     ) -> RpcResult<Vec<u8>> {
         let Received {
             mut invocation,
-            claims,
+            proof,
             operation,
         } = received?;
-        let steps = self.steps(id, &mut invocation, claims, operation, deadline);
+        let steps = async {
+            let proof = proof?;
+            let steps = self.steps(id, &mut invocation, proof, operation, deadline, place);
+            steps.await
+        };
         let ended = tokio::select! {
             biased;
             ended = timeout_at(deadline.at(), AssertUnwindSafe(steps).catch_unwind()) => ended,
@@ -83,57 +88,69 @@ impl<O: Operations> Door<O> {
         }
     }
 
-    /// The steps of a call, in their order: who sent it, its body, may it be carried out,
-    /// and that.
+    /// The steps of a call that has proved who sent it, in their order: its body, may it be
+    /// carried out, and that. All that it takes on the way is of its actor's share.
     async fn steps(
         &self,
         id: &str,
         invocation: &mut Invocation,
-        claims: Result<InvocationClaims, InvocationError>,
+        proof: Proof,
         operation: Option<Operation>,
         deadline: Deadline,
+        place: &mut Option<Place>,
     ) -> Result<Vec<u8>, CallFailure> {
         let service = &self.service;
-        let actor = &invocation.origin.public_key;
-        let unproved = |problem| CallFailure::unproved(Cause::Unproved, actor, problem);
-        let replayed = |problem| CallFailure::unproved(Cause::Repeated, actor, problem);
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
-        let now = || unix_time().as_secs();
-
-        // Who sent it, and when.
-        let claims = claims.map_err(unproved)?;
-        let fresh = service.replay.check_fresh(claims.iat, now());
-        let made_at = fresh.map_err(replayed)?;
-        let link = self.link_of(actor)?;
+        let inline = std::mem::take(&mut invocation.msg);
+        let actor = &invocation.origin.public_key;
+        let repeated = |problem| CallFailure::not_taken(Cause::Repeated, actor, problem);
 
         // Its body.
-        let inline = std::mem::take(&mut invocation.msg);
-        let body = self.body(id, inline, invocation.content_length, actor, deadline);
-        let body = body.await?;
-        let signed_body = claims.check_body(invocation, &body.bytes);
-        signed_body.map_err(unproved)?;
+        let length = invocation.content_length.unwrap_or_default();
+        let length = length.max(inline.len() as u64);
+        if length > MAX_BODY {
+            return Err(too_large(length).into());
+        }
+        let _bytes = service.admission.bytes_of_actor(actor, inline.len())?;
+        let is_inline = length == inline.len() as u64;
+        if is_inline {
+            check_body(&proof, invocation, &inline)?;
+        }
+        let signed = signed_part(invocation);
+        // Of commands, more is remembered below, and before they wait for anything.
+        let may_wait = !is_inline || operation.is_some_and(|one| !one.is_command());
+        let alone = may_wait.then(|| service.under_way.enter(signed));
+        if matches!(alone, Some(None)) {
+            return Err(repeated(ReplayError::TakenBefore));
+        }
+        let body = match is_inline {
+            true => Body {
+                bytes: inline.into(),
+                fetched: None,
+            },
+            false => self.fetched(id, length, actor, deadline).await?,
+        };
         if body.fetched.is_some() {
+            check_body(&proof, invocation, &body.bytes)?;
             let removed = Box::pin(self.large_bodies.remove(id));
             let _ = timeout_at(deadline.at(), removed).await;
         }
 
         // Whether it may be carried out.
-        service.admission.check_time(deadline)?;
+        service.admission.check_time(actor, deadline)?;
         service.drain.check()?;
-        let link = link?;
+        let link = proof.link?;
         let unknown = || CallFailure::unknown_operation(&invocation.operation);
         let operation = operation.ok_or_else(unknown)?;
         service.authorize(operation, actor, &link)?;
         // The mark before the place: of two copies, only one waits for a place. It is given
         // back where there is none, so that the host may send the same call again.
-        let take = || {
-            let signed = signed_part(invocation);
-            service.replay.take(actor, signed, made_at, now())
-        };
+        let now = unix_time().as_secs();
+        let take = || service.replay.take(actor, signed, proof.made_at, now);
         let mark = operation.is_command().then(take);
-        let mark = mark.transpose().map_err(replayed)?;
-        let place = service.admission.place_of_actor(actor, deadline).await;
-        let _place = place.inspect_err(|_| service.replay.give_back(mark))?;
+        let mark = mark.transpose().map_err(repeated)?;
+        let taken = service.admission.place_of_actor(actor, deadline).await;
+        *place = Some(taken.inspect_err(|_| service.replay.give_back(mark))?);
 
         // The operation.
         let request = decode_arguments(operation, &body.bytes).map_err(CallFailure::undecodable)?;
@@ -152,59 +169,43 @@ impl<O: Operations> Door<O> {
         })
     }
 
-    /// Returns the settings of the actor's link. Where the link was refused, the call is
-    /// refused in turn, but only once it has proved itself.
-    fn link_of(&self, actor: &str) -> Result<Result<Arc<LinkSettings>, Error>, CallFailure> {
-        match self.service.links.settings(actor) {
-            Ok(link) => Ok(Ok(link)),
-            Err(refused @ Unlinked::Refused { .. }) => {
-                let error = Error::new(Kind::Misconfigured, refused.to_string());
-                Ok(Err(error.caused_by(refused)))
-            }
-            Err(never @ Unlinked::Never(_)) => {
-                Err(CallFailure::unproved(Cause::Unlinked, actor, never))
-            }
-        }
-    }
-
-    /// Returns the body of a call, from its message or from the object store.
-    async fn body(
+    /// Returns the body of a call from the object store. Only so many are fetched at once,
+    /// and actors share that number: the store may answer late or never.
+    async fn fetched(
         &self,
         id: &str,
-        inline: Vec<u8>,
-        content_length: Option<u64>,
+        length: u64,
         actor: &str,
         deadline: Deadline,
     ) -> Result<Body, CallFailure> {
-        let length = content_length.unwrap_or_default().max(inline.len() as u64);
-        if length > MAX_BODY {
-            return Err(too_large(length).into());
-        }
-        if length == inline.len() as u64 {
-            return Ok(Body {
-                bytes: inline.into(),
-                fetched: None,
-            });
-        }
-        let Some(place) = self.fetches.place((), deadline).await else {
-            return Err(CallFailure::Refused(Error::new(
-                Kind::Busy,
+        let Some(place) = self.fetches.place((), actor, deadline).await else {
+            let error = self.service.admission.busy(
+                Some(actor),
                 format!(
-                    "the provider is busy: {MAX_FETCHED} calls with bodies over 900 KiB are \
-                     under way; try again later"
+                    "the provider is busy: {MAX_FETCHED} calls may fetch bodies over 900 KiB, \
+                     and actor {actor} has as many as it leaves to others; try again later"
                 ),
-            )));
+            );
+            return Err(error.into());
         };
         // On the heap, as it is large and rare: else it would be moved with every call.
         let fetch = Box::pin(self.large_bodies.fetch(id, length));
         let fetched = timeout_at(deadline.at(), fetch).await;
         let fetched = fetched.unwrap_or(Err(LargeBodyError::FetchedLate));
-        let fetched = fetched.map_err(|why| CallFailure::unproved(Cause::Unproved, actor, why))?;
+        let missing = |why| CallFailure::not_taken(Cause::Unproved, actor, why);
         Ok(Body {
-            bytes: fetched.into(),
+            bytes: fetched.map_err(missing)?.into(),
             fetched: Some(place),
         })
     }
+}
+
+/// Checks that the body of a call is the one that was signed.
+fn check_body(proof: &Proof, invocation: &Invocation, body: &[u8]) -> Result<(), CallFailure> {
+    let actor = &invocation.origin.public_key;
+    let same = proof.claims.check_body(invocation, body);
+    // Anyone can send a recorded call with another body.
+    same.map_err(|problem| CallFailure::unproved(Cause::Unproved, actor, problem))
 }
 
 /// Returns the answer to a call that ended in a panic.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Subject;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::front::wasmbus::connection::connect;
@@ -18,6 +19,9 @@ use crate::serve::places::Limiter;
 use crate::serve::{Operations, Rules, Service};
 use crate::telemetry::LogLimiter;
 
+/// Most tasks at once that answer calls for which there is no room.
+const MAX_REFUSALS: usize = 64;
+
 /// The provider on wasmbus RPC.
 pub(super) struct Door<O> {
     pub(super) service: Service<O>,
@@ -26,6 +30,8 @@ pub(super) struct Door<O> {
     pub(super) large_bodies: LargeBodies,
     /// Places for calls whose bodies are fetched from the object store.
     pub(super) fetches: Arc<Limiter>,
+    /// Limits the tasks that answer calls for which there is no room.
+    pub(super) refusals: Arc<Semaphore>,
     pub(super) largest_answer: LargestAnswer,
     /// Time for one call: what hosts give, less a margin for the reply.
     pub(super) budget: Duration,
@@ -75,7 +81,8 @@ impl<O: Operations> Door<O> {
             service: Service::new(operations, rules, links),
             verifier: Verifier::new(&host.provider_key, &host.link_name, &host.cluster_issuers),
             large_bodies: LargeBodies::new(&home),
-            fetches: Limiter::new(MAX_FETCHED),
+            fetches: Limiter::new(MAX_FETCHED, MAX_FETCHED),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             largest_answer: LargestAnswer::default(),
             budget: budget.min(call_budget),
             reply_margin: host.rpc_timeout.saturating_sub(budget),

@@ -32,10 +32,23 @@ impl From<Error> for CallFailure {
 }
 
 impl CallFailure {
-    /// Makes the failure of a call that does not prove what it must, and reports it.
+    /// Makes the failure of a call that does not prove what it must, and reports it. The
+    /// actor may be made up.
     pub(super) fn unproved(cause: Cause, actor: &str, problem: impl Display) -> Self {
         let problem = problem.to_string();
+        security::refused_unproved(cause, actor, &problem);
+        Self::untrusted(cause, problem)
+    }
+
+    /// Makes the failure of a call that its actor signed and that is not taken, and reports
+    /// it.
+    pub(super) fn not_taken(cause: Cause, actor: &str, problem: impl Display) -> Self {
+        let problem = problem.to_string();
         security::refused(cause, actor, &problem);
+        Self::untrusted(cause, problem)
+    }
+
+    fn untrusted(cause: Cause, problem: String) -> Self {
         Self::Rpc {
             outcome: cause.name(),
             error: RpcError::Rpc(problem),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use async_nats::{Message, Subject};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use wasmbus_rpc::error::RpcResult;
 
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -14,8 +15,7 @@ use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error};
 use crate::front::wasmbus::head::{Head, id_of};
 use crate::front::wasmbus::large_bodies::{MAX_BODY, too_large};
-use crate::serve::Operations;
-use crate::serve::places::{Place, Ticket};
+use crate::serve::{Operations, UnreadRoom};
 use crate::telemetry::security::{self, Cause};
 
 /// Most calls that are read and verified together. With more of them no call costs less,
@@ -26,7 +26,7 @@ const MAX_MESSAGE: usize = MAX_BODY as usize + 256 * 1024;
 /// Queue group of all instances of a provider.
 const QUEUE: &str = "rpc";
 
-/// A call that has a place. Nothing of it was read yet.
+/// A call for which there is room. Nothing of it was read yet.
 pub(super) struct Admitted {
     /// Where its answer goes.
     pub(super) reply: Subject,
@@ -34,10 +34,8 @@ pub(super) struct Admitted {
     pub(super) payload: Bytes,
     /// When it must be answered.
     pub(super) deadline: Deadline,
-    /// The bytes of its message, which count until it has a result.
-    pub(super) bytes: OwnedSemaphorePermit,
-    /// Its place among all calls, once it has one.
-    place: Option<Place>,
+    /// Its room among calls that were not read yet.
+    pub(super) room: Option<UnreadRoom>,
     /// Makes the provider wait for it when it stops.
     _in_flight: TaskTrackerToken,
 }
@@ -74,8 +72,8 @@ impl<O: Operations> Door<O> {
         Intake(intake)
     }
 
-    /// Hands calls that came together to a task, as many as there are places for. The
-    /// others are refused afterwards, here: the next calls wait meanwhile.
+    /// Hands calls that came together to a task, as many as there is room for. Another task
+    /// refuses the others, so that the next calls do not wait meanwhile.
     async fn accept(self: &Arc<Self>, messages: Vec<Message>) {
         let deadline = Deadline::new(Instant::now(), self.budget);
         let mut batch = Vec::with_capacity(messages.len());
@@ -83,65 +81,63 @@ impl<O: Operations> Door<O> {
         for message in messages {
             let Some(reply) = message.reply else {
                 let detail = "a call without a reply subject was ignored";
-                security::refused(Cause::Unproved, "", detail);
+                security::refused_unproved(Cause::Unproved, "", detail);
                 continue;
             };
             let payload = message.payload;
-            let entered = match payload.len() {
-                0..=MAX_MESSAGE => self.service.admission.enter(payload.len()),
+            let name = || Head::read(&payload).map(|head| head.origin.public_key);
+            let room = match payload.len() {
+                0..=MAX_MESSAGE => self.service.admission.enter(payload.len(), name),
                 bytes => Err(too_large(bytes as u64)),
             };
-            let (ticket, bytes) = match entered {
-                Ok(entered) => entered,
-                Err(error) => {
-                    refused.push((reply, payload, error));
-                    continue;
-                }
-            };
-            let mut call = Admitted {
-                reply,
-                payload,
-                deadline,
-                bytes,
-                place: None,
-                _in_flight: self.service.drain.in_flight.token(),
-            };
-            match ticket {
-                Ticket::Place(place) => {
-                    call.place = Some(place);
-                    batch.push(call);
-                }
-                ticket => drop(tokio::spawn(self.clone().serve_later(ticket, call))),
+            match room {
+                Ok(room) => batch.push(Admitted {
+                    reply,
+                    payload,
+                    deadline,
+                    room: Some(room),
+                    _in_flight: self.service.drain.in_flight.token(),
+                }),
+                Err(error) => refused.push(Refused::new(reply, &payload, error)),
             }
         }
         if !batch.is_empty() {
             tokio::spawn(self.clone().serve_batch(batch));
         }
-        for (reply, payload, error) in refused {
-            self.refuse_unread(reply, &payload, error, deadline).await;
+        if refused.is_empty() {
+            return;
+        }
+        let answered = self.clone().answer_refused(refused, deadline);
+        match self.refusals.clone().try_acquire_owned() {
+            Ok(permit) => {
+                let in_flight = self.service.drain.in_flight.token();
+                tokio::spawn(async move {
+                    answered.await;
+                    drop((permit, in_flight));
+                });
+            }
+            // Answers do not get out, and the next calls can wait for that.
+            Err(_) => answered.await,
         }
     }
 
-    /// Serves a call once there is a place for it.
-    async fn serve_later(self: Arc<Self>, ticket: Ticket, mut call: Admitted) {
-        call.place = ticket.place(call.deadline).await;
-        if call.place.is_some() {
-            self.serve_batch(vec![call]).await;
-        } else {
-            let error = self.service.admission.full();
-            self.refuse_unread(call.reply, &call.payload, error, call.deadline)
-                .await;
+    async fn answer_refused(self: Arc<Self>, calls: Vec<Refused>, deadline: Deadline) {
+        for Refused { reply, id, result } in calls {
+            self.answer(reply, id, result, deadline).await;
         }
     }
+}
 
-    /// Refuses a call of which nothing was checked.
-    async fn refuse_unread(
-        &self,
-        reply: Subject,
-        payload: &[u8],
-        error: Error,
-        deadline: Deadline,
-    ) {
+/// A call that was refused before anything of it was checked.
+struct Refused {
+    reply: Subject,
+    id: String,
+    result: RpcResult<Vec<u8>>,
+}
+
+impl Refused {
+    /// Reads what the answer needs, and logs the call.
+    fn new(reply: Subject, payload: &[u8], error: Error) -> Self {
         let (id, result) = match Head::read(payload) {
             Some(head) => {
                 let failure = CallFailure::Refused(error);
@@ -150,6 +146,6 @@ impl<O: Operations> Door<O> {
             }
             None => (id_of(payload), Err(rpc_error(error))),
         };
-        self.answer(reply, id, result, deadline).await;
+        Self { reply, id, result }
     }
 }

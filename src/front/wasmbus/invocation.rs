@@ -97,7 +97,7 @@ pub struct Verifier {
     issuers: Issuers,
 }
 
-/// The claims of an invocation whose signature is valid.
+/// The claims of an invocation.
 pub struct InvocationClaims {
     /// Whether they name the id of the invocation.
     is_same_id: bool,
@@ -150,30 +150,34 @@ impl Verifier {
         }
     }
 
-    /// Checks everything of these invocations that does not need the body: issuer,
-    /// signature, times, host, target and origin. Their signatures are checked together.
-    /// Returns for each, in their order, its claims or what is wrong with it.
-    pub fn check_all(
+    /// Checks everything of these invocations that does not need the body: issuer, times,
+    /// host, target, origin and signature. `admit` may refuse those of which only the
+    /// signature is left to be checked: that costs most, and they are checked together.
+    /// Returns for each, in their order, what `admit` made of its claims, or what is wrong
+    /// with it.
+    pub fn check_all<T, E: From<InvocationError>>(
         &self,
         invocations: &[&Invocation],
-    ) -> Vec<Result<InvocationClaims, InvocationError>> {
-        let read: Vec<_> = invocations
-            .iter()
-            .map(|invocation| self.read(invocation))
-            .collect();
-        let signed: Vec<Signed<'_>> = read.iter().flatten().map(|(_, signed)| *signed).collect();
+        admit: impl Fn(&Invocation, InvocationClaims) -> Result<T, E>,
+    ) -> Vec<Result<T, E>> {
+        let mut signed = Vec::with_capacity(invocations.len());
+        let mut read = |invocation| -> Result<T, E> {
+            let (claims, one) = self.read(invocation)?;
+            self.check_claims(&claims, invocation)?;
+            let admitted = admit(invocation, claims)?;
+            signed.push(one);
+            Ok(admitted)
+        };
+        let read: Vec<_> = invocations.iter().map(|one| read(*one)).collect();
         let mut valid = self.issuers.are_valid(&signed).into_iter();
-        read.into_iter()
-            .zip(invocations)
-            .map(|(read, invocation)| {
-                let (claims, _) = read?;
-                if valid.next() != Some(true) {
-                    return Err(InvocationError::InvalidSignature);
-                }
-                self.check_claims(&claims, invocation)?;
-                Ok(claims)
-            })
-            .collect()
+        let verdict = |read: Result<T, E>| {
+            let admitted = read?;
+            match valid.next() {
+                Some(true) => Ok(admitted),
+                _ => Err(InvocationError::InvalidSignature.into()),
+            }
+        };
+        read.into_iter().map(verdict).collect()
     }
 
     fn check_claims(
@@ -251,6 +255,7 @@ impl Verifier {
             text,
             signature,
             key,
+            name: &invocation.origin.public_key,
         };
         let claims = InvocationClaims {
             is_same_id: claimed.sub == invocation.id,

@@ -55,7 +55,7 @@ fn signed(key: &KeyPair, change: impl FnOnce(&mut serde_json::Value)) -> Invocat
 
 fn verdict(key: &KeyPair, invocation: &Invocation, body: &[u8]) -> Result<(), String> {
     Verifier::new(PROVIDER, LINK, &[key.public_key()])
-        .check_all(&[invocation])
+        .check_all(&[invocation], |_, claims| Ok::<_, InvocationError>(claims))
         .remove(0)
         .and_then(|claims| claims.check_body(invocation, body))
         .map_err(|error| error.to_string())
@@ -92,7 +92,10 @@ fn each_of_several_invocations_gets_its_own_verdict() {
     let (token, _) = forged.encoded_claims.rsplit_once('.').unwrap();
     forged.encoded_claims = format!("{token}.{}", BASE64URL_NOPAD.encode(&[1; 64]));
     let all = [&good, &foreign, &good, &expired, &forged, &good];
-    let verdicts = verifier.check_all(&all).into_iter().map(Result::err);
+    let verdicts = verifier
+        .check_all(&all, |_, claims| Ok::<_, InvocationError>(claims))
+        .into_iter()
+        .map(Result::err);
     let expected = ["", "issuer", "", "expired", "signature", ""];
     for (verdict, expected) in verdicts.zip(expected) {
         let verdict = verdict.map_or_else(String::new, |error| error.to_string());
@@ -169,7 +172,9 @@ fn times_issuer_and_target_are_checked() {
     );
     let verifier = Verifier::new("VOTHER", LINK, &[key.public_key()]);
     let problem = verifier
-        .check_all(&[&signed(&key, |_| {})])
+        .check_all(&[&signed(&key, |_| {})], |_, claims| {
+            Ok::<_, InvocationError>(claims)
+        })
         .remove(0)
         .err()
         .unwrap()

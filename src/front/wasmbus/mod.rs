@@ -8,7 +8,7 @@
 //! - `subjects`: links, health and requests to stop
 //! - `intake`: takes calls; `batch`: reads those that came together
 //! - `call`: the steps of one call, from its invocation to its result
-//! - [`invocation`]: what a call must prove; `signature`: who signed it
+//! - `proof`: what calls prove; [`invocation`]: their claims; `signature`: who signed them
 //! - [`head`]: the part of an invocation that a refusal needs
 //! - `msgpack`, [`body`], [`link_definition`]: what comes and goes in MessagePack
 //! - [`large_bodies`]: arguments and results that are too large for one message
@@ -32,6 +32,7 @@ pub mod link_definition;
 mod lost_subscriptions;
 mod missed_links;
 mod msgpack;
+mod proof;
 mod replies;
 mod server;
 mod signature;

@@ -2,6 +2,7 @@
 //! costs little more than half of what eight cost one by one (`make bench` measures it).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey, verify_batch};
@@ -9,15 +10,20 @@ use tracing::{debug, warn};
 
 use crate::lock::Lock;
 
-/// How long after a batch with an invalid signature each signature is checked by itself, so
-/// that the sender of invalid signatures does not make all of them be checked twice.
+/// How long after an invalid signature in somebody's name each signature in this name is
+/// checked by itself, so that whoever sends invalid ones does not make all of them be
+/// checked twice.
 const ONE_BY_ONE_FOR: Duration = Duration::from_secs(1);
+/// Most names whose signatures are checked by themselves. With more of them, all are.
+const MOST_SUSPECTS: usize = 64;
 
 /// The cluster's issuers, which may sign: their public keys, parsed once.
 pub struct Issuers {
     keys: HashMap<String, VerifyingKey>,
-    /// Until when each signature is checked by itself.
-    one_by_one_until: Lock<Option<Instant>>,
+    hasher: RandomState,
+    /// The names of which a signature was invalid lately, as hashes, and until when
+    /// signatures in this name are checked by themselves.
+    suspects: Lock<HashMap<u64, Instant>>,
 }
 
 /// A text with its signature, and the key of the issuer that is said to have signed it.
@@ -29,6 +35,8 @@ pub struct Signed<'a> {
     pub signature: Signature,
     /// The public key of the issuer.
     pub key: VerifyingKey,
+    /// In whose name it is, without proof.
+    pub name: &'a str,
 }
 
 impl Issuers {
@@ -43,7 +51,8 @@ impl Issuers {
         });
         Self {
             keys: known.collect(),
-            one_by_one_until: Lock::default(),
+            hasher: RandomState::new(),
+            suspects: Lock::default(),
         }
     }
 
@@ -54,31 +63,71 @@ impl Issuers {
 
     /// Returns for each of these signatures, in their order, whether it is valid.
     pub fn are_valid(&self, signed: &[Signed<'_>]) -> Vec<bool> {
-        if signed.len() > 1 && self.batches_pay() {
-            if all_are_valid(signed) {
-                return vec![true; signed.len()];
-            }
-            debug!("a batch has an invalid signature; for a while each is checked by itself");
-            *self.one_by_one_until.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
-        }
         let is_valid = |one: &Signed<'_>| one.key.verify(one.text, &one.signature).is_ok();
-        signed.iter().map(is_valid).collect()
+        let mut valid = vec![true; signed.len()];
+        let mut suspects = Vec::new();
+        let mut check = |at: usize| {
+            valid[at] = is_valid(&signed[at]);
+            if !valid[at] {
+                suspects.push(signed[at].name);
+            }
+        };
+        if let [_] = signed {
+            check(0);
+        } else {
+            let suspected = self.suspected(signed);
+            let is_alone = |at: &usize| suspected.as_ref().is_some_and(|those| those[*at]);
+            let (alone, together): (Vec<_>, Vec<_>) = (0..signed.len()).partition(is_alone);
+            alone.into_iter().for_each(&mut check);
+            let batch = together.iter().map(|at| signed[*at]);
+            if together.len() < 2 || !all_are_valid(batch) {
+                together.into_iter().for_each(&mut check);
+            }
+        }
+        if !suspects.is_empty() {
+            self.suspect(&suspects);
+        }
+        valid
     }
 
-    fn batches_pay(&self) -> bool {
-        self.one_by_one_until
-            .lock()
-            .is_none_or(|until| until < Instant::now())
+    /// Returns which of these signatures are to be checked by themselves, if any are.
+    fn suspected(&self, signed: &[Signed<'_>]) -> Option<Vec<bool>> {
+        let now = Instant::now();
+        let mut suspects = self.suspects.lock();
+        suspects.retain(|_, until| *until > now);
+        if suspects.is_empty() {
+            return None;
+        }
+        let are_all = suspects.len() >= MOST_SUSPECTS;
+        let is_suspect =
+            |one: &Signed<'_>| are_all || suspects.contains_key(&self.hasher.hash_one(one.name));
+        Some(signed.iter().map(is_suspect).collect())
+    }
+
+    /// Has signatures in these names be checked by themselves for a while.
+    fn suspect(&self, names: &[&str]) {
+        let until = Instant::now() + ONE_BY_ONE_FOR;
+        let mut suspects = self.suspects.lock();
+        for name in names {
+            let suspect = self.hasher.hash_one(name);
+            if suspects.len() < MOST_SUSPECTS || suspects.contains_key(&suspect) {
+                suspects.insert(suspect, until);
+            }
+        }
+        debug!(
+            names = suspects.len(),
+            "an invalid signature; those in the same name are checked one by one for a while"
+        );
     }
 }
 
 /// Whether all of these signatures are valid. One that is invalid passes with a chance of one
 /// in 2^128. Only an issuer can make odd signatures that are valid in a batch and not by
 /// themselves, and it can sign anything.
-fn all_are_valid(signed: &[Signed<'_>]) -> bool {
-    let texts: Vec<&[u8]> = signed.iter().map(|one| one.text).collect();
-    let signatures: Vec<Signature> = signed.iter().map(|one| one.signature).collect();
-    let keys: Vec<VerifyingKey> = signed.iter().map(|one| one.key).collect();
+fn all_are_valid<'a>(signed: impl Iterator<Item = Signed<'a>> + Clone) -> bool {
+    let texts: Vec<&[u8]> = signed.clone().map(|one| one.text).collect();
+    let signatures: Vec<Signature> = signed.clone().map(|one| one.signature).collect();
+    let keys: Vec<VerifyingKey> = signed.map(|one| one.key).collect();
     verify_batch(&texts, &signatures, &keys).is_ok()
 }
 
@@ -114,6 +163,7 @@ mod tests {
             text,
             signature: *signature,
             key: *key,
+            name: if text.ends_with(b"3") { "M3" } else { "M" },
         });
         issuers.are_valid(&signed.collect::<Vec<_>>())
     }
@@ -123,8 +173,38 @@ mod tests {
         for count in [0, 1, 2, 7, 64] {
             let (issuers, all) = signed(count);
             assert_eq!(hold(&issuers, &all), vec![true; count], "{count}");
-            assert!(issuers.batches_pay());
+            assert!(issuers.suspects.lock().is_empty());
         }
+    }
+
+    #[test]
+    fn an_invalid_signature_has_only_those_in_its_name_be_checked_one_by_one() {
+        let (issuers, mut all) = signed(6);
+        all[3].1 = all[1].1;
+        assert_eq!(hold(&issuers, &all), [true, true, true, false, true, true]);
+        let suspected = |name| {
+            let (text, signature, key) = &all[0];
+            let signed = Signed {
+                text,
+                signature: *signature,
+                key: *key,
+                name,
+            };
+            issuers.suspected(&[signed]).unwrap()[0]
+        };
+        assert!(suspected("M3") && !suspected("M"));
+        // Where there are many names, nobody pays for a batch that fails.
+        let names: Vec<String> = (0..64).map(|name| name.to_string()).collect();
+        issuers.suspect(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(suspected("M"));
+        assert_eq!(issuers.suspects.lock().len(), MOST_SUSPECTS);
+        // It passes.
+        let past = Instant::now() - ONE_BY_ONE_FOR;
+        let mut suspects = issuers.suspects.lock();
+        suspects.values_mut().for_each(|until| *until = past);
+        drop(suspects);
+        assert_eq!(hold(&issuers, &all[..3]), [true; 3]);
+        assert!(issuers.suspects.lock().is_empty());
     }
 
     #[test]
@@ -147,7 +227,7 @@ mod tests {
         ) {
             let (issuers, mut all) = signed(forged.len());
             if !batches {
-                *issuers.one_by_one_until.lock() = Some(Instant::now() + ONE_BY_ONE_FOR);
+                issuers.suspect(&["M"]);
             }
             for (one, forged) in all.iter_mut().zip(&forged) {
                 let Some(bit) = forged else { continue };

@@ -97,7 +97,7 @@ impl<O: Operations> Door<O> {
             Err(problem) => {
                 let problem = without_values(&problem);
                 let detail = format!("a link definition cannot be read: {problem}");
-                security::refused(Cause::Link, "", &detail);
+                security::refused_unproved(Cause::Link, "", &detail);
                 None
             }
         }
