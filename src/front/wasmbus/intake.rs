@@ -21,6 +21,9 @@ use crate::telemetry::security::{self, Cause};
 /// Most calls that are read and verified together. With more of them no call costs less,
 /// and the first would wait for the last.
 const MAX_BATCH: usize = 32;
+/// Most calls that are taken in one turn. Under load a turn comes late, and what is left
+/// then waits, whoever sent it, where actors share nothing.
+const MAX_TAKEN: usize = 1024;
 /// Largest message: a body, and generously what is around it.
 const MAX_MESSAGE: usize = MAX_BODY as usize + 256 * 1024;
 /// Queue group of all instances of a provider.
@@ -64,7 +67,7 @@ impl<O: Operations> Door<O> {
                 // In this order: calls that were delivered are taken before `settle` ends.
                 tokio::select! {
                     biased;
-                    messages = calls.next_few(MAX_BATCH) => self.accept(messages).await,
+                    messages = calls.next_few(MAX_TAKEN) => self.accept(messages).await,
                     Some(taken) = asked.recv() => drop(taken.send(())),
                 }
             }
@@ -72,11 +75,11 @@ impl<O: Operations> Door<O> {
         Intake(intake)
     }
 
-    /// Hands calls that came together to a task, as many as there is room for. Another task
+    /// Hands calls that came together to tasks, as many as there is room for. Another task
     /// refuses the others, so that the next calls do not wait meanwhile.
     async fn accept(self: &Arc<Self>, messages: Vec<Message>) {
         let deadline = Deadline::new(Instant::now(), self.budget);
-        let mut batch = Vec::with_capacity(messages.len());
+        let mut batch = Vec::with_capacity(messages.len().min(MAX_BATCH));
         let mut refused = Vec::new();
         for message in messages {
             let Some(reply) = message.reply else {
@@ -99,6 +102,9 @@ impl<O: Operations> Door<O> {
                     _in_flight: self.service.drain.in_flight.token(),
                 }),
                 Err(error) => refused.push(Refused::new(reply, &payload, error)),
+            }
+            if batch.len() == MAX_BATCH {
+                tokio::spawn(self.clone().serve_batch(std::mem::take(&mut batch)));
             }
         }
         if !batch.is_empty() {

@@ -156,7 +156,7 @@ impl Subscription {
     pub(super) async fn next_few(&mut self, most: usize) -> Vec<Message> {
         let mut few = vec![self.next().await];
         while few.len() < most
-            && let Some(Some(message)) = self.messages.next().now_or_never()
+            && let Some(Some(message)) = coop::unconstrained(self.messages.next()).now_or_never()
         {
             few.push(message);
         }
