@@ -60,7 +60,10 @@ impl Controller {
             None => cluster_seed.and_then(SealingKey::of_cluster),
         };
         Ok(Self {
-            lattices: Limiter::new(settings.calls.to_lattice(), settings.calls.to_lattice()),
+            lattices: Limiter::new(
+                settings.calls.to_lattice(),
+                settings.calls.of_actor_to_lattice(),
+            ),
             credentials: Arc::new(Registry::new(lattices, key)?),
             connections: Connections::new(name, lattices, tls),
             rosters: Rosters::default(),

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::serve::copies::{Copies, Copy};
 use crate::serve::places::{Limiter, Place};
 use crate::serve::unread::{Unread, UnreadRoom};
 use crate::settings::CallLimits;
@@ -24,6 +25,8 @@ pub struct Admission {
     unread: Unread,
     calls: Arc<Limiter>,
     of_actor: usize,
+    of_call: usize,
+    copies: Arc<Copies>,
     bytes: Arc<Shares<u64>>,
     hasher: RandomState,
     in_flight: TaskTracker,
@@ -36,6 +39,8 @@ impl Admission {
             unread: Unread::new(),
             calls: Limiter::new(limits.all(), limits.of_actor()),
             of_actor: limits.of_actor(),
+            of_call: limits.copies(),
+            copies: Arc::default(),
             bytes: Shares::new(MAX_BYTES),
             hasher: RandomState::new(),
             in_flight,
@@ -95,6 +100,25 @@ impl Admission {
     pub async fn place_of_actor(&self, actor: &str, deadline: Deadline) -> Result<Place, Error> {
         let place = self.calls.place((), actor, deadline).await;
         place.ok_or_else(|| self.full(actor))
+    }
+
+    /// Notes that a call of an actor with this signed part is under way. Copies of one that
+    /// only reads leave some of its actor's places to other calls; of a command there is
+    /// one.
+    ///
+    /// # Errors
+    /// `Busy`.
+    pub fn copy_of(&self, actor: &str, signed: &str, is_command: bool) -> Result<Copy, Error> {
+        let most = if is_command { 1 } else { self.of_call };
+        self.copies.enter(signed, most).ok_or_else(|| {
+            self.busy(
+                Some(actor),
+                format!(
+                    "the provider is busy: {most} copies of this call are under way, and no more \
+                     are carried out at a time; a new call has a new id"
+                ),
+            )
+        })
     }
 
     /// Checks that there is time left to carry out a call.

@@ -5,19 +5,19 @@
 //! - [`policy`]: what an actor may do
 //! - [`replay`]: each command is carried out once
 //! - [`admission`]: how many calls are in flight at once; [`places`] shares them among actors
-//! - [`under_way`]: copies of a call take one place together
+//! - `copies`: how many copies of one call are in flight
 //! - [`drain`]: how calls end when the provider stops
 //! - [`Call`]: a call that passed all of that
 
 pub mod admission;
 mod call;
+mod copies;
 pub mod drain;
 pub mod links;
 pub mod places;
 pub mod policy;
 pub mod replay;
 mod service;
-pub mod under_way;
 mod unread;
 
 pub use crate::serve::call::{Call, Operations};

@@ -18,13 +18,16 @@ use crate::shares::may_take;
 /// end sooner than that.
 pub const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Places for calls, the same number for each subject: for each lattice, say. The parties
-/// that call share the places of a subject by [`may_take`], and so they share the room to
-/// wait there. It remembers only those that are in use, as hashes: of 10^19 pairs, one
+/// Places for calls, the same number for each subject: for each lattice, say. A party that
+/// calls may have so many of them, whoever else calls; but half of what one party cannot
+/// have is shared by [`may_take`], so that no few parties take all. The room to wait is
+/// shared in the same way. It remembers only those that are in use, as hashes: of 10^19 pairs, one
 /// shares its places.
 pub struct Limiter {
     most: usize,
     most_of_party: usize,
+    /// Places that are left to parties with few.
+    reserve: usize,
     hasher: RandomState,
     in_use: Lock<InUse>,
 }
@@ -92,6 +95,7 @@ impl Limiter {
         Arc::new(Self {
             most,
             most_of_party,
+            reserve: most.saturating_sub(most_of_party) / 2,
             hasher: RandomState::new(),
             in_use: Lock::default(),
         })
@@ -146,7 +150,8 @@ impl Limiter {
 
     /// Whether a party that has so many places may have one more.
     fn may_have_one(&self, taken: usize, subject: &Subject) -> bool {
-        taken < self.most_of_party && may_take(taken, 1, self.most - subject.taken)
+        let free = self.most - subject.taken;
+        taken < self.most_of_party && (free > self.reserve || may_take(taken, 1, free))
     }
 
     /// Whether one more call may wait of a party of which so many wait.

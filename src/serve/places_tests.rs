@@ -18,10 +18,13 @@ fn fill(limiter: &Arc<Limiter>, party: u8) -> Vec<Place> {
 
 #[tokio::test]
 async fn a_party_finds_a_place_however_many_others_take_all_they_can() {
-    let limiter = Limiter::new(64, 40);
+    let limiter = Limiter::new(64, 32);
     let hogs: Vec<_> = (0..3).map(|party| fill(&limiter, party)).collect();
     let taken: Vec<_> = hogs.iter().map(Vec::len).collect();
     assert_eq!(taken, [32, 16, 8]);
+    // One that is alone has all that it may have.
+    assert_eq!(fill(&Limiter::new(64, 60), 1).len(), 60);
+    assert_eq!(fill(&Limiter::new(4, 4), 1).len(), 4);
     assert!(limiter.place("all", 9_u8, later()).now_or_never().is_some());
     // At other subjects there are as many.
     let places = (0..32).map(|_| limiter.place("other", 0_u8, later()).now_or_never());
@@ -50,7 +53,7 @@ async fn a_call_without_a_place_waits_shortly_and_never_beyond_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_goes_to_the_party_with_the_fewest_and_there_to_the_call_that_waited_longest() {
-    let limiter = Limiter::new(16, 16);
+    let limiter = Limiter::new(16, 8);
     let (mut first, mut second) = (fill(&limiter, 1), fill(&limiter, 2));
     let (third, fourth) = (fill(&limiter, 3), fill(&limiter, 4));
     let taken = [&first, &second, &third, &fourth].map(Vec::len);
@@ -138,7 +141,8 @@ proptest! {
                 prop_assert!(taken <= most_of_party);
                 prop_assert_eq!(limiter.taken("all", party), taken);
                 prop_assert!(waiting <= most_of_party / 4);
-                let may = taken < most_of_party && may_take(taken, 1, most - all);
+                let (free, reserve) = (most - all, most.saturating_sub(most_of_party) / 2);
+                let may = taken < most_of_party && (free > reserve || may_take(taken, 1, free));
                 prop_assert!(waiting == 0 || !may);
             }
         }

@@ -16,7 +16,6 @@ use crate::serve::drain::{Drain, StopRequest};
 use crate::serve::links::LinkTable;
 use crate::serve::policy;
 use crate::serve::replay::ReplayGuard;
-use crate::serve::under_way::UnderWay;
 use crate::settings::{CallLimits, LinkSettings, Policy, ProviderSettings, SettingsError};
 
 /// What the provider's settings say of calls.
@@ -65,8 +64,6 @@ pub struct Service<O> {
     pub admission: Admission,
     /// Which commands came already.
     pub replay: ReplayGuard,
-    /// Which calls are under way.
-    pub under_way: Arc<UnderWay>,
     /// How calls end when the provider stops.
     pub drain: Drain,
     rules: Rules,
@@ -81,7 +78,6 @@ impl<O: Operations> Service<O> {
             links: Arc::new(links),
             admission: Admission::new(&rules.calls, drain.in_flight.clone()),
             replay: ReplayGuard::new(rules.calls.window()),
-            under_way: Arc::default(),
             drain,
             rules,
         }

@@ -41,6 +41,19 @@ impl CallLimits {
         self.lattice.unwrap_or(self.all.div_ceil(2))
     }
 
+    /// Calls of one actor to one lattice in flight: an eighth of the places is left to
+    /// others that call it.
+    pub fn of_actor_to_lattice(&self) -> usize {
+        self.to_lattice() - self.to_lattice() / 8
+    }
+
+    /// Copies of one call in flight: an eighth of its actor's places is left to the
+    /// actor's other calls.
+    pub fn copies(&self) -> usize {
+        let most = self.of_actor();
+        most - (most / 8).max(1).min(most - 1)
+    }
+
     /// `invocation_window_ms`: how old a call may be.
     pub fn window(&self) -> Duration {
         self.window

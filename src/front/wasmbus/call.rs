@@ -19,7 +19,6 @@ use crate::front::wasmbus::invocation::signed_part;
 use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
 use crate::front::wasmbus::proof::Proof;
 use crate::serve::places::Place;
-use crate::serve::replay::ReplayError;
 use crate::serve::{Call, Operations};
 use crate::telemetry::security::Cause;
 
@@ -117,12 +116,11 @@ impl<O: Operations> Door<O> {
             check_body(&proof, invocation, &inline)?;
         }
         let signed = signed_part(invocation);
-        // Of commands, more is remembered below, and before they wait for anything.
-        let may_wait = !is_inline || operation.is_some_and(|one| !one.is_command());
-        let alone = may_wait.then(|| service.under_way.enter(signed));
-        if matches!(alone, Some(None)) {
-            return Err(repeated(ReplayError::TakenBefore));
-        }
+        // Of commands, more is remembered below; before that, a large body is waited for.
+        let is_command = operation.is_some_and(Operation::is_command);
+        let copy = || service.admission.copy_of(actor, signed, is_command);
+        let is_counted = !is_inline || !is_command;
+        let _copy = is_counted.then(copy).transpose()?;
         let body = match is_inline {
             true => Body {
                 bytes: inline.into(),

@@ -81,7 +81,7 @@ impl<O: Operations> Door<O> {
             service: Service::new(operations, rules, links),
             verifier: Verifier::new(&host.provider_key, &host.link_name, &host.cluster_issuers),
             large_bodies: LargeBodies::new(&home),
-            fetches: Limiter::new(MAX_FETCHED, MAX_FETCHED),
+            fetches: Limiter::new(MAX_FETCHED, MAX_FETCHED - MAX_FETCHED / 4),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             largest_answer: LargestAnswer::default(),
             budget: budget.min(call_budget),
