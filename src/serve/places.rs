@@ -19,7 +19,7 @@ use crate::shares::may_take;
 pub const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Places for calls, the same number for each subject: for each lattice, say. The parties
-/// that call share the places of a subject by [`may_take`], and so they share the room to
+/// that call share the places of a subject by `may_take`, and so they share the room to
 /// wait there. It remembers only those that are in use, as hashes: of 10^19 pairs, one
 /// shares its places.
 pub struct Limiter {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::lock::Lock;
 
 /// The signed parts of calls that are under way, as hashes. A command is remembered for
-/// longer by the [guard](crate::serve::replay) against replay. What only reads may be
+/// longer by the guard against replay. What only reads may be
 /// repeated, but its copies must not take the places of its actor.
 #[derive(Default)]
 pub struct UnderWay {
