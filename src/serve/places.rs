@@ -20,9 +20,9 @@ pub const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// Places for calls, the same number for each subject: for each lattice, say. A party that
 /// calls may have so many of them, whoever else calls; but half of what one party cannot
-/// have is shared by [`may_take`], so that no few parties take all. The room to wait is
-/// shared in the same way. It remembers only those that are in use, as hashes: of 10^19 pairs, one
-/// shares its places.
+/// have is shared by `may_take`, so that no few parties take all. The room to wait is
+/// shared in the same way. It remembers only those that are in use, as hashes: of 10^19
+/// pairs, one shares its places.
 pub struct Limiter {
     most: usize,
     most_of_party: usize,

@@ -16,7 +16,7 @@ const FORGETS_EACH: Duration = Duration::from_secs(1);
 const OF_ALL: Pace = Pace::new(400, Duration::from_millis(100));
 
 /// A bucket for each party, which is known by the hash of its name, and one for all that
-/// are no party. Together they may write as much as [`OF_ALL`] says.
+/// are no party. Together they may write 400 lines at once, and ten more each second.
 pub struct PartyLimiter {
     each: Pace,
     hasher: RandomState,
