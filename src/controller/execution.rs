@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
+use crate::connections::Held;
 use crate::contract::Response;
 use crate::controller::Controller;
 use crate::credentials::Fingerprint;
@@ -94,6 +95,13 @@ impl<'a> Execution<'a> {
         let lattice = Lattice::new(id, js_domain, lease, roster, deadline, limits, duties);
         lattice.keep_fresh();
         Ok(lattice)
+    }
+
+    /// Returns a result, and keeps the room that it takes until the actor has its answer.
+    pub(super) fn keep<T, R: Send + Sync + 'static>(&self, result: Held<T, R>) -> T {
+        let (result, room) = result.into_parts();
+        self.incoming.kept.keep(room);
+        result
     }
 
     /// Returns the public key of the actor that calls.

@@ -1,6 +1,6 @@
 //! A call that may be carried out, and what carries it out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::contract::{Operation, Request, Response};
 use crate::deadline::Deadline;
@@ -20,6 +20,19 @@ pub struct Call<'a> {
     pub link: Arc<LinkSettings>,
     /// When the actor must have its answer.
     pub deadline: Deadline,
+    /// What it keeps until the actor has its answer.
+    pub kept: &'a Kept,
+}
+
+/// What a call keeps until the actor has its answer: the room that the answer takes.
+#[derive(Default)]
+pub struct Kept(OnceLock<Box<dyn Send + Sync>>);
+
+impl Kept {
+    /// Keeps this as well. A call has one result.
+    pub fn keep(&self, what: impl Send + Sync + 'static) {
+        let _ = self.0.set(Box::new(what));
+    }
 }
 
 /// What carries out calls: the controller, or a stand-in for it in a test.

@@ -17,5 +17,5 @@ pub mod policy;
 pub mod replay;
 mod service;
 
-pub use crate::serve::call::{Call, Operations};
+pub use crate::serve::call::{Call, Kept, Operations};
 pub use crate::serve::service::{Rules, Service};

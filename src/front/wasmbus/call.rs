@@ -20,7 +20,7 @@ use crate::front::wasmbus::invocation::{InvocationClaims, InvocationError, signe
 use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
 use crate::serve::links::Unlinked;
 use crate::serve::places::Place;
-use crate::serve::{Call, Operations};
+use crate::serve::{Call, Kept, Operations};
 use crate::settings::LinkSettings;
 use crate::telemetry::security::Cause;
 
@@ -53,13 +53,14 @@ impl<O: Operations> Door<O> {
         id: &str,
         received: RpcResult<Received>,
         deadline: Deadline,
+        kept: &Kept,
     ) -> RpcResult<Vec<u8>> {
         let Received {
             mut invocation,
             claims,
             operation,
         } = received?;
-        let steps = self.steps(id, &mut invocation, claims, operation, deadline);
+        let steps = self.steps(id, &mut invocation, claims, operation, deadline, kept);
         let ended = tokio::select! {
             biased;
             ended = timeout_at(deadline.at(), AssertUnwindSafe(steps).catch_unwind()) => ended,
@@ -92,6 +93,7 @@ impl<O: Operations> Door<O> {
         claims: Result<InvocationClaims, InvocationError>,
         operation: Option<Operation>,
         deadline: Deadline,
+        kept: &Kept,
     ) -> Result<Vec<u8>, CallFailure> {
         let service = &self.service;
         let actor = &invocation.origin.public_key;
@@ -140,6 +142,7 @@ impl<O: Operations> Door<O> {
             actor,
             deadline: deadline.within(link.limits.call_budget),
             link,
+            kept,
         };
         let carried_out = service.operations.carry_out(&call, request).await;
         let response = carried_out.map_err(CallFailure::Failed)?;
