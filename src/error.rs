@@ -14,8 +14,8 @@ pub enum Kind {
     Invalid,
     /// The link of the actor does not allow it.
     Denied,
-    /// The provider has more calls in flight than it takes, or an earlier command has not
-    /// taken effect yet.
+    /// The provider has more calls in flight than it takes, an earlier command has not
+    /// taken effect yet, or there is no room for the answer to a question.
     Busy,
     /// The provider may have no more lattices, connections or dials.
     LimitReached,
@@ -208,11 +208,9 @@ pub fn without_values(text: &str) -> String {
 /// to 80 characters.
 pub fn quoted(value: &str) -> String {
     const MOST: usize = 80;
-    if value.chars().count() > MOST {
-        let head: String = value.chars().take(MOST).collect();
-        format!("{head:?}…")
-    } else {
-        format!("{value:?}")
+    match value.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_NAME_LENGTH: usize = 128;
 
 /// Longest other text: image references, contract ids, names of registries. A `file://`
 /// reference can have a path of this length.
-const MAX_TEXT: usize = 4096;
+pub const MAX_TEXT: usize = 4096;
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident, $parse:expr) => {

@@ -11,10 +11,12 @@ use crate::lock::Lock;
 
 /// Whether a party that has `held` places may take `more`, while so many are free.
 ///
-/// A party may have as many as it leaves free: one that takes all it can gets half of the
-/// places, two get a third each, and `n` of them leave a part of `n + 1` free.
+/// A party may have as many as it leaves free, and one more: one that takes all it can gets
+/// half of the places, two get a third each, and `n` of them leave a part of `n + 1` free.
+/// It makes no difference whether they are taken one by one.
 pub fn may_take(held: usize, more: usize, free: usize) -> bool {
-    held.saturating_add(more) <= free
+    let left = free.saturating_add(1).saturating_sub(more);
+    held.saturating_add(more) <= left
 }
 
 /// Places that parties share by [`may_take`]. It remembers only parties that have any.
@@ -56,6 +58,12 @@ impl<K: Hash + Eq + Clone> Shares<K> {
         }
     }
 
+    /// Returns how many places a party has, and how many all have together.
+    fn held(&self, party: &K) -> (usize, usize) {
+        let held = self.held.lock();
+        (held.by.get(party).copied().unwrap_or_default(), held.all)
+    }
+
     fn take(&self, party: &K, more: usize) -> bool {
         let mut held = self.held.lock();
         let own = held.by.get(party).copied().unwrap_or_default();
@@ -86,13 +94,30 @@ impl<K: Hash + Eq + Clone> Share<K> {
         self.places += if taken { more } else { 0 };
         taken
     }
+
+    /// Gives all of its places back.
+    pub fn give_back(&mut self) {
+        let places = std::mem::take(&mut self.places);
+        if places > 0 {
+            self.shares.give_back(&self.party, places);
+        }
+    }
+
+    /// Returns how many places it has.
+    pub fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Returns how many places its party has in all shares, and how many all parties have
+    /// together.
+    pub fn of_party(&self) -> (usize, usize) {
+        self.shares.held(&self.party)
+    }
 }
 
 impl<K: Hash + Eq + Clone> Drop for Share<K> {
     fn drop(&mut self) {
-        if self.places > 0 {
-            self.shares.give_back(&self.party, self.places);
-        }
+        self.give_back();
     }
 }
 
@@ -145,7 +170,8 @@ mod tests {
                 let free = 50 - inside.iter().map(|share| share.places).sum::<usize>();
                 if comes {
                     let mut share = shares.share(party);
-                    prop_assert_eq!(share.take(more), more == 0 || had + more <= free);
+                    let one_by_one = (0..more).all(|taken| may_take(had + taken, 1, free - taken));
+                    prop_assert_eq!(share.take(more), one_by_one);
                     inside.push(share);
                 } else if !inside.is_empty() {
                     inside.swap_remove(more % inside.len());

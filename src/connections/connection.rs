@@ -1,8 +1,8 @@
 //! A NATS connection to one or more lattices.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::client::PublishError;
@@ -15,9 +15,11 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::failure::DialFailure;
-use crate::connections::inbox::{Expected, Inbox, Replies};
+use crate::connections::inbox::{Expected, Inbox, Replies, Reply};
+use crate::connections::intake::Intake;
 use crate::connections::permissions::{InboxPermission, PermissionErrors, Refusal, RefusalReader};
 use crate::connections::reports::{Loss, Reported};
+use crate::connections::room::{AnswerRoom, NoRoom, Room};
 use crate::connections::sizes::{MessageNumber, Sending, Sizes};
 use crate::connections::usage::Usage;
 use crate::error::Error;
@@ -91,13 +93,19 @@ impl Connection {
         })
     }
 
+    /// Has it looked at what arrives.
+    pub(super) fn watch(&self, intake: &Arc<Intake>, report: Weak<watch::Sender<Reported>>) {
+        let (client, released) = (&self.client, self.released.clone());
+        intake.watch(client, self.epoch, &self.address, report, released);
+    }
+
     /// The client. A clone of it keeps the connection open: drop it with the call.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
     /// Sends a request, with headers where there are any. What is returned receives the
-    /// answer.
+    /// answer, which takes this room.
     ///
     /// # Errors
     /// Why it was not sent.
@@ -106,10 +114,11 @@ impl Connection {
         subject: Subject,
         headers: Option<HeaderMap>,
         body: Bytes,
+        room: Room,
     ) -> Result<SentRequest, NotAsked> {
         self.ensure_inbox().await?;
         let sending = self.sends(bytes_with(headers.as_ref(), &body))?;
-        let expected = self.inbox.expect();
+        let expected = self.inbox.expect(room);
         let (client, reply) = (&self.client, expected.subject.clone());
         let sent = match headers {
             None => client.publish_with_reply(subject, reply, body).await,
@@ -125,13 +134,19 @@ impl Connection {
         })
     }
 
-    /// Sends questions in this order. Returns the stream of their answers.
+    /// Sends questions in this order. Returns the stream of their answers, which take this
+    /// room.
     ///
     /// # Errors
     /// Why they were not sent.
-    pub async fn send_questions(&self, questions: &[&Question]) -> Result<Replies, NotAsked> {
+    pub async fn send_questions(
+        &self,
+        questions: &[&Question],
+        room: Room,
+    ) -> Result<Replies, NotAsked> {
         self.ensure_inbox().await?;
-        let replies = self.inbox.gather(questions.iter().map(|one| &one.reply));
+        let subjects = questions.iter().map(|one| &one.reply);
+        let replies = self.inbox.gather(subjects, room);
         for question in questions {
             let _sending = self.sends(question.body.len())?;
             let (to, body) = (question.subject.clone(), question.body.clone());
@@ -202,8 +217,10 @@ impl Connection {
     pub async fn server_answers(&self) -> bool {
         let refused = self.refusals_from_now();
         let nobody = self.client.new_inbox().into();
+        // Nothing is kept of the answer.
+        let room = AnswerRoom::default().empty();
         // A request fails here only after the server refused the inbox: it answered.
-        let Ok(mut asked) = self.ask(nobody, None, Bytes::new()).await else {
+        let Ok(mut asked) = self.ask(nobody, None, Bytes::new(), room).await else {
             return true;
         };
         tokio::select! {
@@ -313,7 +330,7 @@ impl SentRequest {
     }
 
     /// Waits for its answer; `None` where the connection is closed.
-    pub async fn answer(&mut self) -> Option<Message> {
+    pub async fn answer(&mut self) -> Option<Result<Reply, NoRoom>> {
         self.expected.answer().await
     }
 }

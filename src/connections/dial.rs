@@ -18,6 +18,7 @@ use crate::connections::connection::Connection;
 use crate::connections::destinations::{Lookups, reachable, resolve_by_system};
 use crate::connections::failure::{DialFailure, failure, is_about_tls};
 use crate::connections::fair::{Attempt, Permit};
+use crate::connections::intake::{Intake, MOST_IN_A_DIAL};
 use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
@@ -49,6 +50,10 @@ const PING_EVERY: Duration = Duration::from_secs(45);
 /// larger messages are read in pieces.
 const READ_BUFFER: u16 = 8 * 1024;
 
+/// Most messages of a subscription that wait to be read: further ones are dropped. All
+/// answers to a gather may come at once.
+const MOST_QUEUED: usize = 16 * 1024;
+
 /// An address where nobody is, and to which nothing is sent: operating systems refuse
 /// TCP to a multicast address at once.
 const NOWHERE: &str = "nats://239.255.255.255:1";
@@ -64,6 +69,8 @@ pub(super) struct Dialer {
     pub(super) allowed: AllowedServers,
     pub(super) tls: Tls,
     pub(super) capacity: Capacity,
+    /// Looks at what arrives over the connections.
+    pub(super) intake: Arc<Intake>,
 }
 
 impl Dialer {
@@ -167,6 +174,8 @@ impl Dialer {
         login: &Arc<LoginHistory>,
     ) -> Result<Option<Connection>, ConnectError> {
         let (report, reports) = watch::channel(Reported::default());
+        let report = Arc::new(report);
+        let to_report = Arc::downgrade(&report);
         let errors = PermissionErrors::default();
         let sizes = Arc::new(Sizes::new(login.oversize.clone()));
         let answers_in = match way.addresses {
@@ -178,6 +187,7 @@ impl Dialer {
             .connection_timeout(answers_in)
             .ping_interval(PING_EVERY)
             .read_buffer_capacity(READ_BUFFER)
+            .subscription_capacity(MOST_QUEUED)
             .event_callback(on_event(
                 address.clone(),
                 report,
@@ -186,7 +196,11 @@ impl Dialer {
                 login.clone(),
             ));
         let client = connect_once(options, way.to.clone()).await?;
-        Ok(Connection::open(client, address, reports, errors, sizes).await)
+        let connection = Connection::open(client, address, reports, errors, sizes).await;
+        if let Some(connection) = &connection {
+            connection.watch(&self.intake, to_report);
+        }
+        Ok(connection)
     }
 }
 
@@ -236,10 +250,13 @@ async fn connect_once(options: ConnectOptions, server: ServerAddr) -> Result<Cli
     // async-nats panics at some bytes that no NATS server sends, as `-ERR` without a
     // word. That is a failure like any other, and is not retried all the time.
     let dialled = AssertUnwindSafe(dialled).catch_unwind().await;
-    dialled.unwrap_or_else(|_| {
-        let unread = "what async-nats cannot read";
-        Err(ConnectError::with_source(ConnectErrorKind::Io, unread))
-    })
+    let no_server = |why: &'static str| ConnectError::with_source(ConnectErrorKind::Io, why);
+    let client = dialled.unwrap_or_else(|_| Err(no_server("what async-nats cannot read")))?;
+    match client.statistics().in_bytes.load(Ordering::Relaxed) {
+        // It stays in memory as long as the connection.
+        MOST_IN_A_DIAL.. => Err(no_server("more than a NATS server says to begin with")),
+        _ => Ok(client),
+    }
 }
 
 #[cfg(test)]

@@ -8,14 +8,16 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use async_nats::{Client, Message, Subject, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subject, Subscriber};
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::permissions::PermissionErrors;
+use crate::connections::room::{Held, MESSAGE, NoRoom, Room, owned};
 use crate::lock::Lock;
 use crate::nats::text;
 
@@ -23,12 +25,38 @@ use crate::nats::text;
 /// that it notices too many. Further ones are dropped.
 const MOST_WAITING: usize = 10_001;
 
+/// Longest last token of the subject of an answer.
+const LONGEST_TOKEN: usize = 16;
+
+/// An answer to a request.
+pub struct Reply {
+    /// The status, where the server sent it.
+    pub status: Option<StatusCode>,
+    /// What it says, in the room of the lattice that asked.
+    pub payload: Held<Bytes>,
+}
+
 /// A waiter for answers.
 enum Waiter {
     /// It takes one.
-    One(oneshot::Sender<Message>),
+    One(oneshot::Sender<Result<Reply, NoRoom>>, Room),
     /// It takes all that come.
-    Many(mpsc::Sender<Message>),
+    Many(mpsc::Sender<Message>, Arc<RoomOfGather>),
+}
+
+/// The room that a gather takes, or why it ended, where there was too little.
+struct RoomOfGather(Lock<Result<Room, NoRoom>>);
+
+impl RoomOfGather {
+    /// Has more room taken; returns whether there was any.
+    fn take(&self, more: impl FnOnce(&mut Room) -> Result<(), NoRoom>) -> bool {
+        let mut state = self.0.lock();
+        let taken = state.as_mut().map_err(|full| *full).and_then(more);
+        if let Err(full) = taken {
+            *state = Err(full);
+        }
+        taken.is_ok()
+    }
 }
 
 /// All waiters, by the last token of the subject of their answers.
@@ -36,19 +64,54 @@ enum Waiter {
 struct Waiting(Arc<Lock<HashMap<u64, Waiter>>>);
 
 impl Waiting {
-    /// Hands an answer to its waiter, who may have given up meanwhile.
+    /// Hands an answer to its waiter, who may have given up meanwhile. It counts from here
+    /// on. Where there is no room for it, the waiter is told so.
     fn hand_over(&self, token: u64, answer: Message) {
         let mut waiting = self.0.lock();
         match waiting.get(&token) {
             None => {}
-            Some(Waiter::Many(sender)) => drop(sender.try_send(answer)),
-            Some(Waiter::One(_)) => {
-                if let Some(Waiter::One(sender)) = waiting.remove(&token) {
-                    let _ = sender.send(answer);
+            Some(Waiter::Many(sender, room)) => {
+                let (sender, room) = (sender.clone(), room.clone());
+                drop(waiting);
+                // Nobody reads its headers.
+                let answer = Message {
+                    reply: None,
+                    headers: None,
+                    description: None,
+                    ..answer
+                };
+                match room.take(|room| room.take(MESSAGE + answer.payload.len())) {
+                    true => drop(sender.try_send(answer)),
+                    // The stream of answers ends when the last sender is dropped.
+                    false => self.forget_gather(&room),
+                }
+            }
+            Some(Waiter::One(..)) => {
+                let waiter = waiting.remove(&token);
+                drop(waiting);
+                if let Some(Waiter::One(sender, room)) = waiter {
+                    let _ = sender.send(counted(answer, room));
                 }
             }
         }
     }
+
+    fn forget_gather(&self, of: &Arc<RoomOfGather>) {
+        self.0.lock().retain(|_, waiter| match waiter {
+            Waiter::Many(_, room) => !Arc::ptr_eq(room, of),
+            Waiter::One(..) => true,
+        });
+    }
+}
+
+/// Takes the room for an answer as it arrived. Who reads it takes what it needs beyond that:
+/// this must keep up with whatever a server sends.
+fn counted(answer: Message, mut room: Room) -> Result<Reply, NoRoom> {
+    room.take(answer.payload.len())?;
+    Ok(Reply {
+        status: answer.status,
+        payload: Held::new(answer.payload, room),
+    })
 }
 
 /// Tells all waiters that no answer comes any more when the task that hands answers
@@ -129,11 +192,12 @@ impl Inbox {
         }
     }
 
-    /// Makes a place for one answer.
-    pub(super) fn expect(&self) -> Expected {
+    /// Makes a place for one answer, which takes this room.
+    pub(super) fn expect(&self, room: Room) -> Expected {
         let (token, subject) = self.reply_subject();
         let (sender, answer) = oneshot::channel();
-        self.waiting.0.lock().insert(token, Waiter::One(sender));
+        let waiter = Waiter::One(sender, room);
+        self.waiting.0.lock().insert(token, waiter);
         Expected {
             subject,
             answer,
@@ -143,19 +207,25 @@ impl Inbox {
     }
 
     /// Makes a place for all answers on these subjects, each from
-    /// [`Inbox::reply_subject`].
-    pub(super) fn gather<'a>(&self, subjects: impl Iterator<Item = &'a Subject>) -> Replies {
+    /// [`Inbox::reply_subject`]. They take this room.
+    pub(super) fn gather<'a>(
+        &self,
+        subjects: impl Iterator<Item = &'a Subject>,
+        room: Room,
+    ) -> Replies {
         let (sender, answers) = mpsc::channel(MOST_WAITING);
+        let room = Arc::new(RoomOfGather(Lock::new(Ok(room))));
         let start = self.subject.len() - 1;
         let tokens: Vec<u64> = subjects.filter_map(|one| token(one, start)).collect();
         let mut waiting = self.waiting.0.lock();
         for token in &tokens {
-            waiting.insert(*token, Waiter::Many(sender.clone()));
+            waiting.insert(*token, Waiter::Many(sender.clone(), room.clone()));
         }
         drop(waiting);
         Replies {
             answers,
             tokens,
+            room,
             waiting: self.waiting.clone(),
         }
     }
@@ -173,6 +243,9 @@ impl Inbox {
 /// Reads the token of a subject that has `start` bytes before it.
 fn token(subject: &str, start: usize) -> Option<u64> {
     let token = subject.get(start..)?;
+    if token.len() > LONGEST_TOKEN {
+        return None;
+    }
     u64::from_str_radix(token, 16).ok()
 }
 
@@ -180,15 +253,19 @@ fn token(subject: &str, start: usize) -> Option<u64> {
 pub(super) struct Expected {
     /// The subject of the answer.
     pub(super) subject: Subject,
-    answer: oneshot::Receiver<Message>,
+    answer: oneshot::Receiver<Result<Reply, NoRoom>>,
     token: u64,
     waiting: Waiting,
 }
 
 impl Expected {
     /// Waits for the answer; `None` where none can come any more.
-    pub(super) async fn answer(&mut self) -> Option<Message> {
-        (&mut self.answer).await.ok()
+    pub(super) async fn answer(&mut self) -> Option<Result<Reply, NoRoom>> {
+        let answer = (&mut self.answer).await.ok()?;
+        Some(answer.map(|reply| Reply {
+            payload: reply.payload.apart(),
+            ..reply
+        }))
     }
 }
 
@@ -202,14 +279,46 @@ impl Drop for Expected {
 pub struct Replies {
     answers: mpsc::Receiver<Message>,
     tokens: Vec<u64>,
+    room: Arc<RoomOfGather>,
     waiting: Waiting,
+}
+
+impl Replies {
+    /// Returns why it ended, where there was no room for a further answer.
+    pub fn full(&self) -> Option<NoRoom> {
+        self.room.0.lock().as_ref().err().copied()
+    }
+
+    /// Returns what keeps the room of the answers, also when this is dropped.
+    pub fn room(&self) -> TakenRoom {
+        TakenRoom {
+            _room: self.room.clone(),
+        }
+    }
+
+    /// Ends it, and puts what was made of the answers into the room that they took.
+    pub fn hold<T>(self, value: T) -> Held<T, TakenRoom> {
+        Held::new(value, self.room())
+    }
+}
+
+/// The room that the answers to a gather take, as long as this is there.
+pub struct TakenRoom {
+    _room: Arc<RoomOfGather>,
 }
 
 impl Stream for Replies {
     type Item = Message;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        self.answers.poll_recv(cx)
+        let Some(answer) = ready!(self.answers.poll_recv(cx)) else {
+            return Poll::Ready(None);
+        };
+        let has_room = self.room.take(|room| room.take_json(&answer.payload));
+        Poll::Ready(has_room.then(|| Message {
+            payload: owned(&answer.payload),
+            ..answer
+        }))
     }
 }
 
@@ -227,14 +336,17 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::connections::room::AnswerRoom;
 
     #[test]
     fn waiters_are_told_when_no_answer_can_come_any_more() {
         let waiting = Waiting::default();
         let (one, mut answer) = oneshot::channel();
         let (many, mut answers) = mpsc::channel(1);
-        waiting.0.lock().insert(1, Waiter::One(one));
-        waiting.0.lock().insert(2, Waiter::Many(many));
+        let all = AnswerRoom::default();
+        let gather = Arc::new(RoomOfGather(Lock::new(Ok(all.empty()))));
+        waiting.0.lock().insert(1, Waiter::One(one, all.empty()));
+        waiting.0.lock().insert(2, Waiter::Many(many, gather));
         drop(EndOfAnswers(waiting.clone()));
         assert!(answer.try_recv().is_err());
         assert!(matches!(answers.recv().now_or_never(), Some(None)));

@@ -10,7 +10,9 @@
 //! | `dial`, `destinations`, `ways`, `failure` | a dial; where it may go, and in which order; why it failed |
 //! | `capacity`, `fair` | how many connections, dials and lookups there may be, and of whom |
 //! | `connection` | requests and questions over a connection |
-//! | `inbox`, `permissions`, `sizes` | where answers arrive; what the server refuses |
+//! | `inbox`, `room` | where answers arrive; how many bytes of them are held |
+//! | `permissions`, `sizes` | what the server refuses |
+//! | `intake` | whether a server sends what is no message, without end |
 //! | `usage`, `lease` | how many calls use a connection |
 //! | `reports` | what a connection reports, and why it ended |
 
@@ -21,9 +23,11 @@ mod dial;
 mod failure;
 mod fair;
 mod inbox;
+mod intake;
 mod lease;
 mod permissions;
 mod reports;
+mod room;
 mod sizes;
 mod slot;
 mod state;
@@ -40,10 +44,11 @@ use crate::connections::capacity::Capacity;
 pub use crate::connections::connection::{Connection, NotAsked, Question};
 use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
-pub use crate::connections::inbox::Replies;
+pub use crate::connections::inbox::{Replies, Reply, TakenRoom};
 pub use crate::connections::lease::Lease;
 pub use crate::connections::permissions::{Refusal, RefusalReader};
 pub use crate::connections::reports::Loss;
+pub use crate::connections::room::{AnswerRoom, Held, NoRoom, Room};
 pub use crate::connections::sizes::MessageNumber;
 use crate::connections::state::Answer;
 use crate::connections::supervisor::Supervisor;
@@ -66,6 +71,7 @@ impl Connections {
         Self(Arc::new(Dialer {
             name,
             allowed: settings.allowed.clone(),
+            intake: Arc::default(),
             tls,
             capacity: Capacity::new(settings.limits),
         }))

@@ -34,8 +34,8 @@ pub(super) struct Reported {
 /// What is known of why a connection broke.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
-    /// The last words of the server, quoted, and when it said them.
-    words: Option<(String, Instant)>,
+    /// What the server did last: its words, or that it sent too much. And when it was.
+    last: Option<(String, Instant)>,
     /// The number of the last message, where the server closed the connection
     /// because one was too large: it took none with this number or a later one.
     not_taken_from: Option<u64>,
@@ -50,23 +50,31 @@ impl Loss {
     /// Returns `; its server said "…"`, for the end of a message; empty where it said
     /// nothing.
     pub fn said(&self) -> String {
-        let words = self.words.as_ref();
-        words.map_or_else(String::new, |(words, _)| {
-            format!("; its server said {words}")
-        })
+        let last = self.last.as_ref();
+        last.map_or_else(String::new, |(last, _)| format!("; {last}"))
     }
 
     /// Returns what [`Loss::said`] returns, if the server said it from this moment on.
     pub fn said_since(&self, then: Instant) -> String {
-        match &self.words {
+        match &self.last {
             Some((_, at)) if *at >= then => self.said(),
             _ => String::new(),
         }
     }
 
-    /// Returns the words of the server.
-    pub(super) fn words(&self) -> Option<&str> {
-        self.words.as_ref().map(|(words, _)| words.as_str())
+    /// Returns what its server did last: `its server said "…"`.
+    pub(super) fn last(&self) -> Option<&str> {
+        self.last.as_ref().map(|(last, _)| last.as_str())
+    }
+
+    /// Notes that so many bytes arrived without a whole message.
+    pub(super) fn floods(&mut self, bytes: usize) {
+        let mebibytes = bytes >> 20;
+        let last = format!(
+            "its server sent {mebibytes} MiB that are no whole message, and the connection was \
+             closed"
+        );
+        self.last = Some((last, Instant::now()));
     }
 }
 
@@ -78,17 +86,17 @@ impl Reported {
             | Event::ClientError(ClientError::MaxReconnects) => {
                 self.closed = true;
                 // What was said long before is not the reason.
-                if let Some((_, at)) = &self.loss.words
+                if let Some((_, at)) = &self.loss.last
                     && at.elapsed() > IS_REASON_FOR
                 {
-                    self.loss.words = None;
+                    self.loss.last = None;
                 }
             }
             Event::LameDuckMode => self.lame = true,
             Event::ServerError(error) => {
                 self.loss = Loss {
                     not_taken_from: sizes.closed_with(without_prefix(&error.to_string())),
-                    words: Some((words(error), Instant::now())),
+                    last: Some((format!("its server said {}", words(error)), Instant::now())),
                 };
             }
             _ => {}
@@ -123,7 +131,7 @@ impl Default for LoginHistory {
 /// Returns the handler of a connection's events.
 pub(super) fn on_event(
     address: Arc<str>,
-    report: watch::Sender<Reported>,
+    report: Arc<watch::Sender<Reported>>,
     errors: PermissionErrors,
     sizes: Arc<Sizes>,
     login: Arc<LoginHistory>,

@@ -134,8 +134,7 @@ impl Supervisor {
                     let now = reports.borrow_and_update().clone();
                     // Where no more reports can come, async-nats has ended.
                     if now.closed || report.is_err() {
-                        let words = now.loss.words();
-                        return End::Broke(words.map(|words| format!("its server said {words}")));
+                        return End::Broke(now.loss.last().map(str::to_owned));
                     }
                     if now.lame && !leaving {
                         leave_at = Some(Instant::now());
@@ -252,6 +251,7 @@ mod tests {
             dialer: Arc::new(Dialer {
                 name: "test".into(),
                 allowed: AllowedServers::default(),
+                intake: Arc::default(),
                 tls: Tls::default(),
                 capacity,
             }),

@@ -10,7 +10,10 @@ pub(super) async fn list(
     lattice_id: &str,
 ) -> Result<GetClaimsResponse, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let claims = lattice.claims().await?.into_iter().map(|claims| claims.0);
+    let claims = call
+        .keep(lattice.claims().await?)
+        .into_iter()
+        .map(|claims| claims.0);
     Ok(GetClaimsResponse {
         claims: claims.collect(),
     })

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tracing::{debug, warn};
 
+use crate::connections::Held;
 use crate::contract::Response;
 use crate::controller::Controller;
 use crate::credentials::Fingerprint;
@@ -100,6 +101,13 @@ impl<'a> Execution<'a> {
                  calls to it as it leaves to others (max_lattice_calls); try again later"
             ),
         )
+    }
+
+    /// Returns a result, and keeps the room that it takes until the actor has its answer.
+    pub(super) fn keep<T, R: Send + Sync + 'static>(&self, result: Held<T, R>) -> T {
+        let (result, room) = result.into_parts();
+        self.incoming.kept.keep(room);
+        result
     }
 
     /// Returns the public key of the actor that calls.

@@ -1,5 +1,6 @@
 //! GetHosts, GetHostInventory, StopHost.
 
+use crate::connections::Held;
 use crate::contract::{
     ActorDescription, ActorInstance, GetHostInventoryRequest, Host, HostInventory, Hosts,
     ProviderDescription, StopHostCommand,
@@ -19,7 +20,7 @@ const MAX_REPEATED: usize = 16 * 1024 * 1024;
 /// Lists the hosts of a lattice.
 pub(super) async fn list(call: &Execution<'_>, lattice_id: &str) -> Result<Hosts, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let hosts = lattice.hosts(lattice.deadline).await?;
+    let hosts = call.keep(lattice.hosts(lattice.deadline).await?);
     Ok(hosts.into_iter().map(host).collect())
 }
 
@@ -33,7 +34,14 @@ pub(super) async fn inventory(
     let lattice = call.connect(lattice).await?;
     let quirks = lattice.software_of(&id).await?.quirks;
     let inventory = lattice.inventory(&id, lattice.deadline).await?;
-    Ok(described(&id, quirks, inventory))
+    let (inventory, mut room) = inventory.into_parts();
+    let taken = room.take(repeated(quirks, &inventory));
+    taken.map_err(|full| lattice.no_room(&id, full))?;
+    Ok(described(
+        &id,
+        quirks,
+        call.keep(Held::new(inventory, room)),
+    ))
 }
 
 /// Stops a host. `timeout` is in seconds. TinyGo actors send 0 where they mean none, which a
@@ -79,6 +87,24 @@ pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInve
     }
 }
 
+/// Returns how many bytes an inventory repeats.
+fn repeated(quirks: &Quirks, inventory: &Inventory) -> usize {
+    let instances = inventory.actors.iter().flat_map(|actor| &actor.instances);
+    let bytes = instances.map(|instance| {
+        let (size, count) = (size_of(instance), quirks.instances_of(instance));
+        size.saturating_mul(count.clamp(1, MAX_LISTED) as usize - 1)
+    });
+    bytes.fold(0, usize::saturating_add).min(MAX_REPEATED)
+}
+
+/// Returns about how many bytes an entry of an inventory takes.
+fn size_of(instance: &model::ActorInstance) -> usize {
+    let texts = instance.annotations.iter().flatten();
+    texts.fold(instance.instance_id.len() + 100, |size, (name, value)| {
+        size + name.len() + value.len()
+    })
+}
+
 fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescription {
     ActorDescription {
         id: actor.id,
@@ -101,10 +127,7 @@ fn instances(
     room: &mut usize,
 ) -> impl Iterator<Item = ActorInstance> + use<> {
     let count = quirks.instances_of(&instance);
-    let texts = instance.annotations.iter().flatten();
-    let size = texts.fold(instance.instance_id.len() + 100, |size, (name, value)| {
-        size + name.len() + value.len()
-    });
+    let size = size_of(&instance);
     let repeated = (*room / size).min(count.clamp(1, MAX_LISTED) as usize - 1);
     *room -= repeated * size;
     (1..=repeated + usize::from(count > 0)).map(move |number| ActorInstance {

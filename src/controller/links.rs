@@ -15,7 +15,10 @@ pub(super) async fn list(
     lattice_id: &str,
 ) -> Result<LinkDefinitionList, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let links = lattice.links().await?.into_iter().map(definition);
+    let links = call
+        .keep(lattice.links().await?)
+        .into_iter()
+        .map(definition);
     Ok(LinkDefinitionList {
         links: links.collect(),
     })

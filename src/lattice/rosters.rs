@@ -5,19 +5,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
+use crate::connections::AnswerRoom;
 use crate::credentials::Route;
 use crate::lattice::roster::Roster;
+use crate::shares::Shares;
 
 /// Most new rosters between two looks for rosters that nobody needs.
 const SWEEP_EVERY: usize = 64;
 
 /// A roster for each route: other credentials, or another JetStream domain, may lead
 /// to other hosts.
-#[derive(Default)]
 pub struct Rosters {
     table: DashMap<u64, Arc<Roster>>,
+    /// The room for answers, which all lattices share.
+    answers: Arc<Shares<u64>>,
     /// How many were added since the last look.
     added: AtomicUsize,
+}
+
+impl Default for Rosters {
+    fn default() -> Self {
+        Self {
+            table: DashMap::new(),
+            answers: AnswerRoom::for_all(),
+            added: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl Rosters {
@@ -30,7 +43,8 @@ impl Rosters {
         if let Some(roster) = known {
             return roster;
         }
-        let roster = self.table.entry(route.number).or_default().clone();
+        let new = || Arc::new(Roster::new(AnswerRoom::of(&self.answers, route.number)));
+        let roster = self.table.entry(route.number).or_insert_with(new).clone();
         let _ = roster.route.set(Arc::downgrade(route));
         let added = self.added.fetch_add(1, Ordering::Relaxed) + 1;
         if added >= SWEEP_EVERY.min(self.table.len() / 2) {

@@ -18,7 +18,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, HeaderMap, Message, Request, StatusCode};
+use async_nats::{Client, HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -85,15 +85,14 @@ impl NoAnswer {
 ///
 /// # Errors
 /// `No`, `Nobody` or `Unreadable`.
-pub fn read<T: DeserializeOwned>(answer: &Message) -> Result<T, NoAnswer> {
-    if answer.status == Some(StatusCode::NO_RESPONDERS) {
+pub fn read<T: DeserializeOwned>(status: Option<StatusCode>, answer: &[u8]) -> Result<T, NoAnswer> {
+    if status == Some(StatusCode::NO_RESPONDERS) {
         return Err(NoAnswer::Nobody);
     }
     let unreadable =
         |error: serde_json::Error| NoAnswer::Unreadable(without_values(&error.to_string()));
     // Objects only: the types of async-nats accept lists as well.
-    let members: Map<String, Value> =
-        serde_json::from_slice(&answer.payload).map_err(unreadable)?;
+    let members: Map<String, Value> = serde_json::from_slice(answer).map_err(unreadable)?;
     match serde_json::from_value(Value::Object(members)).map_err(unreadable)? {
         Response::Ok(answer) => Ok(answer),
         Response::Err { error } => Err(NoAnswer::No(error)),
@@ -113,7 +112,7 @@ async fn request<T: DeserializeOwned>(
 ) -> Result<T, NoAnswer> {
     let request = request.inbox(inbox.to_owned()).timeout(None);
     match client.send_request(subject.to_owned(), request).await {
-        Ok(answer) => read(&answer),
+        Ok(answer) => read(answer.status, &answer.payload),
         Err(error) => Err(match error.kind() {
             RequestErrorKind::NoResponders => NoAnswer::Nobody,
             RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
@@ -332,32 +331,20 @@ impl JetStream {
 mod tests {
     use super::*;
 
-    fn answer(payload: &'static str, status: Option<StatusCode>) -> Message {
-        Message {
-            subject: "_INBOX.x".into(),
-            reply: None,
-            payload: payload.into(),
-            headers: None,
-            status,
-            description: None,
-            length: payload.len(),
-        }
-    }
-
     #[test]
     fn what_jetstream_says_with_an_error_is_definite_and_silence_is_not() {
         let stored = r#"{"stream":"KV_x","seq":7}"#;
-        let ack: PublishAck = read(&answer(stored, None)).unwrap();
+        let ack: PublishAck = read(None, stored.as_bytes()).unwrap();
         assert_eq!(ack.sequence, 7);
         let full = r#"{"error":{"code":400,"err_code":10077,"description":"maximum bytes exceeded"},"stream":"KV_x","seq":0}"#;
-        let error = read::<PublishAck>(&answer(full, None)).unwrap_err();
+        let error = read::<PublishAck>(None, full.as_bytes()).unwrap_err();
         assert!(error.is_definite());
         assert_eq!(error.code(), Some(ErrorCode::STREAM_STORE_FAILED));
         assert!(error.to_string().contains("maximum bytes exceeded"));
-        let nobody = answer("", Some(StatusCode::NO_RESPONDERS));
-        assert!(read::<PublishAck>(&nobody).unwrap_err().is_definite());
+        let nobody = read::<PublishAck>(Some(StatusCode::NO_RESPONDERS), b"");
+        assert!(nobody.unwrap_err().is_definite());
         for odd in ["", "{}", "[]", r#"["KV_x",7]"#, "\"+OK\""] {
-            let error = read::<PublishAck>(&answer(odd, None)).unwrap_err();
+            let error = read::<PublishAck>(None, odd.as_bytes()).unwrap_err();
             assert!(matches!(error, NoAnswer::Unreadable(_)), "{odd}");
             assert!(!error.is_definite(), "{odd}");
         }

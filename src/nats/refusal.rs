@@ -5,6 +5,12 @@ use async_nats::{Event, ServerError};
 
 use crate::error::quoted;
 
+/// Most bytes that are kept of the subject that a server names. Ours are shorter; one that
+/// was cut is none of ours.
+const MAX_SUBJECT: usize = 1024;
+/// Most bytes that are kept of a server's words: messages quote fewer.
+const MAX_WORDS: usize = 256;
+
 /// A message or a subscription that the server refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -12,7 +18,7 @@ pub struct Refusal {
     pub subscription: bool,
     /// Its subject, or that of its reply; empty where the server does not name it.
     pub subject: String,
-    /// The server's words.
+    /// The server's words, or the beginning of them.
     pub words: String,
 }
 
@@ -48,7 +54,7 @@ impl Refusal {
             return Some(Self {
                 subscription: true,
                 subject: String::new(),
-                words: words.to_owned(),
+                words: beginning(words, MAX_WORDS),
             });
         }
         let rest = words.strip_prefix("Permissions Violation for ")?;
@@ -60,10 +66,18 @@ impl Refusal {
         };
         Some(Self {
             subscription,
-            subject: rest.split('"').next()?.to_owned(),
-            words: words.to_owned(),
+            subject: beginning(rest.split('"').next()?, MAX_SUBJECT),
+            words: beginning(words, MAX_WORDS),
         })
     }
+}
+
+/// Returns so many bytes from the beginning of a text, or a few less: a server can say
+/// very much, and what it says is kept for a while, for each call that waits.
+fn beginning(text: &str, most: usize) -> String {
+    let mut ends = (0..=most.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or_default()].to_owned()
 }
 
 /// Returns a server's words for messages and logs: quoted and cut, so that they cannot
@@ -113,6 +127,15 @@ mod tests {
                 words: words.to_owned(),
             };
             assert_eq!(read, expected);
+        }
+        let long = "é".repeat(1 << 20);
+        for words in [
+            format!(r#"Subscription to "{long}""#),
+            format!(r#"Publish to "a{long}""#),
+        ] {
+            let read = Refusal::parse(&format!("nats: Permissions Violation for {words}")).unwrap();
+            assert!((MAX_SUBJECT - 1..=MAX_SUBJECT).contains(&read.subject.len()));
+            assert!((MAX_WORDS - 1..=MAX_WORDS).contains(&read.words.len()));
         }
         for other in [
             "nats: stale connection",

@@ -1,11 +1,12 @@
 //! A call that may be carried out, and what carries it out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::contract::{Operation, Request, Response};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::nats::OwnLattice;
+use crate::serve::places::Place;
 use crate::settings::LinkSettings;
 
 /// A call that proved who sent it, and may be carried out.
@@ -20,6 +21,29 @@ pub struct Call<'a> {
     pub link: Arc<LinkSettings>,
     /// When the actor must have its answer.
     pub deadline: Deadline,
+    /// What it keeps until the actor has its answer.
+    pub kept: &'a Kept,
+}
+
+/// What a call keeps until the actor has its answer.
+#[derive(Default)]
+pub struct Kept {
+    /// Its place among the calls of its actor.
+    place: OnceLock<Place>,
+    /// The room that the answer takes.
+    room: OnceLock<Box<dyn Send + Sync>>,
+}
+
+impl Kept {
+    /// Keeps its place.
+    pub fn keep_place(&self, place: Place) {
+        let _ = self.place.set(place);
+    }
+
+    /// Keeps the room of its answer. A call has one result.
+    pub fn keep(&self, room: impl Send + Sync + 'static) {
+        let _ = self.room.set(Box::new(room));
+    }
 }
 
 /// What carries out calls: the controller, or a stand-in for it in a test.

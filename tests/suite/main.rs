@@ -17,6 +17,7 @@ mod actor_stops;
 mod allowed_servers;
 mod archive;
 mod autoscaler;
+mod bounds;
 mod citations;
 mod component;
 mod concurrent_calls;

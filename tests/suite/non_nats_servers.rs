@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 const INFO: &str = r#"INFO {"server_id":"x","version":"2.10.0","proto":1,"max_payload":1000}"#;
 
 /// A listening socket, which is closed when this is dropped.
-struct Listener {
-    address: String,
+pub struct Listener {
+    pub address: String,
     accepting: JoinHandle<()>,
 }
 
@@ -26,7 +26,7 @@ impl Drop for Listener {
 
 /// Starts a server that sends this to every connection, and then reads until
 /// the connection ends.
-async fn saying(words: Vec<u8>) -> Listener {
+pub async fn saying(words: Vec<u8>) -> Listener {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let accepting = tokio::spawn(async move {

@@ -8,6 +8,7 @@ pub mod drill;
 pub mod every_operation;
 pub mod fixtures;
 pub mod host;
+pub mod hostile;
 pub mod instances;
 pub mod invocation;
 pub mod jwt;

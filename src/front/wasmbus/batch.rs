@@ -19,7 +19,7 @@ use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::head::id_of;
 use crate::front::wasmbus::intake::Admitted;
 use crate::front::wasmbus::msgpack::decode;
-use crate::serve::Operations;
+use crate::serve::{Kept, Operations};
 use crate::telemetry::security::{self, Cause};
 
 impl<O: Operations> Door<O> {
@@ -66,9 +66,8 @@ impl<O: Operations> Door<O> {
     }
 
     async fn serve_one(self: Arc<Self>, call: Admitted, id: String, received: RpcResult<Received>) {
-        let mut place = None;
-        let result = self.result(&id, received, call.deadline, &mut place);
-        let result = result.await;
+        let kept = Kept::default();
+        let result = self.result(&id, received, call.deadline, &kept).await;
         self.answer(call.reply, id, result, call.deadline).await;
     }
 

@@ -19,7 +19,7 @@ use crate::front::wasmbus::invocation::signed_part;
 use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
 use crate::front::wasmbus::proof::Proof;
 use crate::serve::places::Place;
-use crate::serve::{Call, Operations};
+use crate::serve::{Call, Kept, Operations};
 use crate::telemetry::security::Cause;
 
 /// How much earlier than the call itself its operation must end, so that there is time to
@@ -52,7 +52,7 @@ impl<O: Operations> Door<O> {
         id: &str,
         received: RpcResult<Received>,
         deadline: Deadline,
-        place: &mut Option<Place>,
+        kept: &Kept,
     ) -> RpcResult<Vec<u8>> {
         let Received {
             mut invocation,
@@ -61,7 +61,7 @@ impl<O: Operations> Door<O> {
         } = received?;
         let steps = async {
             let proof = proof?;
-            let steps = self.steps(id, &mut invocation, proof, operation, deadline, place);
+            let steps = self.steps(id, &mut invocation, proof, operation, deadline, kept);
             steps.await
         };
         let ended = tokio::select! {
@@ -96,7 +96,7 @@ impl<O: Operations> Door<O> {
         proof: Proof,
         operation: Option<Operation>,
         deadline: Deadline,
-        place: &mut Option<Place>,
+        kept: &Kept,
     ) -> Result<Vec<u8>, CallFailure> {
         let service = &self.service;
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
@@ -148,7 +148,7 @@ impl<O: Operations> Door<O> {
         let mark = operation.is_command().then(take);
         let mark = mark.transpose().map_err(repeated)?;
         let taken = service.admission.place_of_actor(actor, deadline).await;
-        *place = Some(taken.inspect_err(|_| service.replay.give_back(mark))?);
+        kept.keep_place(taken.inspect_err(|_| service.replay.give_back(mark))?);
 
         // The operation.
         let request = decode_arguments(operation, &body.bytes).map_err(CallFailure::undecodable)?;
@@ -158,6 +158,7 @@ impl<O: Operations> Door<O> {
             actor,
             deadline: deadline.within(link.limits.call_budget),
             link,
+            kept,
         };
         let carried_out = service.operations.carry_out(&call, request).await;
         let response = carried_out.map_err(CallFailure::Failed)?;

@@ -5,12 +5,15 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep_until;
 
-use crate::connections::{Loss, NotAsked, Refusal};
+use crate::connections::{Loss, NotAsked, Refusal, Reply};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::exchange::failure::reason_of_loss;
 use crate::nats::jetstream::{NoAnswer, read};
+
+/// Most bytes of an answer of JetStream that is read.
+pub const MAX_ANSWER: usize = 64 * 1024;
 
 /// Why a question has no answer.
 pub(super) enum Unanswered {
@@ -42,7 +45,8 @@ impl Lattice {
         let lost = lost.map_err(Unanswered::Down)?;
         let refusals = self.connection.refusals_from_now();
         let subject = question[0].clone();
-        let asked = self.connection.ask(subject, headers, body).await;
+        let room = self.roster.answers.empty();
+        let asked = self.connection.ask(subject, headers, body, room).await;
         let mut asked = asked.map_err(|error| match error {
             NotAsked::Unheard(refusal) => {
                 Unanswered::Unheard(self.not_permitted(&refusal).before_command())
@@ -73,7 +77,8 @@ impl Lattice {
         tokio::select! {
             biased;
             answer = asked.answer() => match answer {
-                Some(answer) => read(&answer).map_err(Unanswered::By),
+                Some(Ok(answer)) => Self::read_answer(&answer).map_err(Unanswered::By),
+                Some(Err(full)) => Err(Unanswered::By(NoAnswer::Unreadable(full.to_string()))),
                 None => Err(broke(&reason_of_loss(lost).await)),
             },
             loss = &mut lost => Err(broke(&loss)),
@@ -85,6 +90,13 @@ impl Lattice {
                 })
             }
             () = sleep_until(by.at()) => Err(Unanswered::By(NoAnswer::Silence)),
+        }
+    }
+    /// Reads an answer of JetStream. None that is needed here is large.
+    fn read_answer<T: DeserializeOwned>(answer: &Reply) -> Result<T, NoAnswer> {
+        match answer.payload.len() {
+            0..=MAX_ANSWER => read(answer.status, &answer.payload),
+            bytes => Err(NoAnswer::Unreadable(format!("it has {bytes} bytes"))),
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
 
-use crate::connections::Refusal;
+use crate::connections::{Held, Refusal, Room};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
@@ -27,6 +27,9 @@ use crate::nats::jetstream::{NoAnswer, consumer_of, context};
 /// Most bytes of a bucket that are read: an answer to the caller could not hold more.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// What an entry takes beside its key and its value.
+const ENTRY: usize = 128;
+
 /// How long one more entry is waited for when none is pending.
 const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
 
@@ -35,11 +38,12 @@ impl Lattice {
     /// Returns `None` where hosts are asked instead.
     ///
     /// # Errors
-    /// `NotConnected`, `Timeout`, `Unheard`, and `BadReply` where the bucket is too large.
+    /// `NotConnected`, `Timeout`, `Unheard`, `BadReply` where the bucket is too large, and
+    /// `Busy` where there is no room for it.
     pub(crate) async fn entries<T: DeserializeOwned>(
         &self,
         prefix: &str,
-    ) -> Result<Option<Vec<T>>, Error> {
+    ) -> Result<Option<Held<Vec<T>>>, Error> {
         let Some(place) = self.bucket().await? else {
             return Ok(None);
         };
@@ -56,7 +60,8 @@ impl Lattice {
         // By key: an entry that changes while the bucket is read comes again.
         let mut values = BTreeMap::new();
         let mut unreadable = 0;
-        let read = self.read(consumer, &subjects, |key, value| {
+        let mut room = self.roster.answers.empty();
+        let read = self.read(consumer, &subjects, &mut room, |key, value| {
             if !key.starts_with(prefix) {
                 return;
             }
@@ -89,7 +94,7 @@ impl Lattice {
         if unreadable > 0 {
             warn!(lattice = %self.id, prefix, unreadable, "entries of the bucket cannot be read");
         }
-        Ok(Some(values.into_values().collect()))
+        Ok(Some(Held::new(values.into_values().collect(), room)))
     }
 
     /// Makes a consumer that delivers the newest value under every subject. Returns `None`
@@ -139,6 +144,7 @@ impl Lattice {
         &self,
         consumer: Consumer<OrderedConfig>,
         subjects: &str,
+        room: &mut Room,
         each: impl FnMut(&str, Option<&[u8]>),
     ) -> Result<(), Error> {
         let (name, keys) = {
@@ -147,7 +153,7 @@ impl Lattice {
         };
         let messages = consumer.messages().await;
         let messages = messages.map_err(|error| self.not_read(error))?;
-        let read = self.read_all(messages, keys, subjects, each).await;
+        let read = self.read_all(messages, keys, subjects, room, each).await;
         if let Some(name) = Token::parse(&name) {
             // The server would keep the consumer for half a minute. The reply is not
             // waited for: the credentials may not allow this, and the entries are here.
@@ -166,6 +172,7 @@ impl Lattice {
         mut messages: Ordered,
         keys: usize,
         subjects: &str,
+        room: &mut Room,
         mut each: impl FnMut(&str, Option<&[u8]>),
     ) -> Result<(), Error> {
         // A key that changes before it is delivered moves to the end of the stream. So
@@ -192,6 +199,18 @@ impl Lattice {
                     ),
                 ));
             }
+            let taken = room.take(message.subject.len() + ENTRY + message.payload.len());
+            let taken = taken.and_then(|()| room.take_json(&message.payload));
+            taken.map_err(|full| {
+                Error::new(
+                    Kind::Busy,
+                    format!(
+                        "the metadata bucket of {} was not read to its end, and {full}",
+                        self.display_name()
+                    ),
+                )
+                .caused_by(full)
+            })?;
             if let Some(key) = message.subject.strip_prefix(subjects) {
                 let removed = is_removal(message.headers.as_ref());
                 each(key, (!removed).then_some(&message.payload));

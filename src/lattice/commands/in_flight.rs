@@ -19,6 +19,11 @@ use crate::name::HostId;
 const KEPT_AS_ONE: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
 const MAX_HOSTS: usize = 10_000;
+/// Most things in flight that are kept of each host: somebody could list very many sets of
+/// annotations, all of which a stop changes.
+pub const MAX_PENDING: usize = 1000;
+/// Most bytes of a set of annotations that is kept. Callers cannot give larger ones.
+const MAX_ANNOTATION_BYTES: usize = 64 * 1024;
 /// Most failures that are kept of each host.
 const MAX_FAILURES: usize = 16;
 
@@ -123,7 +128,7 @@ impl InFlight {
             let same = std::mem::discriminant(&pending.aim) == kind;
             !(same && pending.is(target, annotations))
         });
-        host.pending.push(Pending::new(target, annotations, aim));
+        host.push(target, annotations, aim);
     }
 
     /// Notes that `added` more shall run under these annotations. `base` is what ran
@@ -158,8 +163,7 @@ impl InFlight {
         host.pending
             .retain(|pending| !pending.is(target, annotations));
         let parts = vec![(added, now)];
-        let aim = Aim::Starts { base, parts };
-        host.pending.push(Pending::new(target, annotations, aim));
+        host.push(target, annotations, Aim::Starts { base, parts });
     }
 
     /// Notes that so many of the starts in flight have come, or never will.
@@ -359,6 +363,15 @@ fn entry<'a>(hosts: &'a mut HashMap<HostId, OfHost>, host: &HostId) -> Option<&'
 }
 
 impl OfHost {
+    /// Keeps one more thing, unless that is too much.
+    fn push(&mut self, target: Target<'_>, annotations: &TextMap, aim: Aim) {
+        let texts = annotations.iter();
+        let bytes = texts.fold(0, |all, (name, value)| all + name.len() + value.len());
+        if self.pending.len() < MAX_PENDING && bytes <= MAX_ANNOTATION_BYTES {
+            self.pending.push(Pending::new(target, annotations, aim));
+        }
+    }
+
     fn sweep(&mut self) {
         self.pending.retain_mut(Pending::still_counts);
     }

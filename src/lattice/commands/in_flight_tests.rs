@@ -147,3 +147,21 @@ async fn a_start_of_an_unknown_actor_keeps_only_commands_waiting_that_may_concer
     others.groups[0].image_ref = "other".into();
     assert!(!expected(Some("M"), true, others));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_lists_very_much_has_only_so_much_in_flight() {
+    let (in_flight, host) = (InFlight::default(), host());
+    let target = Target {
+        host: &host,
+        key: Some("M"),
+        image_ref: "r",
+        names_actor: true,
+    };
+    let huge = notes(&[("a", &"x".repeat(MAX_ANNOTATION_BYTES))]);
+    in_flight.expect_count(target, &huge, 0, 1);
+    assert_eq!(in_flight.0.lock()[&host].pending.len(), 0);
+    for number in 0..2 * MAX_PENDING {
+        in_flight.expect_count(target, &notes(&[("a", &number.to_string())]), 0, 1);
+    }
+    assert_eq!(in_flight.0.lock()[&host].pending.len(), MAX_PENDING);
+}

@@ -9,10 +9,14 @@ use tokio::time::Instant;
 
 use crate::lattice::model::{Inventory, Running, listed};
 use crate::lock::Lock;
-use crate::name::{ActorId, HostId, is_file};
+use crate::name::{ActorId, HostId, MAX_TEXT, is_file};
 
 /// Most references that are remembered for a lattice. Then all are forgotten.
-const MAX_REFERENCES: usize = 10_000;
+pub const MAX_REFERENCES: usize = 10_000;
+/// Most bytes of them.
+pub const MAX_REFERENCE_BYTES: usize = 4 * 1024 * 1024;
+/// What a reference takes beside its text: the key of the actor.
+const REFERENCE: usize = 128;
 /// How long a reference counts as that of the actor with which it was last seen: tags
 /// move, and files are built anew.
 const KEY_COUNTS_FOR: Duration = Duration::from_secs(600);
@@ -27,6 +31,8 @@ pub struct Learned(Lock<Facts>);
 struct Facts {
     /// Key of the actor, by reference.
     keys: HashMap<String, (ActorId, Instant)>,
+    /// How many bytes these take.
+    key_bytes: usize,
     /// Updates, by host and key of the actor.
     updates: HashMap<(HostId, String), Update>,
     /// What was found to be right, by host and key of the actor.
@@ -62,13 +68,18 @@ impl Learned {
             return;
         }
         let Ok(key) = ActorId::parse(key) else { return };
-        if image_ref.is_empty() {
+        // No caller can name a longer one.
+        if image_ref.is_empty() || image_ref.len() > MAX_TEXT {
             return;
         }
-        if known.keys.len() >= MAX_REFERENCES {
+        let bytes = name.len() + REFERENCE;
+        if known.keys.len() >= MAX_REFERENCES || known.key_bytes + bytes > MAX_REFERENCE_BYTES {
             known.keys.clear();
+            known.key_bytes = 0;
         }
-        known.keys.insert(name, (key, Instant::now()));
+        if known.keys.insert(name, (key, Instant::now())).is_none() {
+            known.key_bytes += bytes;
+        }
     }
 
     /// Learns from what runs on a host.
@@ -94,6 +105,10 @@ impl Learned {
     /// from before.
     pub fn updated(&self, host: &HostId, key: &str, listed: &str, runs: &str) {
         let known = &mut *self.0.lock();
+        if listed.len() > MAX_TEXT {
+            // A host may list anything. This was not started from here.
+            return;
+        }
         if listed == runs {
             // The update goes back to what the host lists.
             known.updates.remove(&(host.clone(), key.to_owned()));
@@ -215,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn the_references_that_are_remembered_take_a_few_mebibytes() {
+        let (learned, host) = (Learned::default(), host());
+        let key = KeyPair::new(KeyPairType::Module).public_key();
+        for number in 0..MAX_REFERENCES {
+            learned.learn(&host, &format!("{number:0>4096}"), &key);
+        }
+        let known = learned.0.lock();
+        let bytes: usize = known.keys.keys().map(|name| name.len() + REFERENCE).sum();
+        assert_eq!(bytes, known.key_bytes);
+        assert!(bytes <= MAX_REFERENCE_BYTES && !known.keys.is_empty());
+    }
+
+    #[test]
     fn a_file_is_another_one_on_each_host() {
         let (learned, one, two) = (Learned::default(), host(), host());
         let key = KeyPair::new(KeyPairType::Module).public_key();
@@ -226,7 +254,11 @@ mod tests {
         };
         assert_eq!(known(&one, "file:///a.wasm"), Some(key.clone()));
         assert_eq!(known(&two, "file:///a.wasm"), None);
-        assert_eq!(known(&two, "r:1"), Some(key));
+        assert_eq!(known(&two, "r:1").as_ref(), Some(&key));
+        // Nor is a text that is too long.
+        let long = "r".repeat(MAX_TEXT + 1);
+        learned.learn(&one, &long, &key);
+        assert_eq!(known(&one, &long), None);
         // A text that is no key is not remembered.
         learned.learn(&one, "r:2", "M");
         assert_eq!(known(&one, "r:2"), None);

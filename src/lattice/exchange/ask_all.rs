@@ -30,7 +30,8 @@ impl Lattice {
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Invalid` where the
-    /// question is too large, and `Timeout` where the server does not answer.
+    /// question is too large, `Busy` where there is no room for the answers, and `Timeout`
+    /// where the server does not answer.
     pub(crate) async fn ask_all<T: FromHost>(
         &self,
         questions: &[&Question],
@@ -42,7 +43,8 @@ impl Lattice {
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
-        let sent = self.connection.send_questions(questions).await;
+        let room = self.roster.answers.empty();
+        let sent = self.connection.send_questions(questions, room).await;
         let mut replies = sent.map_err(|error| match error {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
@@ -77,8 +79,8 @@ impl Lattice {
                 tokio::select! {
                     biased;
                     gathered = &mut gathering => match gathered {
-                        Some(gathered) => break gathered,
-                        None => return Err(self.gather_lost(&reason_of_loss(lost).await)),
+                        Some(gathered) => break Ok(gathered),
+                        None => break Err(lost),
                     },
                     loss = &mut lost => return Err(self.gather_lost(&loss)),
                     refusal = &mut refused => return Err(self.not_permitted(&refusal)),
@@ -87,6 +89,11 @@ impl Lattice {
                     }
                 }
             }
+        };
+        let gathered = match (gathered, replies.full()) {
+            (Ok(gathered), _) => gathered,
+            (Err(_), Some(full)) => return Err(Addressee::Hosts(self).no_room(full)),
+            (Err(lost), None) => return Err(self.gather_lost(&reason_of_loss(lost).await)),
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
             self.connection.doubt();

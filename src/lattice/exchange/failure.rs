@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::client::PublishErrorKind;
 use tokio::time::timeout;
 
-use crate::connections::{Loss, MessageNumber, NotAsked, Refusal};
+use crate::connections::{Loss, MessageNumber, NoRoom, NotAsked, Refusal};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::name::HostId;
@@ -60,6 +60,11 @@ impl Addressee<'_> {
             format!("{self} answered with something that cannot be read: {problem}"),
         )
         .caused_by(problem)
+    }
+
+    /// Returns the error of a question for whose answer there is no room.
+    pub(super) fn no_room(self, full: NoRoom) -> Error {
+        Error::new(Kind::Busy, format!("{self} answered, and {full}")).caused_by(full)
     }
 
     /// Returns the error of a request during which the connection broke.

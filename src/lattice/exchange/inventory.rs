@@ -4,6 +4,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
+use crate::connections::{Held, NoRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -28,17 +29,22 @@ impl Lattice {
         &self,
         host: &HostId,
         deadline: Deadline,
-    ) -> Result<Inventory, Error> {
+    ) -> Result<Held<Inventory>, Error> {
         let to = Addressee::Host(self, host);
         let question = Request::empty(subject::inventory(&self.id, host));
         let reply = self.ask(to, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
-        let inventory = move || read(&reply).map(Inventory::without_repetitions);
+        let inventory = move || Ok(read::<Inventory>(reply)?.map(Inventory::without_repetitions));
         let read = match is_large {
             false => inventory(),
             true => elsewhere(inventory, deadline).await,
         };
         read.map_err(|problem| problem.into_error(to))
+    }
+
+    /// Returns the error of an inventory for which there is no room.
+    pub fn no_room(&self, host: &HostId, full: NoRoom) -> Error {
+        Addressee::Host(self, host).no_room(full)
     }
 
     /// Asks a host for its inventory before a command that can do without it. Returns
@@ -51,7 +57,7 @@ impl Lattice {
         &self,
         host: &HostId,
         quirks: &Quirks,
-    ) -> Result<Option<Inventory>, Error> {
+    ) -> Result<Option<Held<Inventory>>, Error> {
         let deadline = match quirks.may_hide_inventory {
             true => self.deadline.within(self.deadline.remaining() / 3),
             false => self.deadline,

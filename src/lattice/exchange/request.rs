@@ -2,16 +2,16 @@
 //!
 //! Every request fails in the same ways. After `NotConnected`, `NotPermitted`,
 //! `NoResponders` and `Refused`, it was certainly not carried out. After `Timeout`,
-//! `ConnectionLost`, `Unheard` and `BadReply`, it was sent, and may have been.
+//! `ConnectionLost`, `Unheard` and `BadReply`, it was sent, and may have been. Where there
+//! is no room for the reply, a question is `Busy`, and a command `BadReply`.
 
 use async_nats::{StatusCode, Subject};
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connections::Refusal;
+use crate::connections::{Held, NoRoom, Refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -27,9 +27,8 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_host(&self, host: &HostId, command: Request) -> Result<(), Error> {
-        let to = Addressee::Host(self, host);
-        let reply = self.ask(to, command, self.deadline).await?;
-        acknowledged(to, &reply)
+        self.have_acknowledged(Addressee::Host(self, host), command)
+            .await
     }
 
     /// Sends a command to the hosts, and waits until one of them acknowledges it.
@@ -37,9 +36,14 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn tell_hosts(&self, command: Request) -> Result<(), Error> {
-        let to = Addressee::Hosts(self);
-        let reply = self.ask(to, command, self.deadline).await?;
-        acknowledged(to, &reply)
+        self.have_acknowledged(Addressee::Hosts(self), command)
+            .await
+    }
+
+    async fn have_acknowledged(&self, to: Addressee<'_>, command: Request) -> Result<(), Error> {
+        let reply = self.ask(to, command, self.deadline).await;
+        let reply = reply.and_then(|reply| reply.weighed().map_err(|full| to.no_room(full)));
+        acknowledged(to, &reply.map_err(not_read)?)
     }
 
     /// Asks the hosts a question that is all in its subject, and reads the reply of the one
@@ -50,15 +54,15 @@ impl Lattice {
     pub(crate) async fn ask_hosts<T: DeserializeOwned>(
         &self,
         question: Subject,
-    ) -> Result<T, Error> {
+    ) -> Result<Held<T>, Error> {
         let to = Addressee::Hosts(self);
         let question = Request::empty(question);
         let reply = self.ask(to, question, self.deadline).await?;
-        read(&reply).map_err(|problem| problem.into_error(to))
+        read(reply).map_err(|problem| problem.into_error(to))
     }
 
     /// Sends a request and waits for its reply until `deadline`. The roster learns
-    /// whether a host is there.
+    /// whether a host is there. Where there is no room for the reply, it is `Busy`.
     ///
     /// Nothing is queued for a lattice that is disconnected: it would be
     /// delivered long after the caller was told that it failed
@@ -71,11 +75,12 @@ impl Lattice {
         to: Addressee<'_>,
         Request { subject, body }: Request,
         deadline: Deadline,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Held<Bytes>, Error> {
         let deadline = deadline.within(self.limits.request);
         let lost = self.connection.lost_from_now(&self.id)?;
         let refusals = self.connection.refusals_from_now();
-        let sent = self.connection.ask(subject.clone(), None, body).await;
+        let room = self.roster.answers.empty();
+        let sent = self.connection.ask(subject.clone(), None, body, room).await;
         let mut sent = sent.map_err(|error| self.not_asked(to, error))?;
         let (reply, inbox) = (sent.reply().clone(), self.connection.inbox());
         let ours = |refusal: &Refusal| {
@@ -86,10 +91,11 @@ impl Lattice {
         let answer = tokio::select! {
             biased;
             answer = sent.answer() => match answer {
-                Some(answer) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
+                Some(Ok(answer)) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
                     Err(to.no_responders())
                 }
-                Some(answer) => Ok(answer.payload),
+                Some(Ok(answer)) => Ok(answer.payload),
+                Some(Err(full)) => Err(to.no_room(full)),
                 None => Err(to.lost(&reason_of_loss(lost).await, sent.number())),
             },
             loss = &mut lost => Err(to.lost(&loss, sent.number())),
@@ -124,6 +130,8 @@ pub(super) enum BadReply {
     Refused(String),
     #[error(transparent)]
     Unreadable(Unreadable),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     #[error("it is large, and there was no time for it")]
     NoTime,
     /// The thread that read it died.
@@ -135,17 +143,30 @@ impl BadReply {
     pub(super) fn into_error(self, to: Addressee<'_>) -> Error {
         match self {
             Self::Refused(reason) => to.refused(&reason),
+            Self::NoRoom(full) => to.no_room(full),
             problem => to.unreadable(problem),
         }
     }
 }
 
 /// Reads the reply to a question.
-pub(super) fn read<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, BadReply> {
-    lenient::parse(reply).map_err(|problem| match refusal(reply) {
-        Some(reason) => BadReply::Refused(reason),
-        None => BadReply::Unreadable(problem),
-    })
+pub(super) fn read<T: DeserializeOwned>(reply: Held<Bytes>) -> Result<Held<T>, BadReply> {
+    let (reply, room) = reply.weighed()?.into_parts();
+    match lenient::parse(&reply) {
+        Ok(read) => Ok(Held::new(read, room)),
+        Err(problem) => Err(match refusal(&reply) {
+            Some(reason) => BadReply::Refused(reason),
+            None => BadReply::Unreadable(problem),
+        }),
+    }
+}
+
+/// Returns the error of a command for whose acknowledgement there was no room: it was sent.
+fn not_read(error: Error) -> Error {
+    match error.kind() {
+        Kind::Busy => Error::new(Kind::BadReply, error.to_string()).caused_by(error),
+        _ => error,
+    }
 }
 
 fn acknowledged(to: Addressee<'_>, reply: &[u8]) -> Result<(), Error> {

@@ -5,8 +5,14 @@
 //! is left out: one odd member must not cost the whole answer. Only a list where an
 //! object belongs is never read (`json`).
 
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 use tracing::warn;
 
 use crate::error::without_values;
@@ -32,41 +38,74 @@ pub fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Unreadable>
     Ok(json::from_slice(payload)?)
 }
 
-/// Makes text of a value: `None` for null, objects and lists.
-pub(in crate::lattice) fn text(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+/// Reads a member as it stands, without taking memory for what is in it: a list of empty
+/// objects would take forty times its bytes.
+fn raw<'de, D: Deserializer<'de>>(input: D) -> Result<&'de RawValue, D::Error> {
+    Deserialize::deserialize(input)
+}
+
+/// Reads what is in a member.
+fn within<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de RawValue) -> Result<T, E> {
+    json::from_slice(raw.get().as_bytes()).map_err(E::custom)
+}
+
+/// Text, or what is taken as text: `None` for null, objects and lists.
+#[derive(Default)]
+pub(in crate::lattice) struct Text(pub(in crate::lattice) Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let raw = raw(input)?;
+        Ok(Self(match raw.get().as_bytes().first() {
+            Some(b'"') => Some(within(raw)?),
+            None | Some(b'{' | b'[' | b'n') => None,
+            Some(_) => Some(within::<Value, _>(raw)?.to_string()),
+        }))
+    }
+}
+
+/// Text, or a list of text, which becomes one text with commas.
+pub(in crate::lattice) struct JoinedText(pub(in crate::lattice) Option<String>);
+
+impl<'de> Deserialize<'de> for JoinedText {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let raw = raw(input)?;
+        if !raw.get().starts_with('[') {
+            return Ok(Self(within::<Text, _>(raw)?.0));
+        }
+        let members: Vec<Text> = within(raw)?;
+        let texts: Vec<String> = members.into_iter().filter_map(|text| text.0).collect();
+        Ok(Self(Some(texts.join(","))))
     }
 }
 
 pub(in crate::lattice) fn optional_text<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<String>, D::Error> {
-    Ok(text(Value::deserialize(input)?))
+    Ok(Text::deserialize(input)?.0)
 }
 
 pub(in crate::lattice) fn text_or_empty<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<String, D::Error> {
-    Ok(text(Value::deserialize(input)?).unwrap_or_default())
+    Ok(optional_text(input)?.unwrap_or_default())
 }
 
 /// Reads a map of text; entries that are no text are left out.
 pub(in crate::lattice) fn optional_text_map<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<Option<TextMap>, D::Error> {
-    Ok(match Value::deserialize(input)? {
-        Value::Object(members) => Some(
-            members
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, text(value)?)))
-                .collect(),
-        ),
-        _ => None,
-    })
+    let raw = raw(input)?;
+    if !raw.get().starts_with('{') {
+        return Ok(None);
+    }
+    let members: HashMap<String, Text> = within(raw)?;
+    let texts = members.into_iter();
+    Ok(Some(
+        texts
+            .filter_map(|(name, text)| Some((name, text.0?)))
+            .collect(),
+    ))
 }
 
 pub(in crate::lattice) fn text_map<'de, D: Deserializer<'de>>(
@@ -81,14 +120,12 @@ where
     D: Deserializer<'de>,
     T: serde::de::DeserializeOwned,
 {
-    let Value::Array(members) = Value::deserialize(input)? else {
+    let raw = raw(input)?;
+    if !raw.get().starts_with('[') {
         return Ok(Vec::new());
-    };
-    let all = members.len();
-    let read = members.into_iter().map(json::from_value);
-    let read: Vec<T> = read.filter_map(Result::ok).collect();
-    if read.len() < all {
-        let unreadable = all - read.len();
+    }
+    let Members { read, unreadable } = within(raw)?;
+    if unreadable > 0 {
         warn!(
             unreadable,
             "entries of a host's answer cannot be read and were left out"
@@ -97,24 +134,109 @@ where
     Ok(read)
 }
 
+/// The members of a list that can be read, and how many cannot.
+struct Members<T> {
+    read: Vec<T>,
+    unreadable: usize,
+}
+
+impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct OneByOne<T>(PhantomData<T>);
+
+        impl<'de, T: serde::de::DeserializeOwned> Visitor<'de> for OneByOne<T> {
+            type Value = Members<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Members<T>, A::Error> {
+                let (mut read, mut unreadable) = (Vec::new(), 0);
+                while let Some(member) = members.next_element::<&RawValue>()? {
+                    match json::from_slice(member.get().as_bytes()) {
+                        Ok(member) => read.push(member),
+                        Err(_) => unreadable += 1,
+                    }
+                }
+                Ok(Members { read, unreadable })
+            }
+        }
+
+        input.deserialize_seq(OneByOne(PhantomData))
+    }
+}
+
+/// Reads a number; `None` where there is none.
+fn number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Number>, D::Error> {
+    let raw = raw(input)?;
+    match raw
+        .get()
+        .starts_with(|c: char| c == '-' || c.is_ascii_digit())
+    {
+        true => within(raw).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// Reads a count of seconds. What is negative, fractional or no number becomes the
 /// nearest whole number, or 0.
 pub(in crate::lattice) fn seconds<'de, D: Deserializer<'de>>(input: D) -> Result<u64, D::Error> {
-    Ok(match Value::deserialize(input)? {
-        Value::Number(number) => number
-            .as_u64()
-            .or_else(|| number.as_f64().map(|value| value as u64))
-            .unwrap_or(0),
-        _ => 0,
-    })
+    let whole = |number: Number| {
+        let nearest = || number.as_f64().map(|value| value as u64);
+        number.as_u64().or_else(nearest)
+    };
+    Ok(number(input)?.and_then(whole).unwrap_or(0))
 }
 
 /// Reads a revision: hosts send the time of signing in seconds, or 0.
 pub(in crate::lattice) fn revision<'de, D: Deserializer<'de>>(input: D) -> Result<i32, D::Error> {
-    Ok(match Value::deserialize(input)? {
-        Value::Number(number) => number.as_i64().map_or(0, |value| {
-            value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
-        }),
-        _ => 0,
-    })
+    let value = number(input)?.and_then(|number| number.as_i64());
+    Ok(value.map_or(0, |value| {
+        value.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lattice::model::Inventory;
+
+    #[derive(Deserialize)]
+    struct Odd {
+        #[serde(deserialize_with = "optional_text")]
+        text: Option<String>,
+        #[serde(deserialize_with = "seconds")]
+        seconds: u64,
+        #[serde(deserialize_with = "revision")]
+        revision: i32,
+    }
+
+    fn odd(text: &str, seconds: &str, revision: &str) -> (Option<String>, u64, i32) {
+        let body = format!(r#"{{"text": {text} ,"seconds": {seconds},"revision":{revision} }}"#);
+        let odd: Odd = parse(body.as_bytes()).unwrap();
+        (odd.text, odd.seconds, odd.revision)
+    }
+
+    #[test]
+    fn what_is_odd_is_read_as_well_as_it_can_be() {
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(odd(r#""a\u0041\n""#, "7", "-3"), (text("aA\n"), 7, -3));
+        assert_eq!(odd("1.50", "7.9", "1.5"), (text("1.5"), 7, 0));
+        assert_eq!(odd("-12", "-7", "99999999999"), (text("-12"), 0, i32::MAX));
+        assert_eq!(odd("true", r#""7""#, "null"), (text("true"), 0, 0));
+        assert_eq!(odd("null", "null", "[1]"), (None, 0, 0));
+        assert_eq!(odd(r#"{"a":[1]}"#, "[7]", r#"{"a":1}"#), (None, 0, 0));
+        assert!(parse::<Odd>(br#"{"text":"a","seconds":1e999,"revision":0}"#).is_err());
+    }
+
+    #[test]
+    fn members_that_cannot_be_read_are_left_out() {
+        let body = br#"{"labels":{"a":"1","b":2,"c":null,"d":{}},"providers":7,
+            "actors":[{"id":"M1","instances":[{},7,{"annotations":[]}]},{"id":7},[],null]}"#;
+        let inventory: Inventory = parse(body).unwrap();
+        assert_eq!((inventory.labels.len(), inventory.actors.len()), (2, 1));
+        assert_eq!(inventory.actors[0].instances.len(), 2);
+        assert!(inventory.providers.is_empty());
+    }
 }

@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::connections::{Question, Replies};
+use crate::connections::{Question, Replies, TakenRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -38,6 +38,8 @@ struct Auction {
     bidders: Vec<HostId>,
     /// What hosts say of themselves.
     hosts: HashMap<HostId, Host>,
+    /// What these take.
+    _room: TakenRoom,
 }
 
 impl Lattice {
@@ -125,11 +127,13 @@ impl Lattice {
             }
         }
         let bidders = bids.answers.iter().map(|bid| bid.host.clone()).collect();
+        let room = replies.room();
         self.log_late_bids(auction, replies, bids);
         let hosts = pings.harvest.answers.into_iter();
         Ok(Auction {
             bidders,
             hosts: hosts.map(|answer| (answer.host, answer.said)).collect(),
+            _room: room,
         })
     }
 

@@ -98,9 +98,10 @@ impl Lattice {
         let missing = tokio::select! {
             biased;
             hosts = ping => {
-                let found = hosts?.into_iter().find(|found| found.id == host.as_str());
+                let hosts = hosts?;
+                let found = hosts.iter().find(|found| found.id == host.as_str());
                 if let Some(found) = found {
-                    return Ok(Dialect::from(&found));
+                    return Ok(Dialect::from(found));
                 }
                 // Both were asked at once, so that the server has answered by now.
                 let by = self.deadline.within(ABSENCE_TOLD_WITHIN);

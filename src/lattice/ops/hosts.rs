@@ -1,5 +1,6 @@
 //! Which hosts there are; stopping one.
 
+use crate::connections::{Held, TakenRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -15,7 +16,7 @@ impl Lattice {
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Timeout` where the
     /// server does not answer; `Unsupported` where only 1.x hosts answer.
-    pub async fn hosts(&self, deadline: Deadline) -> Result<Vec<Host>, Error> {
+    pub async fn hosts(&self, deadline: Deadline) -> Result<Held<Vec<Host>, TakenRoom>, Error> {
         let terms = self.terms_for_all(deadline);
         if self.roster.all(self.connection.epoch()).is_some() {
             let hosts = self.ping_hosts(terms).await?;
@@ -47,11 +48,15 @@ impl Lattice {
     }
 
     /// Pings on these terms, and returns the hosts that answered.
-    pub(super) async fn ping_hosts(&self, terms: Terms) -> Result<Vec<Host>, Error> {
-        let (pings, _) = self.ping(None, terms, |_, _| false).await?;
+    pub(super) async fn ping_hosts(
+        &self,
+        terms: Terms,
+    ) -> Result<Held<Vec<Host>, TakenRoom>, Error> {
+        let (pings, replies) = self.ping(None, terms, |_, _| false).await?;
         self.watch_if_inhabited(&pings);
         let answers = pings.harvest.answers.into_iter();
-        Ok(answers.map(|answer| answer.said).collect())
+        let hosts = answers.map(|answer| answer.said).collect();
+        Ok(replies.hold(hosts))
     }
 
     /// Begins to watch the lattice, unless a watch is there or nobody listens.

@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 
+use crate::connections::Held;
 use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
@@ -17,7 +18,7 @@ impl Lattice {
     /// # Errors
     /// As every request, or `NotConnected` where the JetStream domain does not answer;
     /// `Unsupported` where only 1.x hosts answer.
-    pub async fn links(&self) -> Result<Vec<Link>, Error> {
+    pub async fn links(&self) -> Result<Held<Vec<Link>>, Error> {
         match self.entries_unless_only_v1("LINKDEF_").await? {
             Some(links) => Ok(links),
             None => self.links_from_hosts().await,
@@ -28,7 +29,7 @@ impl Lattice {
     ///
     /// # Errors
     /// As [`Lattice::links`].
-    pub async fn claims(&self) -> Result<Vec<Claims>, Error> {
+    pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
         match self.entries_unless_only_v1("CLAIMS_").await? {
             Some(claims) => Ok(claims),
             None => self.claims_from_hosts().await,
@@ -39,18 +40,18 @@ impl Lattice {
     ///
     /// # Errors
     /// As every request.
-    pub(super) async fn links_from_hosts(&self) -> Result<Vec<Link>, Error> {
-        let reply: LinksReply = self.ask_hosts(subject::links(&self.id)).await?;
-        Ok(reply.links)
+    pub(super) async fn links_from_hosts(&self) -> Result<Held<Vec<Link>>, Error> {
+        let reply: Held<LinksReply> = self.ask_hosts(subject::links(&self.id)).await?;
+        Ok(reply.map(|reply| reply.links))
     }
 
     /// Asks the hosts for all claims; one of them answers.
     ///
     /// # Errors
     /// As every request.
-    async fn claims_from_hosts(&self) -> Result<Vec<Claims>, Error> {
-        let reply: ClaimsReply = self.ask_hosts(subject::claims(&self.id)).await?;
-        Ok(reply.claims)
+    async fn claims_from_hosts(&self) -> Result<Held<Vec<Claims>>, Error> {
+        let reply: Held<ClaimsReply> = self.ask_hosts(subject::claims(&self.id)).await?;
+        Ok(reply.map(|reply| reply.claims))
     }
 
     /// Asks the hosts for the revision in the claims of an actor.
@@ -69,7 +70,7 @@ impl Lattice {
     async fn entries_unless_only_v1<T: DeserializeOwned>(
         &self,
         prefix: &str,
-    ) -> Result<Option<Vec<T>>, Error> {
+    ) -> Result<Option<Held<Vec<T>>>, Error> {
         let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
         tokio::pin!(refused, entries);
         tokio::select! {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::connections::AnswerRoom;
 use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
@@ -25,6 +26,7 @@ use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 use crate::lock::Lock;
 use crate::name::HostId;
+use crate::shares::{Share, Shares};
 use crate::telemetry::LogLimiter;
 
 /// How long a host's reply to a ping counts.
@@ -50,7 +52,14 @@ const UPTIME_SLACK: Duration = Duration::from_secs(5);
 /// By how much uptimes may differ of which the replies came in the wrong order.
 const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
-const MAX_HOSTS: usize = 10_000;
+pub const MAX_HOSTS: usize = 10_000;
+/// Labels of a host that have no more bytes are kept in any case.
+const USUAL_LABELS: usize = 512;
+/// Most bytes of larger labels that are kept for all hosts of a lattice. One host has half
+/// of them at most.
+pub const MAX_LABEL_BYTES: usize = 4 * 1024 * 1024;
+/// What a label takes beside its text.
+const LABEL: usize = 64;
 
 /// The hosts of one lattice.
 #[derive(Default)]
@@ -67,6 +76,10 @@ pub struct Roster {
     pub export_check: ExportCheck,
     /// Notified when a host misses a ping that had missed none.
     pub missed: Arc<Notify>,
+    /// The room for what the lattice answers.
+    pub answers: AnswerRoom,
+    /// Divides [`MAX_LABEL_BYTES`] among the hosts.
+    labels: OnceLock<Arc<Shares<HostId>>>,
     /// The route of the calls by which it was learned.
     pub(super) route: OnceLock<Weak<Route>>,
     state: Lock<State>,
@@ -89,7 +102,8 @@ struct State {
 /// What is known of a host.
 struct KnownHost {
     dialect: Dialect,
-    labels: Option<TextMap>,
+    /// Its labels, where it says any and there is room for them.
+    labels: Option<Labels>,
     /// Its uptime in seconds, as its last reply to a ping says.
     uptime: u64,
     /// When that reply came.
@@ -104,6 +118,13 @@ struct KnownHost {
     missed: Option<Instant>,
 }
 
+/// Labels that are kept.
+struct Labels {
+    all: TextMap,
+    /// What they take of the room, where they are large.
+    _room: Option<Box<Share<HostId>>>,
+}
+
 impl KnownHost {
     /// Returns how long after a ping its reply is waited for in any case.
     fn patience(&self) -> Duration {
@@ -112,6 +133,38 @@ impl KnownHost {
 }
 
 impl Roster {
+    /// Makes the roster of a lattice that has this room for answers.
+    pub fn new(answers: AnswerRoom) -> Self {
+        Self {
+            answers,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the labels of a host to keep; `None` where it has none or they find no room.
+    /// Who needs them then asks the host.
+    fn keep_labels(&self, host: &HostId, labels: &TextMap) -> Option<Labels> {
+        let texts = labels.iter();
+        let bytes = texts.fold(0, |all, (name, value)| {
+            all + LABEL + name.len() + value.len()
+        });
+        let room = match bytes {
+            0..=USUAL_LABELS => None,
+            _ => {
+                let shares = self.labels.get_or_init(|| Shares::new(MAX_LABEL_BYTES));
+                let mut room = shares.share(host.clone());
+                if !room.take(bytes) {
+                    return None;
+                }
+                Some(Box::new(room))
+            }
+        };
+        Some(Labels {
+            all: labels.clone(),
+            _room: room,
+        })
+    }
+
     /// Notes a host's reply to a ping, and how long `after` the ping it came.
     pub fn note_ping_reply(&self, host: &HostId, ping: &Host, after: Duration) {
         let state = &mut *self.state.lock();
@@ -124,9 +177,16 @@ impl Roster {
         if before.is_some_and(|known| known.ran_before(ping.uptime_seconds)) {
             self.commands.forget(host);
         }
+        // Those from before give up their room first.
+        if let Some(known) = state.hosts.get_mut(host) {
+            known.labels = None;
+        }
         let known = KnownHost {
             dialect: Dialect::from(ping),
-            labels: ping.labels.clone(),
+            labels: ping
+                .labels
+                .as_ref()
+                .and_then(|labels| self.keep_labels(host, labels)),
             uptime: ping.uptime_seconds,
             replied: now,
             seen: now,
@@ -239,7 +299,8 @@ impl Roster {
     pub fn labels(&self, host: &HostId) -> Option<TextMap> {
         let state = self.state.lock();
         let known = state.hosts.get(host)?;
-        known.is_recent().then(|| known.labels.clone())?
+        let labels = known.labels.as_ref().filter(|_| known.is_recent())?;
+        Some(labels.all.clone())
     }
 
     /// Returns how each host is talked to that answered, where all were pinged lately and

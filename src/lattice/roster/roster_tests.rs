@@ -234,3 +234,34 @@ async fn so_many_hosts_are_kept_and_no_more() {
     assert_eq!(roster.state.lock().hosts.len(), MAX_HOSTS);
     assert_eq!(roster.dialect(&hosts[MAX_HOSTS]), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn huge_labels_are_not_kept_and_the_host_is_known_all_the_same() {
+    let roster = Roster::default();
+    let with_label = |bytes: usize| Host {
+        labels: Some(TextMap::from([("a".into(), "x".repeat(bytes))])),
+        ..ping("0.80.0")
+    };
+    let (hog, usual) = (host(), host());
+    roster.note_ping_reply(&hog, &with_label(MAX_LABEL_BYTES), MS);
+    assert_eq!((known(&roster), roster.labels(&hog)), (1, None));
+    // One host has half of the room, again and again, and others have theirs.
+    for _ in 0..3 {
+        roster.note_ping_reply(&hog, &with_label(MAX_LABEL_BYTES / 2 - 100), MS);
+        assert!(roster.labels(&hog).is_some());
+    }
+    roster.note_ping_reply(&usual, &with_label(4096), MS);
+    assert!(roster.labels(&usual).is_some());
+    let others: Vec<HostId> = (0..100).map(|_| host()).collect();
+    for other in &others {
+        roster.note_ping_reply(other, &with_label(256 * 1024), MS);
+    }
+    let kept = others.iter().filter_map(|host| roster.labels(host));
+    assert!(kept.count() < 9);
+    // Usual labels are kept in any case.
+    roster.note_ping_reply(&others[99], &with_label(100), MS);
+    assert!(roster.labels(&others[99]).is_some());
+    roster.gone(&hog);
+    roster.note_ping_reply(&others[98], &with_label(256 * 1024), MS);
+    assert!(roster.labels(&others[98]).is_some());
+}

@@ -51,6 +51,8 @@ const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
+/// Events of more bytes are not read: no host of a usual server can send one.
+pub const MAX_EVENT: usize = 1024 * 1024;
 /// More events in a second than hosts that are well would send. Then events are ignored
 /// until the next regular ping.
 const MAX_EVENTS: usize = 2000;
@@ -211,6 +213,9 @@ impl Watch {
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
     fn asks_for_ping(&mut self, event: &Message) -> bool {
+        if event.payload.len() > MAX_EVENT {
+            return false;
+        }
         let Some(event) = events::read(&event.payload) else {
             return false;
         };

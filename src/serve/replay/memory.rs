@@ -94,7 +94,9 @@ impl Room {
         let all = self.all.load(Relaxed);
         let shared = self.most - self.most / 4;
         let within_floor = own <= self.floor && all <= self.most;
-        within_floor || may_take(own, 0, shared.saturating_sub(all))
+        // Its last command is among them.
+        let before = shared.saturating_sub(all.saturating_sub(1));
+        within_floor || may_take(own.saturating_sub(1), own.min(1), before)
     }
 
     #[cfg(test)]

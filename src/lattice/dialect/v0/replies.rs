@@ -1,12 +1,13 @@
 //! What hosts answer, apart from the neutral types of the model: acknowledgements,
 //! refusals, bids, lists of claims and links.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
 
 use crate::error::cut;
 use crate::json;
-use crate::lattice::model::lenient::{Unreadable, list, text, text_or_empty};
+use crate::lattice::model::lenient::{JoinedText, Unreadable, list, text_or_empty};
 use crate::lattice::model::{Claims, FromHost, Host, Link, TextMap};
 
 /// A host's reply to a command: `{"accepted":bool,"error":str}`.
@@ -100,14 +101,14 @@ pub struct LinksReply {
 
 impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Map::deserialize(input).map(|members| Self(flat(members)))
+        HashMap::deserialize(input).map(|members| Self(flat(members)))
     }
 }
 
 /// Makes claims of a body. Hosts up to 0.80 write a flat map of text (a null version is
 /// possible). Hosts from 0.81 on write other names, and lists: the old names are added,
 /// and lists become text with commas.
-fn flat(members: Map<String, Value>) -> TextMap {
+fn flat(members: HashMap<String, JoinedText>) -> TextMap {
     const RENAMED: [(&str, &str); 4] = [
         ("subject", "sub"),
         ("issuer", "iss"),
@@ -116,13 +117,7 @@ fn flat(members: Map<String, Value>) -> TextMap {
     ];
     let mut claims: TextMap = members
         .into_iter()
-        .filter_map(|(name, value)| match value {
-            Value::Array(items) => {
-                let items: Vec<String> = items.into_iter().filter_map(text).collect();
-                Some((name, items.join(",")))
-            }
-            value => Some((name, text(value)?)),
-        })
+        .filter_map(|(name, value)| Some((name, value.0?)))
         .collect();
     for (new, old) in RENAMED {
         if let (Some(value), false) = (claims.get(new).cloned(), claims.contains_key(old)) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::connections::Held;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::{ExpectedRunning, SHOWN_WITHIN, Seen};
@@ -38,7 +39,7 @@ pub(super) struct Decided {
 
 impl Lattice {
     /// Reads the inventory of a host before a command, and learns references from it.
-    pub(super) async fn read_inventory(&self, host: &HostId) -> Result<Inventory, Error> {
+    pub(super) async fn read_inventory(&self, host: &HostId) -> Result<Held<Inventory>, Error> {
         let inventory = self.inventory(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
         self.roster.commands.learned.learn_all(host, &inventory);
@@ -50,7 +51,7 @@ impl Lattice {
     async fn read_inventory_unless_hidden(
         &self,
         to: &Recipient<'_>,
-    ) -> Result<Option<Inventory>, Error> {
+    ) -> Result<Option<Held<Inventory>>, Error> {
         let inventory = self.inventory_unless_hidden(to.host, to.quirks()).await?;
         if let Some(inventory) = &inventory {
             self.roster.commands.learned.learn_all(to.host, inventory);
@@ -158,7 +159,7 @@ impl Lattice {
                 return Ok(Err(news));
             }
             let empty = Inventory::default();
-            let listed = inventory.as_ref().unwrap_or(&empty);
+            let listed = inventory.as_deref().unwrap_or(&empty);
             let shown = self.running(to, listed);
             let expected = self.expected(to, listed, shown.clone(), asked);
             let decision = match (&inventory, blind) {

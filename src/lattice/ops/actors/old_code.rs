@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{sleep, timeout_at};
 
+use crate::connections::Held;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::plan::Objection;
@@ -115,7 +116,7 @@ impl Lattice {
             let ours = listed.key == actor.as_str() && listed.instance.revision == revision;
             ours && listed.image_ref != image_ref
         };
-        inventories.any(|inventory: Inventory| listed(&inventory).any(explains))
+        inventories.any(|inventory: Held<Inventory>| listed(&inventory).any(explains))
     }
 
     /// Checks that a reference, of which the actor is not known, is no other tag of a

@@ -40,7 +40,13 @@ impl Lattice {
             let stop =
                 requests::stop_actor(&self.id, to.host, to.key()?, annotations, Some(reach))?;
             self.tell_host(to.host, stop).await.map_err(part)?;
-            let inventory = self.read_inventory(to.host).await.map_err(part)?;
+            let inventory = self.inventory(to.host, self.deadline).await;
+            // The host acknowledged the stop: it is not known how many it stopped.
+            let inventory = inventory.map_err(|error| {
+                let why = format!("some of {count} instances were stopped, then: {error}");
+                Error::new(Kind::Partial, why).caused_by(error)
+            })?;
+            self.roster.commands.learned.learn_all(to.host, &inventory);
             let shown = self.running(to, &inventory);
             let all = shown.groups.iter().map(|group| group.count).sum::<u32>();
             let running = total(&shown.matching(annotations));
