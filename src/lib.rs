@@ -25,7 +25,7 @@
 //! | `lattice` | what an operation sends to hosts, and how hosts differ |
 //! | `settings` | what can be configured |
 //! | `error` | why a call fails |
-//! | `nats`, `telemetry`, `name`, `metadata_bucket`, `json`, `deadline`, `backoff`, `lock`, `shares` | what all of them share |
+//! | `nats`, `telemetry`, `name`, `metadata_bucket`, `json`, `deadline`, `backoff`, `lock`, `shares`, `fair` | what all of them share |
 
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
@@ -45,6 +45,7 @@ mod controller;
 mod credentials;
 mod deadline;
 mod error;
+mod fair;
 mod front;
 mod json;
 mod lattice;

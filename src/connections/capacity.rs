@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::connections::failure::DialFailure;
-use crate::connections::fair::{Attempt, FairSemaphore, Permit};
 use crate::connections::slot::Slot;
 use crate::credentials::{Fingerprint, SharedCredentials};
+use crate::fair::{Attempt, FairSemaphore, Permit};
 use crate::settings::LatticeLimits;
 
 /// New slots between two looks for slots that nobody needs.
@@ -131,7 +131,7 @@ impl Capacity {
             DialFailure::Limit(format!(
                 "other connections of actor {} are being dialled, as many as it may have of {} \
                  at once (max_dials)",
-                attempt.actor, self.limits.dials
+                attempt.party, self.limits.dials
             ))
         })
     }

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::connections::failure::DialFailure;
-use crate::connections::fair::{Attempt, FairSemaphore};
+use crate::fair::{Attempt, FairSemaphore};
 use crate::nats::{AllowedServers, Forbidden, address};
 use crate::telemetry::security::{self, Cause};
 
@@ -64,7 +64,7 @@ pub(super) async fn reachable(
     let forbidden = |forbidden: Forbidden, found: String| {
         security::refused(
             Cause::Server,
-            &lookups.attempt.actor,
+            &lookups.attempt.party,
             &format!("{forbidden}{found}"),
         );
         DialFailure::Forbidden(forbidden)
@@ -159,7 +159,7 @@ mod tests {
 
     fn attempt(actor: &str) -> Attempt {
         Attempt {
-            actor: actor.into(),
+            party: actor.into(),
             failed: 0,
             is_repair: false,
         }

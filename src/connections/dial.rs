@@ -17,13 +17,13 @@ use crate::connections::capacity::Capacity;
 use crate::connections::connection::Connection;
 use crate::connections::destinations::{Lookups, reachable, resolve_by_system};
 use crate::connections::failure::{DialFailure, failure, is_about_tls};
-use crate::connections::fair::{Attempt, Permit};
 use crate::connections::intake::{Intake, MOST_IN_A_DIAL};
 use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
 use crate::connections::ways::{Way, Ways};
 use crate::credentials::SharedCredentials;
+use crate::fair::{Attempt, Permit};
 use crate::lock::Lock;
 use crate::nats::{Access, AllowedServers, Tls};
 
@@ -268,11 +268,11 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
-    use crate::connections::fair::FairSemaphore;
+    use crate::fair::FairSemaphore;
 
     fn attempt(failed: usize) -> Attempt {
         Attempt {
-            actor: "M".into(),
+            party: "M".into(),
             failed,
             is_repair: false,
         }

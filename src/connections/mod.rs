@@ -8,7 +8,7 @@
 //! | `slot` | the state of one connection, under a lock |
 //! | `supervisor` | the task that dials and looks after it |
 //! | `dial`, `destinations`, `ways`, `failure` | a dial; where it may go, and in which order; why it failed |
-//! | `capacity`, `fair` | how many connections, dials and lookups there may be, and of whom |
+//! | `capacity` | how many connections, dials and lookups there may be, and of whom |
 //! | `connection` | requests and questions over a connection |
 //! | `inbox`, `room` | where answers arrive; how many bytes of them are held |
 //! | `permissions`, `sizes` | what the server refuses |
@@ -21,7 +21,6 @@ mod connection;
 mod destinations;
 mod dial;
 mod failure;
-mod fair;
 mod inbox;
 mod intake;
 mod lease;

@@ -12,10 +12,10 @@ use crate::backoff::Backoff;
 use crate::connections::connection::Connection;
 use crate::connections::dial::Dialer;
 use crate::connections::failure::DialFailure;
-use crate::connections::fair::Attempt;
 use crate::connections::slot::{AfterRedial, Slot};
 use crate::connections::state::{FirstDial, State};
 use crate::credentials::SharedCredentials;
+use crate::fair::Attempt;
 
 /// Pauses before a broken connection is dialled again: so short at first that a
 /// restarted server is found at once, so long later that a dead one is left in peace.
@@ -65,7 +65,7 @@ impl Supervisor {
 
     async fn run(self, credentials: Arc<SharedCredentials>, begins: FirstDial) {
         let attempt = Attempt {
-            actor: self.slot.actor(),
+            party: self.slot.actor(),
             failed: begins.failed_before,
             is_repair: false,
         };
@@ -108,7 +108,7 @@ impl Supervisor {
     ) -> Result<Connection, DialFailure> {
         let (dialer, login) = (self.dialer.clone(), self.slot.login.clone());
         let attempt = Attempt {
-            actor: self.slot.actor(),
+            party: self.slot.actor(),
             failed,
             is_repair: true,
         };

@@ -41,10 +41,10 @@ impl CallLimits {
         self.lattice.unwrap_or(self.all.div_ceil(2))
     }
 
-    /// Calls of one actor to one lattice in flight: an eighth of the places is left to
+    /// Calls of one actor to one lattice in flight: a sixteenth of the places is left to
     /// others that call it.
     pub fn of_actor_to_lattice(&self) -> usize {
-        self.to_lattice() - self.to_lattice() / 8
+        self.to_lattice() - self.to_lattice() / 16
     }
 
     /// Copies of one call in flight: an eighth of its actor's places is left to the

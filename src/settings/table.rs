@@ -201,7 +201,7 @@ pub static PROVIDER: [Setting; 30] = rows! {
         "calls of one actor in flight";
     "max_lattice_calls", "calls", "half of max_calls", "50",
         count(None, |to, calls| to.calls.lattice = Some(calls as usize)) =>
-        "calls to one lattice in flight, of which one actor may have seven eighths";
+        "calls to one lattice in flight, of which one actor may have fifteen sixteenths";
     "invocation_window_ms", "ms", "", "120000",
         // Less would refuse calls of hosts whose clocks are 30 s behind.
         number((30_000, 3_600_000), Some(60_000),

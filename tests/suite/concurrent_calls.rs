@@ -154,7 +154,7 @@ async fn several_came_together(provider: &Provider) {
 
 #[tokio::test]
 async fn orders_beyond_the_places_are_refused_and_the_places_are_free_afterwards() {
-    let settings = json!({ "max_calls": 16, "max_actor_calls": 8, "max_lattice_calls": 16 });
+    let settings = json!({ "max_calls": 8, "max_actor_calls": 8, "max_lattice_calls": 8 });
     let lattice = Operated::configured(&[(Generation::G1b, &[])], settings).await;
     let (world, host) = (&lattice.world, &lattice.hosts[0]);
     lattice.get_hosts().await.unwrap();

@@ -117,10 +117,10 @@ async fn two_guilty_actors_that_take_all_they_can_leave_places_for_a_third() {
 
 #[tokio::test]
 async fn an_actor_whose_calls_hang_in_a_lattice_leaves_places_there_to_others() {
-    let settings = json!({ "max_calls": 64, "max_lattice_calls": 8, "gather_limit_ms": 1000 });
+    let settings = json!({ "max_calls": 256, "max_lattice_calls": 32, "gather_limit_ms": 1000 });
     let (world, mut silent) = with_silent(settings, 4000).await;
     let guilty = another(&world).await;
-    let flood = hang(&world, guilty.public_key(), 20).await;
+    let flood = hang(&world, guilty.public_key(), 60).await;
     silent.next().await.unwrap();
     world.provider.logged("calls are refused as busy").await;
     assert!(world.hosts("silent").await.unwrap().is_empty());
@@ -149,7 +149,7 @@ async fn forged_calls_in_the_name_of_an_actor_take_none_of_its_places() {
 }
 
 #[tokio::test]
-async fn copies_of_a_recorded_call_take_none_of_its_actors_places() {
+async fn copies_of_a_recorded_call_leave_places_to_its_actors_other_calls() {
     let settings = json!({ "max_calls": 8, "max_actor_calls": 2, "gather_limit_ms": 1500 });
     let (world, mut silent) = with_silent(settings, 4000).await;
     let order = StopHostCommand {
@@ -211,7 +211,7 @@ async fn bodies_that_never_come_keep_only_their_actors_calls_waiting() {
     assert_under(Duration::from_secs(4), started.elapsed());
     assert!(large.error.unwrap().contains("not to be had in time"));
     let late = with_error(&answers, "not to be had in time");
-    assert!((1..=8).contains(&late), "{late}");
+    assert!((1..=12).contains(&late), "{late}");
     assert_eq!(with_error(&answers, "bodies over 900 KiB"), 40 - late);
 }
 

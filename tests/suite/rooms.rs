@@ -37,7 +37,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Rooms that all of [`ROOMS`] may know, and what each of these may know.
-const BASE: [(&str, &[&str]); 9] = [
+const BASE: [(&str, &[&str]); 10] = [
     ("telemetry", &["error", "name", "lock"]),
     ("metadata_bucket", &["name"]),
     ("name", &["error"]),
@@ -47,6 +47,7 @@ const BASE: [(&str, &[&str]); 9] = [
     ("backoff", &[]),
     ("lock", &[]),
     ("shares", &["lock"]),
+    ("fair", &["lock", "shares"]),
 ];
 
 /// What `connections` and `lattice` know of `credentials`: values that they are

@@ -52,7 +52,7 @@ async fn a_rotation_reaches_every_instance_and_costs_no_call() {
     let _new_host = host_at(&new, &id, "new").await;
     let two = Instances::start(2, |_, data| {
         data["default_rpc_timeout_ms"] = 30_000.into();
-        data["config_json"] = json!({ "max_calls": 8000 }).to_string().into();
+        data["config_json"] = json!({ "max_calls": 4000 }).to_string().into();
         // One log line for each call is enough for this test.
         data["log_level"] = "debug".into();
     })

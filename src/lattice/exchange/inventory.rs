@@ -1,12 +1,13 @@
 //! The question what runs on a host.
 
-use tokio::sync::Semaphore;
+use std::sync::{Arc, LazyLock};
+
 use tokio::task::spawn_blocking;
-use tokio::time::timeout_at;
 
 use crate::connections::{Held, NoRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
+use crate::fair::{Attempt, FairSemaphore};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::dialect::v0::requests::Request;
@@ -19,6 +20,10 @@ use crate::name::HostId;
 /// Inventories of more bytes are read on a thread of their own, so that calls to other
 /// lattices need not wait for it. No usual inventory is as large.
 const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
+
+/// The threads that read. The rest of the machine is for other calls; and as lattices share
+/// them, one with large answers has one thread.
+static READERS: LazyLock<Arc<FairSemaphore>> = LazyLock::new(|| FairSemaphore::new(2));
 
 impl Lattice {
     /// Asks a host what runs on it.
@@ -37,7 +42,7 @@ impl Lattice {
         let inventory = move || Ok(read::<Inventory>(reply)?.map(Inventory::without_repetitions));
         let read = match is_large {
             false => inventory(),
-            true => elsewhere(inventory, deadline).await,
+            true => self.elsewhere(inventory, deadline).await,
         };
         read.map_err(|problem| problem.into_error(to))
     }
@@ -68,20 +73,20 @@ impl Lattice {
             Err(error) => Err(error.before_command()),
         }
     }
-}
 
-/// Reads on a thread for it, where one is free in time.
-async fn elsewhere<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, BadReply> + Send + 'static,
-    deadline: Deadline,
-) -> Result<T, BadReply> {
-    /// The rest of the machine is for other calls.
-    static READERS: Semaphore = Semaphore::const_new(2);
-    let reader = timeout_at(deadline.at(), READERS.acquire()).await;
-    let reader = reader.map_err(|_| BadReply::NoTime)?;
-    let read = spawn_blocking(move || {
-        let _reader = reader;
-        read()
-    });
-    read.await?
+    /// Reads an answer on a thread for it, where one is free in time.
+    async fn elsewhere<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, BadReply> + Send + 'static,
+        deadline: Deadline,
+    ) -> Result<T, BadReply> {
+        let attempt = Attempt::first(self.id.as_str().into());
+        let reader = READERS.acquire(&attempt, deadline.remaining()).await;
+        let reader = reader.ok_or(BadReply::NoTime)?;
+        let read = spawn_blocking(move || {
+            let _reader = reader;
+            read()
+        });
+        read.await?
+    }
 }

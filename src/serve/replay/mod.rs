@@ -27,7 +27,7 @@ pub use crate::serve::replay::error::{CLOCK_AHEAD, ClockSetBack, ReplayError};
 
 /// Most commands that are remembered of all actors together. They take 20 MiB at most, and
 /// each actor takes 1 KiB.
-const MOST: usize = 1 << 20;
+const MOST: usize = 1024 * 1024;
 /// How many commands of an actor are remembered however many others send. A quarter of
 /// [`MOST`] is left to actors that have no more.
 const FLOOR: usize = 1000;

@@ -1,10 +1,11 @@
-//! A semaphore whose places actors share: for dials, and for lookups of names.
+//! A semaphore whose places parties share: actors those for dials and for lookups of names,
+//! lattices those for reading large answers.
 //!
-//! [`may_take`] says how many an actor may have. What failed before, and what makes a
-//! broken connection again, is counted apart from first attempts, and an actor may have
-//! half as many of it: a site that is away does not keep its own actor from connecting
-//! elsewhere. Among those that wait, the actor with the fewest places comes first, then
-//! what failed least often, then what came first.
+//! [`may_take`] says how many a party may have. What failed before, and what makes a broken
+//! connection again, is counted apart from first attempts, and a party may have half as
+//! many of it: a site that is away does not keep its own actor from connecting elsewhere.
+//! Among those that wait, the party with the fewest places comes first, then what failed
+//! least often, then what came first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,25 +19,35 @@ use crate::shares::may_take;
 
 /// What asks for a place.
 #[derive(Clone)]
-pub(super) struct Attempt {
-    /// The actor whose call asks for the connection, or asked for the one that broke.
-    pub(super) actor: Arc<str>,
+pub struct Attempt {
+    /// Who pays for it. For a dial, that is the actor whose call asks for the connection, or
+    /// asked for the one that broke.
+    pub party: Arc<str>,
     /// How many attempts in a row failed before.
-    pub(super) failed: usize,
+    pub failed: usize,
     /// Whether it makes a broken connection again.
-    pub(super) is_repair: bool,
+    pub is_repair: bool,
 }
 
 impl Attempt {
+    /// Makes one of a party that did not fail before.
+    pub fn first(party: Arc<str>) -> Self {
+        Self {
+            party,
+            failed: 0,
+            is_repair: false,
+        }
+    }
+
     /// Whether it is a call's first attempt with these credentials, or the first since
     /// they were set or worked.
-    pub(super) fn is_first(&self) -> bool {
+    pub fn is_first(&self) -> bool {
         self.failed == 0 && !self.is_repair
     }
 }
 
-/// A semaphore that actors share.
-pub(super) struct FairSemaphore {
+/// A semaphore that parties share.
+pub struct FairSemaphore {
     most: usize,
     state: Lock<State>,
     /// Notified whenever an attempt begins to wait.
@@ -46,13 +57,13 @@ pub(super) struct FairSemaphore {
 #[derive(Default)]
 struct State {
     taken: usize,
-    actors: HashMap<Arc<str>, Held>,
+    parties: HashMap<Arc<str>, Held>,
     waiting: Vec<Waiting>,
     /// How many ever waited.
     came: u64,
 }
 
-/// The places of an actor.
+/// The places of a party.
 #[derive(Default)]
 struct Held {
     first: usize,
@@ -66,14 +77,14 @@ struct Waiting {
 }
 
 /// A place, which is free again when this value is dropped.
-pub(super) struct Permit {
+pub struct Permit {
     semaphore: Arc<FairSemaphore>,
     attempt: Attempt,
 }
 
 impl FairSemaphore {
     /// Makes so many places.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
             state: Lock::default(),
@@ -82,11 +93,7 @@ impl FairSemaphore {
     }
 
     /// Takes a place, and waits for one for at most this time.
-    pub(super) async fn acquire(
-        self: &Arc<Self>,
-        attempt: &Attempt,
-        within: Duration,
-    ) -> Option<Permit> {
+    pub async fn acquire(self: &Arc<Self>, attempt: &Attempt, within: Duration) -> Option<Permit> {
         let waited = {
             let mut state = self.state.lock();
             if state.may_begin(attempt, self.most) {
@@ -123,9 +130,9 @@ impl FairSemaphore {
             let mut state = self.state.lock();
             state.taken -= 1;
             *state.held_mut(attempt) -= 1;
-            let held = state.actors.get(&attempt.actor);
+            let held = state.parties.get(&attempt.party);
             if held.is_some_and(|held| held.first + held.again == 0) {
-                state.actors.remove(&attempt.actor);
+                state.parties.remove(&attempt.party);
             }
             while let Some(next) = state.take_next(self.most) {
                 let permit = self.permit(&mut state, next.attempt);
@@ -141,7 +148,7 @@ impl FairSemaphore {
 
 impl State {
     fn held_mut(&mut self, attempt: &Attempt) -> &mut usize {
-        let held = self.actors.entry(attempt.actor.clone()).or_default();
+        let held = self.parties.entry(attempt.party.clone()).or_default();
         match attempt.is_first() {
             true => &mut held.first,
             false => &mut held.again,
@@ -150,7 +157,7 @@ impl State {
 
     fn may_begin(&self, attempt: &Attempt, most: usize) -> bool {
         let free = most - self.taken;
-        let held = self.actors.get(&attempt.actor);
+        let held = self.parties.get(&attempt.party);
         match (attempt.is_first(), held) {
             (_, None) => may_take(0, 1, free),
             (true, Some(held)) => may_take(held.first, 1, free),
@@ -162,7 +169,7 @@ impl State {
     fn take_next(&mut self, most: usize) -> Option<Waiting> {
         self.waiting.retain(|one| !one.permit.is_closed());
         let places = |attempt: &Attempt| {
-            let held = self.actors.get(&attempt.actor);
+            let held = self.parties.get(&attempt.party);
             held.map_or(0, |held| held.first + held.again)
         };
         let may_begin = self.waiting.iter().enumerate();
@@ -174,9 +181,9 @@ impl State {
 }
 
 impl Permit {
-    /// Waits until another attempt of the same actor, which counts as this one does, needs
+    /// Waits until another attempt of the same party, which counts as this one does, needs
     /// the place.
-    pub(super) async fn needed(&self) {
+    pub async fn needed(&self) {
         loop {
             let crowded = self.semaphore.crowded.notified();
             if self.is_needed() {
@@ -189,7 +196,7 @@ impl Permit {
     fn is_needed(&self) -> bool {
         let state = self.semaphore.state.lock();
         let is_like = |one: &Waiting| {
-            one.attempt.actor == self.attempt.actor
+            one.attempt.party == self.attempt.party
                 && one.attempt.is_first() == self.attempt.is_first()
                 && !one.permit.is_closed()
         };
@@ -212,19 +219,15 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(5);
 
-    fn first(actor: &str) -> Attempt {
-        Attempt {
-            actor: actor.into(),
-            failed: 0,
-            is_repair: false,
-        }
+    fn first(party: &str) -> Attempt {
+        Attempt::first(party.into())
     }
 
-    fn again(actor: &str, failed: usize) -> Attempt {
+    fn again(party: &str, failed: usize) -> Attempt {
         Attempt {
             failed,
             is_repair: true,
-            ..first(actor)
+            ..first(party)
         }
     }
 
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_failed_before_keeps_no_first_attempt_of_its_actor_waiting() {
+    async fn what_failed_before_keeps_no_first_attempt_of_its_party_waiting() {
         let semaphore = FairSemaphore::new(64);
         let dark = fill(&semaphore, &again("a", 5));
         assert_eq!(dark.len(), 22);
@@ -268,7 +271,7 @@ mod tests {
             assert!(at_once(&semaphore, &first("a")).is_none());
             drop(permit);
         }
-        assert!(semaphore.state.lock().actors.is_empty());
+        assert!(semaphore.state.lock().parties.is_empty());
     }
 
     #[tokio::test]
@@ -364,7 +367,7 @@ mod tests {
             drop(waiting);
             drop(permits);
             prop_assert_eq!(semaphore.state.lock().taken, 0);
-            prop_assert!(semaphore.state.lock().actors.is_empty());
+            prop_assert!(semaphore.state.lock().parties.is_empty());
         }
     }
 }
