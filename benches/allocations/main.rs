@@ -7,9 +7,6 @@
 #[path = "../bench/forwarding/calls.rs"]
 mod calls;
 #[allow(dead_code, reason = "the other bench uses the rest")]
-#[path = "../bench/forwarding/host.rs"]
-mod host;
-#[allow(dead_code, reason = "the other bench uses the rest")]
 #[path = "../bench/forwarding/path.rs"]
 mod path;
 #[allow(dead_code, reason = "a part of what tests use")]
@@ -32,8 +29,8 @@ use lattice_controller::internals::settings::ProviderSettings;
 use lattice_controller::internals::telemetry::{self, Lines};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
-use host::Host;
 use path::Path;
+use support::fast_host::Host;
 use support::nats::NatsServer;
 use support::operator::LATTICE;
 use support::provider::{Identity, Provider};

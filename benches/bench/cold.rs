@@ -8,8 +8,8 @@ use async_nats::Client;
 use wasmbus_rpc::core::HealthCheckResponse;
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-use crate::forwarding::host::Host;
 use crate::support::drill;
+use crate::support::fast_host::Host;
 use crate::support::nats::NatsServer;
 use crate::support::operator::accepted;
 use crate::support::provider::{Identity, Provider};

@@ -13,6 +13,8 @@
 //! - [`refusals`]: the cost of calls that are refused
 //! - [`idle`]: what an idle provider uses
 //! - [`cold`]: starts and first calls
+//! - [`neighbours`]: the calls of an actor beside one that takes all it can get
+//! - [`scale`]: 1,000 lattices of 100 hosts beside 10, only where it is named
 
 mod accounting;
 mod cold;
@@ -21,7 +23,9 @@ mod forwarding;
 mod gathers;
 mod idle;
 mod lists;
+mod neighbours;
 mod refusals;
+mod scale;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -37,8 +41,8 @@ use support::nats::NatsServer;
 use support::world::World;
 use table::Table;
 
-/// The names of the parts.
-const PARTS: [&str; 7] = [
+/// The parts that are measured where none is named.
+const PARTS: [&str; 8] = [
     "forwarding",
     "gathers",
     "lists",
@@ -46,7 +50,10 @@ const PARTS: [&str; 7] = [
     "refusals",
     "cold",
     "idle",
+    "neighbours",
 ];
+/// The part that takes longer than all others, and is measured where it is named.
+const SCALE: &str = "scale";
 
 /// Starts a provider that logs as in production, with its own nats-server.
 async fn world() -> World {
@@ -71,8 +78,10 @@ async fn main() -> ExitCode {
         .map(String::as_str)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    if let Some(unknown) = named.iter().find(|name| !PARTS.contains(name)) {
-        eprintln!("{unknown:?} is no part; there are {}", PARTS.join(", "));
+    let is_known = |name: &str| PARTS.contains(&name) || name == SCALE;
+    if let Some(unknown) = named.iter().find(|name| !is_known(name)) {
+        let parts = PARTS.join(", ");
+        eprintln!("{unknown:?} is no part; there are {parts}, {SCALE}");
         return ExitCode::from(64);
     }
     let parts = match named.is_empty() {
@@ -88,6 +97,8 @@ async fn main() -> ExitCode {
             "costs" => costs::measure(&mut table).await,
             "refusals" => refusals::measure(&mut table).await,
             "cold" => cold::measure(&mut table).await,
+            "neighbours" => neighbours::measure(&mut table).await,
+            SCALE => scale::measure(&mut table).await,
             _ => idle::measure(&mut table).await,
         }
     }

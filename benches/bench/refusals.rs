@@ -10,9 +10,9 @@ use wasmbus_rpc::core::Invocation;
 
 use crate::accounting::{Process, micros_each};
 use crate::forwarding::calls::{answered, signed};
-use crate::forwarding::host::Host;
 use crate::forwarding::path::Path;
 use crate::support::drill::start_actor;
+use crate::support::fast_host::Host;
 use crate::support::invocation::{ack, bytes, mint_by};
 use crate::support::nats::NatsServer;
 use crate::support::operator::LATTICE;

@@ -43,6 +43,7 @@ mod memory;
 mod metadata_bucket;
 mod metadata_bucket_faults;
 mod nats_accounts;
+mod neighbours;
 mod non_nats_servers;
 mod operator_tool;
 mod orders_in_flight;

@@ -6,13 +6,17 @@ pub mod certs;
 pub mod clock;
 pub mod drill;
 pub mod every_operation;
+#[allow(dead_code, reason = "benches use the rest")]
+pub mod fast_host;
 pub mod fixtures;
 pub mod host;
 pub mod hostile;
 pub mod instances;
 pub mod invocation;
 pub mod jwt;
+pub mod names;
 pub mod nats;
+pub mod neighbours;
 pub mod operator;
 pub mod provider;
 pub mod proxy;

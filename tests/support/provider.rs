@@ -107,8 +107,13 @@ pub struct Provider {
 impl Provider {
     /// Starts it with this host data.
     pub fn start(host_data: &Value) -> Self {
+        Self::start_by(Command::new(program()), host_data)
+    }
+
+    /// Starts it with this host data by a command that executes it.
+    pub fn start_by(command: Command, host_data: &Value) -> Self {
         let line = BASE64.encode(host_data.to_string().as_bytes());
-        Self::start_with(&format!("{line}\r\n"), &[])
+        Self::start_command(command, &format!("{line}\r\n"), &[])
     }
 
     /// Starts it with these environment variables and no others, writes `line`
@@ -119,7 +124,12 @@ impl Provider {
 
     /// Starts this program in the same way.
     pub fn start_program(program: &Path, line: &str, env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(program)
+        Self::start_command(Command::new(program), line, env)
+    }
+
+    /// Starts what becomes the provider: its program, or one that executes it.
+    pub fn start_command(mut command: Command, line: &str, env: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env_clear()
             .envs(env.iter().copied())
             .stdin(Stdio::piped())
@@ -187,10 +197,20 @@ impl Provider {
 
     /// Returns its resident memory in KiB.
     pub fn resident(&self) -> i64 {
+        self.status("VmRSS:")
+    }
+
+    /// Returns the number of its threads.
+    pub fn threads(&self) -> i64 {
+        self.status("Threads:")
+    }
+
+    /// Returns a number that the kernel has of its process.
+    fn status(&self, name: &str) -> i64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let words = line.unwrap().split_whitespace();
-        words.rev().nth(1).unwrap().parse().unwrap()
+        let mut lines = status.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        value.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {

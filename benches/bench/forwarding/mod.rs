@@ -6,7 +6,6 @@
 //! Callers and provider are on one nats-server, the host on another.
 
 pub mod calls;
-pub mod host;
 pub mod path;
 pub mod relay;
 mod verification;
@@ -16,11 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::accounting::{Process, micros_each};
+use crate::support::fast_host::Host;
 use crate::support::nats::NatsServer;
 use crate::support::operator::LATTICE;
 use crate::table::{KIB_OF_MIB, Promise, Row, Table, Unit};
 use calls::{acknowledged, answered};
-use host::Host;
 use path::{CALLERS, Path};
 use relay::Relay;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::operator::ACTOR_REF;
+use super::operator::ACTOR_REF;
 
 /// The host.
 pub struct Host {
@@ -41,7 +41,7 @@ impl Host {
         let commands: Arc<AtomicUsize> = Arc::default();
         let ack = json!({ "accepted": true, "error": "" });
         answer(&client, subject.clone(), ack, commands.clone()).await;
-        crate::support::fence(&client).await;
+        super::fence(&client).await;
         Self {
             id,
             subject,
