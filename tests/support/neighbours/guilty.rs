@@ -27,7 +27,7 @@ use crate::support::{Responder, respond};
 
 /// Callers of commands at full rate.
 pub const CALLERS: usize = 64;
-/// Pause between an answer and the next call to the same lattice.
+/// Pause between an answer and the next call to the same lattice, on average.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Pause between two bursts of a flood.
 const TICK: Duration = Duration::from_millis(2);
@@ -93,16 +93,17 @@ impl Neighbours {
         let (url, identity) = (self.world.nats.url(), self.guilty_identity.clone());
         Load::start(async move |done: Counter| {
             let client = async_nats::connect(url).await.unwrap();
-            let poll = async |lattice: &String| loop {
+            // Each has a pause of its own, so that they do not call in step.
+            let poll = async |(lane, lattice): (usize, &String)| loop {
                 let call = mint(&identity, "GetHosts", lattice, |_| {});
                 let _ = client
                     .request(identity.subject(""), bytes(&call).into())
                     .await;
                 done.fetch_add(1, Ordering::Relaxed);
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PAUSE / 2 + PAUSE * (lane % 100) as u32 / 100).await;
             };
             let all = lattices.iter().cycle().take(lattices.len() * lanes);
-            join_all(all.map(poll)).await;
+            join_all(all.enumerate().map(poll)).await;
         })
     }
 

@@ -112,6 +112,9 @@ where
     Calls { took, refused }
 }
 
+/// How old connections are before their server restarts.
+const OLD_ENOUGH: Duration = Duration::from_millis(700);
+
 /// A server of the innocent actor which restarts, and the lattices that are connected to it.
 pub struct Restarting {
     server: NatsServer,
@@ -136,6 +139,8 @@ impl Restarting {
 
     /// Restarts the server. Returns after how long each lattice could be called again.
     pub async fn restart(&mut self, neighbours: &Neighbours) -> Vec<Duration> {
+        // A connection that breaks at once is made again later.
+        tokio::time::sleep(OLD_ENOUGH).await;
         tokio::task::block_in_place(|| self.server.restart());
         let up = Instant::now();
         let patience = scaled(Duration::from_secs(30));
