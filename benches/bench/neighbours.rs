@@ -42,6 +42,9 @@ const VERBOSE_CALLERS: usize = 3;
 const THREADS: f64 = 80.0;
 /// The promise of the 99th percentile: so many times what the calls take alone.
 const NOT_NOTICED: Promise = Promise::Times(2.0);
+/// The same where a host answers with 32 MiB: async-nats takes in such an answer in one go,
+/// which keeps a thread of the provider busy for some 15 ms, one of two on this machine.
+const ONE_THREAD_LESS: Promise = Promise::Times(3.0);
 /// How much longer a broken connection is away, in milliseconds.
 const REPAIRED: Promise = Promise::Over(250.0);
 
@@ -294,7 +297,7 @@ async fn forged(table: &mut Table) {
 
 /// A host that answers with 32 MiB, whose inventory several callers ask for.
 async fn verbose_host(table: &mut Table) {
-    let mut compared = Compared::new("a host that answers with 32 MiB", NOT_NOTICED);
+    let mut compared = Compared::new("a host that answers with 32 MiB", ONE_THREAD_LESS);
     for _ in 0..ROUNDS {
         let neighbours = Neighbours::start().await;
         let verbose = Verbose::start(&neighbours, VERBOSE).await;
