@@ -181,26 +181,32 @@ impl State {
 }
 
 impl Permit {
-    /// Waits until another attempt of the same party, which counts as this one does, needs
-    /// the place.
-    pub async fn needed(&self) {
+    /// Waits until another attempt needs the place. Returns whether that is one of the same
+    /// party which counts as this one does; else it is one that only lacks a free place.
+    pub async fn needed(&self) -> bool {
         loop {
             let crowded = self.semaphore.crowded.notified();
-            if self.is_needed() {
-                return;
+            if let Some(by_own) = self.is_needed() {
+                return by_own;
             }
             crowded.await;
         }
     }
 
-    fn is_needed(&self) -> bool {
+    fn is_needed(&self) -> Option<bool> {
         let state = self.semaphore.state.lock();
+        let open = || state.waiting.iter().filter(|one| !one.permit.is_closed());
         let is_like = |one: &Waiting| {
             one.attempt.party == self.attempt.party
                 && one.attempt.is_first() == self.attempt.is_first()
-                && !one.permit.is_closed()
         };
-        state.waiting.iter().any(is_like)
+        if open().any(is_like) {
+            return Some(true);
+        }
+        // With this place free, it could begin.
+        let most = self.semaphore.most + 1;
+        let could_begin = open().any(|one| state.may_begin(&one.attempt, most));
+        could_begin.then_some(false)
     }
 }
 
@@ -316,6 +322,23 @@ mod tests {
         // One that gave up needs it no more.
         drop(waits);
         assert!(permit.needed().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_last_place_is_needed_by_whoever_could_begin_with_it_and_by_nobody_else() {
+        let semaphore = FairSemaphore::new(2);
+        let hog = at_once(&semaphore, &first("a")).unwrap();
+        // This one has its share, and would not begin.
+        let more = first("a");
+        let mut waits = Box::pin(semaphore.acquire(&more, SOON));
+        assert!((&mut waits).now_or_never().is_none());
+        let last = at_once(&semaphore, &first("b")).unwrap();
+        assert_eq!(hog.needed().now_or_never(), Some(true));
+        assert_eq!(last.needed().now_or_never(), None);
+        let other = first("c");
+        let mut newcomer = Box::pin(semaphore.acquire(&other, SOON));
+        assert!((&mut newcomer).now_or_never().is_none());
+        assert_eq!(last.needed().now_or_never(), Some(false));
     }
 
     #[tokio::test(start_paused = true)]

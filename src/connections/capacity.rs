@@ -129,9 +129,9 @@ impl Capacity {
         let permit = self.dials.acquire(attempt, within).await;
         permit.ok_or_else(|| {
             DialFailure::Limit(format!(
-                "other connections of actor {} are being dialled, as many as it may have of {} \
-                 at once (max_dials)",
-                attempt.party, self.limits.dials
+                "other connections of the same actor are being dialled, as many as it may have of \
+                 {} at once (max_dials)",
+                self.limits.dials
             ))
         })
     }

@@ -208,9 +208,9 @@ impl Dialer {
 async fn gives_way(place: &Permit, attempt: &Attempt, is_awaited: impl Fn() -> bool) {
     let began = Instant::now();
     loop {
-        place.needed().await;
+        let by_own = place.needed().await;
         let had_its_time = began.elapsed() >= FAILED_GIVES_WAY_AFTER;
-        if !is_awaited() || (!attempt.is_first() && had_its_time) {
+        if !is_awaited() || (by_own && !attempt.is_first() && had_its_time) {
             return;
         }
         sleep(LOOK_AGAIN).await;

@@ -114,22 +114,29 @@ impl Connections {
         actor: &str,
     ) -> Result<Lease, DialFailure> {
         let slot = self.0.capacity.slot(credentials);
-        let mut dial = match slot.ask(credentials) {
-            Answer::Lease(lease) => return Ok(lease),
-            Answer::Failure(failure) => return Err(failure),
-            Answer::Wait(dial) => dial,
-            Answer::Dial(dial, begins) => {
-                slot.dialled_for(actor);
-                // A call that gives up does not end a dial that others wait for.
-                Supervisor::start(self.0.clone(), slot, credentials.clone(), begins);
-                dial
+        loop {
+            let (mut dial, is_own) = match slot.ask(credentials) {
+                Answer::Lease(lease) => return Ok(lease),
+                Answer::Failure(failure) => return Err(failure),
+                Answer::Wait(dial) => (dial, *slot.actor() == *actor),
+                Answer::Dial(dial, begins) => {
+                    slot.dialled_for(actor);
+                    let (dialler, slot) = (self.0.clone(), slot.clone());
+                    // A call that gives up does not end a dial that others wait for.
+                    Supervisor::start(dialler, slot, credentials.clone(), begins);
+                    (dial, true)
+                }
+            };
+            let dialled = match dial.wait_for(Option::is_some).await {
+                Ok(dialled) => dialled.clone(),
+                Err(_) => None,
+            };
+            match dialled.unwrap_or(Err(DialFailure::Aborted)) {
+                // Another actor has its share of dials. This one may have places left.
+                Err(DialFailure::Limit(_)) if !is_own => {}
+                Err(failure) => return Err(failure),
+                Ok(lease) => return Ok(Lease::new(lease.connection().clone())),
             }
-        };
-        let dialled = match dial.wait_for(Option::is_some).await {
-            Ok(dialled) => dialled.clone(),
-            Err(_) => None,
-        };
-        let lease = dialled.unwrap_or(Err(DialFailure::Aborted))?;
-        Ok(Lease::new(lease.connection().clone()))
+        }
     }
 }

@@ -29,6 +29,8 @@ pub const MESSAGE: usize = 256;
 /// take in the types of `lattice::model`.
 const OBJECT: usize = 128;
 const MEMBER: usize = 64;
+/// What one more entry of a list takes, which may be a text.
+const ENTRY: usize = 24;
 
 /// The room that one lattice has for answers.
 #[derive(Clone)]
@@ -100,7 +102,8 @@ impl Room {
         if body.len() < LOOKED_THROUGH_FROM {
             return Ok(());
         }
-        self.take(OBJECT * count(body, b'{') + MEMBER * count(body, b':'))
+        let weighs = |each: usize, byte: u8| each * count(body, byte);
+        self.take(weighs(OBJECT, b'{') + weighs(MEMBER, b':') + weighs(ENTRY, b','))
     }
 }
 

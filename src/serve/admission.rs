@@ -20,7 +20,7 @@ use crate::telemetry::PartyLimiter;
 /// that were not read yet. Few have over 1 KiB.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// The places of all calls. An actor may have as many as it leaves free.
+/// The places of all calls, which actors share.
 pub struct Admission {
     unread: Unread,
     calls: Arc<Limiter>,
@@ -70,7 +70,8 @@ impl Admission {
     /// `Busy`.
     pub fn check_room(&self, actor: &str) -> Result<(), Error> {
         match self.calls.is_full((), actor) {
-            true => Err(self.full(actor)),
+            // It is not proved that the call is the actor's.
+            true => Err(self.busy(None, self.full(actor))),
             false => Ok(()),
         }
     }
@@ -99,23 +100,24 @@ impl Admission {
     /// `Busy`.
     pub async fn place_of_actor(&self, actor: &str, deadline: Deadline) -> Result<Place, Error> {
         let place = self.calls.place((), actor, deadline).await;
-        place.ok_or_else(|| self.full(actor))
+        place.ok_or_else(|| self.busy(Some(actor), self.full(actor)))
     }
 
-    /// Notes that a call of an actor with this signed part is under way. Copies of one that
-    /// only reads leave some of its actor's places to other calls; of a command there is
+    /// Notes that a call of an actor with this signed part is under way. Copies of those that
+    /// only read leave some of their actor's places to other calls; of a command there is
     /// one.
     ///
     /// # Errors
     /// `Busy`.
     pub fn copy_of(&self, actor: &str, signed: &str, is_command: bool) -> Result<Copy, Error> {
-        let most = if is_command { 1 } else { self.of_call };
-        self.copies.enter(signed, most).ok_or_else(|| {
+        // The first one is no copy.
+        let most = if is_command { 0 } else { self.of_call - 1 };
+        self.copies.enter(actor, signed, most).ok_or_else(|| {
             self.busy(
                 Some(actor),
                 format!(
-                    "the provider is busy: {most} copies of this call are under way, and no more \
-                     are carried out at a time; a new call has a new id"
+                    "the provider is busy: copies of this call are under way, and actor {actor} \
+                     may have {most} of its calls at a time; a new call has a new id"
                 ),
             )
         })
@@ -135,10 +137,10 @@ impl Admission {
         }
     }
 
-    /// Returns the error of a call for which its actor has no place.
-    fn full(&self, actor: &str) -> Error {
+    /// Says that an actor has no place for one more call.
+    fn full(&self, actor: &str) -> String {
         let (taken, most) = (self.calls.taken((), actor), self.calls.most());
-        let message = match taken < self.of_actor {
+        match taken < self.of_actor {
             true => format!(
                 "the provider is busy: actor {actor} has as many of {most} places for calls as \
                  it leaves to others (max_calls); try again later"
@@ -147,8 +149,7 @@ impl Admission {
                 "the provider is busy: {taken} calls of actor {actor} are under way \
                  (max_actor_calls); try again later"
             ),
-        };
-        self.busy(Some(actor), message)
+        }
     }
 
     /// Makes the error of a call that is refused as busy. The log says so for each actor

@@ -47,11 +47,11 @@ impl CallLimits {
         self.to_lattice() - self.to_lattice() / 16
     }
 
-    /// Copies of one call in flight: an eighth of its actor's places is left to the
-    /// actor's other calls.
+    /// Copies of the calls of one actor in flight, and one call: a quarter of the actor's
+    /// places is left to its other calls.
     pub fn copies(&self) -> usize {
         let most = self.of_actor();
-        most - (most / 8).max(1).min(most - 1)
+        most - (most / 4).max(1).min(most - 1)
     }
 
     /// `invocation_window_ms`: how old a call may be.

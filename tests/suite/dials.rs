@@ -116,6 +116,29 @@ async fn a_dial_that_no_call_waits_for_gives_its_place_to_another() {
 }
 
 #[tokio::test]
+async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for() {
+    // One actor has one of two places.
+    let (world, other) = two_actors(json!({ "max_dials": 2 })).await;
+    let silent = silent().await;
+    let dead = format!("nats://{}", silent.address);
+    world.set_lattice("dead", &dead).await;
+    world.set_lattice("shared", &world.nats.url()).await;
+    let hosts_of = async |lattice: &str| world.hosts(lattice).await;
+    let guilty = async {
+        let calls = (hosts_of("dead"), hosts_of("shared"));
+        futures::join!(calls.0, calls.1)
+    };
+    let innocent = async {
+        // The dial to the shared lattice waits for the guilty actor's place by then.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        hosts(&other, "shared").await
+    };
+    let ((dead, _), innocent) = futures::join!(guilty, innocent);
+    assert!(dead.is_err());
+    assert!(innocent.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_server_that_is_slow_is_reached_where_nobody_needs_the_place() {
     let settings = json!({ "call_budget_ms": 400 });
     let (world, _) = two_actors(settings).await;

@@ -150,20 +150,22 @@ async fn forged_calls_in_the_name_of_an_actor_take_none_of_its_places() {
 
 #[tokio::test]
 async fn copies_of_a_recorded_call_leave_places_to_its_actors_other_calls() {
-    let settings = json!({ "max_calls": 8, "max_actor_calls": 2, "gather_limit_ms": 1500 });
+    let settings = json!({ "max_calls": 16, "max_actor_calls": 8, "gather_limit_ms": 1500 });
     let (world, mut silent) = with_silent(settings, 4000).await;
     let order = StopHostCommand {
         lattice_id: "silent".into(),
         host_id: world.identity.host_id.clone(),
         timeout: None,
     };
-    let query = bytes(&hanging(&world, &world.identity.actor));
+    // Each recorded query counts as one; further copies of both count together.
+    let query = || bytes(&hanging(&world, &world.identity.actor));
+    let (query, another) = (query(), query());
     let command = bytes(&mint(&world.identity, "StopHost", &order, |_| {}));
     let nats = world.nats.client().await;
     send(&nats, &world.identity, command.clone()).await;
     while let Ok(Some(_)) = tokio::time::timeout(Duration::from_millis(1), silent.next()).await {}
     // The query hangs, and its copies come meanwhile.
-    let flood = Flood::of(&world, vec![query, command]).await;
+    let flood = Flood::of(&world, vec![query, another, command]).await;
     silent.next().await.unwrap();
     for _ in 0..50 {
         assert!(world.hosts("other").await.unwrap().is_empty());

@@ -91,8 +91,9 @@ impl Lattice {
             }
         };
         let gathered = match (gathered, replies.full()) {
-            (Ok(gathered), _) => gathered,
-            (Err(_), Some(full)) => return Err(Addressee::Hosts(self).no_room(full)),
+            (Ok(gathered), None) => gathered,
+            (Ok(gathered), Some(_)) if gathered.ended == Ended::Found => gathered,
+            (_, Some(full)) => return Err(Addressee::Hosts(self).no_room(full)),
             (Err(lost), None) => return Err(self.gather_lost(&reason_of_loss(lost).await)),
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {

@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::connections::{Question, Replies, TakenRoom};
+use crate::connections::{Held, Question, Replies, TakenRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
@@ -23,7 +23,7 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::replies::Bid;
 use crate::lattice::dialect::v0::requests::{self, Request};
 use crate::lattice::gather::Harvest;
-use crate::lattice::model::{Host, TextMap, contains};
+use crate::lattice::model::{Host, Inventory, Provider, TextMap, contains};
 use crate::name::{HostId, LinkName};
 
 /// How long after its end bids of an auction are awaited, for the log.
@@ -57,9 +57,9 @@ impl Lattice {
         let auction = self.hold_auction(question, self.deadline).await?;
         let met = auction.bidders.iter().map(|host| async {
             let meets = self.meets(host, &auction.hosts, constraints).await;
-            meets.then(|| host.clone())
+            Ok(meets?.then(|| host.clone()))
         });
-        Ok(join_all(met).await.into_iter().flatten().collect())
+        found(join_all(met).await)
     }
 
     /// Returns the hosts that would run a provider, and do not yet.
@@ -77,13 +77,13 @@ impl Lattice {
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
         let auction = self.hold_auction(question, most).await?;
         let free = auction.bidders.iter().map(|host| async {
-            let fits = self.meets(host, &auction.hosts, constraints).await
-                && !self.runs_provider(host, provider_ref, link_name).await;
-            fits.then(|| host.clone())
+            let fits = self.meets(host, &auction.hosts, constraints).await?
+                && !self.runs_provider(host, provider_ref, link_name).await?;
+            Ok(fits.then(|| host.clone()))
         });
         let free: Vec<_> = free.map(FutureExt::boxed).collect();
         let free: Vec<_> = stream::iter(free).buffered(ASKED_AT_ONCE).collect().await;
-        Ok(free.into_iter().flatten().collect())
+        found(free)
     }
 
     async fn hold_auction(
@@ -175,34 +175,68 @@ impl Lattice {
 
     /// Tells whether a host runs the provider, although it bids: OTP before 0.54.5 does not
     /// look, and the others compare image references as they are written.
-    async fn runs_provider(&self, host: &HostId, provider_ref: &str, link_name: &LinkName) -> bool {
+    ///
+    /// # Errors
+    /// That there is no room for its inventory.
+    async fn runs_provider(
+        &self,
+        host: &HostId,
+        provider_ref: &str,
+        link_name: &LinkName,
+    ) -> Result<bool, Error> {
         // The bid of a host that does not answer counts, and it is not waited for any
         // longer than a gather waits for a silent host.
         let most = self.deadline.within(self.limits.stall);
-        self.inventory(host, most).await.is_ok_and(|inventory| {
-            inventory.providers.iter().any(|provider| {
-                provider.link_name == link_name.as_str() && provider.is_named(provider_ref)
-            })
-        })
+        let inventory = unless_no_room(self.inventory(host, most).await)?;
+        let is_it = |provider: &Provider| {
+            provider.link_name == link_name.as_str() && provider.is_named(provider_ref)
+        };
+        Ok(inventory.is_some_and(|inventory| inventory.providers.iter().any(is_it)))
     }
 
     /// Tells whether a bid counts: where a host does not check the constraints itself, its
     /// labels must be known to meet them.
-    async fn meets(&self, host: &HostId, hosts: &HashMap<HostId, Host>, wanted: &TextMap) -> bool {
+    ///
+    /// # Errors
+    /// That there is no room for its inventory.
+    async fn meets(
+        &self,
+        host: &HostId,
+        hosts: &HashMap<HostId, Host>,
+        wanted: &TextMap,
+    ) -> Result<bool, Error> {
         if wanted.is_empty() {
-            return true;
+            return Ok(true);
         }
         if let Some(ping) = hosts.get(host) {
             let quirks = Dialect::from(ping).quirks();
             let labels = ping.labels.as_ref();
-            return quirks.is_some_and(|quirks| quirks.checks_constraints)
-                || labels.is_some_and(|labels| contains(labels, wanted));
+            return Ok(quirks.is_some_and(|quirks| quirks.checks_constraints)
+                || labels.is_some_and(|labels| contains(labels, wanted)));
         }
         // Its bid came in time, and its reply to the ping did not.
         if let Some(labels) = self.roster.labels(host) {
-            return contains(&labels, wanted);
+            return Ok(contains(&labels, wanted));
         }
-        let inventory = self.inventory(host, self.deadline).await;
-        inventory.is_ok_and(|inventory| contains(&inventory.labels, wanted))
+        let inventory = unless_no_room(self.inventory(host, self.deadline).await)?;
+        Ok(inventory.is_some_and(|inventory| contains(&inventory.labels, wanted)))
     }
+}
+
+/// Returns an inventory, or none where the host gives none: its bid counts without.
+///
+/// # Errors
+/// That there is no room for it. To leave the host out, or in, would be a guess.
+fn unless_no_room(asked: Result<Held<Inventory>, Error>) -> Result<Option<Held<Inventory>>, Error> {
+    match asked {
+        Ok(inventory) => Ok(Some(inventory)),
+        Err(error) if error.kind() == Kind::Busy => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Returns the hosts that were found, or the first error.
+fn found(hosts: Vec<Result<Option<HostId>, Error>>) -> Result<Vec<HostId>, Error> {
+    let hosts: Result<Vec<_>, Error> = hosts.into_iter().collect();
+    Ok(hosts?.into_iter().flatten().collect())
 }

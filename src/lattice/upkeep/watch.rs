@@ -56,6 +56,8 @@ pub const MAX_EVENT: usize = 1024 * 1024;
 /// More events in a second than hosts that are well would send. Then events are ignored
 /// until the next regular ping.
 const MAX_EVENTS: usize = 2000;
+/// The same for their bytes. The largest that a host that is well sends has some kilobytes.
+const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Lattice {
     /// Notes that the lattice is called. From here on its roster is kept fresh. A lattice
@@ -79,7 +81,7 @@ impl Lattice {
             caused: 0,
             named: HashSet::new(),
             due: false,
-            events: (Instant::now(), 0),
+            events: EventCount::default(),
         };
         tokio::spawn(watch.run());
     }
@@ -100,8 +102,24 @@ struct Watch {
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    /// When the current second of counting events began, and how many came in it.
-    events: (Instant, usize),
+    events: EventCount,
+}
+
+/// The events of one second.
+struct EventCount {
+    since: Instant,
+    events: usize,
+    bytes: usize,
+}
+
+impl Default for EventCount {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            events: 0,
+            bytes: 0,
+        }
+    }
 }
 
 /// Tells the roster that the watch has ended, however it ends.
@@ -131,7 +149,7 @@ impl Watch {
             tokio::select! {
                 () = self.released.cancelled() => return,
                 event = next(&mut events) => match event {
-                    Some(_) if self.is_flooded() => {
+                    Some(event) if self.is_flooded(event.payload.len()) => {
                         info!(lattice = %self.id, "too many events; they are ignored for a while");
                         events = None;
                     }
@@ -203,12 +221,15 @@ impl Watch {
         self.due || self.named.iter().any(|host| !roster.knows(host))
     }
 
-    fn is_flooded(&mut self) -> bool {
-        if self.events.0.elapsed() > Duration::from_secs(1) {
-            self.events = (Instant::now(), 0);
+    /// Counts an event of so many bytes. Returns whether there are too many of them.
+    fn is_flooded(&mut self, bytes: usize) -> bool {
+        let counted = &mut self.events;
+        if counted.since.elapsed() > Duration::from_secs(1) {
+            *counted = EventCount::default();
         }
-        self.events.1 += 1;
-        self.events.1 > MAX_EVENTS
+        counted.events += 1;
+        counted.bytes += bytes;
+        counted.events > MAX_EVENTS || counted.bytes > MAX_EVENT_BYTES
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.

@@ -274,7 +274,7 @@ impl Slice {
         self.commands
             .retain(|command| start + (command & SECOND) > up_to);
         self.oldest = up_to + 1;
-        // The table has room for twice as many at most, as one that grows.
+        // The table has room for four times as many at most.
         if self.commands.capacity() / 4 > self.commands.len() {
             self.commands.shrink_to_fit();
         }
