@@ -57,20 +57,20 @@ pub struct FairSemaphore {
 #[derive(Default)]
 struct State {
     taken: usize,
-    parties: HashMap<Arc<str>, Held>,
-    waiting: Vec<Waiting>,
+    parties: HashMap<Arc<str>, HeldPlaces>,
+    waiting: Vec<WaitingAttempt>,
     /// How many ever waited.
     came: u64,
 }
 
 /// The places of a party.
 #[derive(Default)]
-struct Held {
+struct HeldPlaces {
     first: usize,
     again: usize,
 }
 
-struct Waiting {
+struct WaitingAttempt {
     attempt: Attempt,
     number: u64,
     permit: oneshot::Sender<Permit>,
@@ -102,7 +102,7 @@ impl FairSemaphore {
             let (permit, waited) = oneshot::channel();
             state.came += 1;
             let number = state.came;
-            state.waiting.push(Waiting {
+            state.waiting.push(WaitingAttempt {
                 attempt: attempt.clone(),
                 number,
                 permit,
@@ -166,7 +166,7 @@ impl State {
     }
 
     /// Takes the attempt that begins next out of those that wait.
-    fn take_next(&mut self, most: usize) -> Option<Waiting> {
+    fn take_next(&mut self, most: usize) -> Option<WaitingAttempt> {
         self.waiting.retain(|one| !one.permit.is_closed());
         let places = |attempt: &Attempt| {
             let held = self.parties.get(&attempt.party);
@@ -196,7 +196,7 @@ impl Permit {
     fn is_needed(&self) -> Option<bool> {
         let state = self.semaphore.state.lock();
         let open = || state.waiting.iter().filter(|one| !one.permit.is_closed());
-        let is_like = |one: &Waiting| {
+        let is_like = |one: &WaitingAttempt| {
             one.attempt.party == self.attempt.party
                 && one.attempt.is_first() == self.attempt.is_first()
         };

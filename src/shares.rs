@@ -22,10 +22,10 @@ pub fn may_take(held: usize, more: usize, free: usize) -> bool {
 /// Places that parties share by [`may_take`]. It remembers only parties that have any.
 pub struct Shares<K> {
     most: usize,
-    held: Lock<Held<K>>,
+    held: Lock<Counts<K>>,
 }
 
-struct Held<K> {
+struct Counts<K> {
     all: usize,
     by: HashMap<K, usize>,
 }
@@ -42,7 +42,7 @@ impl<K: Hash + Eq + Clone> Shares<K> {
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            held: Lock::new(Held {
+            held: Lock::new(Counts {
                 all: 0,
                 by: HashMap::new(),
             }),

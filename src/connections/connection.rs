@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::failure::DialFailure;
 use crate::connections::inbox::{Expected, Inbox, Replies, Reply};
-use crate::connections::intake::Intake;
 use crate::connections::permissions::{InboxPermission, PermissionErrors, Refusal, RefusalReader};
 use crate::connections::reports::{Loss, Reported};
 use crate::connections::room::{AnswerRoom, NoRoom, Room};
 use crate::connections::sizes::{MessageNumber, Sending, Sizes};
+use crate::connections::unfinished::UnfinishedMessages;
 use crate::connections::usage::Usage;
 use crate::error::Error;
 use crate::lock::Lock;
@@ -94,9 +94,13 @@ impl Connection {
     }
 
     /// Has it looked at what arrives.
-    pub(super) fn watch(&self, intake: &Arc<Intake>, report: Weak<watch::Sender<Reported>>) {
+    pub(super) fn watch(
+        &self,
+        unfinished: &Arc<UnfinishedMessages>,
+        report: Weak<watch::Sender<Reported>>,
+    ) {
         let (client, released) = (&self.client, self.released.clone());
-        intake.watch(client, self.epoch, &self.address, report, released);
+        unfinished.watch(client, self.epoch, &self.address, report, released);
     }
 
     /// The client. A clone of it keeps the connection open: drop it with the call.

@@ -151,18 +151,10 @@ mod tests {
     ) -> Result<Vec<Located>, DialFailure> {
         let lookups = Lookups {
             places: &FairSemaphore::new(4),
-            attempt: &attempt("M"),
+            attempt: &Attempt::first("M".into()),
             resolver: resolve_by_system,
         };
         reachable(allowed, servers, &lookups).await
-    }
-
-    fn attempt(actor: &str) -> Attempt {
-        Attempt {
-            party: actor.into(),
-            failed: 0,
-            is_repair: false,
-        }
     }
 
     #[tokio::test]
@@ -211,7 +203,7 @@ mod tests {
             tokio::spawn(async move {
                 let lookups = Lookups {
                     places: &places,
-                    attempt: &attempt(actor),
+                    attempt: &Attempt::first(actor.into()),
                     resolver: resolve_with_silence,
                 };
                 lookups.resolve(url.parse().unwrap(), within).await

@@ -17,10 +17,10 @@ use crate::connections::capacity::Capacity;
 use crate::connections::connection::Connection;
 use crate::connections::destinations::{Lookups, reachable, resolve_by_system};
 use crate::connections::failure::{DialFailure, failure, is_about_tls};
-use crate::connections::intake::{Intake, MOST_IN_A_DIAL};
 use crate::connections::permissions::PermissionErrors;
 use crate::connections::reports::{LoginHistory, Reported, on_event};
 use crate::connections::sizes::Sizes;
+use crate::connections::unfinished::{MOST_IN_A_DIAL, UnfinishedMessages};
 use crate::connections::ways::{Way, Ways};
 use crate::credentials::SharedCredentials;
 use crate::fair::{Attempt, Permit};
@@ -70,7 +70,7 @@ pub(super) struct Dialer {
     pub(super) tls: Tls,
     pub(super) capacity: Capacity,
     /// Looks at what arrives over the connections.
-    pub(super) intake: Arc<Intake>,
+    pub(super) unfinished: Arc<UnfinishedMessages>,
 }
 
 impl Dialer {
@@ -198,7 +198,7 @@ impl Dialer {
         let client = connect_once(options, way.to.clone()).await?;
         let connection = Connection::open(client, address, reports, errors, sizes).await;
         if let Some(connection) = &connection {
-            connection.watch(&self.intake, to_report);
+            connection.watch(&self.unfinished, to_report);
         }
         Ok(connection)
     }
@@ -272,9 +272,8 @@ mod tests {
 
     fn attempt(failed: usize) -> Attempt {
         Attempt {
-            party: "M".into(),
             failed,
-            is_repair: false,
+            ..Attempt::first("M".into())
         }
     }
 

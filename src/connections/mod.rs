@@ -12,7 +12,7 @@
 //! | `connection` | requests and questions over a connection |
 //! | `inbox`, `room` | where answers arrive; how many bytes of them are held |
 //! | `permissions`, `sizes` | what the server refuses |
-//! | `intake` | whether a server sends what is no message, without end |
+//! | `unfinished` | whether a server sends what is no message, without end |
 //! | `usage`, `lease` | how many calls use a connection |
 //! | `reports` | what a connection reports, and why it ended |
 
@@ -22,7 +22,6 @@ mod destinations;
 mod dial;
 mod failure;
 mod inbox;
-mod intake;
 mod lease;
 mod permissions;
 mod reports;
@@ -31,6 +30,7 @@ mod sizes;
 mod slot;
 mod state;
 mod supervisor;
+mod unfinished;
 mod usage;
 mod ways;
 
@@ -70,7 +70,7 @@ impl Connections {
         Self(Arc::new(Dialer {
             name,
             allowed: settings.allowed.clone(),
-            intake: Arc::default(),
+            unfinished: Arc::default(),
             tls,
             capacity: Capacity::new(settings.limits),
         }))

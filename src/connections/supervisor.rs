@@ -251,7 +251,7 @@ mod tests {
             dialer: Arc::new(Dialer {
                 name: "test".into(),
                 allowed: AllowedServers::default(),
-                intake: Arc::default(),
+                unfinished: Arc::default(),
                 tls: Tls::default(),
                 capacity,
             }),

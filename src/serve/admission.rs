@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
-use crate::serve::copies::{Copies, Copy};
+use crate::serve::copies::{Copies, CountedCall};
 use crate::serve::places::{Limiter, Place};
 use crate::serve::unread::{Unread, UnreadRoom};
 use crate::settings::CallLimits;
@@ -109,7 +109,12 @@ impl Admission {
     ///
     /// # Errors
     /// `Busy`.
-    pub fn copy_of(&self, actor: &str, signed: &str, is_command: bool) -> Result<Copy, Error> {
+    pub fn copy_of(
+        &self,
+        actor: &str,
+        signed: &str,
+        is_command: bool,
+    ) -> Result<CountedCall, Error> {
         // The first one is no copy.
         let most = if is_command { 0 } else { self.of_call - 1 };
         self.copies.enter(actor, signed, most).ok_or_else(|| {

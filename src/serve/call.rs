@@ -22,19 +22,19 @@ pub struct Call<'a> {
     /// When the actor must have its answer.
     pub deadline: Deadline,
     /// What it keeps until the actor has its answer.
-    pub kept: &'a Kept,
+    pub kept: &'a KeptForAnswer,
 }
 
 /// What a call keeps until the actor has its answer.
 #[derive(Default)]
-pub struct Kept {
+pub struct KeptForAnswer {
     /// Its place among the calls of its actor.
     place: OnceLock<Place>,
     /// The room that the answer takes.
     room: OnceLock<Box<dyn Send + Sync>>,
 }
 
-impl Kept {
+impl KeptForAnswer {
     /// Keeps its place.
     pub fn keep_place(&self, place: Place) {
         let _ = self.place.set(place);

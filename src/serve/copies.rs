@@ -23,7 +23,7 @@ struct UnderWay {
 }
 
 /// A call that is under way until this value is dropped.
-pub struct Copy {
+pub struct CountedCall {
     copies: Arc<Copies>,
     call: u64,
     /// The actor, where another copy of the call was under way before.
@@ -33,7 +33,7 @@ pub struct Copy {
 impl Copies {
     /// Notes that a call of an actor with this signed part is under way. Where it is already,
     /// this is a further copy, unless the actor has so many of them.
-    pub fn enter(self: &Arc<Self>, actor: &str, signed: &str, most: usize) -> Option<Copy> {
+    pub fn enter(self: &Arc<Self>, actor: &str, signed: &str, most: usize) -> Option<CountedCall> {
         let (actor, call) = (self.hasher.hash_one(actor), self.hasher.hash_one(signed));
         let mut under_way = self.under_way.lock();
         let UnderWay { calls, further } = &mut *under_way;
@@ -46,7 +46,7 @@ impl Copies {
             *further += 1;
         }
         *calls.entry(call).or_default() += 1;
-        Some(Copy {
+        Some(CountedCall {
             copies: self.clone(),
             call,
             further_of,
@@ -54,7 +54,7 @@ impl Copies {
     }
 }
 
-impl Drop for Copy {
+impl Drop for CountedCall {
     fn drop(&mut self) {
         let mut under_way = self.copies.under_way.lock();
         let UnderWay { calls, further } = &mut *under_way;

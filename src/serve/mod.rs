@@ -20,6 +20,6 @@ pub mod replay;
 mod service;
 mod unread;
 
-pub use crate::serve::call::{Call, Kept, Operations};
+pub use crate::serve::call::{Call, KeptForAnswer, Operations};
 pub use crate::serve::service::{Rules, Service};
 pub use crate::serve::unread::UnreadRoom;

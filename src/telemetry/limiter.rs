@@ -14,7 +14,7 @@ pub(super) struct Pace {
 /// A token bucket for lines of one pace. It also counts, so that a line can say how many
 /// before it were left out.
 #[derive(Clone, Copy)]
-pub(super) struct Bucket {
+pub(super) struct LineBucket {
     /// Lines that may be written now.
     left: u32,
     /// Since when the next line is being waited for; `None` before the first one.
@@ -26,7 +26,7 @@ pub(super) struct Bucket {
 /// Limits the lines of one cause.
 pub struct LogLimiter {
     pace: Pace,
-    state: Lock<(Bucket, u64)>,
+    state: Lock<(LineBucket, u64)>,
 }
 
 /// What a line of the log can say about those that were left out.
@@ -44,8 +44,8 @@ impl Pace {
     }
 
     /// Returns a bucket of which nothing was taken.
-    pub(super) const fn bucket(self) -> Bucket {
-        Bucket {
+    pub(super) const fn bucket(self) -> LineBucket {
+        LineBucket {
             left: self.burst,
             since: None,
             unlogged: 0,
@@ -53,7 +53,7 @@ impl Pace {
     }
 }
 
-impl Bucket {
+impl LineBucket {
     /// Whether a line may be written now.
     pub(super) fn is_open(&mut self, pace: Pace, now: Instant) -> bool {
         let waited = now.saturating_duration_since(self.since.unwrap_or(now));

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 use crate::lock::Lock;
-use crate::telemetry::limiter::{Bucket, Occurrences, Pace};
+use crate::telemetry::limiter::{LineBucket, Occurrences, Pace};
 
 /// Most parties that are counted by themselves.
 const MOST_PARTIES: usize = 1024;
@@ -24,10 +24,10 @@ pub struct PartyLimiter {
 }
 
 struct Buckets {
-    parties: HashMap<u64, Bucket>,
+    parties: HashMap<u64, LineBucket>,
     /// Of whoever is no party, and of parties beyond [`MOST_PARTIES`].
-    others: Bucket,
-    all: Bucket,
+    others: LineBucket,
+    all: LineBucket,
     /// When parties were forgotten last.
     forgot: Option<Instant>,
     count: u64,

@@ -11,7 +11,7 @@ use lattice_controller::internals::controller::Controller;
 use lattice_controller::internals::deadline::Deadline;
 use lattice_controller::internals::front::wasmbus::body::decode_arguments;
 use lattice_controller::internals::front::wasmbus::decode;
-use lattice_controller::internals::serve::{Call, Kept, Operations as _};
+use lattice_controller::internals::serve::{Call, KeptForAnswer, Operations as _};
 use lattice_controller::internals::settings::ProviderSettings;
 use nkeys::KeyPairType;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ fn call(operation: Operation, argument: &[u8]) -> Result<(), String> {
         actor: &actor,
         link: Arc::default(),
         deadline: Deadline::new(Instant::now(), Duration::from_secs(2)),
-        kept: &Kept::default(),
+        kept: &KeptForAnswer::default(),
     };
     let request = decode_arguments(operation, argument).map_err(|error| error.to_string())?;
     RUNTIME.with(|runtime| {

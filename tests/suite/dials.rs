@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::non_nats_servers::{Listener, saying};
 use crate::support::actor::Actor;
 use crate::support::certs::Certs;
 use crate::support::eventually;
 use crate::support::nats::NatsServer;
+use crate::support::provider::link_another;
 use crate::support::time::assert_under;
 use crate::support::world::{World, hosts, set};
 use futures::future::join_all;
@@ -20,9 +22,7 @@ async fn two_actors(settings: Value) -> (World, Actor) {
     let other = KeyPair::new(KeyPairType::Module).public_key();
     let world = World::start_on(NatsServer::start(), |data| {
         data["config_json"] = settings.to_string().into();
-        let mut link = data["link_definitions"][0].clone();
-        link["actor_id"] = other.as_str().into();
-        data["link_definitions"].as_array_mut().unwrap().push(link);
+        link_another(data, &other);
     })
     .await;
     let (identity, url) = (&world.identity, world.nats.url());
@@ -30,33 +30,14 @@ async fn two_actors(settings: Value) -> (World, Actor) {
     (world, other)
 }
 
-/// A server that accepts connections and says nothing.
-struct Silent {
-    address: String,
-    accepting: JoinHandle<()>,
-}
-
-impl Drop for Silent {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn silent() -> Silent {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let accepting = tokio::spawn(async move {
-        let mut open: Vec<TcpStream> = Vec::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            open.push(stream);
-        }
-    });
-    Silent { address, accepting }
+/// Starts a server that accepts connections and says nothing.
+async fn silent() -> Listener {
+    saying(Vec::new()).await
 }
 
 /// Binds so many lattices to a silent server, each with a login of its own, and has all of
 /// them called all the time.
-async fn call_silent_lattices(actor: &Actor, silent: &Silent, count: usize) -> JoinHandle<()> {
+async fn call_silent_lattices(actor: &Actor, silent: &Listener, count: usize) -> JoinHandle<()> {
     let lattices: Vec<String> = (0..count).map(|number| format!("dead{number}")).collect();
     for lattice in &lattices {
         let url = format!("nats://{lattice}:x@{}", silent.address);
@@ -118,24 +99,41 @@ async fn a_dial_that_no_call_waits_for_gives_its_place_to_another() {
 #[tokio::test]
 async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for() {
     // One actor has one of two places.
-    let (world, other) = two_actors(json!({ "max_dials": 2 })).await;
+    let (world, guilty) = two_actors(json!({ "max_dials": 2 })).await;
     let silent = silent().await;
-    let dead = format!("nats://{}", silent.address);
-    world.set_lattice("dead", &dead).await;
-    world.set_lattice("shared", &world.nats.url()).await;
-    let hosts_of = async |lattice: &str| world.hosts(lattice).await;
-    let guilty = async {
-        let calls = (hosts_of("dead"), hosts_of("shared"));
-        futures::join!(calls.0, calls.1)
+    // Calls to the silent lattice overlap, so that its dial takes the guilty actor's share
+    // all the time.
+    let calling = call_silent_lattices(&guilty, &silent, 1).await;
+    let also_calling = call_silent_lattices(&guilty, &silent, 1).await;
+    let url = world.nats.url();
+    assert!(set(&guilty, "own", &url).await.unwrap().accepted);
+    let limited = || async {
+        let error = hosts(&guilty, "own").await.err()?;
+        error.contains("max_dials").then_some(())
     };
-    let innocent = async {
-        // The dial to the shared lattice waits for the guilty actor's place by then.
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        hosts(&other, "shared").await
+    eventually("the guilty actor's limit", limited).await;
+    let shared: Vec<String> = (0..4).map(|number| format!("shared{number}")).collect();
+    for lattice in &shared {
+        let url = format!("nats://{lattice}:x@{}", world.nats.address());
+        assert!(set(&guilty, lattice, &url).await.unwrap().accepted);
+    }
+    let calls = |actor: Actor| {
+        let shared = shared.clone();
+        tokio::spawn(
+            async move { join_all(shared.iter().map(|lattice| hosts(&actor, lattice))).await },
+        )
     };
-    let ((dead, _), innocent) = futures::join!(guilty, innocent);
-    assert!(dead.is_err());
-    assert!(innocent.unwrap().is_empty());
+    // The dials that these begin wait for the guilty actor's place. The innocent actor's
+    // calls come after them, as its call in between was answered.
+    let waiting = calls(guilty.clone());
+    world.set_lattice("in_between", &url).await;
+    for innocent in calls(world.actor.clone()).await.unwrap() {
+        assert!(innocent.unwrap().is_empty());
+    }
+    let limited = |result: Result<_, String>| result.is_err_and(|why| why.contains("max_dials"));
+    assert!(waiting.await.unwrap().into_iter().any(limited));
+    calling.abort();
+    also_calling.abort();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 use crate::support::actor::Actor;
 use crate::support::instances::Instances;
 use crate::support::nats::NatsServer;
+use crate::support::provider::link_another;
 use crate::support::world::{ctx, hosts, set_acknowledged as set};
 use crate::support::{self, eventually};
 use nkeys::{KeyPair, KeyPairType};
@@ -15,9 +16,7 @@ use wasmcloud_interface_lattice_control::*;
 async fn two_actors(count: usize, settings: Value) -> (Instances, Actor, Actor) {
     let other = KeyPair::new(KeyPairType::Module).public_key();
     let instances = Instances::start(count, |_, data| {
-        let mut link = data["link_definitions"][0].clone();
-        link["actor_id"] = other.as_str().into();
-        data["link_definitions"].as_array_mut().unwrap().push(link);
+        link_another(data, &other);
         data["config_json"] = settings.to_string().into();
     })
     .await;

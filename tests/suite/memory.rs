@@ -15,7 +15,7 @@ use futures::{StreamExt as _, stream};
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::json;
 use wasmcloud_interface_lattice_control::{
-    GetHostInventoryRequest, LatticeController as _, StopHostCommand,
+    GetHostInventoryRequest, HostInventory, LatticeController as _, StopHostCommand,
 };
 
 /// Sets credentials of so many lattices, and calls each once.
@@ -82,6 +82,33 @@ fn ping_reply(host: &str, label: &str) -> Arc<Vec<u8>> {
     Arc::new(reply.to_string().into_bytes())
 }
 
+/// Starts a world with a lattice `x`, whose only host says this to questions and orders whose
+/// subjects end so.
+async fn with_host_saying(host: &str, end: &'static str, answer: String) -> (World, Hostile) {
+    let (ping, answer) = (ping_reply(host, "x"), Arc::new(answer.into_bytes()));
+    let server = Hostile::start(move |subject| match subject {
+        subject if subject.ends_with(end) => Says::Replies(vec![answer.clone()]),
+        subject if subject.ends_with(".ping.hosts") => Says::Replies(vec![ping.clone()]),
+        _ => Says::Nothing,
+    })
+    .await;
+    let world = patient_world().await;
+    world.set_lattice("x", &server.url()).await;
+    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
+    (world, server)
+}
+
+/// Asks for the inventory of a host, patiently.
+async fn inventory(world: &World, host: &str) -> Result<HostInventory, String> {
+    let asked = GetHostInventoryRequest {
+        lattice_id: "x".into(),
+        host_id: host.into(),
+    };
+    let actor = world.actor.clone().with_timeout(Duration::from_secs(20));
+    let inventory = actor.lattice().get_host_inventory(&ctx(), &asked).await;
+    inventory.map_err(|error| error.to_string())
+}
+
 /// Has so many calls made at the same time; returns the errors.
 async fn refused<T, Fut: Future<Output = Result<T, String>>>(
     callers: usize,
@@ -113,28 +140,9 @@ async fn a_host_with_a_huge_inventory_has_its_lattices_room_and_others_have_thei
     const CALLERS: usize = 32;
     let host = host_id();
     let name = "x".repeat(32 << 20);
-    let inventory = json!({ "host_id": host, "actors": [], "labels": { "a": name } });
-    let inventory = Arc::new(inventory.to_string().into_bytes());
-    let ping = ping_reply(&host, "x");
-    let server = Hostile::start(move |subject| match subject {
-        subject if subject.ends_with(".inv") => Says::Replies(vec![inventory.clone()]),
-        subject if subject.ends_with(".ping.hosts") => Says::Replies(vec![ping.clone()]),
-        _ => Says::Nothing,
-    })
-    .await;
-    let world = patient_world().await;
-    world.set_lattice("x", &server.url()).await;
-    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
-    let asked = GetHostInventoryRequest {
-        lattice_id: "x".into(),
-        host_id: host,
-    };
-    let actor = world.actor.clone().with_timeout(Duration::from_secs(20));
-    let call = || async {
-        let lattice = actor.lattice();
-        let inventory = lattice.get_host_inventory(&ctx(), &asked).await;
-        inventory.map_err(|error| error.to_string())
-    };
+    let answer = json!({ "host_id": host, "actors": [], "labels": { "a": name } });
+    let (world, _server) = with_host_saying(&host, ".inv", answer.to_string()).await;
+    let call = || inventory(&world, &host);
     let flood = unharmed(&world, refused(CALLERS, call));
     let (errors, grown) = growth(&world, flood).await;
     let full = |error: &&String| error.contains("there is no room for it");
@@ -172,26 +180,10 @@ async fn an_answer_counts_as_what_it_takes_once_it_is_read() {
     let host = host_id();
     // 4 MiB, which would become 160 MiB.
     let instances = "{},".repeat(1_400_000);
-    let inventory = format!(r#"{{"actors":[{{"id":"M","instances":[{instances}{{}}]}}]}}"#);
-    let inventory = Arc::new(inventory.into_bytes());
-    let ping = ping_reply(&host, "x");
-    let server = Hostile::start(move |subject| match subject {
-        subject if subject.ends_with(".inv") => Says::Replies(vec![inventory.clone()]),
-        subject if subject.ends_with(".ping.hosts") => Says::Replies(vec![ping.clone()]),
-        _ => Says::Nothing,
-    })
-    .await;
-    let world = patient_world().await;
-    world.set_lattice("x", &server.url()).await;
-    let asked = GetHostInventoryRequest {
-        lattice_id: "x".into(),
-        host_id: host,
-    };
-    let actor = world.actor.clone().with_timeout(Duration::from_secs(20));
-    let (lattice, context) = (actor.lattice(), ctx());
-    let asking = lattice.get_host_inventory(&context, &asked);
-    let (answer, grown) = growth(&world, asking).await;
-    let error = answer.unwrap_err().to_string();
+    let answer = format!(r#"{{"actors":[{{"id":"M","instances":[{instances}{{}}]}}]}}"#);
+    let (world, _server) = with_host_saying(&host, ".inv", answer).await;
+    let (answer, grown) = growth(&world, inventory(&world, &host)).await;
+    let error = answer.unwrap_err();
     assert!(error.contains("there is no room for it"), "{error}");
     assert!(grown < 64 * 1024, "{grown} KiB");
 }
@@ -222,22 +214,12 @@ async fn a_huge_answer_of_jetstream_is_not_read() {
 #[tokio::test]
 async fn an_order_whose_acknowledgement_finds_no_room_may_have_been_carried_out() {
     let host = host_id();
-    let ping = ping_reply(&host, "x");
     // It would take 65 times its bytes if it were read.
     let ack = format!(
         r#"{{"accepted":true,"error":"","x":"{}"}}"#,
         ":".repeat(4 << 20)
     );
-    let ack = Arc::new(ack.into_bytes());
-    let server = Hostile::start(move |subject| match subject {
-        subject if subject.ends_with(".stop") => Says::Replies(vec![ack.clone()]),
-        subject if subject.ends_with(".ping.hosts") => Says::Replies(vec![ping.clone()]),
-        _ => Says::Nothing,
-    })
-    .await;
-    let world = patient_world().await;
-    world.set_lattice("x", &server.url()).await;
-    assert_eq!(world.hosts("x").await.unwrap().len(), 1);
+    let (world, _server) = with_host_saying(&host, ".stop", ack).await;
     let command = StopHostCommand {
         lattice_id: "x".into(),
         host_id: host,

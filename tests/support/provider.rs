@@ -36,6 +36,14 @@ pub struct Identity {
     pub actor: String,
 }
 
+/// Adds a link of another actor to host data, with the values of the first.
+pub fn link_another(host_data: &mut Value, actor: &str) {
+    let links = host_data["link_definitions"].as_array_mut().unwrap();
+    let mut link = links[0].clone();
+    link["actor_id"] = actor.into();
+    links.push(link);
+}
+
 impl Identity {
     /// Returns new keys, in a lattice of its own: `wasmbus-rpc` keeps one JetStream
     /// client per name of a lattice for the whole process, so two tests that

@@ -19,7 +19,7 @@ use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::head::id_of;
 use crate::front::wasmbus::intake::Admitted;
 use crate::front::wasmbus::msgpack::decode;
-use crate::serve::{Kept, Operations};
+use crate::serve::{KeptForAnswer, Operations};
 use crate::telemetry::security::{self, Cause};
 
 impl<O: Operations> Door<O> {
@@ -66,7 +66,7 @@ impl<O: Operations> Door<O> {
     }
 
     async fn serve_one(self: Arc<Self>, call: Admitted, id: String, received: RpcResult<Received>) {
-        let kept = Kept::default();
+        let kept = KeptForAnswer::default();
         let result = self.result(&id, received, call.deadline, &kept).await;
         self.answer(call.reply, id, result, call.deadline).await;
     }

@@ -17,9 +17,9 @@ use crate::front::wasmbus::door::Door;
 use crate::front::wasmbus::failure::{CallFailure, rpc_error_of_command};
 use crate::front::wasmbus::invocation::signed_part;
 use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_BODY, MAX_FETCHED, too_large};
-use crate::front::wasmbus::proof::Proof;
+use crate::front::wasmbus::proof::ProvedCall;
 use crate::serve::places::Place;
-use crate::serve::{Call, Kept, Operations};
+use crate::serve::{Call, KeptForAnswer, Operations};
 use crate::telemetry::security::Cause;
 
 /// How much earlier than the call itself its operation must end, so that there is time to
@@ -30,7 +30,7 @@ const OPERATION_ENDS_BEFORE: Duration = Duration::from_millis(15);
 pub(super) struct Received {
     pub(super) invocation: Invocation,
     /// What it has proved, or why it is refused.
-    pub(super) proof: Result<Proof, CallFailure>,
+    pub(super) proof: Result<ProvedCall, CallFailure>,
     /// The operation, where the contract has it.
     pub(super) operation: Option<Operation>,
 }
@@ -52,7 +52,7 @@ impl<O: Operations> Door<O> {
         id: &str,
         received: RpcResult<Received>,
         deadline: Deadline,
-        kept: &Kept,
+        kept: &KeptForAnswer,
     ) -> RpcResult<Vec<u8>> {
         let Received {
             mut invocation,
@@ -93,10 +93,10 @@ impl<O: Operations> Door<O> {
         &self,
         id: &str,
         invocation: &mut Invocation,
-        proof: Proof,
+        proof: ProvedCall,
         operation: Option<Operation>,
         deadline: Deadline,
-        kept: &Kept,
+        kept: &KeptForAnswer,
     ) -> Result<Vec<u8>, CallFailure> {
         let service = &self.service;
         let deadline = deadline.earlier(OPERATION_ENDS_BEFORE);
@@ -200,7 +200,7 @@ impl<O: Operations> Door<O> {
 }
 
 /// Checks that the body of a call is the one that was signed.
-fn check_body(proof: &Proof, invocation: &Invocation, body: &[u8]) -> Result<(), CallFailure> {
+fn check_body(proof: &ProvedCall, invocation: &Invocation, body: &[u8]) -> Result<(), CallFailure> {
     let actor = &invocation.origin.public_key;
     let same = proof.claims.check_body(invocation, body);
     // Anyone can send a recorded call with another body.

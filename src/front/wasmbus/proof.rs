@@ -15,7 +15,7 @@ use crate::settings::LinkSettings;
 use crate::telemetry::security::Cause;
 
 /// What a call has proved.
-pub(super) struct Proof {
+pub(super) struct ProvedCall {
     /// Its claims, which are signed.
     pub(super) claims: InvocationClaims,
     /// When it was made, in seconds since 1970.
@@ -59,7 +59,7 @@ impl<O: Operations> Door<O> {
     /// call that is too old, of an actor that is not linked, or of one that has no place
     /// for it, is refused without. Whoever made it up learns what anybody may know who
     /// can send calls, and nothing of what the actor may do.
-    pub(super) fn prove(&self, invocations: &[&Invocation]) -> Vec<Result<Proof, Unproved>> {
+    pub(super) fn prove(&self, invocations: &[&Invocation]) -> Vec<Result<ProvedCall, Unproved>> {
         let now = unix_time().as_secs();
         self.verifier.check_all(invocations, |invocation, claims| {
             let actor = &invocation.origin.public_key;
@@ -69,7 +69,7 @@ impl<O: Operations> Door<O> {
             let link = self.link_of(actor)?;
             let room = self.service.admission.check_room(actor);
             room.map_err(CallFailure::Refused)?;
-            Ok(Proof {
+            Ok(ProvedCall {
                 claims,
                 made_at,
                 link,

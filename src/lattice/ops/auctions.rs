@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use futures::{FutureExt, StreamExt as _, stream};
+use futures::future::try_join_all;
+use futures::{FutureExt, StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
@@ -59,7 +59,8 @@ impl Lattice {
             let meets = self.meets(host, &auction.hosts, constraints).await;
             Ok(meets?.then(|| host.clone()))
         });
-        found(join_all(met).await)
+        let met = try_join_all(met).await?;
+        Ok(met.into_iter().flatten().collect())
     }
 
     /// Returns the hosts that would run a provider, and do not yet.
@@ -82,8 +83,9 @@ impl Lattice {
             Ok(fits.then(|| host.clone()))
         });
         let free: Vec<_> = free.map(FutureExt::boxed).collect();
-        let free: Vec<_> = stream::iter(free).buffered(ASKED_AT_ONCE).collect().await;
-        found(free)
+        let free = stream::iter(free).buffered(ASKED_AT_ONCE);
+        let free: Vec<_> = free.try_collect().await?;
+        Ok(free.into_iter().flatten().collect())
     }
 
     async fn hold_auction(
@@ -233,10 +235,4 @@ fn unless_no_room(asked: Result<Held<Inventory>, Error>) -> Result<Option<Held<I
         Err(error) if error.kind() == Kind::Busy => Err(error),
         Err(_) => Ok(None),
     }
-}
-
-/// Returns the hosts that were found, or the first error.
-fn found(hosts: Vec<Result<Option<HostId>, Error>>) -> Result<Vec<HostId>, Error> {
-    let hosts: Result<Vec<_>, Error> = hosts.into_iter().collect();
-    Ok(hosts?.into_iter().flatten().collect())
 }

@@ -13,7 +13,7 @@ const SLICES: u64 = 8;
 const TOLD_EACH: u64 = 30;
 
 /// How many commands are remembered of all actors together, and how many may be.
-pub(super) struct Room {
+pub(super) struct CommandRoom {
     most: usize,
     /// What each actor may have as long as `most` is not reached.
     floor: usize,
@@ -82,7 +82,7 @@ impl Times {
     }
 }
 
-impl Room {
+impl CommandRoom {
     pub(super) fn new(most: usize, floor: usize) -> Self {
         let all = AtomicUsize::new(0);
         Self { most, floor, all }
@@ -127,7 +127,7 @@ impl ActorMemory {
         iat: u64,
         now: u64,
         times: Times,
-        room: &Room,
+        room: &CommandRoom,
     ) -> Result<(), ReplayError> {
         self.settle(now, times, room);
         self.check(iat, now)?;
@@ -150,7 +150,7 @@ impl ActorMemory {
     }
 
     /// Forgets a command that was taken.
-    pub(super) fn give_back(&mut self, hash: u64, iat: u64, times: Times, room: &Room) {
+    pub(super) fn give_back(&mut self, hash: u64, iat: u64, times: Times, room: &CommandRoom) {
         let number = times.number_of(hash, iat);
         let slice = self.slices.get_mut(&times.slice_of(iat));
         if slice.is_some_and(|slice| slice.commands.remove(&number)) {
@@ -164,7 +164,7 @@ impl ActorMemory {
     /// Forgotten commands that were made later than any fresh one come from before the clock
     /// was set back. That there were such commands is forgotten as well: else no command was
     /// taken until the clock has come there again.
-    pub(super) fn settle(&mut self, now: u64, times: Times, room: &Room) {
+    pub(super) fn settle(&mut self, now: u64, times: Times, room: &CommandRoom) {
         let latest = now + CLOCK_AHEAD;
         self.aged = self.aged.min(latest);
         if self.crowded_out > latest {
@@ -183,7 +183,7 @@ impl ActorMemory {
     /// Forgets some commands, so that there is room: the oldest ones. Before those it forgets
     /// what was made in the future of a clock that was set back: until the clock has come
     /// there again, such commands are refused anyway.
-    fn make_room(&mut self, now: u64, times: Times, room: &Room) {
+    fn make_room(&mut self, now: u64, times: Times, room: &CommandRoom) {
         let future = times.slice_of(now + CLOCK_AHEAD) + 1;
         let future = self.slices.range(future..).next().map(|(slice, _)| *slice);
         if let Some(slice) = future.and_then(|future| self.slices.remove(&future)) {
@@ -269,7 +269,7 @@ impl Slice {
     }
 
     /// Forgets what was made up to then. Returns how many commands that are.
-    fn forget_up_to(&mut self, up_to: u64, start: u64, room: &Room) -> usize {
+    fn forget_up_to(&mut self, up_to: u64, start: u64, room: &CommandRoom) -> usize {
         let before = self.commands.len();
         self.commands
             .retain(|command| start + (command & SECOND) > up_to);
@@ -284,7 +284,7 @@ impl Slice {
     }
 
     /// Gives up the room of its commands, and returns how many there were.
-    fn len_given_up(self, room: &Room) -> usize {
+    fn len_given_up(self, room: &CommandRoom) -> usize {
         let commands = self.commands.len();
         room.all.fetch_sub(commands, Relaxed);
         commands

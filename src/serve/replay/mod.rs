@@ -20,7 +20,7 @@ use tracing::warn;
 use crate::error::quoted;
 use crate::lock::Lock;
 use crate::serve::replay::clock::{Clock, Tick};
-use crate::serve::replay::memory::{ActorMemory, Room, Times};
+use crate::serve::replay::memory::{ActorMemory, CommandRoom, Times};
 use crate::telemetry::LogLimiter;
 
 pub use crate::serve::replay::error::{CLOCK_AHEAD, ClockSetBack, ReplayError};
@@ -44,7 +44,7 @@ const FLOOR: usize = 1000;
 pub struct ReplayGuard {
     times: Times,
     hasher: RandomState,
-    room: Room,
+    room: CommandRoom,
     /// By hash: of 10^19 pairs of actors, one shares its memory.
     actors: DashMap<u64, ActorMemory>,
     /// When the newest command was made of actors whose memory is given up.
@@ -73,7 +73,7 @@ impl ReplayGuard {
         Self {
             times: Times::new(window.as_secs()),
             hasher: RandomState::new(),
-            room: Room::new(most, floor),
+            room: CommandRoom::new(most, floor),
             actors: DashMap::new(),
             left: AtomicU64::new(0),
             second: AtomicU64::new(0),

@@ -144,7 +144,7 @@ fn hogs_leave_each_actor_its_floor() {
 
 #[test]
 fn an_actor_that_is_crowded_out_of_everything_still_has_its_newest_commands_taken() {
-    // Room for two commands of three actors.
+    // CommandRoom for two commands of three actors.
     let guard = guard(2, 1);
     for second in 0..300 {
         let now = NOW + second * 2;
@@ -178,7 +178,7 @@ fn room_is_given_up_when_its_actor_sends_no_more() {
 #[test]
 fn memory_is_told_of_in_the_log_by_actor_and_not_at_each_command() {
     let guard = guard(100, 10);
-    let room = Room::new(40, 10);
+    let room = CommandRoom::new(40, 10);
     let mut memory = ActorMemory::new(0);
     let mut told = Vec::new();
     for second in 0..90 {

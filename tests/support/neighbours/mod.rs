@@ -8,12 +8,10 @@ pub mod load;
 use std::process::Command;
 use std::sync::atomic::AtomicUsize;
 
-use serde_json::json;
-
 use super::actor::Actor;
 use super::fast_host::Host;
 use super::nats::NatsServer;
-use super::provider::{Identity, Provider, program};
+use super::provider::{Identity, Provider, link_another, program};
 use super::world::{World, set};
 
 /// The lattice of the innocent actor that is connected.
@@ -49,9 +47,7 @@ impl Neighbours {
         };
         let mut host_data = identity.host_data(&nats.url());
         host_data["log_level"] = "info".into();
-        let link = identity.link(&guilty_identity.actor, json!({}));
-        let links = host_data["link_definitions"].as_array_mut().unwrap();
-        links.push(link);
+        link_another(&mut host_data, &guilty_identity.actor);
         let provider = Provider::start_by(command, &host_data);
         let world = World::around(provider, identity, nats).await;
         let remote = NatsServer::without_jetstream();

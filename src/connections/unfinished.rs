@@ -33,7 +33,7 @@ const SELDOM: Duration = Duration::from_millis(500);
 const OFTEN: Duration = Duration::from_millis(50);
 
 /// The connections that are looked at.
-pub(super) struct Intake {
+pub(super) struct UnfinishedMessages {
     watched: Lock<All>,
     unfinished: Arc<Shares<u64>>,
 }
@@ -76,7 +76,7 @@ enum Look {
     TooMuch(usize),
 }
 
-impl Default for Intake {
+impl Default for UnfinishedMessages {
     fn default() -> Self {
         Self {
             watched: Lock::default(),
@@ -85,7 +85,7 @@ impl Default for Intake {
     }
 }
 
-impl Intake {
+impl UnfinishedMessages {
     /// Looks at a connection from now on, until it is released. `number` tells it from
     /// others.
     pub(super) fn watch(
@@ -145,11 +145,11 @@ impl Intake {
     }
 }
 
-async fn look_on(intake: Weak<Intake>) {
+async fn look_on(all: Weak<UnfinishedMessages>) {
     let mut pause = SELDOM;
     loop {
         sleep(pause).await;
-        match intake.upgrade().and_then(|intake| intake.look()) {
+        match all.upgrade().and_then(|all| all.look()) {
             Some(next) => pause = next,
             None => return,
         }
@@ -196,18 +196,18 @@ impl Watched {
 mod tests {
     use super::*;
 
-    fn progress(intake: &Intake, number: u64) -> Progress {
+    fn progress(all: &UnfinishedMessages, number: u64) -> Progress {
         Progress {
             messages: 0,
             from: 0,
-            unfinished: intake.unfinished.share(number),
+            unfinished: all.unfinished.share(number),
         }
     }
 
     #[test]
     fn the_largest_message_that_there_is_may_arrive_slowly() {
-        let intake = Intake::default();
-        let mut one = progress(&intake, 1);
+        let all = UnfinishedMessages::default();
+        let mut one = progress(&all, 1);
         let mut bytes = 0;
         while bytes < 64 << 20 {
             bytes += 500_000;
@@ -222,15 +222,15 @@ mod tests {
 
     #[test]
     fn many_servers_that_send_without_end_leave_room_for_others() {
-        let intake = Intake::default();
-        let mut hogs: Vec<_> = (0..20).map(|number| progress(&intake, number)).collect();
+        let all = UnfinishedMessages::default();
+        let mut hogs: Vec<_> = (0..20).map(|number| progress(&all, number)).collect();
         for bytes in (0..72 << 20).step_by(1 << 20) {
             for hog in &mut hogs {
                 let _ = hog.look((0, bytes));
             }
         }
-        assert!(intake.unfinished.share(0).of_party().1 <= MOST_UNFINISHED_TOGETHER);
-        let mut usual = progress(&intake, 200);
+        assert!(all.unfinished.share(0).of_party().1 <= MOST_UNFINISHED_TOGETHER);
+        let mut usual = progress(&all, 200);
         assert_eq!(usual.look((0, 5 << 20)), Look::Waits);
     }
 }
