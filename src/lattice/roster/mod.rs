@@ -6,9 +6,11 @@
 //! roster belongs to a lattice and the credentials that the lattice was bound to: other
 //! credentials may lead to other hosts.
 //!
+//! - `known`: what is known of one host
 //! - [`export_check`]: whether replies of more than one host get through to us
 
 pub mod export_check;
+mod known;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -24,33 +26,23 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered};
 use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
+pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
+use crate::lattice::roster::known::{KnownHost, Labels};
 use crate::lock::Lock;
 use crate::name::HostId;
-use crate::shares::{Share, Shares};
+use crate::shares::Shares;
 use crate::telemetry::LogLimiter;
 
-/// How long a host's reply to a ping counts.
-const RECENT_FOR: Duration = Duration::from_secs(600);
 /// How long all hosts count as known after all were pinged and waited for. A roster in
 /// use is renewed more often.
 const COMPLETE_FOR: Duration = Duration::from_secs(75);
 /// How long after a ping without a reply the host has missed it. A host that usually takes
 /// longer has that time.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
-/// Longest that a single host is waited for: less than the pings in the background wait,
-/// so that the slowest host can miss one.
-pub(crate) const MOST_PATIENCE: Duration = Duration::from_millis(1900);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
 /// How long a refusal by JetStream counts.
 const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// What a host may take in addition to twice its usual time.
-const SLACK: Duration = Duration::from_millis(30);
-/// How much shorter than expected the uptime may be that a host reports: it counts in
-/// whole seconds, and its reply can be late.
-const UPTIME_SLACK: Duration = Duration::from_secs(5);
-/// By how much uptimes may differ of which the replies came in the wrong order.
-const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
 pub const MAX_HOSTS: usize = 10_000;
 /// Labels of a host that have no more bytes are kept in any case.
@@ -97,39 +89,6 @@ struct State {
     watched: bool,
     /// When the server last refused to ask JetStream.
     jetstream_refused: Option<Instant>,
-}
-
-/// What is known of a host.
-struct KnownHost {
-    dialect: Dialect,
-    /// Its labels, where it says any and there is room for them.
-    labels: Option<Labels>,
-    /// Its uptime in seconds, as its last reply to a ping says.
-    uptime: u64,
-    /// When that reply came.
-    replied: Instant,
-    /// When it last answered any question.
-    seen: Instant,
-    /// Whether an event said that it may be gone, or have another version now.
-    doubtful: bool,
-    /// How long it takes to answer a ping: an average, and not less than the last time.
-    answers_in: Duration,
-    /// When it was found to have missed a ping, since its last reply.
-    missed: Option<Instant>,
-}
-
-/// Labels that are kept.
-struct Labels {
-    all: TextMap,
-    /// What they take of the room, where they are large.
-    _room: Option<Box<Share<HostId>>>,
-}
-
-impl KnownHost {
-    /// Returns how long after a ping its reply is waited for in any case.
-    fn patience(&self) -> Duration {
-        (self.answers_in * 2 + SLACK).min(MOST_PATIENCE)
-    }
 }
 
 impl Roster {
@@ -389,37 +348,6 @@ impl State {
     fn complete_in(&self, epoch: u64) -> bool {
         self.complete
             .is_some_and(|(at, then)| then == epoch && at.elapsed() < COMPLETE_FOR)
-    }
-}
-
-impl KnownHost {
-    /// Tells whether the host was started again, as it reports a shorter uptime than it
-    /// had.
-    fn ran_before(&self, uptime: u64) -> bool {
-        // Replies to two pings can come in the wrong order.
-        uptime + UPTIME_ORDER.as_secs() < self.uptime
-            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.replied.elapsed().as_secs()
-    }
-
-    fn is_recent(&self) -> bool {
-        self.replied.elapsed() < RECENT_FOR
-    }
-
-    /// Notes that it did not answer a ping of `asked` within `took`. Returns whether that
-    /// is the second one that it missed. Pings that were under way together count once.
-    fn misses(&mut self, asked: Instant, took: Duration) -> bool {
-        if self.seen > asked || took < self.patience() {
-            return false;
-        }
-        match self.missed {
-            Some(first) => first <= asked,
-            // An event said that it may be gone.
-            None if self.doubtful => true,
-            None => {
-                self.missed = Some(Instant::now());
-                false
-            }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::lattice::gather::{Answer, Harvest};
+use crate::lattice::roster::known::RECENT_FOR;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::advance;
 

@@ -9,6 +9,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
 use super::*;
+use crate::deadline::Deadline;
 use crate::lattice::model::Host;
 
 /// Host ids that any case may use.
