@@ -97,6 +97,11 @@ pub struct RefusalReader(error_feed::ErrorReader);
 impl RefusalReader {
     /// Waits for one that is `ours`.
     pub async fn of(mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
+        self.next_of(ours).await
+    }
+
+    /// Waits for the next one that is `ours`.
+    pub async fn next_of(&mut self, ours: impl Fn(&Refusal) -> bool) -> Refusal {
         self.0.find(|notice| refusal_of(notice, &ours)).await
     }
 

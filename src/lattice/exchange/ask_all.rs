@@ -1,47 +1,55 @@
-//! One question to every host of a lattice.
+//! One question to every host of a lattice, of each control protocol on its own subject.
 
 use async_nats::client::PublishErrorKind;
+use futures::channel::mpsc;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
 
 use crate::connections::{Loss, NotAsked, Question, Refusal, RefusalReader, Replies};
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect;
 use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
 use crate::lattice::gather::{Answer, Bids, Ended, Gathered, Terms, gather};
-use crate::lattice::model::FromHost;
+use crate::lattice::model::{Host, Protocol};
 use crate::name::HostId;
 
-/// Whether a gather without any reply must check that the server itself answers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
-    Needed,
-    Unneeded,
+/// A question to all hosts of one control protocol.
+pub(crate) struct ToAll {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The question.
+    pub question: Question,
 }
 
 impl Lattice {
-    /// Asks questions in this order, and gathers the replies to the last of them. The one
-    /// before it may be an auction with these `bids`. `heard` is given each reply that
-    /// counts. Returns what was gathered, and the stream on which further replies come.
+    /// Publishes the auctions of `bids`, where one is held, and then pings, and gathers what
+    /// comes of both. `heard` is given each reply to a ping that counts. Returns what was
+    /// gathered, and the stream on which further replies come.
+    ///
+    /// Credentials that may not ask the hosts of one protocol are good for those of the
+    /// other: `refused` is told about that, and it is no error.
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Invalid` where the
     /// question is too large, `Busy` where there is no room for the answers, and `Timeout`
     /// where the server does not answer.
-    pub(crate) async fn ask_all<T: FromHost>(
+    pub(crate) async fn ask_all(
         &self,
-        questions: &[&Question],
+        auctions: &[ToAll],
+        pings: &[ToAll],
         terms: Terms,
-        proof: Proof,
         bids: Option<&mut Bids>,
-        heard: impl FnMut(&Answer<T>),
-    ) -> Result<(Gathered<T>, Replies), Error> {
+        heard: impl FnMut(&Answer<Host>),
+        refused: impl Fn(Protocol, &Refusal),
+    ) -> Result<(Gathered, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
-        let refusals = self.connection.refusals_from_now();
+        let mut refusals = self.connection.refusals_from_now();
         let meanwhile = self.connection.refusals_from_now();
         let room = self.roster.answers.empty();
-        let sent = self.connection.send_questions(questions, room).await;
+        let all = || auctions.iter().chain(pings);
+        let questions: Vec<&Question> = all().map(|asked| &asked.question).collect();
+        let sent = self.connection.send_questions(&questions, room).await;
         let mut replies = sent.map_err(|error| match error {
             NotAsked::Failed(failed) if failed.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Error::invalid(format!(
@@ -65,11 +73,14 @@ impl Lattice {
             sleep_until(half).await;
             self.connection.server_answers().await
         };
-        let refused = refusals.of(ours);
         let mut server_answers = false;
-        tokio::pin!(lost, probe, refused);
+        let mut left: Vec<Protocol> = pings.iter().map(|ping| ping.protocol).collect();
+        tokio::pin!(lost, probe);
         let gathered = {
-            let gathering = gather(&mut replies, terms, bids, heard);
+            let subjects = pings.iter();
+            let subjects = subjects.map(|ping| (ping.question.reply.clone(), ping.protocol));
+            let (unasked, news) = mpsc::unbounded();
+            let gathering = gather(&mut replies, subjects.collect(), terms, bids, news, heard);
             tokio::pin!(gathering);
             let mut is_probed = false;
             loop {
@@ -80,7 +91,17 @@ impl Lattice {
                         None => break Err(lost),
                     },
                     loss = &mut lost => return Err(self.gather_lost(&loss)),
-                    refusal = &mut refused => return Err(self.not_permitted(&refusal)),
+                    refusal = refusals.next_of(&ours) => {
+                        let of = |asked: &&ToAll| *asked.question.subject == *refusal.subject;
+                        match all().find(of) {
+                            Some(ToAll { protocol, .. }) if left.iter().any(|one| one != protocol) => {
+                                left.retain(|one| one != protocol);
+                                refused(*protocol, &refusal);
+                                let _ = unasked.unbounded_send(*protocol);
+                            }
+                            _ => return Err(self.not_permitted(&refusal)),
+                        }
+                    }
                     answered = &mut probe, if !is_probed => {
                         (is_probed, server_answers) = (true, answered);
                     }
@@ -95,13 +116,9 @@ impl Lattice {
         };
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
             self.connection.doubt();
-            if proof == Proof::Needed {
-                self.check_silence(server_answers, meanwhile)?;
-            }
+            self.check_silence(server_answers, meanwhile, &left)?;
         }
-        if let Some(question) = questions.last() {
-            self.log_gather(&question.subject, &gathered);
-        }
+        self.log_gather(&gathered);
         Ok((gathered, replies))
     }
 
@@ -122,7 +139,12 @@ impl Lattice {
     ///
     /// # Errors
     /// `Timeout` or `NotPermitted`: whether hosts are there is not known.
-    fn check_silence(&self, server_answers: bool, meanwhile: RefusalReader) -> Result<(), Error> {
+    fn check_silence(
+        &self,
+        server_answers: bool,
+        meanwhile: RefusalReader,
+        asked: &[Protocol],
+    ) -> Result<(), Error> {
         if !server_answers {
             return Err(Error::new(
                 Kind::Timeout,
@@ -133,7 +155,11 @@ impl Lattice {
                 ),
             ));
         }
-        match meanwhile.now(|refusal: &Refusal| subject::is_of_v0(&refusal.subject)) {
+        let is_of_asked = |refusal: &Refusal| {
+            let protocol = dialect::protocol_of(&refusal.subject);
+            protocol.is_some_and(|protocol| asked.contains(&protocol))
+        };
+        match meanwhile.now(is_of_asked) {
             None => Ok(()),
             Some(refusal) => Err(Error::new(
                 Kind::NotPermitted,
@@ -147,10 +173,10 @@ impl Lattice {
         }
     }
 
-    fn log_gather<T>(&self, subject: &str, gathered: &Gathered<T>) {
+    fn log_gather(&self, gathered: &Gathered) {
         let harvest = &gathered.harvest;
         debug!(
-            %subject,
+            lattice = %self.id,
             ended = ?gathered.ended,
             hosts = harvest.answers.len(),
             silent = ?gathered.silent.iter().map(HostId::as_str).collect::<Vec<_>>(),
@@ -170,7 +196,7 @@ impl Lattice {
         let left_out = harvest.unreadable + harvest.refusals > 0;
         if (left_out || gathered.ended == Ended::Limit) && self.roster.left_out.is_due() {
             warn!(
-                %subject,
+                lattice = %self.id,
                 ended = ?gathered.ended,
                 unreadable = harvest.unreadable,
                 refusals = harvest.refusals,

@@ -11,13 +11,14 @@ use async_nats::{Message, Subject};
 use tokio::time::Instant;
 
 use crate::lattice::dialect::v0::replies::Bid;
-use crate::lattice::gather::harvest::{Answer, Harvest};
+use crate::lattice::gather::harvest::{Answer, Harvest, Reply};
+use crate::lattice::model::Protocol;
 use crate::name::HostId;
 
 /// The bids of one auction.
 pub struct Bids {
-    /// The subject on which they come.
-    reply: Subject,
+    /// The subject on which those of each protocol come.
+    replies: Vec<(Subject, Protocol)>,
     /// Those that came.
     pub harvest: Harvest<Bid>,
     /// How long after the question each host answered the ping.
@@ -28,10 +29,10 @@ pub struct Bids {
 }
 
 impl Bids {
-    /// Makes those of an auction whose answers come on this subject.
-    pub fn on(reply: Subject) -> Self {
+    /// Makes those of an auction whose answers come on these subjects.
+    pub fn on(replies: Vec<(Subject, Protocol)>) -> Self {
         Self {
-            reply,
+            replies,
             harvest: Harvest::default(),
             answered: HashMap::new(),
             awaited: BinaryHeap::new(),
@@ -40,11 +41,15 @@ impl Bids {
 
     /// Takes a message, `after` the question. Returns whether it belongs to the auction.
     pub fn take(&mut self, message: &Message, after: Duration) -> bool {
-        if message.subject != self.reply {
+        let mut replies = self.replies.iter();
+        let Some((_, protocol)) = replies.find(|(subject, _)| *subject == message.subject) else {
             return false;
-        }
-        if message.status.is_none() && self.harvest.take(&message.payload, after) {
-            self.pass_over_bidders();
+        };
+        if message.status.is_none() {
+            let bid = Reply::to_auction(&message.payload, *protocol);
+            if self.harvest.take(bid, after) {
+                self.pass_over_bidders();
+            }
         }
         true
     }

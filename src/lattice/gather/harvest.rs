@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::lattice::dialect::v0::replies::refusal;
-use crate::lattice::model::FromHost;
-use crate::lattice::model::lenient::parse;
+use crate::lattice::dialect::v0::replies::Bid;
+use crate::lattice::dialect::{v0, v1};
+use crate::lattice::model::lenient::{Unreadable, parse};
+use crate::lattice::model::{FromHost, Host, Protocol};
 use crate::name::HostId;
 
 /// Most further replies of hosts that are compared with their first: somebody could
@@ -21,6 +22,57 @@ pub struct Answer<T> {
     pub after: Duration,
     /// What the host says.
     pub said: T,
+}
+
+/// What a reply is.
+#[derive(Debug)]
+pub enum Reply<T> {
+    /// The answer of this host.
+    Answer(HostId, T),
+    /// A refusal, for this reason.
+    Refusal(String),
+    /// Neither.
+    Unreadable,
+}
+
+impl<T: FromHost> Reply<T> {
+    /// Takes what was read of a reply, and why it is a refusal where it is one. A refusal
+    /// can be read as an answer without a host
+    /// (docs/hosts.md#refusal-looks-like-an-answer).
+    fn of(read: Result<T, Unreadable>, refusal: impl FnOnce() -> Option<String>) -> Self {
+        let from = |said: T| Some((HostId::parse(said.host()).ok()?, said));
+        match read.ok().and_then(from) {
+            Some((host, said)) => Self::Answer(host, said),
+            None => refusal().map_or(Self::Unreadable, Self::Refusal),
+        }
+    }
+}
+
+impl Reply<Host> {
+    /// Reads the reply to a ping of hosts that speak this protocol.
+    pub fn to_ping(payload: &[u8], protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::V0 => Self::of(parse(payload), || v0::replies::refusal(payload)),
+            Protocol::V1 => {
+                let read = parse::<v1::replies::Pong>(payload).map(|pong| pong.host);
+                Self::of(read, || v1::replies::refusal(payload))
+            }
+        }
+    }
+}
+
+impl Reply<Bid> {
+    /// Reads the reply to an auction of hosts that speak this protocol.
+    pub fn to_auction(payload: &[u8], protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::V0 => Self::of(parse(payload), || v0::replies::refusal(payload)),
+            Protocol::V1 => {
+                let read = parse::<v1::replies::Bid>(payload);
+                let read = read.map(|bid| Bid { host_id: bid.host_id });
+                Self::of(read, || v1::replies::refusal(payload))
+            }
+        }
+    }
 }
 
 /// The replies that count, one for each host, and the number of those that do not.
@@ -58,20 +110,18 @@ impl<T> Default for Harvest<T> {
 
 impl<T: FromHost> Harvest<T> {
     /// Adds a reply. Returns whether it counts.
-    pub fn take(&mut self, payload: &[u8], after: Duration) -> bool {
-        let read = parse::<T>(payload).ok();
-        let from = |said: T| Some((HostId::parse(said.host()).ok()?, said));
-        let Some((host, said)) = read.and_then(from) else {
-            // A refusal can be read as an answer without a host
-            // (docs/hosts.md#refusal-looks-like-an-answer).
-            match refusal(payload) {
-                Some(reason) => {
-                    self.refusals += 1;
-                    self.first_refusal.get_or_insert(reason);
-                }
-                None => self.unreadable += 1,
+    pub fn take(&mut self, reply: Reply<T>, after: Duration) -> bool {
+        let (host, said) = match reply {
+            Reply::Answer(host, said) => (host, said),
+            Reply::Refusal(reason) => {
+                self.refusals += 1;
+                self.first_refusal.get_or_insert(reason);
+                return false;
             }
-            return false;
+            Reply::Unreadable => {
+                self.unreadable += 1;
+                return false;
+            }
         };
         if !self.hosts.insert(host.clone()) {
             self.duplicates += 1;

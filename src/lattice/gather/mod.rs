@@ -1,7 +1,7 @@
 //! When a gather ends, and which of its replies count.
 //!
-//! A gather is one question to every host, and a reply from each (NATS calls it
-//! request-many, ADR-47). It ends with the answer of the last host that is known, where a
+//! A gather pings every host, of each control protocol on a subject of its own, and has a
+//! reply from each (NATS calls it request-many, ADR-47). It ends with the answer of the last host that is known, where a
 //! host that came since would have been heard; else a grace period later, in which new
 //! hosts may answer. Where not all hosts are known, it ends when no reply has come for the
 //! stall period. Where an auction is held, it does not end before the bids had their time.
@@ -21,14 +21,14 @@ mod terms;
 
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode};
+use async_nats::{Message, StatusCode, Subject};
 use futures::{Stream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
 pub use crate::lattice::gather::bids::Bids;
-pub use crate::lattice::gather::harvest::{Answer, Harvest};
+pub use crate::lattice::gather::harvest::{Answer, Harvest, Reply};
 pub use crate::lattice::gather::terms::{Ended, Enough, Expectation, ExpectedHosts, Others, Terms};
-use crate::lattice::model::FromHost;
+use crate::lattice::model::{Host, Protocol};
 use crate::name::HostId;
 
 /// Most messages and bytes that one gather takes.
@@ -37,9 +37,11 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// The result of a gather.
 #[derive(Debug)]
-pub struct Gathered<T> {
+pub struct Gathered {
     /// The replies.
-    pub harvest: Harvest<T>,
+    pub harvest: Harvest<Host>,
+    /// The protocols of which the server said that nobody listens.
+    pub nobody: Vec<Protocol>,
     /// Why it ended.
     pub ended: Ended,
     /// Known hosts that did not answer.
@@ -51,36 +53,41 @@ pub struct Gathered<T> {
 }
 
 /// A gather under way.
-struct Gather<'a, T> {
+struct Gather<'a> {
     terms: Terms,
+    /// The subject on which the hosts of each protocol answer, and whether any did.
+    pings: Vec<(Subject, Protocol, bool)>,
+    /// The protocols of which the server said that nobody listens.
+    nobody: Vec<Protocol>,
     /// The bids of the auction that was published before the question.
     bids: Option<&'a mut Bids>,
     asked: Instant,
-    harvest: Harvest<T>,
+    harvest: Harvest<Host>,
     /// Known hosts by how long they are waited for. The last one has not answered.
     silent: Vec<(Expectation, HostId)>,
     /// How many known hosts that are not doubtful have not answered.
     missing: usize,
-    /// Whether any reply to the question came.
-    answered: bool,
     /// When the last reply that counts came.
     last: Option<Instant>,
     replies: usize,
     bytes: usize,
 }
 
-/// Gathers the replies to a question that is asked now. The `bids` of an auction that was
-/// published before it come on the same stream. `heard` is given every reply that counts,
-/// as soon as it comes.
+/// Gathers the replies to pings that are sent now, which come on these subjects. The
+/// `bids` of an auction that was published before them come on the same stream. `heard` is
+/// given every reply that counts, as soon as it comes. `unasked` are protocols of which the
+/// ping was refused: a message says so whenever that becomes known.
 ///
 /// Returns `None` where the stream ended. Dropping the future leaves nothing behind.
-pub async fn gather<T: FromHost>(
+pub async fn gather(
     replies: &mut (impl Stream<Item = Message> + Unpin),
+    pings: Vec<(Subject, Protocol)>,
     terms: Terms,
     bids: Option<&mut Bids>,
-    mut heard: impl FnMut(&Answer<T>),
-) -> Option<Gathered<T>> {
-    let mut gather = Gather::new(terms, bids);
+    mut unasked: impl Stream<Item = Protocol> + Unpin,
+    mut heard: impl FnMut(&Answer<Host>),
+) -> Option<Gathered> {
+    let mut gather = Gather::new(pings, terms, bids);
     let ended = loop {
         tokio::select! {
             // A reply that is here already came before the time was over.
@@ -96,6 +103,9 @@ pub async fn gather<T: FromHost>(
                     break ended;
                 }
             }
+            Some(protocol) = unasked.next() => if let Some(ended) = gather.without(protocol) {
+                break ended;
+            },
             () = sleep_until(gather.until()) => break gather.expired(),
         }
     };
@@ -104,21 +114,27 @@ pub async fn gather<T: FromHost>(
         took: gather.asked.elapsed(),
         silent: gather.silent(),
         harvest: gather.harvest,
+        nobody: gather.nobody,
         asked: gather.asked,
     })
 }
 
-impl<'a, T: FromHost> Gather<'a, T> {
-    fn new(terms: Terms, bids: Option<&'a mut Bids>) -> Self {
+impl<'a> Gather<'a> {
+    fn new(
+        pings: Vec<(Subject, Protocol)>,
+        terms: Terms,
+        bids: Option<&'a mut Bids>,
+    ) -> Self {
         let hosts = terms.expected.hosts.iter();
         let mut silent: Vec<_> = hosts.map(|(host, known)| (*known, host.clone())).collect();
         silent.sort_by_key(|(known, _)| known.within);
         Self {
             asked: Instant::now(),
+            pings: pings.into_iter().map(|(subject, of)| (subject, of, false)).collect(),
+            nobody: Vec::new(),
             harvest: Harvest::default(),
             missing: silent.iter().filter(|(known, _)| !known.doubtful).count(),
             silent,
-            answered: false,
             last: None,
             replies: 0,
             bytes: 0,
@@ -147,15 +163,43 @@ impl<'a, T: FromHost> Gather<'a, T> {
         bids.is_some_and(|bids| bids.take(reply, after))
     }
 
-    fn take(&mut self, reply: &Message, heard: &mut impl FnMut(&Answer<T>)) -> Option<Ended> {
-        let first = !std::mem::replace(&mut self.answered, true);
+    /// Notes that nobody listens for the ping of a protocol, or that it was refused. Ends
+    /// the gather where none is left.
+    fn without(&mut self, protocol: Protocol) -> Option<Ended> {
+        self.pings.retain(|(_, of, _)| *of != protocol);
+        let is_waited_for = |known: &Expectation, host: &HostId| {
+            known.protocol != protocol || self.harvest.has(host)
+        };
+        self.silent.retain(|(known, host)| is_waited_for(known, host));
+        let missing = self.silent.iter();
+        let missing = missing.filter(|(known, host)| !known.doubtful && !self.harvest.has(host));
+        self.missing = missing.count();
+        self.pass_over_answered();
+        self.pings.is_empty().then_some(Ended::NoResponders)
+    }
+
+    fn pass_over_answered(&mut self) {
+        while let Some((_, host)) = self.silent.last()
+            && self.harvest.has(host)
+        {
+            self.silent.pop();
+        }
+    }
+
+    fn take(&mut self, reply: &Message, heard: &mut impl FnMut(&Answer<Host>)) -> Option<Ended> {
+        let mut pings = self.pings.iter_mut();
+        let ping = pings.find(|(subject, ..)| *subject == reply.subject);
+        let (_, protocol, answered) = ping?;
+        let (first, protocol) = (!std::mem::replace(answered, true), *protocol);
         // The server says so before all else. A message that looks like it and comes
         // after a reply is from somebody else.
         if first && reply.status == Some(StatusCode::NO_RESPONDERS) {
-            return Some(Ended::NoResponders);
+            self.nobody.push(protocol);
+            return self.without(protocol);
         }
         let after = self.asked.elapsed();
-        if !self.harvest.take(&reply.payload, after) {
+        let reply = Reply::to_ping(&reply.payload, protocol);
+        if !self.harvest.take(reply, after) {
             return None;
         }
         let now = Instant::now();
@@ -170,11 +214,7 @@ impl<'a, T: FromHost> Gather<'a, T> {
             bids.answered(host, after, now + within.min(self.terms.grace));
         }
         self.missing -= usize::from(known.is_some_and(|known| !known.doubtful));
-        while let Some((_, host)) = self.silent.last()
-            && self.harvest.has(host)
-        {
-            self.silent.pop();
-        }
+        self.pass_over_answered();
         let found = match &self.terms.enough {
             Enough::All => false,
             Enough::First => true,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
+use crate::lattice::model::Protocol;
 use crate::name::HostId;
 
 /// The hosts that a gather waits for.
@@ -38,6 +39,8 @@ pub struct Expectation {
     pub within: Duration,
     /// Whether it may be gone: then it is not waited for any longer than that.
     pub doubtful: bool,
+    /// On which ping it answers.
+    pub protocol: Protocol,
     /// How long after its answer to the ping its bid is waited for, where an auction is
     /// held: no longer than the grace period.
     pub bid_within: Duration,
@@ -73,7 +76,7 @@ pub struct Terms {
 /// Why a gather ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The server said that nobody listens.
+    /// The server said that nobody listens, to any of the pings.
     NoResponders,
     /// The reply that was needed came.
     Found,

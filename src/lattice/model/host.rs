@@ -6,11 +6,24 @@ use serde::de::DeserializeOwned;
 use crate::lattice::model::lenient::{optional_text, optional_text_map, seconds, text_or_empty};
 use crate::lattice::model::text_map::TextMap;
 
+/// The control protocol that a host speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// That of wasmCloud 0.x.
+    #[default]
+    V0,
+    /// That of 1.x.
+    V1,
+}
+
 /// A host, as it describes itself. OTP up to 0.54 says only `id`, `uptime_seconds` and
 /// `friendly_name`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Host {
+    /// On the ping of which protocol it answered.
+    #[serde(skip)]
+    pub protocol: Protocol,
     /// Public key.
     #[serde(deserialize_with = "text_or_empty")]
     pub id: String,

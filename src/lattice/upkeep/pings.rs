@@ -17,33 +17,48 @@ use crate::lattice::model::Host;
 use crate::lattice::roster::MOST_PATIENCE;
 use crate::settings::STALL;
 
-/// How long 1.x hosts are waited for.
-const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
+/// The protocols of hosts.
+const PROTOCOLS: [Protocol; 2] = [Protocol::V0, Protocol::V1];
+
+/// The auctions that are published before pings, and their bids.
+pub(crate) struct Auctions<'a> {
+    /// Those of each protocol.
+    pub questions: Vec<ToAll>,
+    /// Their bids.
+    pub bids: &'a mut Bids,
+}
 
 impl Lattice {
     /// Pings every host. The roster learns from every reply as soon as it comes.
     ///
-    /// An auction is published before the ping, on the same connection. Returns what the
-    /// ping brought, and the stream on which further replies come.
+    /// Auctions are published before the pings, on the same connection. Returns what the
+    /// pings brought, and the stream on which further replies come.
     ///
     /// # Errors
     /// As [`Lattice::ask_all`]; nobody there is no error.
     pub(crate) async fn ping(
         &self,
-        auction: Option<(&Question, &mut Bids)>,
+        auctions: Option<Auctions<'_>>,
         terms: Terms,
-    ) -> Result<(Gathered<Host>, Replies), Error> {
+    ) -> Result<(Gathered, Replies), Error> {
         let epoch = self.connection.epoch();
         let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
         let heard = |answer: &Answer<Host>| {
             self.roster
                 .note_ping_reply(&answer.host, &answer.said, answer.after);
         };
-        let ping = subject::ping(&self.id);
-        let ping = self.connection.question(ping, Bytes::new());
-        let (auction, bids) = auction.unzip();
-        let questions: Vec<&Question> = auction.into_iter().chain([&ping]).collect();
-        let asked = self.ask_all(&questions, terms, Proof::Needed, bids, heard);
+        let refused = |protocol: Protocol, refusal: &Refusal| {
+            self.roster.note_refused(protocol, epoch);
+            info!(
+                lattice = %self.id, subject = refusal.subject,
+                "these credentials may not ping hosts of wasmCloud {protocol}, so that there is \
+                 nothing of them in answers"
+            );
+        };
+        let (auctions, bids) = auctions.map(|all| (all.questions, all.bids)).unzip();
+        let pings: Vec<ToAll> = self.protocols().map(|protocol| self.ping_of(protocol)).collect();
+        let auctions = auctions.unwrap_or_default();
+        let asked = self.ask_all(&auctions, &pings, terms, bids, heard, refused);
         let (pings, replies) = asked.await?;
         // A ping that stalled, and not early, has waited for every host.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
@@ -54,31 +69,26 @@ impl Lattice {
                  reach the lattice across NATS accounts, its export of {} needs response_type: \
                  stream",
                 self.display_name(),
-                subject::control(&self.id)
+                v0::subject::control(&self.id)
             );
         }
         Ok((pings, replies))
     }
 
-    /// Pings hosts of 1.x, and returns the first that answers.
-    ///
-    /// # Errors
-    /// As [`Lattice::ask_all`]; credentials for the lattices that we can control need not
-    /// allow it.
-    pub(crate) async fn ping_v1(&self) -> Result<Option<Host>, Error> {
-        let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
-        let terms = self.patient_terms(Enough::First, deadline);
-        let ping = subject::ping_v1(&self.id);
-        let ping = self.connection.question(ping, Bytes::new());
-        let questions = [&ping];
-        let asked = self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, None, |_| ());
-        match asked.await {
-            Ok((gathered, _)) => {
-                let first = gathered.harvest.answers.into_iter().next();
-                Ok(first.map(|answer| answer.said.response))
-            }
-            Err(error) if error.kind() == Kind::NotPermitted => Ok(None),
-            Err(error) => Err(error),
+    /// Returns the protocols of which these credentials may ask hosts, as far as is known.
+    pub(crate) fn protocols(&self) -> impl Iterator<Item = Protocol> {
+        let refused = self.roster.refused(self.connection.epoch());
+        PROTOCOLS.into_iter().filter(move |one| Some(*one) != refused)
+    }
+
+    fn ping_of(&self, protocol: Protocol) -> ToAll {
+        let subject = match protocol {
+            Protocol::V0 => v0::subject::ping(&self.id),
+            Protocol::V1 => v1::subject::ping(&self.id),
+        };
+        ToAll {
+            protocol,
+            question: self.connection.question(subject, Bytes::new()),
         }
     }
 
