@@ -1,18 +1,21 @@
 //! When a gather ends, and which of its replies count.
 //!
 //! A gather is one question to every host, and a reply from each (NATS calls it
-//! request-many, ADR-47). It ends when every host that is known has answered and a
-//! grace period has passed, in which new hosts may answer. Where not all hosts are
-//! known, it ends when no reply has come for the stall period. It ends at the deadline
-//! in any case, and only the first reply is waited for until then. Replies that cannot
+//! request-many, ADR-47). It ends with the answer of the last host that is known, where a
+//! host that came since would have been heard; else a grace period later, in which new
+//! hosts may answer. Where not all hosts are known, it ends when no reply has come for the
+//! stall period. Where an auction is held, it does not end before the bids had their time.
+//! It ends at the deadline in any case, and only the first reply is waited for until then. Replies that cannot
 //! be read, refuse, or come from a host that has answered do not prolong a gather: they
 //! are counted for the log.
 //!
 //! Nothing here knows a socket: messages come from any stream.
 //!
 //! - `harvest`: which replies count
+//! - `bids`: those of an auction, and how long they are waited for
 //! - `terms`: what it waits for
 
+mod bids;
 mod harvest;
 mod terms;
 
@@ -22,8 +25,9 @@ use async_nats::{Message, StatusCode};
 use futures::{Stream, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 
+pub use crate::lattice::gather::bids::Bids;
 pub use crate::lattice::gather::harvest::{Answer, Harvest};
-pub use crate::lattice::gather::terms::{Ended, Enough, Expectation, ExpectedHosts, Terms};
+pub use crate::lattice::gather::terms::{Ended, Enough, Expectation, ExpectedHosts, Others, Terms};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
 
@@ -47,8 +51,10 @@ pub struct Gathered<T> {
 }
 
 /// A gather under way.
-struct Gather<T> {
+struct Gather<'a, T> {
     terms: Terms,
+    /// The bids of the auction that was published before the question.
+    bids: Option<&'a mut Bids>,
     asked: Instant,
     harvest: Harvest<T>,
     /// Known hosts by how long they are waited for. The last one has not answered.
@@ -63,18 +69,18 @@ struct Gather<T> {
     bytes: usize,
 }
 
-/// Gathers the replies to a question that is asked now. `aside` is given every reply
-/// first, with the time since now, and returns whether it belongs to another question on
-/// the same stream. `heard` is given every reply that counts, as soon as it comes.
+/// Gathers the replies to a question that is asked now. The `bids` of an auction that was
+/// published before it come on the same stream. `heard` is given every reply that counts,
+/// as soon as it comes.
 ///
 /// Returns `None` where the stream ended. Dropping the future leaves nothing behind.
 pub async fn gather<T: FromHost>(
     replies: &mut (impl Stream<Item = Message> + Unpin),
     terms: Terms,
-    mut aside: impl FnMut(&Message, Duration) -> bool,
+    bids: Option<&mut Bids>,
     mut heard: impl FnMut(&Answer<T>),
 ) -> Option<Gathered<T>> {
-    let mut gather = Gather::new(terms);
+    let mut gather = Gather::new(terms, bids);
     let ended = loop {
         tokio::select! {
             // A reply that is here already came before the time was over.
@@ -84,7 +90,7 @@ pub async fn gather<T: FromHost>(
                 if let Some(ended) = gather.counted(&reply) {
                     break ended;
                 }
-                if !aside(&reply, gather.asked.elapsed())
+                if !gather.takes_bid(&reply)
                     && let Some(ended) = gather.take(&reply, &mut heard)
                 {
                     break ended;
@@ -102,8 +108,8 @@ pub async fn gather<T: FromHost>(
     })
 }
 
-impl<T: FromHost> Gather<T> {
-    fn new(terms: Terms) -> Self {
+impl<'a, T: FromHost> Gather<'a, T> {
+    fn new(terms: Terms, bids: Option<&'a mut Bids>) -> Self {
         let hosts = terms.expected.hosts.iter();
         let mut silent: Vec<_> = hosts.map(|(host, known)| (*known, host.clone())).collect();
         silent.sort_by_key(|(known, _)| known.within);
@@ -117,6 +123,7 @@ impl<T: FromHost> Gather<T> {
             replies: 0,
             bytes: 0,
             terms,
+            bids,
         }
     }
 
@@ -133,6 +140,13 @@ impl<T: FromHost> Gather<T> {
         }
     }
 
+    /// Takes a bid. Returns whether this is one.
+    fn takes_bid(&mut self, reply: &Message) -> bool {
+        let after = self.asked.elapsed();
+        let bids = self.bids.as_deref_mut();
+        bids.is_some_and(|bids| bids.take(reply, after))
+    }
+
     fn take(&mut self, reply: &Message, heard: &mut impl FnMut(&Answer<T>)) -> Option<Ended> {
         let first = !std::mem::replace(&mut self.answered, true);
         // The server says so before all else. A message that looks like it and comes
@@ -144,11 +158,17 @@ impl<T: FromHost> Gather<T> {
         if !self.harvest.take(&reply.payload, after) {
             return None;
         }
-        self.last = Some(Instant::now());
+        let now = Instant::now();
+        self.last = Some(now);
         let answer = self.harvest.answers.last()?;
         heard(answer);
         let host = &answer.host;
-        let known = self.terms.expected.hosts.get(host);
+        let expected = &self.terms.expected;
+        let known = expected.hosts.get(host);
+        if let Some(bids) = &mut self.bids {
+            let within = known.map_or(expected.bid_within, |known| known.bid_within);
+            bids.answered(host, after, now + within.min(self.terms.grace));
+        }
         self.missing -= usize::from(known.is_some_and(|known| !known.doubtful));
         while let Some((_, host)) = self.silent.last()
             && self.harvest.has(host)
@@ -164,7 +184,7 @@ impl<T: FromHost> Gather<T> {
     }
 
     fn all_answered(&self) -> bool {
-        self.terms.expected.are_all && self.missing == 0
+        self.terms.expected.others != Others::Any && self.missing == 0
     }
 
     fn silent(&self) -> Vec<HostId> {
@@ -181,14 +201,17 @@ impl<T: FromHost> Gather<T> {
         let Some(last) = self.last else {
             return deadline;
         };
-        let over = match self.all_answered() {
-            true => last + self.terms.grace,
-            false => last + self.terms.stall,
+        let over = match (self.all_answered(), self.terms.expected.others) {
+            (false, _) => last + self.terms.stall,
+            (true, Others::None) => last,
+            (true, _) => last + self.terms.grace,
         };
+        let bids = self.bids.as_ref().and_then(|bids| bids.until());
         // Not before the slowest host that is missing has had its time.
         let slowest = self.silent.last();
         let slowest = slowest.map_or(Duration::ZERO, |(known, _)| known.within);
-        over.max(self.asked + slowest).min(deadline)
+        let over = over.max(self.asked + slowest);
+        over.max(bids.unwrap_or(over)).min(deadline)
     }
 
     fn expired(&self) -> Ended {

@@ -11,9 +11,24 @@ use crate::name::HostId;
 pub struct ExpectedHosts {
     /// The hosts that are known.
     pub hosts: HashMap<HostId, Expectation>,
-    /// Whether these are all hosts, as far as is known: the gather ends when they have
-    /// answered.
-    pub are_all: bool,
+    /// What others there may be.
+    pub others: Others,
+    /// How long after its answer to the ping the bid of another host is waited for.
+    pub bid_within: Duration,
+}
+
+/// What hosts there may be beside those that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Others {
+    /// Any: the gather ends when no reply comes for the stall period.
+    #[default]
+    Any,
+    /// Those that came since all were pinged: they have the grace period, once every
+    /// known host has answered.
+    Newcomers,
+    /// None: one that came would have been heard. The gather ends with the answer of the
+    /// last known host.
+    None,
 }
 
 /// How long a host is waited for.
@@ -23,6 +38,9 @@ pub struct Expectation {
     pub within: Duration,
     /// Whether it may be gone: then it is not waited for any longer than that.
     pub doubtful: bool,
+    /// How long after its answer to the ping its bid is waited for, where an auction is
+    /// held: no longer than the grace period.
+    pub bid_within: Duration,
 }
 
 /// Which replies a gather needs.
@@ -43,7 +61,8 @@ pub struct Terms {
     pub deadline: Deadline,
     /// How long after the last reply it ends while hosts are missing or not all are known.
     pub stall: Duration,
-    /// How long after the last reply it ends once every expected host has answered.
+    /// How long newcomers are waited for after the last reply, once every expected host
+    /// has answered. A bid is waited for no longer than this after its host's answer.
     pub grace: Duration,
     /// The hosts to wait for.
     pub expected: ExpectedHosts,
@@ -58,7 +77,7 @@ pub enum Ended {
     NoResponders,
     /// The reply that was needed came.
     Found,
-    /// Every expected host answered, and the grace period passed.
+    /// Every expected host answered, and the time of newcomers and of bids has passed.
     Complete,
     /// No further reply came for the stall period.
     Stall,
