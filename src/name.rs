@@ -80,6 +80,13 @@ name_type!(
     ProviderId,
     |text| public_key("provider id", 'V', &KeyPairType::Service, text)
 );
+name_type!(
+    /// Id of a component or a provider on hosts of 1.x: `[A-Za-z0-9_-]`, 1 to 128
+    /// characters. Hosts take more, but calls and links of the whole lattice go by it, and
+    /// no other id works everywhere (docs/hosts.md#what-ids-are-on-1x).
+    ComponentId,
+    |text| word("id of a component or provider", text)
+);
 
 /// Checks the required text member `name` of a request.
 ///
@@ -148,18 +155,20 @@ pub fn is_same_image(one: &str, other: &str) -> bool {
 /// Returns whether two image references name one repository by different tags or
 /// digests.
 pub fn is_other_tag(one: &str, other: &str) -> bool {
-    fn repository(reference: &str) -> &str {
-        let plain = plain_image(reference);
-        let plain = plain.split_once('@').map_or(plain, |(image, _)| image);
-        let name = plain.rfind('/').map_or(0, |slash| slash + 1);
-        plain[name..]
-            .find(':')
-            .map_or(plain, |tag| &plain[..name + tag])
-    }
     one != other
         && !is_file(one)
         && !is_file(other)
         && is_same_image(repository(one), repository(other))
+}
+
+/// Returns an image reference without scheme, digest and tag.
+pub fn repository(reference: &str) -> &str {
+    let plain = plain_image(reference);
+    let plain = plain.split_once('@').map_or(plain, |(image, _)| image);
+    let name = plain.rfind('/').map_or(0, |slash| slash + 1);
+    plain[name..]
+        .find(':')
+        .map_or(plain, |tag| &plain[..name + tag])
 }
 
 /// Returns whether an image reference names a file of the host.

@@ -101,6 +101,18 @@ pub struct ActorInstance {
 }
 
 impl ActorInstance {
+    /// Makes an entry without an id: so many may run under these annotations.
+    pub fn with_maximum(maximum: u32, revision: i32, annotations: TextMap) -> Self {
+        Self {
+            instance_id: String::new(),
+            revision,
+            annotations: Some(annotations),
+            image_ref: None,
+            max_concurrent: None,
+            max_instances: Some(maximum),
+        }
+    }
+
     /// Returns the most instances that may run under these annotations, where the host
     /// has such a number.
     pub fn maximum(&self) -> Option<u32> {

@@ -1,94 +1,16 @@
 //! Queries and commands to hosts: each function makes the subject and the body of one
 //! request. All fail with `Internal` where a body cannot be encoded.
 
-use async_nats::Subject;
-use bytes::Bytes;
 use serde::Serialize;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::dialect::request::Body;
 use crate::lattice::dialect::v0::subject::{self, Verb};
 use crate::lattice::model::{Link, TextMap};
 use crate::name::{ActorId, HostId, LatticeId, LinkName, ProviderId};
 
-/// A message for hosts that expects a reply.
-pub struct Request {
-    /// Where it is published.
-    pub subject: Subject,
-    /// What it says.
-    pub body: Bytes,
-}
-
-impl Request {
-    /// Makes a question that says nothing beyond its subject.
-    pub fn empty(subject: Subject) -> Self {
-        Self {
-            subject,
-            body: Bytes::new(),
-        }
-    }
-
-    fn new(subject: Subject, body: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self {
-            subject,
-            body: encoded(body)?,
-        })
-    }
-}
-
-/// A JSON object, member by member.
-struct Body(Vec<u8>);
-
-impl Body {
-    fn new() -> Self {
-        Self(b"{".to_vec())
-    }
-
-    fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
-        if self.0.len() > 1 {
-            self.0.push(b',');
-        }
-        serde_json::to_writer(&mut self.0, name).map_err(not_encoded)?;
-        self.0.push(b':');
-        serde_json::to_writer(&mut self.0, value).map_err(not_encoded)?;
-        Ok(self)
-    }
-
-    fn with_some(self, name: &str, value: Option<&impl Serialize>) -> Result<Self, Error> {
-        match value {
-            Some(value) => self.with(name, value),
-            None => Ok(self),
-        }
-    }
-
-    /// Adds annotations, where there are any.
-    fn annotated(self, annotations: &TextMap) -> Result<Self, Error> {
-        let annotations = Some(annotations).filter(|map| !map.is_empty());
-        self.with_some("annotations", annotations)
-    }
-
-    fn on(mut self, subject: Subject) -> Request {
-        self.0.push(b'}');
-        Request {
-            subject,
-            body: self.0.into(),
-        }
-    }
-}
-
-/// Encodes a body as JSON.
-///
-/// # Errors
-/// `Internal`.
-pub fn encoded(body: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(body)
-        .map(Bytes::from)
-        .map_err(not_encoded)
-}
-
-fn not_encoded(error: serde_json::Error) -> Error {
-    Error::new(Kind::Internal, format!("body not encoded: {error}"))
-}
+pub use crate::lattice::dialect::request::{Request, encoded};
 
 /// Tells any host to store a link.
 pub fn put_link(lattice: &LatticeId, link: &Link) -> Result<Request, Error> {
