@@ -81,7 +81,10 @@ impl<'a> Execution<'a> {
         let limits = limits.with_link(&self.incoming.link.limits);
         let duties = controller.duties.clone();
         let js_domain = route.js_domain.clone();
-        let lattice = Lattice::new(id, js_domain, lease, roster, deadline, limits, duties);
+        let components = controller.settings.components.clone();
+        let lattice = Lattice::new(
+            id, js_domain, lease, roster, deadline, limits, components, duties,
+        );
         lattice.keep_fresh();
         Ok(lattice)
     }

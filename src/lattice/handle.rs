@@ -10,7 +10,7 @@ use crate::connections::{Connection, Lease};
 use crate::deadline::Deadline;
 use crate::lattice::roster::Roster;
 use crate::name::{HostId, JsDomain, LatticeId};
-use crate::settings::Limits;
+use crate::settings::{ComponentSettings, Limits};
 
 /// A lattice, reached over a leased connection, for the length of one call.
 pub struct Lattice {
@@ -24,6 +24,8 @@ pub struct Lattice {
     pub deadline: Deadline,
     /// How long parts of it may take.
     pub limits: Limits,
+    /// How components and providers of 1.x hosts are named and kept.
+    pub components: Arc<ComponentSettings>,
     /// What is known of its hosts.
     pub roster: Arc<Roster>,
     /// What goes on when a call is over, and must not be left half done.
@@ -34,6 +36,7 @@ pub struct Lattice {
 
 impl Lattice {
     /// Makes the lattice of a call.
+    #[expect(clippy::too_many_arguments, reason = "they are the members, but for the lease")]
     pub fn new(
         id: LatticeId,
         js_domain: Option<JsDomain>,
@@ -41,10 +44,12 @@ impl Lattice {
         roster: Arc<Roster>,
         deadline: Deadline,
         limits: Limits,
+        components: Arc<ComponentSettings>,
         duties: TaskTracker,
     ) -> Self {
         Self {
             id,
+            components,
             connection: lease.connection().clone(),
             _lease: Some(lease),
             js_domain,
@@ -71,6 +76,7 @@ impl Lattice {
             js_domain,
             deadline: Deadline::new(Instant::now(), time),
             limits: Limits::default(),
+            components: Arc::default(),
             roster,
             duties,
             _lease: None,

@@ -4,6 +4,7 @@
 //! Unknown keys are refused, and all mistakes are reported at once.
 
 mod calls;
+mod components;
 mod lattice_patterns;
 mod lattices;
 mod limits;
@@ -20,6 +21,7 @@ pub use crate::settings::calls::CallLimits;
 pub use crate::settings::lattices::{
     Isolation, LatticeLimits, LatticeSettings, StoreMode, Unplaced,
 };
+pub use crate::settings::components::ComponentSettings;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
 pub use crate::settings::policy::{Decider, Policy};

@@ -1,9 +1,12 @@
 //! The settings of the provider.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 
 use crate::nats::Tls;
 use crate::settings::calls::CallLimits;
+use crate::settings::components::ComponentSettings;
 use crate::settings::lattices::LatticeSettings;
 use crate::settings::limits::TimeLimits;
 use crate::settings::policy::Policy;
@@ -23,6 +26,8 @@ pub struct ProviderSettings {
     pub limits: TimeLimits,
     /// Connections, and where credentials are kept.
     pub lattices: LatticeSettings,
+    /// Components and providers on hosts of 1.x.
+    pub components: Arc<ComponentSettings>,
     /// `tls_ca_file`, `tls_cert_file`, `tls_key_file`, `tls_client_servers`,
     /// `tls_first_servers`.
     pub tls: Tls,

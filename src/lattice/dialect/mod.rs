@@ -1,28 +1,37 @@
 //! How a host is talked to.
 //!
-//! A host of wasmCloud 0.x is talked to in the words of [`v0`], with the [`quirks`] of
-//! its version. Hosts of 1.x have another control protocol, which would stand in a
-//! folder `v1` beside it: a variant of [`Dialect`] then holds what it needs, and
-//! functions that take the quirks of a host today take its dialect. Nothing above this
-//! folder formats a subject, reads a body or compares versions.
+//! A host is talked to in the words of the control protocol on whose ping it answers: [`v0`]
+//! with the [`quirks`] of its version, or [`v1`] with what hosts of its version do. Nothing
+//! above this folder formats a subject, reads a body or compares versions.
 
 pub mod quirks;
+pub mod request;
 pub mod v0;
+pub mod v1;
 pub mod version;
 
 use std::fmt;
 
 use crate::lattice::dialect::quirks::Quirks;
-use crate::lattice::dialect::version::{Reported, Version};
-use crate::lattice::model::Host;
+use crate::lattice::dialect::v1::behaviour::Behaviour;
+use crate::lattice::dialect::version::Reported;
+use crate::lattice::model::{Host, Protocol};
 
 /// How to talk to a host, by what it reports of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// In the control protocol of 0.x.
     V0(Software),
-    /// In that of 1.x, which this provider does not speak.
-    V1(Version),
+    /// In that of 1.x.
+    V1(Software1x),
+}
+
+/// What runs on a host of 1.x.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Software1x {
+    reported: Reported,
+    /// What hosts of its version do.
+    pub behaviour: &'static Behaviour,
 }
 
 /// What runs on a host of 0.x.
@@ -35,25 +44,48 @@ pub struct Software {
 
 impl From<&Host> for Dialect {
     fn from(host: &Host) -> Self {
-        Self::new(host.version.as_deref(), host.friendly_name.is_some())
+        let has_name = host.friendly_name.is_some();
+        Self::new(host.protocol, host.version.as_deref(), has_name)
     }
 }
 
 impl Dialect {
     /// Chooses by the version in a heartbeat, which does not tell whether a host has a
     /// name.
-    pub fn of_version(version: Option<&str>) -> Self {
-        Self::new(version, true)
+    pub fn of_version(protocol: Protocol, version: Option<&str>) -> Self {
+        Self::new(protocol, version, true)
     }
 
-    fn new(version: Option<&str>, has_name: bool) -> Self {
-        match Reported::parse(version) {
-            Reported::Version(version) if version >= Version::new(1, 0, 0) => Self::V1(version),
-            reported => Self::V0(Software {
+    fn new(protocol: Protocol, version: Option<&str>, has_name: bool) -> Self {
+        let reported = Reported::parse(version);
+        match protocol {
+            Protocol::V0 => Self::V0(Software {
                 reported,
                 quirks: Quirks::of(reported, has_name),
             }),
+            Protocol::V1 => Self::V1(Software1x {
+                reported,
+                behaviour: Behaviour::of(reported),
+            }),
         }
+    }
+
+    /// Returns the protocol that the host speaks.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::V0(_) => Protocol::V0,
+            Self::V1(_) => Protocol::V1,
+        }
+    }
+
+    /// Tells whether the host takes no command in the words that this provider has.
+    pub fn is_too_old_for_commands(&self) -> bool {
+        self.quirks().is_some_and(|quirks| quirks.is_too_old_for_commands)
+    }
+
+    /// Tells whether the host bids only where its labels meet the constraints.
+    pub fn checks_constraints(&self) -> bool {
+        self.quirks().is_none_or(|quirks| quirks.checks_constraints)
     }
 
     /// Returns the quirks of a 0.x host.
@@ -72,7 +104,24 @@ impl Dialect {
     fn reported(&self) -> Reported {
         match self {
             Self::V0(software) => software.reported,
-            Self::V1(version) => Reported::Version(*version),
+            Self::V1(software) => software.reported,
+        }
+    }
+}
+
+/// Tells of which protocol a subject of the control interface is.
+pub fn protocol_of(subject: &str) -> Option<Protocol> {
+    if v1::subject::is_of_v1(subject) {
+        return Some(Protocol::V1);
+    }
+    v0::subject::is_of_v0(subject).then_some(Protocol::V0)
+}
+
+impl fmt::Display for Software1x {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reported {
+            Reported::Version(version) => write!(f, "wasmCloud {version}"),
+            _ => f.write_str("wasmCloud 1.x of a version that cannot be read"),
         }
     }
 }
@@ -95,14 +144,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_of_another_protocol_are_known_as_such() {
-        for version in ["1.0.0", "v1.9.2-rc.1", "2"] {
-            let dialect = Dialect::of_version(Some(version));
-            assert!(matches!(dialect, Dialect::V1(_)), "{version}");
-        }
-        for version in [None, Some(""), Some("0.99.0"), Some("nightly")] {
-            let dialect = Dialect::of_version(version);
-            assert!(matches!(dialect, Dialect::V0(_)), "{version:?}");
+    fn the_ping_on_which_a_host_answers_tells_its_protocol_and_not_its_version() {
+        for version in [None, Some("0.27.1"), Some("0.82.0"), Some("1.9.2"), Some("x")] {
+            for protocol in [Protocol::V0, Protocol::V1] {
+                let dialect = Dialect::of_version(protocol, version);
+                assert_eq!(dialect.protocol(), protocol, "{version:?}");
+            }
         }
     }
 
@@ -110,7 +157,7 @@ mod tests {
     fn heartbeats_of_a_host_without_a_name_are_those_of_any_old_host() {
         let ping = Dialect::from(&Host::default());
         assert!(ping.quirks().unwrap().is_too_old_for_commands);
-        assert!(ping.has_version_of(&Dialect::of_version(None)));
-        assert!(!ping.has_version_of(&Dialect::of_version(Some("nightly"))));
+        assert!(ping.has_version_of(&Dialect::of_version(Protocol::V0, None)));
+        assert!(!ping.has_version_of(&Dialect::of_version(Protocol::V0, Some("nightly"))));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
+use serde::de::DeserializeOwned;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -11,11 +12,12 @@ use crate::error::{Error, Kind};
 use crate::fair::{Attempt, FairSemaphore};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::quirks::Quirks;
-use crate::lattice::dialect::v0::requests::Request;
-use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect::request::Request;
+use crate::lattice::dialect::v1::replies::InventoryReply;
+use crate::lattice::dialect::{Dialect, v0, v1};
 use crate::lattice::exchange::failure::Addressee;
 use crate::lattice::exchange::request::{BadReply, read};
-use crate::lattice::model::Inventory;
+use crate::lattice::model::{Inventory, Protocol};
 use crate::name::HostId;
 
 /// Inventories of more bytes are read on a thread of their own, so that calls to other
@@ -27,7 +29,26 @@ const READ_ELSEWHERE_ABOVE: usize = 64 * 1024;
 static READERS: LazyLock<Arc<FairSemaphore>> = LazyLock::new(|| FairSemaphore::new(2));
 
 impl Lattice {
-    /// Asks a host what runs on it.
+    /// Asks a host what runs on it, in its own words.
+    ///
+    /// # Errors
+    /// As every request, see [`crate::lattice::exchange::request`].
+    pub(crate) async fn inventory_in(
+        &self,
+        dialect: Dialect,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Held<Inventory>, Error> {
+        match dialect {
+            Dialect::V0(_) => self.inventory(host, deadline).await,
+            Dialect::V1(_) => {
+                let inventory = self.inventory_1x(host, deadline).await?;
+                Ok(inventory.map(|inventory| inventory.into_model(host.as_str())))
+            }
+        }
+    }
+
+    /// Asks a host of 0.x what runs on it.
     ///
     /// # Errors
     /// As every request, see [`crate::lattice::exchange::request`].
@@ -36,20 +57,61 @@ impl Lattice {
         host: &HostId,
         deadline: Deadline,
     ) -> Result<Held<Inventory>, Error> {
-        let to = Addressee::Host(self, host);
-        let question = Request::empty(subject::inventory(&self.id, host));
+        let question = Request::empty(v0::subject::inventory(&self.id, host));
         let asked = Instant::now();
+        let inventory = self
+            .ask_inventory(host, question, Protocol::V0, deadline, Inventory::without_repetitions)
+            .await?;
+        self.roster.note_inventory(host, asked, &inventory.providers);
+        Ok(inventory)
+    }
+
+    /// Asks a host of 1.x what runs on it.
+    ///
+    /// # Errors
+    /// As every request, see [`crate::lattice::exchange::request`].
+    pub(crate) async fn inventory_1x(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Held<v1::inventory::Inventory>, Error> {
+        let question = v1::requests::inventory(&self.id, host);
+        let read = |InventoryReply(inventory)| inventory;
+        self.ask_inventory(host, question, Protocol::V1, deadline, read)
+            .await
+    }
+
+    async fn ask_inventory<R: DeserializeOwned, T: Send + 'static>(
+        &self,
+        host: &HostId,
+        question: Request,
+        protocol: Protocol,
+        deadline: Deadline,
+        finish: impl FnOnce(R) -> T + Send + 'static,
+    ) -> Result<Held<T>, Error> {
+        let to = Addressee::Host(self, host);
         let reply = self.ask(to, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
-        let inventory = move || Ok(read::<Inventory>(reply)?.map(Inventory::without_repetitions));
+        let inventory = move || Ok(read::<R>(reply, protocol)?.map(finish));
         let read = match is_large {
             false => inventory(),
             true => self.elsewhere(inventory, deadline).await,
         };
-        let inventory = read.map_err(|problem| problem.into_error(to))?;
-        self.roster
-            .note_inventory(host, asked, &inventory.providers);
-        Ok(inventory)
+        read.map_err(|problem| problem.into_error(to))
+    }
+
+    /// Finds out whether anybody listens for the inventory request to a host, in the words of
+    /// a protocol. The roster learns nothing of it.
+    ///
+    /// # Errors
+    /// As every request, see [`crate::lattice::exchange::request`].
+    pub(crate) async fn listens(&self, host: &HostId, protocol: Protocol) -> Result<(), Error> {
+        let question = match protocol {
+            Protocol::V0 => Request::empty(v0::subject::inventory(&self.id, host)),
+            Protocol::V1 => v1::requests::inventory(&self.id, host),
+        };
+        let to = Addressee::Host(self, host);
+        self.ask_unnoted(to, question, self.deadline).await.map(drop)
     }
 
     /// Returns the error of an inventory for which there is no room.

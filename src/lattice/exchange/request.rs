@@ -15,9 +15,11 @@ use crate::connections::{Held, NoRoom, Refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::v0::replies::{Ack, refusal};
-use crate::lattice::dialect::v0::requests::Request;
+use crate::lattice::dialect::request::Request;
+use crate::lattice::dialect::v0::replies::Ack;
+use crate::lattice::dialect::{v0, v1};
 use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
+use crate::lattice::model::Protocol;
 use crate::lattice::model::lenient::{self, Unreadable};
 use crate::name::HostId;
 
@@ -29,6 +31,25 @@ impl Lattice {
     pub(crate) async fn tell_host(&self, host: &HostId, command: Request) -> Result<(), Error> {
         self.have_acknowledged(Addressee::Host(self, host), command)
             .await
+    }
+
+    /// Sends an order to a host of 1.x, and waits until the host takes it.
+    ///
+    /// # Errors
+    /// As every request, see the module.
+    pub(crate) async fn tell_host_1x(
+        &self,
+        host: &HostId,
+        order: Request,
+    ) -> Result<v1::replies::Ack, Error> {
+        let to = Addressee::Host(self, host);
+        let reply = self.ask(to, order, self.deadline).await;
+        let reply = reply.and_then(|reply| reply.weighed().map_err(|full| to.no_room(full)));
+        match v1::replies::Ack::parse(&reply.map_err(not_read)?) {
+            Ok(v1::replies::Ack::Refused(reason)) => Err(to.refused(&reason)),
+            Ok(taken) => Ok(taken),
+            Err(problem) => Err(to.unreadable(problem)),
+        }
     }
 
     /// Sends a command to the hosts, and waits until one of them acknowledges it.
@@ -46,19 +67,20 @@ impl Lattice {
         acknowledged(to, &reply.map_err(not_read)?)
     }
 
-    /// Asks the hosts a question that is all in its subject, and reads the reply of the one
-    /// that answers.
+    /// Asks the hosts of a protocol a question that is all in its subject, and reads the
+    /// reply of the one that answers.
     ///
     /// # Errors
     /// As every request, see the module.
     pub(crate) async fn ask_hosts<T: DeserializeOwned>(
         &self,
+        protocol: Protocol,
         question: Subject,
     ) -> Result<Held<T>, Error> {
         let to = Addressee::Hosts(self);
         let question = Request::empty(question);
         let reply = self.ask(to, question, self.deadline).await?;
-        read(reply).map_err(|problem| problem.into_error(to))
+        read(reply, protocol).map_err(|problem| problem.into_error(to))
     }
 
     /// Sends a request and waits for its reply until `deadline`. The roster learns
@@ -71,6 +93,27 @@ impl Lattice {
     /// # Errors
     /// As every request, see the module.
     pub(super) async fn ask(
+        &self,
+        to: Addressee<'_>,
+        request: Request,
+        deadline: Deadline,
+    ) -> Result<Held<Bytes>, Error> {
+        let answer = self.ask_unnoted(to, request, deadline).await;
+        match (&answer, to) {
+            (Ok(_), Addressee::Host(_, host)) => self.roster.answered(host),
+            (Err(error), Addressee::Host(_, host)) if error.kind() == Kind::NoResponders => {
+                self.roster.gone(host);
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    /// Does the same, and the roster learns nothing of it.
+    ///
+    /// # Errors
+    /// As [`Lattice::ask`].
+    pub(super) async fn ask_unnoted(
         &self,
         to: Addressee<'_>,
         Request { subject, body }: Request,
@@ -88,7 +131,7 @@ impl Lattice {
         };
         let began = Instant::now();
         tokio::pin!(lost);
-        let answer = tokio::select! {
+        tokio::select! {
             biased;
             answer = sent.answer() => match answer {
                 Some(Ok(answer)) if answer.status == Some(StatusCode::NO_RESPONDERS) => {
@@ -110,15 +153,7 @@ impl Lattice {
                     ),
                 ))
             }
-        };
-        match (&answer, to) {
-            (Ok(_), Addressee::Host(_, host)) => self.roster.answered(host),
-            (Err(error), Addressee::Host(_, host)) if error.kind() == Kind::NoResponders => {
-                self.roster.gone(host);
-            }
-            _ => {}
         }
-        answer
     }
 }
 
@@ -150,11 +185,18 @@ impl BadReply {
 }
 
 /// Reads the reply to a question.
-pub(super) fn read<T: DeserializeOwned>(reply: Held<Bytes>) -> Result<Held<T>, BadReply> {
+pub(super) fn read<T: DeserializeOwned>(
+    reply: Held<Bytes>,
+    protocol: Protocol,
+) -> Result<Held<T>, BadReply> {
     let (reply, room) = reply.weighed()?.into_parts();
+    let refusal = || match protocol {
+        Protocol::V0 => v0::replies::refusal(&reply),
+        Protocol::V1 => v1::replies::refusal(&reply),
+    };
     match lenient::parse(&reply) {
         Ok(read) => Ok(Held::new(read, room)),
-        Err(problem) => Err(match refusal(&reply) {
+        Err(problem) => Err(match refusal() {
             Some(reason) => BadReply::Refused(reason),
             None => BadReply::Unreadable(problem),
         }),

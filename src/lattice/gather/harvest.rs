@@ -54,7 +54,10 @@ impl Reply<Host> {
         match protocol {
             Protocol::V0 => Self::of(parse(payload), || v0::replies::refusal(payload)),
             Protocol::V1 => {
-                let read = parse::<v1::replies::Pong>(payload).map(|pong| pong.host);
+                let read = parse::<v1::replies::Pong>(payload).map(|pong| Host {
+                    protocol,
+                    ..pong.host
+                });
                 Self::of(read, || v1::replies::refusal(payload))
             }
         }

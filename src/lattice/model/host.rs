@@ -1,5 +1,7 @@
 //! What a host says of itself when it is pinged.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +16,15 @@ pub enum Protocol {
     V0,
     /// That of 1.x.
     V1,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V0 => "0.x",
+            Self::V1 => "1.x",
+        })
+    }
 }
 
 /// A host, as it describes itself. OTP up to 0.54 says only `id`, `uptime_seconds` and

@@ -20,9 +20,12 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v0::requests::{self, Request};
+use crate::lattice::dialect::request::Request;
+use crate::lattice::dialect::{v0, v1};
+use crate::lattice::exchange::ask_all::ToAll;
 use crate::lattice::gather::Bids;
-use crate::lattice::model::{Host, Inventory, TextMap, contains};
+use crate::lattice::model::{Host, Inventory, Protocol, TextMap, contains};
+use crate::lattice::upkeep::pings::Auctions;
 use crate::name::{HostId, LinkName};
 
 /// How long after its end bids of an auction are awaited, for the log.
@@ -52,8 +55,11 @@ impl Lattice {
         actor_ref: &str,
         constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
-        let question = requests::auction_actor(&self.id, actor_ref, constraints)?;
-        let auction = self.hold_auction(question, self.deadline).await?;
+        let questions = self.auctions(|protocol| match protocol {
+            Protocol::V0 => v0::requests::auction_actor(&self.id, actor_ref, constraints),
+            Protocol::V1 => v1::requests::auction_component(&self.id, actor_ref, constraints),
+        })?;
+        let auction = self.hold_auction(questions, self.deadline).await?;
         let met = auction.bidders.iter().map(|host| async {
             let meets = self.meets(host, &auction.hosts, constraints).await;
             Ok(meets?.then(|| host.clone()))
@@ -73,10 +79,18 @@ impl Lattice {
         constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
         self.roster.keep_providers();
-        let question = requests::auction_provider(&self.id, provider_ref, link_name, constraints)?;
+        let id = v1::ids::of_provider(&self.components.ids, provider_ref, link_name)?;
+        let questions = self.auctions(|protocol| match protocol {
+            Protocol::V0 => {
+                v0::requests::auction_provider(&self.id, provider_ref, link_name, constraints)
+            }
+            Protocol::V1 => {
+                v1::requests::auction_provider(&self.id, provider_ref, &id, constraints)
+            }
+        })?;
         // To ask the bidders what they run needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
-        let auction = self.hold_auction(question, most).await?;
+        let auction = self.hold_auction(questions, most).await?;
         let free = auction.bidders.iter().map(|host| async {
             let fits = self.meets(host, &auction.hosts, constraints).await?
                 && !self.runs_provider(host, provider_ref, link_name).await?;
@@ -88,16 +102,33 @@ impl Lattice {
         Ok(free.into_iter().flatten().collect())
     }
 
+    /// Makes the auction for hosts of each protocol.
+    fn auctions(
+        &self,
+        question: impl Fn(Protocol) -> Result<Request, Error>,
+    ) -> Result<Vec<ToAll>, Error> {
+        let auction = |protocol| {
+            let Request { subject, body } = question(protocol)?;
+            let question = self.connection.question(subject, body);
+            Ok(ToAll { protocol, question })
+        };
+        self.protocols().map(auction).collect()
+    }
+
     async fn hold_auction(
         &self,
-        Request { subject, body }: Request,
+        questions: Vec<ToAll>,
         deadline: Deadline,
     ) -> Result<Auction, Error> {
-        let auction = self.connection.question(subject, body);
-        let mut bids = Bids::on(auction.reply.clone());
+        let replies = questions.iter();
+        let replies = replies.map(|asked| (asked.question.reply.clone(), asked.protocol));
+        let mut bids = Bids::on(replies.collect());
         let terms = self.terms_for_all(deadline);
-        let asked = self.ping(Some((&auction, &mut bids)), terms);
-        let (pings, replies) = asked.await?;
+        let auctions = Auctions {
+            questions,
+            bids: &mut bids,
+        };
+        let (pings, replies) = self.ping(Some(auctions), terms).await?;
         self.watch_if_inhabited(&pings);
         for bid in &bids.harvest.answers {
             self.roster.answered(&bid.host);
@@ -120,10 +151,6 @@ impl Lattice {
                     Kind::Refused,
                     format!("the hosts of {} refused: {reason}", self.display_name()),
                 ));
-            }
-            if pings.harvest.answers.is_empty() {
-                // Perhaps because all hosts are 1.x.
-                self.refuse_v1().await?;
             }
         }
         let bidders = came.answers.iter().map(|bid| bid.host.clone()).collect();
@@ -200,10 +227,23 @@ impl Lattice {
         // The bid of a host that does not answer counts, and it is not waited for any
         // longer than a gather waits for a silent host.
         let most = self.deadline.within(self.limits.stall);
-        let inventory = unless_no_room(self.inventory(host, most).await)?;
+        let inventory = unless_no_room(self.inventory_of(host, most).await)?;
         let providers = inventory.iter().flat_map(|inventory| &inventory.providers);
         let mut of_link = providers.filter(|listed| listed.link_name == link_name.as_str());
         Ok(of_link.any(|listed| listed.is_named(provider_ref)))
+    }
+
+    /// Asks a bidder what it runs.
+    ///
+    /// # Errors
+    /// As every request; `NoResponders` where it is not known how it is talked to.
+    async fn inventory_of(
+        &self,
+        host: &HostId,
+        deadline: Deadline,
+    ) -> Result<Held<Inventory>, Error> {
+        let dialect = self.dialect_of(host).await?;
+        self.inventory_in(dialect, host, deadline).await
     }
 
     /// Tells whether a bid counts: where a host does not check the constraints itself, its
@@ -221,16 +261,15 @@ impl Lattice {
             return Ok(true);
         }
         if let Some(ping) = hosts.get(host) {
-            let quirks = Dialect::from(ping).quirks();
             let labels = ping.labels.as_ref();
-            return Ok(quirks.is_some_and(|quirks| quirks.checks_constraints)
+            return Ok(Dialect::from(ping).checks_constraints()
                 || labels.is_some_and(|labels| contains(labels, wanted)));
         }
         // Its bid came in time, and its reply to the ping did not.
         if let Some(labels) = self.roster.labels(host) {
             return Ok(contains(&labels, wanted));
         }
-        let inventory = unless_no_room(self.inventory(host, self.deadline).await)?;
+        let inventory = unless_no_room(self.inventory_of(host, self.deadline).await)?;
         Ok(inventory.is_some_and(|inventory| contains(&inventory.labels, wanted)))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::timeout_at;
 
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::{Dialect, Software};
+use crate::lattice::dialect::Dialect;
 use crate::lattice::gather::Enough;
 use crate::name::HostId;
 
@@ -15,42 +16,28 @@ use crate::name::HostId;
 const ABSENCE_TOLD_WITHIN: Duration = Duration::from_millis(50);
 
 impl Lattice {
-    /// Returns what runs on a host. One that is not known, or has not replied to a ping for
-    /// long, is pinged first.
+    /// Returns how a host is talked to. One that is not known, or has not replied to a ping
+    /// for long, is pinged first.
     ///
     /// # Errors
-    /// `NoResponders` where it does not answer; `Unsupported` where it is a 1.x host, or
-    /// only such hosts answer.
-    pub async fn software_of(&self, host: &HostId) -> Result<Software, Error> {
-        let dialect = match self.roster.dialect(host) {
-            Some(dialect) => dialect,
-            None => Box::pin(self.ask_dialect(host)).await?,
-        };
-        match dialect {
-            Dialect::V0(software) => Ok(software),
-            Dialect::V1(version) => Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "{} is of wasmCloud {version}, which is too new",
-                    self.display_host(host)
-                ),
-            )),
+    /// `NoResponders` where it does not answer.
+    pub async fn dialect_of(&self, host: &HostId) -> Result<Dialect, Error> {
+        match self.roster.dialect(host) {
+            Some(dialect) => Ok(dialect),
+            None => Box::pin(self.ask_dialect(host)).await,
         }
     }
 
-    /// Returns what runs on a host that is about to be sent a command.
+    /// Returns how a host is talked to that is about to be sent a command.
     ///
     /// # Errors
-    /// As [`Lattice::software_of`], saying that nothing was sent; `Unsupported` where the
-    /// host is too old for commands, too.
-    pub(super) async fn software_for_command(&self, host: &HostId) -> Result<Software, Error> {
-        let software = self
-            .software_of(host)
-            .await
-            .map_err(Error::before_command)?;
-        match software.quirks.is_too_old_for_commands {
+    /// As [`Lattice::dialect_of`], saying that nothing was sent; `Unsupported` where the
+    /// host is too old for commands.
+    pub(super) async fn dialect_for_command(&self, host: &HostId) -> Result<Dialect, Error> {
+        let dialect = self.dialect_of(host).await.map_err(Error::before_command)?;
+        match dialect.is_too_old_for_commands() {
             true => Err(too_old(&self.display_host(host))),
-            false => Ok(software),
+            false => Ok(dialect),
         }
     }
 
@@ -70,28 +57,36 @@ impl Lattice {
                 hosts.iter().map(Dialect::from).collect()
             }
         };
-        let is_too_old = |dialect: &Dialect| {
-            let quirks = dialect.quirks();
-            quirks.is_some_and(|quirks| quirks.is_too_old_for_commands)
-        };
-        match !dialects.is_empty() && dialects.iter().all(is_too_old) {
+        let are_too_old = dialects.iter().all(Dialect::is_too_old_for_commands);
+        match !dialects.is_empty() && are_too_old {
             true => Err(too_old(&format!("every host of {}", self.display_name()))),
             false => Ok(dialects),
         }
     }
 
-    /// Pings a host, and requests its inventory at the same time. Where nobody listens for
-    /// that request, the server says so at once, and the ping need not be waited for. It is
-    /// the one request to a single host that changes nothing. The inventory itself is not
-    /// used: a command does not have its locks yet, and must be decided by a newer one.
+    /// Pings a host, and requests its inventory at the same time, in the words of each
+    /// protocol. Where nobody listens for these requests, the server says so at once, and
+    /// the ping need not be waited for. They are the requests to a single host that change
+    /// nothing. The inventory itself is not used: a command does not have its locks yet,
+    /// and must be decided by a newer one.
     async fn ask_dialect(&self, host: &HostId) -> Result<Dialect, Error> {
         let terms = self.patient_terms(Enough::Host(host.clone()), self.deadline.half());
         let ping = self.ping_hosts(terms);
         let absent = async {
-            match self.inventory(host, self.deadline).await {
-                Err(error) if error.kind() == Kind::NoResponders => error,
-                // It is there, and the ping says what it is.
-                _ => std::future::pending().await,
+            let mut absent = None;
+            let asked = self.protocols().map(|protocol| self.listens(host, protocol));
+            for listens in join_all(asked).await {
+                match listens {
+                    Err(error) if error.kind() == Kind::NoResponders => absent = Some(error),
+                    // Hosts of the other protocol are there for these credentials.
+                    Err(error) if error.kind() == Kind::NotPermitted => {}
+                    // It is there, and the ping says what it is.
+                    _ => return std::future::pending().await,
+                }
+            }
+            match absent {
+                Some(error) => error,
+                None => std::future::pending().await,
             }
         };
         tokio::pin!(absent);
@@ -109,7 +104,9 @@ impl Lattice {
             }
             error = &mut absent => Some(error),
         };
-        self.refuse_v1().await?;
+        if missing.is_some() {
+            self.roster.gone(host);
+        }
         Err(missing.unwrap_or_else(|| {
             Error::new(
                 Kind::NoResponders,

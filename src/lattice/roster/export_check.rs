@@ -61,7 +61,7 @@ impl ExportCheck {
 
     /// Notes what a ping to all hosts brought. Returns whether to log now that replies of
     /// others seem not to get through. No host that is well takes longer than `patient`.
-    pub fn pinged<T>(&self, gathered: &Gathered<T>, patient: Duration) -> bool {
+    pub fn pinged(&self, gathered: &Gathered, patient: Duration) -> bool {
         self.with(|state| state.pinged(gathered, patient)) && self.hints.is_due()
     }
 
@@ -92,7 +92,7 @@ impl State {
         }
     }
 
-    fn pinged<T>(&mut self, gathered: &Gathered<T>, patient: Duration) -> bool {
+    fn pinged(&mut self, gathered: &Gathered, patient: Duration) -> bool {
         let harvest = &gathered.harvest;
         if gathered.ended == Ended::NoResponders {
             // Servers do not say so across accounts.

@@ -28,7 +28,7 @@ use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
 use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered, Others};
-use crate::lattice::model::{Host, TextMap};
+use crate::lattice::model::{Host, Protocol, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
 use crate::lattice::roster::known::{KnownHost, Labels, with_room};
@@ -101,6 +101,9 @@ struct State {
     used: Option<Instant>,
     /// Whether a task keeps the roster fresh.
     watched: bool,
+    /// The protocol of which these credentials may not ping hosts, and over the connection
+    /// of which epoch.
+    refused: Option<(Protocol, u64)>,
     /// When the server last refused to ask JetStream.
     jetstream_refused: Option<Instant>,
 }
@@ -185,16 +188,19 @@ impl Roster {
 
     /// Notes which hosts a ping to all hosts has not reached. `thorough` says that every
     /// host was waited for, in this epoch of the connection.
-    pub fn pinged<T>(&self, gathered: &Gathered<T>, thorough: bool, epoch: u64) {
+    pub fn pinged(&self, gathered: &Gathered, thorough: bool, epoch: u64) {
         let state = &mut *self.state.lock();
         let mut newly_missed = false;
-        match gathered.ended {
-            // No host is there, not even one that is silent.
-            Ended::NoResponders => {
-                for (host, _) in state.hosts.drain() {
-                    self.commands.forget(&host);
-                }
+        // Of these protocols no host is there, not even one that is silent.
+        state.hosts.retain(|host, known| {
+            let protocol = known.dialect.protocol();
+            let stays = gathered.harvest.has(host) || !gathered.nobody.contains(&protocol);
+            if !stays {
+                self.commands.forget(host);
             }
+            stays
+        });
+        match gathered.ended {
             Ended::Complete | Ended::Stall | Ended::Deadline if gathered.took >= MISSED_AFTER => {
                 state.hosts.retain(|host, known| {
                     if gathered.harvest.has(host) {
@@ -366,6 +372,7 @@ impl Roster {
             let expectation = Expectation {
                 within: known.patience(),
                 doubtful: known.doubtful,
+                protocol: known.dialect.protocol(),
                 bid_within: known.bid_within(widest).unwrap_or(Duration::MAX),
             };
             (host.clone(), expectation)
@@ -375,6 +382,17 @@ impl Roster {
             hosts: hosts.collect(),
             bid_within: widest.map_or(Duration::MAX, with_room),
         }
+    }
+
+    /// Notes that these credentials may not ping hosts of a protocol.
+    pub fn note_refused(&self, protocol: Protocol, epoch: u64) {
+        self.state.lock().refused = Some((protocol, epoch));
+    }
+
+    /// Returns the protocol of which these credentials may not ping hosts.
+    pub fn refused(&self, epoch: u64) -> Option<Protocol> {
+        let refused = self.state.lock().refused;
+        refused.filter(|(_, then)| *then == epoch).map(|(protocol, _)| protocol)
     }
 
     /// Notes that JetStream refuses these credentials.

@@ -10,9 +10,8 @@
 
 use async_nats::Message;
 
-use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v0::events;
-use crate::lattice::model::HostNews;
+use crate::lattice::dialect::{Dialect, v0, v1};
+use crate::lattice::model::{HostNews, Protocol};
 use crate::lattice::roster::Roster;
 use crate::name::HostId;
 
@@ -30,11 +29,15 @@ pub(super) enum Ping {
 }
 
 /// Notes an event that came over the connection of this epoch.
-pub(super) fn note(roster: &Roster, epoch: u64, event: &Message) -> Ping {
+pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Message) -> Ping {
     if event.payload.len() > MAX_EVENT {
         return Ping::Needless;
     }
-    let Some(event) = events::read(&event.payload) else {
+    let event = match protocol {
+        Protocol::V0 => v0::events::read(&event.payload),
+        Protocol::V1 => v1::events::read(&event.payload),
+    };
+    let Some(event) = event else {
         return Ping::Needless;
     };
     let Ok(host) = HostId::parse(&event.host) else {
@@ -45,7 +48,7 @@ pub(super) fn note(roster: &Roster, epoch: u64, event: &Message) -> Ping {
     match event.news {
         HostNews::Beats { version, providers } => {
             roster.export_check.alive(&host);
-            let dialect = Dialect::of_version(version.as_deref());
+            let dialect = Dialect::of_version(protocol, version.as_deref());
             asks |= roster.note_version(&host, dialect);
             if let Some(providers) = providers {
                 roster.note_beat(&host, providers);

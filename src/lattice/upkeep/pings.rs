@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::connections::{Question, Replies};
+use crate::connections::{Refusal, Replies};
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::lattice::Lattice;
-use crate::lattice::dialect::v0::replies::V1Ping;
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::exchange::ask_all::Proof;
+use crate::lattice::dialect::{v0, v1};
+use crate::lattice::exchange::ask_all::ToAll;
 use crate::lattice::gather::{Answer, Bids, Ended, Enough, ExpectedHosts, Gathered, Terms};
-use crate::lattice::model::Host;
+use crate::lattice::model::{Host, Protocol};
 use crate::lattice::roster::MOST_PATIENCE;
 use crate::settings::STALL;
 
