@@ -1,13 +1,14 @@
 //! How a host is talked to.
 //!
 //! A host of wasmCloud 0.x is talked to in the words of [`v0`], with the [`quirks`] of
-//! its version. Hosts of 1.x have another control protocol, which would stand in a
-//! folder `v1` beside it: a variant of [`Dialect`] then holds what it needs, and
-//! functions that take the quirks of a host today take its dialect. Nothing above this
-//! folder formats a subject, reads a body or compares versions.
+//! its version; one of 1.x, which has another control protocol, in those of [`v1`]. Nothing
+//! above this folder formats a subject, reads a body or compares versions.
 
+mod event;
 pub mod quirks;
+pub mod request;
 pub mod v0;
+pub mod v1;
 pub mod version;
 
 use std::fmt;

@@ -9,8 +9,9 @@ use crate::connections::{Question, Replies};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::v0::replies::V1Ping;
 use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect::v1;
+use crate::lattice::dialect::v1::replies::Pong;
 use crate::lattice::exchange::ask_all::Proof;
 use crate::lattice::gather::{Answer, Bids, Ended, Enough, ExpectedHosts, Gathered, Terms};
 use crate::lattice::model::Host;
@@ -68,14 +69,14 @@ impl Lattice {
     pub(crate) async fn ping_v1(&self) -> Result<Option<Host>, Error> {
         let deadline = self.deadline.within(V1_ANSWERS_WITHIN);
         let terms = self.patient_terms(Enough::First, deadline);
-        let ping = subject::ping_v1(&self.id);
+        let ping = v1::subject::ping(&self.id);
         let ping = self.connection.question(ping, Bytes::new());
         let questions = [&ping];
-        let asked = self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, None, |_| ());
+        let asked = self.ask_all::<Pong>(&questions, terms, Proof::Unneeded, None, |_| ());
         match asked.await {
             Ok((gathered, _)) => {
                 let first = gathered.harvest.answers.into_iter().next();
-                Ok(first.map(|answer| answer.said.response))
+                Ok(first.map(|answer| answer.said.host))
             }
             Err(error) if error.kind() == Kind::NotPermitted => Ok(None),
             Err(error) => Err(error),
