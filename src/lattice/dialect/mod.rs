@@ -4,6 +4,7 @@
 //! with the [`quirks`] of its version, or [`v1`] with what hosts of its version do. Nothing
 //! above this folder formats a subject, reads a body or compares versions.
 
+mod event;
 pub mod quirks;
 pub mod request;
 pub mod v0;

@@ -49,7 +49,11 @@ impl Body {
     ///
     /// # Errors
     /// `Internal`.
-    pub(super) fn with(mut self, name: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, Error> {
+    pub(super) fn with(
+        mut self,
+        name: &str,
+        value: &(impl Serialize + ?Sized),
+    ) -> Result<Self, Error> {
         if self.0.len() > 1 {
             self.0.push(b',');
         }
@@ -63,7 +67,11 @@ impl Body {
     ///
     /// # Errors
     /// `Internal`.
-    pub(super) fn with_some(self, name: &str, value: Option<&impl Serialize>) -> Result<Self, Error> {
+    pub(super) fn with_some(
+        self,
+        name: &str,
+        value: Option<&impl Serialize>,
+    ) -> Result<Self, Error> {
         match value {
             Some(value) => self.with(name, value),
             None => Ok(self),

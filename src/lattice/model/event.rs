@@ -25,7 +25,7 @@ pub enum HostNews {
     Started,
     /// The host stopped.
     Stopped,
-    /// The host started an actor from a reference.
+    /// A 0.x host started an actor from a reference.
     ActorStarted {
         /// Public key of the actor.
         key: String,
@@ -34,7 +34,7 @@ pub enum HostNews {
         /// Its annotations, where the host says them.
         annotations: Option<TextMap>,
     },
-    /// The host did not start an actor.
+    /// A 0.x host did not start an actor.
     ActorFailed {
         /// Image reference.
         image_ref: String,
@@ -47,13 +47,47 @@ pub enum HostNews {
     ProviderStarted(ProviderSeen),
     /// A provider on the host stopped.
     ProviderStopped {
-        /// Public key of the provider.
+        /// Public key of the provider, or its id on hosts of 1.x.
         key: String,
         /// Link name.
         link_name: String,
     },
     /// The host did not start a provider.
-    ProviderFailed,
+    ProviderFailed {
+        /// Public key of the provider, or its id on hosts of 1.x, where the host says it.
+        key: Option<String>,
+        /// Image reference, where the host says it.
+        image_ref: Option<String>,
+        /// The reason that the host gives.
+        reason: String,
+    },
+    /// A host of 1.x started or stopped a component, or changed how many may run. It tells
+    /// the maximum, whether it is new or not, and often twice.
+    ComponentScaled {
+        /// Id of the component.
+        id: String,
+        /// Image reference.
+        image_ref: String,
+        /// How many may run, 0 where it stopped.
+        maximum: u32,
+        /// Its annotations.
+        annotations: TextMap,
+        /// Its public key, where it is signed.
+        public_key: Option<String>,
+    },
+    /// A host of 1.x did not do what it was told about a component.
+    ComponentFailed {
+        /// Id of the component.
+        id: String,
+        /// Image reference that it was told.
+        image_ref: String,
+        /// How many were to run.
+        maximum: u32,
+        /// Annotations that it was told.
+        annotations: TextMap,
+        /// The reason that the host gives.
+        reason: String,
+    },
     /// Anything else: the host is there.
     Other,
 }
@@ -61,7 +95,7 @@ pub enum HostNews {
 /// A provider, as an event names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderSeen {
-    /// Public key.
+    /// Public key, or the id on hosts of 1.x.
     pub key: String,
     /// Link name.
     pub link_name: String,

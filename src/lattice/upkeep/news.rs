@@ -95,8 +95,8 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
         HostNews::ProviderStopped { key, link_name } => {
             roster.provider_stopped(&host, &key, &link_name);
         }
-        HostNews::ProviderFailed => roster.provider_failed(&host),
-        HostNews::Other => {}
+        HostNews::ProviderFailed { .. } => roster.provider_failed(&host),
+        HostNews::ComponentScaled { .. } | HostNews::ComponentFailed { .. } | HostNews::Other => {}
     }
     match asks {
         true => Ping::Of(host),

@@ -1,26 +1,12 @@
 //! Events that hosts publish, as far as they say who is there, which providers run, and
 //! what came of starts: CloudEvents of types `com.wasmcloud.lattice.…`.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use crate::error::cut;
-use crate::lattice::model::lenient::{optional_text, optional_text_map, parse, whole_list};
+use crate::lattice::dialect::event::{self, Envelope};
+use crate::lattice::model::lenient::{optional_text, optional_text_map, whole_list};
 use crate::lattice::model::{HostEvent, HostNews, ProviderSeen, TextMap};
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Cow<'a, str>,
-    #[serde(borrow)]
-    source: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct Event {
-    data: Data,
-}
 
 /// What events contain; each kind of event has some of these members.
 #[derive(Default, Deserialize)]
@@ -34,6 +20,8 @@ struct Data {
     image_ref: Option<String>,
     #[serde(deserialize_with = "optional_text")]
     actor_ref: Option<String>,
+    #[serde(deserialize_with = "optional_text")]
+    provider_ref: Option<String>,
     #[serde(deserialize_with = "optional_text_map")]
     annotations: Option<TextMap>,
     #[serde(deserialize_with = "optional_text")]
@@ -70,9 +58,9 @@ impl From<Provider> for ProviderSeen {
 
 /// Reads an event of a host. Returns `None` for what is no event.
 pub fn read(payload: &[u8]) -> Option<HostEvent> {
-    let envelope: Envelope<'_> = parse(payload).ok()?;
-    let data = || parse::<Event>(payload).ok().map(|event| event.data);
-    let news = match envelope.kind.strip_prefix("com.wasmcloud.lattice.")? {
+    let envelope = Envelope::read(payload)?;
+    let data = || event::data::<Data>(payload);
+    let news = match envelope.kind()? {
         "host_heartbeat" => {
             let data = data()?;
             let providers = data.providers;
@@ -115,11 +103,18 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
                 link_name: data.link_name?,
             }
         }
-        "provider_start_failed" => HostNews::ProviderFailed,
+        "provider_start_failed" => {
+            let data = data().unwrap_or_default();
+            HostNews::ProviderFailed {
+                key: data.public_key,
+                image_ref: data.provider_ref,
+                reason: cut(&data.error.unwrap_or_default()),
+            }
+        }
         _ => HostNews::Other,
     };
     Some(HostEvent {
-        host: envelope.source.into_owned(),
+        host: envelope.host(),
         news,
     })
 }
@@ -226,7 +221,8 @@ mod tests {
         };
         assert_eq!(event("provider_started"), HostNews::ProviderStarted(seen));
         assert_eq!(event("provider_stopped"), stopped);
-        assert_eq!(event("provider_start_failed"), HostNews::ProviderFailed);
+        let failed = event("provider_start_failed");
+        assert!(matches!(failed, HostNews::ProviderFailed { .. }));
         assert_eq!(event("linkdef_set"), HostNews::Other);
     }
 }

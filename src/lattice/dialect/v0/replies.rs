@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::error::cut;
 use crate::json;
 use crate::lattice::model::lenient::{JoinedText, Unreadable, list, text_or_empty};
-use crate::lattice::model::{Claims, FromHost, Host, Link, TextMap};
+use crate::lattice::model::{Claims, FromHost, Link, TextMap};
 
 /// A host's reply to a command: `{"accepted":bool,"error":str}`.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,20 +59,6 @@ pub fn refusal(payload: &[u8]) -> Option<String> {
     match Ack::parse(payload) {
         Ok(Ack::Refused(reason)) => Some(reason),
         _ => None,
-    }
-}
-
-/// Reply of a 1.x host to its ping, as far as it matters: that it came.
-#[derive(Debug, Default, Deserialize)]
-pub struct V1Ping {
-    /// What the envelope holds.
-    #[serde(default)]
-    pub response: Host,
-}
-
-impl FromHost for V1Ping {
-    fn host(&self) -> &str {
-        &self.response.id
     }
 }
 

@@ -47,11 +47,6 @@ pub fn ping(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("ping.hosts"))
 }
 
-/// Asks every 1.x host what it is; nothing else is asked of those.
-pub fn ping_v1(lattice: &LatticeId) -> Subject {
-    Subject::from(format!("wasmbus.ctl.v1.{lattice}.host.ping"))
-}
-
 /// Asks which hosts would run an actor.
 pub fn auction_actor(lattice: &LatticeId) -> Subject {
     of(lattice, format_args!("auction.actor"))

@@ -122,9 +122,8 @@ pub fn of_nothing_known<'a>(
 
 /// Tells whether a name is one that [`ConfigName::of_provider`] makes.
 fn is_of_our_provider(name: &str) -> bool {
-    name.rsplit_once('-').is_some_and(|(id, host)| {
-        ComponentId::parse(id).is_ok() && HostId::parse(host).is_ok()
-    })
+    name.rsplit_once('-')
+        .is_some_and(|(id, host)| ComponentId::parse(id).is_ok() && HostId::parse(host).is_ok())
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::lattice::dialect::v1::ids::DEFAULT_LINK_NAME;
-use crate::lattice::model::lenient::{
-    list, optional_text, optional_text_map, revision, text_map,
-};
+use crate::lattice::model::lenient::{list, optional_text, optional_text_map, revision, text_map};
 use crate::lattice::model::{self, Actor, ActorInstance, TextMap};
 
 /// Annotation that holds the link name of a provider that was started under another than

@@ -182,7 +182,13 @@ mod tests {
         ] {
             assert_eq!(Ack::parse(reply.as_bytes()).unwrap(), ack, "{reply}");
         }
-        for other in ["", "{}", "null", "[true]", r#"{"accepted":true,"error":""}"#] {
+        for other in [
+            "",
+            "{}",
+            "null",
+            "[true]",
+            r#"{"accepted":true,"error":""}"#,
+        ] {
             assert!(Ack::parse(other.as_bytes()).is_err(), "{other}");
         }
     }

@@ -145,7 +145,8 @@ pub fn stop_provider(
     Ok(body.on(subject::to_host(lattice, host, Verb::StopProvider)))
 }
 
-/// Tells a host to stop, within so many seconds. `timeout` is in **milliseconds**.
+/// Tells a host to stop, within so many seconds. `timeout` is in **milliseconds**
+/// (docs/hosts.md#stop-timeout-in-milliseconds).
 pub fn stop_host(
     lattice: &LatticeId,
     host: &HostId,
@@ -175,4 +176,147 @@ pub fn delete_config(lattice: &LatticeId, name: &ConfigName) -> Request {
 /// Tells every host to use these credentials, by registry.
 pub fn put_registries(lattice: &LatticeId, logins: &impl Serialize) -> Result<Request, Error> {
     Request::new(subject::put_registries(lattice), logins)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::lattice::dialect::v1::transcripts;
+
+    const HOST: &str = "NBQMBNW3L3IZL2S7N7QIERCFOQCKFBQ7L5RYLJOR4MDPHBK4B2DIZI7Z";
+
+    /// Makes one request of each kind, by what its subject ends with before the host.
+    fn requests() -> Vec<(&'static str, Request)> {
+        let lattice = LatticeId::parse("default").unwrap();
+        let host = HostId::parse(HOST).unwrap();
+        let id = ComponentId::parse("kv").unwrap();
+        let (none, some) = (TextMap::new(), TextMap::from([("a".into(), "b".into())]));
+        let order = Scale {
+            reference: "r:1".into(),
+            count: 3,
+            annotations: some.clone(),
+            limits: None,
+        };
+        let limited = Scale {
+            limits: Some(some.clone()),
+            annotations: none.clone(),
+            ..order.clone()
+        };
+        let config = ConfigName::of_provider(&id, &host);
+        let values = ConfigValues::parse(r#"{"k":"v"}"#).unwrap();
+        vec![
+            (
+                "component.auction",
+                auction_component(&lattice, "x", &none).unwrap(),
+            ),
+            (
+                "provider.auction",
+                auction_provider(&lattice, "x", &id, &some).unwrap(),
+            ),
+            (
+                "component.scale",
+                scale(&lattice, &host, &id, &order).unwrap(),
+            ),
+            (
+                "component.scale",
+                scale(&lattice, &host, &id, &limited).unwrap(),
+            ),
+            (
+                "component.update",
+                update(&lattice, &host, &id, "r:2", &some).unwrap(),
+            ),
+            (
+                "provider.start",
+                start_provider(&lattice, &host, &id, "r:1", Some(&config), &some).unwrap(),
+            ),
+            (
+                "provider.start",
+                start_provider(&lattice, &host, &id, "r:1", None, &none).unwrap(),
+            ),
+            (
+                "provider.stop",
+                stop_provider(&lattice, &host, &id).unwrap(),
+            ),
+            ("host.stop", stop_host(&lattice, &host, Some(3)).unwrap()),
+            ("host.stop", stop_host(&lattice, &host, None).unwrap()),
+            (
+                "config.put",
+                put_config(&lattice, &config, &values).unwrap(),
+            ),
+            (
+                "registry.put",
+                put_registries(&lattice, &json!({})).unwrap(),
+            ),
+        ]
+    }
+
+    fn body(request: &Request) -> Value {
+        serde_json::from_slice(&request.body).unwrap()
+    }
+
+    #[test]
+    fn bodies_have_every_member_that_hosts_need_and_no_null() {
+        let bodies: Vec<Value> = requests()
+            .iter()
+            .map(|(_, request)| body(request))
+            .collect();
+        let unused = bodies[0]["component_id"].clone();
+        let config = format!("kv-{HOST}");
+        let expected = [
+            json!({ "component_ref": "x", "component_id": unused, "constraints": {} }),
+            json!({ "provider_ref": "x", "provider_id": "kv", "constraints": { "a": "b" } }),
+            json!({ "component_ref": "r:1", "component_id": "kv", "count": 3,
+                    "annotations": { "a": "b" }, "config": [], "host_id": HOST }),
+            json!({ "component_ref": "r:1", "component_id": "kv", "count": 3, "annotations": {},
+                    "config": [], "component_limits": { "a": "b" }, "host_id": HOST }),
+            json!({ "component_id": "kv", "new_component_ref": "r:2",
+                    "annotations": { "a": "b" }, "host_id": HOST }),
+            json!({ "provider_id": "kv", "provider_ref": "r:1", "config": [config],
+                    "annotations": { "a": "b" }, "host_id": HOST }),
+            json!({ "provider_id": "kv", "provider_ref": "r:1", "config": [],
+                    "annotations": {}, "host_id": HOST }),
+            json!({ "provider_id": "kv", "host_id": HOST }),
+            json!({ "host_id": HOST, "timeout": 3000 }),
+            json!({ "host_id": HOST }),
+            json!({ "k": "v" }),
+            json!({}),
+        ];
+        assert_eq!(bodies, expected);
+    }
+
+    #[test]
+    fn the_id_in_an_auction_of_a_component_is_one_that_nobody_has() {
+        let [one, other] = [requests(), requests()].map(|mut all| body(&all.remove(0).1));
+        let id = one["component_id"].as_str().unwrap();
+        assert!(ComponentId::parse(id).is_ok() && id.len() == 36, "{id}");
+        assert_ne!(one["component_id"], other["component_id"]);
+    }
+
+    #[test]
+    fn members_have_the_types_of_those_that_real_hosts_took() {
+        let taken: Vec<(String, Value)> = transcripts::exchanges()
+            .into_iter()
+            .filter(|exchange| exchange.reply.contains(r#""success":true"#))
+            .filter_map(|exchange| {
+                let (request, body) = exchange.request.split_once(" <- ")?;
+                Some((request.to_owned(), serde_json::from_str(body).ok()?))
+            })
+            .collect();
+        let kind = |value: &Value| std::mem::discriminant(value);
+        let mut compared = 0;
+        for (verb, request) in requests() {
+            let body = body(&request);
+            for (_, real) in taken.iter().filter(|(said, _)| said.contains(verb)) {
+                for (name, value) in body.as_object().unwrap() {
+                    if let Some(real) = real.get(name) {
+                        assert_eq!(kind(value), kind(real), "{verb} {name}");
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(compared > 50, "{compared}");
+    }
 }

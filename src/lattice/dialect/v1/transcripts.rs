@@ -48,3 +48,22 @@ pub(super) fn exchanges() -> Vec<Exchange> {
     assert!(found.len() > 60, "{}", found.len());
     found
 }
+
+/// Returns the kind and the data of every event that is there as a whole.
+pub(super) fn events() -> Vec<(String, String)> {
+    let of_line = |line: &str| {
+        let (_, event) = line.split_once("EVENT wasmbus.evt.")?;
+        let (subject, rest) = event.split_once(' ')?;
+        let kind = subject.rsplit('.').next()?;
+        let data = &rest[rest.find('{')?..];
+        let whole = serde_json::from_str::<serde_json::Value>(data).is_ok();
+        whole.then(|| (kind.to_owned(), data.to_owned()))
+    };
+    let found: Vec<_> = PAGES
+        .iter()
+        .flat_map(|page| page.lines())
+        .filter_map(of_line)
+        .collect();
+    assert!(found.len() > 60, "{}", found.len());
+    found
+}
