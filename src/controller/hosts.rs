@@ -7,7 +7,7 @@ use crate::contract::{
 };
 use crate::controller::execution::Execution;
 use crate::error::Error;
-use crate::lattice::dialect::quirks::Quirks;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::model::{self, Inventory};
 use crate::name::HostId;
 
@@ -32,16 +32,13 @@ pub(super) async fn inventory(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let id = HostId::parse(&arg.host_id)?;
     let lattice = call.connect(lattice).await?;
-    let quirks = lattice.software_of(&id).await?.quirks;
-    let inventory = lattice.inventory(&id, lattice.deadline).await?;
+    let dialect = lattice.dialect_of(&id).await?;
+    let inventory = lattice.inventory_in(dialect, &id, lattice.deadline).await?;
     let (inventory, mut room) = inventory.into_parts();
-    let taken = room.take(repeated(quirks, &inventory));
+    let taken = room.take(repeated(&dialect, &inventory));
     taken.map_err(|full| lattice.no_room(&id, full))?;
-    Ok(described(
-        &id,
-        quirks,
-        call.keep(Held::new(inventory, room)),
-    ))
+    let inventory = call.keep(Held::new(inventory, room));
+    Ok(described(&id, &dialect, inventory))
 }
 
 /// Stops a host. `timeout` is in seconds. TinyGo actors send 0 where they mean none, which a
@@ -74,12 +71,12 @@ fn host(ping: model::Host) -> Host {
 }
 
 /// Turns the inventory of a host into that of the contract.
-pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInventory {
+pub fn described(id: &HostId, dialect: &Dialect, inventory: Inventory) -> HostInventory {
     let actors = inventory.actors.into_iter();
     let mut room = MAX_REPEATED;
     HostInventory {
         actors: actors
-            .map(|described| actor(quirks, described, &mut room))
+            .map(|described| actor(id, dialect, described, &mut room))
             .collect(),
         host_id: id.to_string(),
         labels: inventory.labels,
@@ -88,10 +85,10 @@ pub fn described(id: &HostId, quirks: &Quirks, inventory: Inventory) -> HostInve
 }
 
 /// Returns how many bytes an inventory repeats.
-fn repeated(quirks: &Quirks, inventory: &Inventory) -> usize {
+fn repeated(dialect: &Dialect, inventory: &Inventory) -> usize {
     let instances = inventory.actors.iter().flat_map(|actor| &actor.instances);
     let bytes = instances.map(|instance| {
-        let (size, count) = (size_of(instance), quirks.instances_of(instance));
+        let (size, count) = (size_of(instance), dialect.instances_of(instance));
         size.saturating_mul(count.clamp(1, MAX_LISTED) as usize - 1)
     });
     bytes.fold(0, usize::saturating_add).min(MAX_REPEATED)
@@ -105,15 +102,20 @@ fn size_of(instance: &model::ActorInstance) -> usize {
     })
 }
 
-fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescription {
+fn actor(
+    host: &HostId,
+    dialect: &Dialect,
+    actor: model::Actor,
+    room: &mut usize,
+) -> ActorDescription {
+    let mut listed = Vec::with_capacity(actor.instances.len());
+    for entry in &actor.instances {
+        instances(host, dialect, &actor.id, entry, room, &mut listed);
+    }
     ActorDescription {
         id: actor.id,
         image_ref: actor.image_ref.filter(|text| !text.is_empty()),
-        instances: actor
-            .instances
-            .into_iter()
-            .flat_map(|instance| instances(quirks, instance, room))
-            .collect(),
+        instances: listed,
         name: actor.name.filter(|text| !text.is_empty()),
     }
 }
@@ -122,22 +124,22 @@ fn actor(quirks: &Quirks, actor: model::Actor, room: &mut usize) -> ActorDescrip
 /// annotation set, with the most instances that may run: the contract's inventory has it that
 /// many times, as that of other hosts has.
 fn instances(
-    quirks: &Quirks,
-    instance: model::ActorInstance,
+    host: &HostId,
+    dialect: &Dialect,
+    actor: &str,
+    entry: &model::ActorInstance,
     room: &mut usize,
-) -> impl Iterator<Item = ActorInstance> + use<> {
-    let count = quirks.instances_of(&instance);
-    let size = size_of(&instance);
+    listed: &mut Vec<ActorInstance>,
+) {
+    let (count, size) = (dialect.instances_of(entry), size_of(entry));
     let repeated = (*room / size).min(count.clamp(1, MAX_LISTED) as usize - 1);
     *room -= repeated * size;
-    (1..=repeated + usize::from(count > 0)).map(move |number| ActorInstance {
-        annotations: instance.annotations.clone(),
-        instance_id: match number {
-            1 => instance.instance_id.clone(),
-            _ => format!("{}#{number}", instance.instance_id),
-        },
-        revision: instance.revision,
-    })
+    let count = (repeated + usize::from(count > 0)) as u32;
+    listed.extend((1..=count).map(|number| ActorInstance {
+        annotations: entry.annotations.clone(),
+        instance_id: dialect.instance_id(host, actor, entry, number),
+        revision: entry.revision,
+    }));
 }
 
 fn provider(provider: model::Provider) -> ProviderDescription {

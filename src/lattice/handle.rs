@@ -36,7 +36,10 @@ pub struct Lattice {
 
 impl Lattice {
     /// Makes the lattice of a call.
-    #[expect(clippy::too_many_arguments, reason = "they are the members, but for the lease")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the members, but for the lease"
+    )]
     pub fn new(
         id: LatticeId,
         js_domain: Option<JsDomain>,

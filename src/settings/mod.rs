@@ -18,10 +18,10 @@ mod tls;
 mod values;
 
 pub use crate::settings::calls::CallLimits;
+pub use crate::settings::components::ComponentSettings;
 pub use crate::settings::lattices::{
     Isolation, LatticeLimits, LatticeSettings, StoreMode, Unplaced,
 };
-pub use crate::settings::components::ComponentSettings;
 pub use crate::settings::limits::{Limits, STALL, TimeLimits};
 pub use crate::settings::link::LinkSettings;
 pub use crate::settings::policy::{Decider, Policy};

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use nkeys::XKey;
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroize as _;
@@ -28,6 +30,7 @@ impl Default for ProviderSettings {
             default_policy: Policy::default(),
             limits: TimeLimits::default(),
             lattices: LatticeSettings::UNSET,
+            components: Arc::default(),
             tls: Tls::default(),
         };
         for setting in &PROVIDER {

@@ -6,6 +6,7 @@
 //! - [`locks`]: which commands may be decided and sent at the same time
 //! - [`in_flight`]: what hosts acknowledged, or may have, and do not show yet; `pending`
 //!   is one such thing
+//! - [`scales`]: the same for hosts of 1.x, which take an order before they do anything
 //! - [`learned`]: of which actor a reference is, which updates an inventory does not
 //!   show, and which revisions were found to be right
 
@@ -13,11 +14,13 @@ pub mod in_flight;
 pub mod learned;
 pub mod locks;
 mod pending;
+pub mod scales;
 pub mod target;
 
 use crate::lattice::commands::in_flight::InFlight;
 use crate::lattice::commands::learned::Learned;
 use crate::lattice::commands::locks::Locks;
+use crate::lattice::commands::scales::Scales;
 use crate::name::HostId;
 
 /// Commands of a moment ago to the hosts of one lattice.
@@ -29,6 +32,8 @@ pub struct Commands {
     pub in_flight: InFlight,
     /// What was learned.
     pub learned: Learned,
+    /// What hosts of 1.x do not show yet.
+    pub scales: Scales,
 }
 
 impl Commands {
@@ -36,5 +41,6 @@ impl Commands {
     pub fn forget(&self, host: &HostId) {
         self.in_flight.forget(host);
         self.learned.forget(host);
+        self.scales.forget(host);
     }
 }

@@ -16,7 +16,8 @@ use std::fmt;
 use crate::lattice::dialect::quirks::Quirks;
 use crate::lattice::dialect::v1::behaviour::Behaviour;
 use crate::lattice::dialect::version::Reported;
-use crate::lattice::model::{Host, Protocol};
+use crate::lattice::model::{ActorInstance, Host, Protocol};
+use crate::name::HostId;
 
 /// How to talk to a host, by what it reports of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +82,37 @@ impl Dialect {
 
     /// Tells whether the host takes no command in the words that this provider has.
     pub fn is_too_old_for_commands(&self) -> bool {
-        self.quirks().is_some_and(|quirks| quirks.is_too_old_for_commands)
+        self.quirks()
+            .is_some_and(|quirks| quirks.is_too_old_for_commands)
     }
 
     /// Tells whether the host bids only where its labels meet the constraints.
     pub fn checks_constraints(&self) -> bool {
         self.quirks().is_none_or(|quirks| quirks.checks_constraints)
+    }
+
+    /// Returns how many instances an entry of an inventory stands for.
+    pub fn instances_of(&self, entry: &ActorInstance) -> u32 {
+        match self {
+            Self::V0(software) => software.quirks.instances_of(entry),
+            Self::V1(_) => v1::inventory::instances_of(entry),
+        }
+    }
+
+    /// Returns the id of one of the instances that an entry of an inventory stands for.
+    /// They count from 1.
+    pub fn instance_id(
+        &self,
+        host: &HostId,
+        actor: &str,
+        entry: &ActorInstance,
+        number: u32,
+    ) -> String {
+        match (self, number) {
+            (Self::V1(_), _) => v1::inventory::instance_id(host.as_str(), actor, number - 1),
+            (Self::V0(_), 1) => entry.instance_id.clone(),
+            (Self::V0(_), _) => format!("{}#{number}", entry.instance_id),
+        }
     }
 
     /// Returns the quirks of a 0.x host.
@@ -146,7 +172,13 @@ mod tests {
 
     #[test]
     fn the_ping_on_which_a_host_answers_tells_its_protocol_and_not_its_version() {
-        for version in [None, Some("0.27.1"), Some("0.82.0"), Some("1.9.2"), Some("x")] {
+        for version in [
+            None,
+            Some("0.27.1"),
+            Some("0.82.0"),
+            Some("1.9.2"),
+            Some("x"),
+        ] {
             for protocol in [Protocol::V0, Protocol::V1] {
                 let dialect = Dialect::of_version(protocol, version);
                 assert_eq!(dialect.protocol(), protocol, "{version:?}");

@@ -60,9 +60,16 @@ impl Lattice {
         let question = Request::empty(v0::subject::inventory(&self.id, host));
         let asked = Instant::now();
         let inventory = self
-            .ask_inventory(host, question, Protocol::V0, deadline, Inventory::without_repetitions)
+            .ask_inventory(
+                host,
+                question,
+                Protocol::V0,
+                deadline,
+                Inventory::without_repetitions,
+            )
             .await?;
-        self.roster.note_inventory(host, asked, &inventory.providers);
+        self.roster
+            .note_inventory(host, asked, &inventory.providers);
         Ok(inventory)
     }
 
@@ -111,7 +118,9 @@ impl Lattice {
             Protocol::V1 => v1::requests::inventory(&self.id, host),
         };
         let to = Addressee::Host(self, host);
-        self.ask_unnoted(to, question, self.deadline).await.map(drop)
+        self.ask_unnoted(to, question, self.deadline)
+            .await
+            .map(drop)
     }
 
     /// Returns the error of an inventory for which there is no room.

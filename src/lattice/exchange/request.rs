@@ -42,7 +42,10 @@ impl Lattice {
         host: &HostId,
         order: Request,
     ) -> Result<v1::replies::Ack, Error> {
-        let to = Addressee::Host(self, host);
+        self.order_1x(Addressee::Host(self, host), order).await
+    }
+
+    async fn order_1x(&self, to: Addressee<'_>, order: Request) -> Result<v1::replies::Ack, Error> {
         let reply = self.ask(to, order, self.deadline).await;
         let reply = reply.and_then(|reply| reply.weighed().map_err(|full| to.no_room(full)));
         match v1::replies::Ack::parse(&reply.map_err(not_read)?) {
@@ -50,6 +53,14 @@ impl Lattice {
             Ok(taken) => Ok(taken),
             Err(problem) => Err(to.unreadable(problem)),
         }
+    }
+
+    /// Sends an order to the hosts of 1.x, of which one takes it.
+    ///
+    /// # Errors
+    /// As every request, see the module.
+    pub(crate) async fn tell_hosts_1x(&self, order: Request) -> Result<(), Error> {
+        self.order_1x(Addressee::Hosts(self), order).await.map(drop)
     }
 
     /// Sends a command to the hosts, and waits until one of them acknowledges it.

@@ -71,7 +71,9 @@ impl Reply<Bid> {
             Protocol::V0 => Self::of(parse(payload), || v0::replies::refusal(payload)),
             Protocol::V1 => {
                 let read = parse::<v1::replies::Bid>(payload);
-                let read = read.map(|bid| Bid { host_id: bid.host_id });
+                let read = read.map(|bid| Bid {
+                    host_id: bid.host_id,
+                });
                 Self::of(read, || v1::replies::refusal(payload))
             }
         }

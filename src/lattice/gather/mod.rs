@@ -120,17 +120,16 @@ pub async fn gather(
 }
 
 impl<'a> Gather<'a> {
-    fn new(
-        pings: Vec<(Subject, Protocol)>,
-        terms: Terms,
-        bids: Option<&'a mut Bids>,
-    ) -> Self {
+    fn new(pings: Vec<(Subject, Protocol)>, terms: Terms, bids: Option<&'a mut Bids>) -> Self {
         let hosts = terms.expected.hosts.iter();
         let mut silent: Vec<_> = hosts.map(|(host, known)| (*known, host.clone())).collect();
         silent.sort_by_key(|(known, _)| known.within);
         Self {
             asked: Instant::now(),
-            pings: pings.into_iter().map(|(subject, of)| (subject, of, false)).collect(),
+            pings: pings
+                .into_iter()
+                .map(|(subject, of)| (subject, of, false))
+                .collect(),
             nobody: Vec::new(),
             harvest: Harvest::default(),
             missing: silent.iter().filter(|(known, _)| !known.doubtful).count(),
@@ -170,7 +169,8 @@ impl<'a> Gather<'a> {
         let is_waited_for = |known: &Expectation, host: &HostId| {
             known.protocol != protocol || self.harvest.has(host)
         };
-        self.silent.retain(|(known, host)| is_waited_for(known, host));
+        self.silent
+            .retain(|(known, host)| is_waited_for(known, host));
         let missing = self.silent.iter();
         let missing = missing.filter(|(known, host)| !known.doubtful && !self.harvest.has(host));
         self.missing = missing.count();

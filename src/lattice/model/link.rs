@@ -51,6 +51,11 @@ impl Claims {
         self.0.get("sub").is_some_and(|subject| subject == key)
     }
 
+    /// Returns the key of the actor or provider.
+    pub fn subject(&self) -> Option<String> {
+        self.0.get("sub").cloned()
+    }
+
     /// Returns the revision.
     pub fn revision(&self) -> Option<i32> {
         self.0.get("rev")?.parse().ok()

@@ -74,7 +74,9 @@ impl Lattice {
         let ping = self.ping_hosts(terms);
         let absent = async {
             let mut absent = None;
-            let asked = self.protocols().map(|protocol| self.listens(host, protocol));
+            let asked = self
+                .protocols()
+                .map(|protocol| self.listens(host, protocol));
             for listens in join_all(asked).await {
                 match listens {
                     Err(error) if error.kind() == Kind::NoResponders => absent = Some(error),

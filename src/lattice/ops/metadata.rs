@@ -1,16 +1,24 @@
 //! Every link, and every set of claims, of a lattice: from its bucket, or, where there is
 //! none, from a host.
 
-use serde::de::DeserializeOwned;
-use tokio::time::timeout_at;
+use std::collections::HashSet;
+use std::time::Duration;
 
-use crate::connections::Held;
-use crate::error::Error;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+
+use crate::connections::{Held, Room};
+use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
-use crate::lattice::dialect::v0::subject;
-use crate::lattice::model::{Claims, Link};
+use crate::lattice::dialect::{v0, v1};
+use crate::lattice::model::{Claims, Link, Protocol};
 use crate::name::ActorId;
+
+/// How long the hosts of a protocol are waited for where others have answered.
+const OTHERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 impl Lattice {
     /// Returns every link of the lattice.
@@ -19,7 +27,7 @@ impl Lattice {
     /// As every request, or `NotConnected` where the JetStream domain does not answer;
     /// `Unsupported` where only 1.x hosts answer.
     pub async fn links(&self) -> Result<Held<Vec<Link>>, Error> {
-        match self.entries_unless_only_v1("LINKDEF_").await? {
+        match self.entries_unless_only_1x("LINKDEF_").await? {
             Some(links) => Ok(links),
             None => self.links_from_hosts().await,
         }
@@ -28,11 +36,38 @@ impl Lattice {
     /// Returns every set of claims of the lattice.
     ///
     /// # Errors
-    /// As [`Lattice::links`].
-    pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
-        match self.entries_unless_only_v1("CLAIMS_").await? {
-            Some(claims) => Ok(claims),
+    /// As every request, or `NotConnected` where the JetStream domain does not answer.
+    pub async fn claims(&self) -> Result<Held<Vec<Claims>, Vec<Room>>, Error> {
+        match self.entries("CLAIMS_").await? {
+            Some(claims) => {
+                let (claims, room) = claims.into_parts();
+                Ok(Held::new(claims, vec![room]))
+            }
             None => self.claims_from_hosts().await,
+        }
+    }
+
+    /// Refuses where only 1.x hosts answer.
+    ///
+    /// # Errors
+    /// `Unsupported`, or as [`Lattice::hosts`].
+    pub(super) async fn refuse_if_only_1x(&self) -> Result<(), Error> {
+        let are_1x = match self.roster.all(self.connection.epoch()) {
+            Some(known) => known.iter().all(|one| one.protocol() == Protocol::V1),
+            None => {
+                let hosts = self.hosts(self.deadline.half()).await?;
+                !hosts.is_empty() && hosts.iter().all(|one| one.protocol == Protocol::V1)
+            }
+        };
+        match are_1x {
+            false => Ok(()),
+            true => Err(Error::new(
+                Kind::Unsupported,
+                format!(
+                    "{} has hosts of wasmCloud 1.x only; this release does not control their links",
+                    self.display_name()
+                ),
+            )),
         }
     }
 
@@ -41,16 +76,62 @@ impl Lattice {
     /// # Errors
     /// As every request.
     pub(super) async fn links_from_hosts(&self) -> Result<Held<Vec<Link>>, Error> {
-        let reply: Held<LinksReply> = self.ask_hosts(subject::links(&self.id)).await?;
+        let reply: Held<LinksReply> = self
+            .ask_hosts(Protocol::V0, v0::subject::links(&self.id))
+            .await?;
         Ok(reply.map(|reply| reply.links))
     }
 
-    /// Asks the hosts for all claims; one of them answers.
+    /// Asks the hosts of each protocol for all claims; one of each answers.
     ///
     /// # Errors
     /// As every request.
-    async fn claims_from_hosts(&self) -> Result<Held<Vec<Claims>>, Error> {
-        let reply: Held<ClaimsReply> = self.ask_hosts(subject::claims(&self.id)).await?;
+    async fn claims_from_hosts(&self) -> Result<Held<Vec<Claims>, Vec<Room>>, Error> {
+        let known = self.roster.all(self.connection.epoch()).unwrap_or_default();
+        let is_there = |protocol: &Protocol| {
+            known.is_empty() || known.iter().any(|one| one.protocol() == *protocol)
+        };
+        let asked = self.protocols().filter(is_there);
+        let mut asked: FuturesUnordered<_> = asked.map(|one| self.claims_of(one)).collect();
+        let (mut claims, mut rooms, mut problem) = (Vec::new(), Vec::new(), None);
+        let mut by = self.deadline.at();
+        while let Ok(Some(answer)) = timeout_at(by, asked.next()).await {
+            match answer {
+                Ok(more) => {
+                    by = by.min(Instant::now() + OTHERS_ANSWER_WITHIN);
+                    let (more, room) = more.into_parts();
+                    claims = union(claims, more);
+                    rooms.push(room);
+                }
+                Err(error) => problem = Some(error),
+            }
+        }
+        match problem {
+            _ if !rooms.is_empty() => Ok(Held::new(claims, rooms)),
+            Some(problem) => Err(problem),
+            None => Err(Error::new(
+                Kind::Timeout,
+                format!("no host of {} told its claims in time", self.display_name()),
+            )),
+        }
+    }
+
+    async fn claims_of(&self, protocol: Protocol) -> Result<Held<Vec<Claims>>, Error> {
+        match protocol {
+            Protocol::V0 => self.claims_of_0x().await,
+            Protocol::V1 => {
+                let question = v1::subject::claims(&self.id);
+                let reply: Held<v1::replies::ClaimsReply> =
+                    self.ask_hosts(Protocol::V1, question).await?;
+                Ok(reply.map(|reply| reply.claims))
+            }
+        }
+    }
+
+    /// Asks the hosts of 0.x for all claims; one of them answers.
+    async fn claims_of_0x(&self) -> Result<Held<Vec<Claims>>, Error> {
+        let question = v0::subject::claims(&self.id);
+        let reply: Held<ClaimsReply> = self.ask_hosts(Protocol::V0, question).await?;
         Ok(reply.map(|reply| reply.claims))
     }
 
@@ -59,7 +140,7 @@ impl Lattice {
     /// # Errors
     /// As every request.
     pub(super) async fn claimed_revision(&self, actor: &ActorId) -> Result<Option<i32>, Error> {
-        let claims = self.claims_from_hosts().await?;
+        let claims = self.claims_of_0x().await?;
         let mut claims = claims.iter();
         let ours = claims.find(|claims| claims.is_of(actor.as_str()));
         Ok(ours.and_then(Claims::revision))
@@ -67,11 +148,11 @@ impl Lattice {
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
     /// hosts do not say in time what they are, the entries count: hosts have written them.
-    async fn entries_unless_only_v1<T: DeserializeOwned>(
+    async fn entries_unless_only_1x<T: DeserializeOwned>(
         &self,
         prefix: &str,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
+        let (refused, entries) = (self.refuse_if_only_1x(), self.entries(prefix));
         tokio::pin!(refused, entries);
         tokio::select! {
             refused = &mut refused => refused.and(entries.await),
@@ -85,4 +166,15 @@ impl Lattice {
             }
         }
     }
+}
+
+/// Adds claims of subjects that are not there yet.
+fn union(mut claims: Vec<Claims>, more: Vec<Claims>) -> Vec<Claims> {
+    let subjects: HashSet<String> = claims.iter().filter_map(Claims::subject).collect();
+    let is_new = |one: &Claims| {
+        one.subject()
+            .is_none_or(|subject| !subjects.contains(&subject))
+    };
+    claims.extend(more.into_iter().filter(is_new));
+    claims
 }

@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod auctions;
+mod components;
 pub mod dialects;
 pub mod hosts;
 pub mod links;

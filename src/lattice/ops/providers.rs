@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::requests;
 use crate::lattice::model::{TextMap, contains};
 use crate::name::{HostId, LinkName, ProviderId, is_file};
@@ -20,7 +21,20 @@ impl Lattice {
         configuration: Option<&str>,
         annotations: &TextMap,
     ) -> Result<(), Error> {
-        let software = self.software_for_command(host).await?;
+        let software = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software,
+            Dialect::V1(software) => {
+                let started = self.start_provider_1x(
+                    host,
+                    software,
+                    provider_ref,
+                    link_name,
+                    configuration,
+                    annotations,
+                );
+                return Box::pin(started).await;
+            }
+        };
         let quirks = software.quirks;
         if quirks.loses_configuration_for_files && is_file(provider_ref) && configuration.is_some()
         {
@@ -69,12 +83,19 @@ impl Lattice {
     pub async fn stop_provider(
         &self,
         host: &HostId,
-        provider: &ProviderId,
+        provider: &str,
         link_name: &LinkName,
         contract_id: &str,
         wanted: &TextMap,
     ) -> Result<(), Error> {
-        let quirks = self.software_for_command(host).await?.quirks;
+        let quirks = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software.quirks,
+            Dialect::V1(_) => {
+                let stopped = self.stop_provider_1x(host, provider, link_name, wanted);
+                return Box::pin(stopped).await;
+            }
+        };
+        let provider = &ProviderId::parse(provider)?;
         let inventory = self.inventory_unless_hidden(host, quirks).await?;
         let none = TextMap::new();
         let may_run = inventory.is_none() && wanted.is_empty();

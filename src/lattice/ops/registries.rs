@@ -28,7 +28,6 @@ impl Lattice {
             return Ok(());
         };
         match error.kind() {
-            Kind::NoResponders => self.refuse_v1().await.and(Err(error)),
             // OTP up to 0.54.4. Two later versions tell no version, either, and do
             // acknowledge.
             Kind::Timeout if all_may_ignore => Err(Error::new(

@@ -392,7 +392,9 @@ impl Roster {
     /// Returns the protocol of which these credentials may not ping hosts.
     pub fn refused(&self, epoch: u64) -> Option<Protocol> {
         let refused = self.state.lock().refused;
-        refused.filter(|(_, then)| *then == epoch).map(|(protocol, _)| protocol)
+        refused
+            .filter(|(_, then)| *then == epoch)
+            .map(|(protocol, _)| protocol)
     }
 
     /// Notes that JetStream refuses these credentials.

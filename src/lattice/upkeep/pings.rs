@@ -55,7 +55,10 @@ impl Lattice {
             );
         };
         let (auctions, bids) = auctions.map(|all| (all.questions, all.bids)).unzip();
-        let pings: Vec<ToAll> = self.protocols().map(|protocol| self.ping_of(protocol)).collect();
+        let pings: Vec<ToAll> = self
+            .protocols()
+            .map(|protocol| self.ping_of(protocol))
+            .collect();
         let auctions = auctions.unwrap_or_default();
         let asked = self.ask_all(&auctions, &pings, terms, bids, heard, refused);
         let (pings, replies) = asked.await?;
@@ -77,7 +80,9 @@ impl Lattice {
     /// Returns the protocols of which these credentials may ask hosts, as far as is known.
     pub(crate) fn protocols(&self) -> impl Iterator<Item = Protocol> {
         let refused = self.roster.refused(self.connection.epoch());
-        PROTOCOLS.into_iter().filter(move |one| Some(*one) != refused)
+        PROTOCOLS
+            .into_iter()
+            .filter(move |one| Some(*one) != refused)
     }
 
     fn ping_of(&self, protocol: Protocol) -> ToAll {

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::Message;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
+use futures::stream::{BoxStream, FuturesUnordered, select};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,9 @@ use tracing::{debug, info};
 
 use crate::connections::Connection;
 use crate::lattice::Lattice;
-use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect::{v0, v1};
 use crate::lattice::gather::{Ended, Enough};
+use crate::lattice::model::Protocol;
 use crate::lattice::roster::Roster;
 use crate::lattice::upkeep::news::{self, Ping};
 use crate::lock::Lock;
@@ -78,6 +79,9 @@ impl Lattice {
         tokio::spawn(watch.run());
     }
 }
+
+/// The events of a lattice, each with the protocol of its subject.
+type Events = BoxStream<'static, (Protocol, Message)>;
 
 /// The state of that task. It holds neither the connection nor the roster, so that both
 /// end when calls and bindings no longer need them.
@@ -155,11 +159,11 @@ impl Watch {
             tokio::select! {
                 () = self.released.cancelled() => return,
                 event = next(&mut events) => match event {
-                    Some(event) if self.is_flooded(event.payload.len()) => {
+                    Some((_, event)) if self.is_flooded(event.payload.len()) => {
                         info!(lattice = %self.id, "too many events; they are ignored for a while");
                         events = self.listen_no_more();
                     }
-                    Some(event) => if self.asks_for_ping(&event) {
+                    Some((protocol, event)) => if self.asks_for_ping(protocol, &event) {
                         sooner_at = sooner(sooner_at, PING_AFTER_EVENT);
                     },
                     None => events = self.listen_no_more(),
@@ -199,17 +203,21 @@ impl Watch {
         }
     }
 
-    /// Subscribes to the events of the lattice.
-    async fn listen(&self) -> Option<Subscriber> {
+    /// Subscribes to the events of the lattice: those of 0.x hosts come on one subject, those
+    /// of 1.x hosts on several below it.
+    async fn listen(&self) -> Option<Events> {
         let connection = self.connection.upgrade()?;
-        let subject = subject::events(&self.id);
-        let events = connection.client().subscribe(subject).await.ok()?;
+        let client = connection.client();
+        let of_0x = client.subscribe(v0::subject::events(&self.id)).await.ok()?;
+        let of_1x = client.subscribe(v1::subject::events(&self.id)).await.ok()?;
         self.roster.upgrade()?.listens(self.epoch);
-        Some(events)
+        let of_0x = of_0x.map(|event| (Protocol::V0, event));
+        let of_1x = of_1x.map(|event| (Protocol::V1, event));
+        Some(Box::pin(select(of_0x, of_1x)))
     }
 
     /// Notes that events are missed from now on.
-    fn listen_no_more(&self) -> Option<Subscriber> {
+    fn listen_no_more(&self) -> Option<Events> {
         self.roster.upgrade()?.listens_no_more(self.epoch);
         None
     }
@@ -249,12 +257,12 @@ impl Watch {
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
-    fn asks_for_ping(&mut self, event: &Message) -> bool {
+    fn asks_for_ping(&mut self, protocol: Protocol, event: &Message) -> bool {
         let Some(roster) = self.roster.upgrade() else {
             return false;
         };
         let may = self.caused < MAX_CAUSED;
-        let asks = match news::note(&roster, self.epoch, event) {
+        let asks = match news::note(&roster, self.epoch, protocol, event) {
             Ping::Needless => false,
             Ping::Of(host) => may && self.named.insert(host),
             Ping::Now => {
@@ -310,7 +318,7 @@ impl Slots {
 }
 
 /// Waits for the next event, for ever where there is no subscription.
-async fn next(events: &mut Option<Subscriber>) -> Option<Message> {
+async fn next(events: &mut Option<Events>) -> Option<(Protocol, Message)> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,

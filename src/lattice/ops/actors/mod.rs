@@ -25,6 +25,7 @@ mod update;
 use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::Hold;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::plan;
 use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::recipient::Recipient;
@@ -42,7 +43,13 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let software = self.software_for_command(host).await?;
+        let software = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software,
+            Dialect::V1(_) => {
+                let started = self.start_component(host, image_ref, annotations, count);
+                return Box::pin(started).await;
+            }
+        };
         let quirks = software.quirks;
         let hold = match quirks.adds_up_starts_itself {
             true => Hold::Shared,
@@ -100,13 +107,20 @@ impl Lattice {
     pub async fn scale_actor(
         &self,
         host: &HostId,
-        actor: &ActorId,
+        actor: &str,
         image_ref: &str,
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let software = self.software_for_command(host).await?;
-        let to = Recipient::of_actor(host, software, actor, image_ref);
+        let software = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software,
+            Dialect::V1(_) => {
+                let scaled = self.scale_component(host, actor, image_ref, annotations, count);
+                return Box::pin(scaled).await;
+            }
+        };
+        let actor = ActorId::parse(actor)?;
+        let to = Recipient::of_actor(host, software, &actor, image_ref);
         let decide = |running: &Running| {
             plan::scale(software.quirks, running, annotations, count, image_ref)
         };
@@ -122,12 +136,19 @@ impl Lattice {
     pub async fn stop_actor(
         &self,
         host: &HostId,
-        actor: &ActorId,
+        actor: &str,
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let software = self.software_for_command(host).await?;
-        let to = Recipient::of_actor(host, software, actor, "");
+        let software = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software,
+            Dialect::V1(_) => {
+                let stopped = self.stop_component(host, actor, annotations, count);
+                return Box::pin(stopped).await;
+            }
+        };
+        let actor = ActorId::parse(actor)?;
+        let to = Recipient::of_actor(host, software, &actor, "");
         let decide = |running: &Running| plan::stop(software.quirks, running, annotations, count);
         // Without annotations all instances match, so that the host may stop any.
         let any_matches = annotations.is_empty();

@@ -19,6 +19,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::SHOWN_WITHIN;
 use crate::lattice::commands::locks::HeldLocks;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::plan;
 use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::decide::{Decided, LOOK_AGAIN_AT_MOST};
@@ -46,14 +47,21 @@ impl Lattice {
     pub async fn update_actor(
         self,
         host: &HostId,
-        actor: &ActorId,
+        actor: &str,
         image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
         let least = TIME_TO_REPLACE.min(self.deadline.remaining() / 2);
-        let software = self.software_for_command(host).await?;
+        let software = match self.dialect_for_command(host).await? {
+            Dialect::V0(software) => software,
+            Dialect::V1(software) => {
+                let updated = self.update_component(host, software, actor, image_ref, annotations);
+                return Box::pin(updated).await;
+            }
+        };
+        let actor = ActorId::parse(actor)?;
         let quirks = software.quirks;
-        let to = Recipient::of_actor(host, software, actor, image_ref);
+        let to = Recipient::of_actor(host, software, &actor, image_ref);
         let decide = |running: &Running| plan::update(quirks, running, annotations, image_ref);
         let (lock, decided) = self.lock_and_decide(&to, decide, None).await?;
         match quirks.keeps_first_code {

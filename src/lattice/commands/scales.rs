@@ -1,0 +1,181 @@
+//! What hosts of 1.x were told about components, and do not show yet.
+//!
+//! Such a host takes an order before it does anything, and only its inventory and its
+//! events tell what came of it. Until then, the next order about the same component would
+//! be decided by an inventory that does not count the one before.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::dialect::v1::plan::Scale;
+use crate::lattice::model::HostNews;
+use crate::lock::Lock;
+use crate::name::{ComponentId, HostId};
+
+/// Most orders that are remembered. The oldest of more count as done.
+const MAX_ORDERS: usize = 1000;
+/// Most components of which the key is remembered.
+const MAX_KEYS: usize = 10_000;
+
+/// The orders of a lattice that hosts of 1.x do not show yet.
+#[derive(Default)]
+pub struct Scales {
+    state: Lock<State>,
+    /// Notified when a host says that an order failed, of a component or a provider.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    orders: HashMap<(HostId, String), Order>,
+    /// Why each provider did not start that a call waits for, once its host said so.
+    providers: HashMap<(HostId, String), Option<String>>,
+    /// The id under which a component of this public key runs on a host, as events say.
+    ids: HashMap<(HostId, String), ComponentId>,
+}
+
+struct Order {
+    scale: Scale,
+    since: Instant,
+    failed: Option<String>,
+}
+
+/// An order that a host does not show yet.
+pub struct Unshown {
+    /// What it was told.
+    pub scale: Scale,
+    /// How long ago.
+    pub waited: Duration,
+}
+
+impl Scales {
+    /// Notes an order that is about to be sent.
+    pub fn begin(&self, host: &HostId, id: &ComponentId, scale: &Scale) {
+        let state = &mut *self.state.lock();
+        if state.orders.len() >= MAX_ORDERS {
+            state.orders.retain(|_, order| order.counts());
+        }
+        let oldest = state.orders.iter().min_by_key(|(_, order)| order.since);
+        if state.orders.len() >= MAX_ORDERS
+            && let Some(oldest) = oldest.map(|(of, _)| of.clone())
+        {
+            state.orders.remove(&oldest);
+        }
+        let order = Order {
+            scale: scale.clone(),
+            since: Instant::now(),
+            failed: None,
+        };
+        state.orders.insert((host.clone(), id.to_string()), order);
+    }
+
+    /// Notes that an order is shown, or was not carried out.
+    pub fn end(&self, host: &HostId, id: &ComponentId) {
+        let of = (host.clone(), id.to_string());
+        self.state.lock().orders.remove(&of);
+    }
+
+    /// Returns the order about a component that its host does not show yet.
+    pub fn unshown(&self, host: &HostId, id: &ComponentId) -> Option<Unshown> {
+        let state = self.state.lock();
+        let order = state.orders.get(&(host.clone(), id.to_string()))?;
+        order.counts().then(|| Unshown {
+            scale: order.scale.clone(),
+            waited: order.since.elapsed(),
+        })
+    }
+
+    /// Returns why the order about a component failed, as its host said.
+    pub fn failure(&self, host: &HostId, id: &ComponentId) -> Option<String> {
+        let state = self.state.lock();
+        let order = state.orders.get(&(host.clone(), id.to_string()))?;
+        order.failed.clone()
+    }
+
+    /// Waits until a host says that an order failed.
+    pub async fn any_failure(&self) {
+        self.news.notified().await;
+    }
+
+    /// Notes that a call waits for the start of a provider.
+    pub fn begin_provider(&self, host: &HostId, id: &ComponentId) {
+        let of = (host.clone(), id.to_string());
+        self.state.lock().providers.insert(of, None);
+    }
+
+    /// Returns why a provider did not start, as its host said.
+    pub fn provider_failure(&self, host: &HostId, id: &ComponentId) -> Option<String> {
+        let state = self.state.lock();
+        state
+            .providers
+            .get(&(host.clone(), id.to_string()))?
+            .clone()
+    }
+
+    /// Notes that no call waits for the start of a provider any more.
+    pub fn end_provider(&self, host: &HostId, id: &ComponentId) {
+        let of = (host.clone(), id.to_string());
+        self.state.lock().providers.remove(&of);
+    }
+
+    /// Notes what a host says of what it runs.
+    pub fn note(&self, host: &HostId, news: &HostNews) {
+        let state = &mut *self.state.lock();
+        match news {
+            HostNews::ComponentFailed { id, .. } => {
+                let order = state.orders.get_mut(&(host.clone(), id.clone()));
+                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id)) {
+                    order.failed = order.scale.failure(&id, news).map(str::to_owned);
+                    self.news.notify_waiters();
+                }
+            }
+            HostNews::ProviderFailed {
+                key: Some(id),
+                reason,
+                ..
+            } => {
+                if let Some(failed) = state.providers.get_mut(&(host.clone(), id.clone())) {
+                    *failed = Some(reason.clone());
+                    self.news.notify_waiters();
+                }
+            }
+            HostNews::ComponentScaled {
+                id,
+                public_key: Some(key),
+                ..
+            } => {
+                if let Ok(id) = ComponentId::parse(id) {
+                    if state.ids.len() >= MAX_KEYS {
+                        state.ids.clear();
+                    }
+                    state.ids.insert((host.clone(), key.clone()), id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns the id under which a component of this public key runs on a host, where an
+    /// event said it.
+    pub fn id_of(&self, host: &HostId, key: &str) -> Option<ComponentId> {
+        let state = self.state.lock();
+        state.ids.get(&(host.clone(), key.to_owned())).cloned()
+    }
+
+    /// Forgets a host that stopped or started again.
+    pub fn forget(&self, host: &HostId) {
+        let state = &mut *self.state.lock();
+        state.orders.retain(|(of, _), _| of != host);
+        state.ids.retain(|(of, _), _| of != host);
+    }
+}
+
+impl Order {
+    fn counts(&self) -> bool {
+        self.failed.is_none() && self.since.elapsed() < SHOWN_WITHIN
+    }
+}

@@ -1,0 +1,231 @@
+//! Starting, scaling, stopping and updating components on hosts of 1.x.
+//!
+//! Each takes the lock of the component, reads the inventory, has an order decided, and
+//! sends it. The host takes an order before it does anything: `outcome` finds out what
+//! came of it.
+//!
+//! - `configuration`: whether a component may lose its configuration by an order
+//! - `outcome`: what came of an order
+//! - `providers`: the same for providers
+//! - `replacement`: another revision in the place of the one that runs
+
+mod configuration;
+mod outcome;
+mod providers;
+mod replacement;
+
+use crate::error::{Error, Kind};
+use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::commands::target::Target;
+use crate::lattice::dialect::Software1x;
+use crate::lattice::dialect::v1::inventory::Component;
+use crate::lattice::dialect::v1::plan::{Decision, Refusal, Scale};
+use crate::lattice::dialect::v1::replies::Ack;
+use crate::lattice::dialect::v1::{ids, plan, requests};
+use crate::lattice::model::TextMap;
+use crate::name::{ActorId, ComponentId, HostId};
+
+/// An order that was decided, and has the lock of its component.
+struct Decided {
+    id: ComponentId,
+    decision: Decision,
+    lock: HeldLocks,
+}
+
+impl Lattice {
+    /// Has a host of 1.x run `count` more of what an image reference names.
+    ///
+    /// # Errors
+    /// As every command; `Refused` where the host cannot do it, or says that it failed.
+    pub(super) async fn start_component(
+        &self,
+        host: &HostId,
+        image_ref: &str,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let id = ids::of_component(&self.components.ids, image_ref)?;
+        let decide = |_: &ComponentId, running: Option<&Component>| {
+            plan::start(running, image_ref, count, annotations)
+        };
+        let decided = self.decide_component(host, &id, decide).await?;
+        self.carry_out_1x(host, decided).await
+    }
+
+    /// Has a host of 1.x run so many of a component.
+    ///
+    /// # Errors
+    /// As [`Lattice::start_component`].
+    pub(super) async fn scale_component(
+        &self,
+        host: &HostId,
+        id: &str,
+        image_ref: &str,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let id = self.component_id(host, id)?;
+        let decide = |_: &ComponentId, running: Option<&Component>| {
+            plan::scale(running, image_ref, count, annotations)
+        };
+        let decided = self.decide_component(host, &id, decide).await?;
+        self.carry_out_1x(host, decided).await
+    }
+
+    /// Has a host of 1.x run `count` fewer of a component, or none for 0.
+    ///
+    /// # Errors
+    /// As [`Lattice::start_component`]; `Refused` where nothing matches.
+    pub(super) async fn stop_component(
+        &self,
+        host: &HostId,
+        id: &str,
+        annotations: &TextMap,
+        count: u16,
+    ) -> Result<(), Error> {
+        let id = self.component_id(host, id)?;
+        let decide = |id: &ComponentId, running: Option<&Component>| {
+            plan::stop(id, running, count, annotations)
+        };
+        let decided = self.decide_component(host, &id, decide).await?;
+        self.carry_out_1x(host, decided).await
+    }
+
+    /// Has a host of 1.x run another revision of a component.
+    ///
+    /// # Errors
+    /// As [`Lattice::stop_component`]; `Timeout` where it goes on after the call.
+    pub(super) async fn update_component(
+        self,
+        host: &HostId,
+        software: Software1x,
+        id: &str,
+        image_ref: &str,
+        annotations: &TextMap,
+    ) -> Result<(), Error> {
+        let id = self.component_id(host, id)?;
+        let decide = |id: &ComponentId, running: Option<&Component>| {
+            plan::update(software.behaviour, id, running, image_ref, annotations)
+        };
+        let decided = self.decide_component(host, &id, decide).await?;
+        match decided.decision {
+            Decision::Replace(replacement) => {
+                self.replace_component(host, decided.id, replacement, decided.lock)
+                    .await
+            }
+            _ => self.carry_out_1x(host, decided).await,
+        }
+    }
+
+    /// Returns the id that is meant. A public key may be that of a component that runs
+    /// under another id: where an event of the host had both, that one is meant.
+    ///
+    /// # Errors
+    /// `Invalid` where it is no id.
+    fn component_id(&self, host: &HostId, given: &str) -> Result<ComponentId, Error> {
+        let id = ComponentId::parse(given)?;
+        let is_key = ActorId::parse(given).is_ok();
+        let scales = &self.roster.commands.scales;
+        let other = is_key.then(|| scales.id_of(host, given)).flatten();
+        Ok(other.unwrap_or(id))
+    }
+
+    /// Takes the lock of a component, and decides an order by what runs.
+    ///
+    /// # Errors
+    /// As every request, and nothing was sent; `Busy` where the host does not show yet what
+    /// it was told.
+    async fn decide_component(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        decide: impl Fn(&ComponentId, Option<&Component>) -> Result<Decision, Refusal>,
+    ) -> Result<Decided, Error> {
+        let target = Target {
+            host,
+            key: Some(id.as_str()),
+            image_ref: "",
+            names_actor: true,
+        };
+        let locks = &self.roster.commands.locks;
+        let lock = locks.target(target, Hold::Alone, self.deadline).await?;
+        self.wait_until_shown(host, id).await?;
+        let inventory = self.inventory_1x(host, self.deadline).await;
+        let inventory = inventory.map_err(Error::before_command)?;
+        let refused = |refusal| self.refused_1x(host, refusal);
+        let decision = decide(id, inventory.component(id.as_str())).map_err(refused)?;
+        if decision.takes_configuration() && !self.components.may_lose_configuration {
+            let unknown = self.config_of_nothing_known().await?;
+            let kept = decision.check_configuration(unknown.as_deref(), false);
+            kept.map_err(refused)?;
+        }
+        Ok(Decided {
+            id: id.clone(),
+            decision,
+            lock,
+        })
+    }
+
+    /// Sends an order, and finds out what came of it.
+    async fn carry_out_1x(&self, host: &HostId, decided: Decided) -> Result<(), Error> {
+        let id = &decided.id;
+        match &decided.decision {
+            Decision::Nothing => Ok(()),
+            Decision::Start(scale) | Decision::Change(scale) | Decision::Stop(scale) => {
+                let taken = self.send_scale(host, id, scale).await?;
+                self.outcome(host, id, scale, taken).await
+            }
+            Decision::Update {
+                new_reference,
+                annotations,
+            } => {
+                let order = requests::update(&self.id, host, id, new_reference, annotations)?;
+                self.tell_host_1x(host, order).await.map(drop)
+            }
+            // Only an update is one.
+            Decision::Replace(_) => Err(Error::new(Kind::Internal, "no update was asked for")),
+        }
+    }
+
+    /// Has a host scale a component, and returns how it took the order.
+    async fn send_scale(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        scale: &Scale,
+    ) -> Result<Ack, Error> {
+        let order = requests::scale(&self.id, host, id, scale)?;
+        let scales = &self.roster.commands.scales;
+        scales.begin(host, id, scale);
+        let taken = self.tell_host_1x(host, order).await;
+        if let Err(error) = &taken
+            && error.kind().certainly_not_carried_out()
+        {
+            scales.end(host, id);
+        }
+        taken
+    }
+
+    fn refused_1x(&self, host: &HostId, refusal: Refusal) -> Error {
+        Error::new(
+            Kind::Refused,
+            format!("{}: {refusal}; nothing was sent", self.display_host(host)),
+        )
+        .caused_by(refusal)
+    }
+
+    fn not_shown_1x(&self, host: &HostId, id: &ComponentId, waited: std::time::Duration) -> Error {
+        Error::new(
+            Kind::Busy,
+            format!(
+                "{} does not show yet what it was told about component {id} {} ms ago, and this \
+                 command depends on it; nothing was sent: try again. After {} s it counts as failed",
+                self.display_host(host),
+                waited.as_millis(),
+                SHOWN_WITHIN.as_secs()
+            ),
+        )
+    }
+}

@@ -1,0 +1,138 @@
+//! What came of an order to a host of 1.x.
+//!
+//! That the host took an order promises nothing (docs/hosts.md#success-promises-nothing).
+//! Its inventory proves that it was carried out, and an event that it failed. Where neither
+//! comes in time, the order stands as taken: a download may take minutes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, quoted};
+use crate::lattice::Lattice;
+use crate::lattice::dialect::v1::plan::Scale;
+use crate::lattice::dialect::v1::replies::Ack;
+use crate::name::{ComponentId, HostId};
+
+/// How long a call waits for what came of an order.
+pub(super) const OUTCOME_WITHIN: Duration = Duration::from_secs(1);
+/// Time that the answer to the caller needs.
+pub(super) const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
+/// Pause before the second look at the inventory. It doubles with each further one, up to
+/// the other.
+pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(15);
+pub(super) const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(240);
+
+/// What is known of an order.
+pub(super) enum Outcome {
+    /// The host shows it.
+    Shown,
+    /// The host says that it failed, for this reason.
+    Failed(String),
+    /// Neither, by now.
+    Open,
+}
+
+impl Lattice {
+    /// Finds out what came of an order that a host took.
+    ///
+    /// # Errors
+    /// `Refused` where the host says that it failed; `Partial` where it goes on with the
+    /// code of another reference.
+    pub(super) async fn outcome(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        scale: &Scale,
+        taken: Ack,
+    ) -> Result<(), Error> {
+        if let Ack::OtherCode(words) = taken {
+            self.roster.commands.scales.end(host, id);
+            return Err(Error::new(
+                Kind::Partial,
+                format!(
+                    "{} scaled component {id}, which was started from another reference \
+                     meanwhile, and keeps that code: {}",
+                    self.display_host(host),
+                    quoted(&words)
+                ),
+            ));
+        }
+        let by = self.deadline.earlier(TIME_TO_ANSWER);
+        match self
+            .find_out(host, id, scale, by.within(OUTCOME_WITHIN))
+            .await
+        {
+            Outcome::Shown | Outcome::Open => Ok(()),
+            Outcome::Failed(reason) => Err(self.failed(host, id, &reason)),
+        }
+    }
+
+    /// Looks until then whether an order is shown, or failed.
+    pub(super) async fn find_out(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        scale: &Scale,
+        until: Deadline,
+    ) -> Outcome {
+        let scales = &self.roster.commands.scales;
+        let mut pause = LOOK_AGAIN_AFTER;
+        loop {
+            if let Some(reason) = scales.failure(host, id) {
+                scales.end(host, id);
+                return Outcome::Failed(reason);
+            }
+            if let Ok(inventory) = self.inventory_1x(host, until).await
+                && scale.is_shown(inventory.component(id.as_str()))
+            {
+                scales.end(host, id);
+                return Outcome::Shown;
+            }
+            if Instant::now() + pause >= until.at() {
+                return Outcome::Open;
+            }
+            tokio::select! {
+                () = scales.any_failure() => {}
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LOOK_AGAIN_AT_MOST);
+        }
+    }
+
+    /// Waits until the host shows what it was told about a component before.
+    ///
+    /// # Errors
+    /// `Busy` where it does not in time.
+    pub(super) async fn wait_until_shown(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+    ) -> Result<(), Error> {
+        let scales = &self.roster.commands.scales;
+        let Some(before) = scales.unshown(host, id) else {
+            return Ok(());
+        };
+        let until = self.deadline.half();
+        match self.find_out(host, id, &before.scale, until).await {
+            Outcome::Shown | Outcome::Failed(_) => Ok(()),
+            Outcome::Open => match scales.unshown(host, id) {
+                Some(before) => Err(self.not_shown_1x(host, id, before.waited)),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Returns the error of an order that failed, as the host says.
+    pub(super) fn failed(&self, host: &HostId, id: &ComponentId, reason: &str) -> Error {
+        Error::new(
+            Kind::Refused,
+            format!(
+                "{} took the order about component {id}, and could not carry it out: {}",
+                self.display_host(host),
+                quoted(reason)
+            ),
+        )
+    }
+}

@@ -1,0 +1,152 @@
+//! Another revision of a component in the place of the one that runs.
+//!
+//! From 1.0.1 on, an update leaves the old code running (docs/hosts.md#update-keeps-old-code),
+//! so that a host is told to stop the component, and to start it from the new reference once
+//! it shows that. Where the new one fails, the old one is started again. This goes on when
+//! the call that asked for it is over, so that the component is not left stopped.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, quoted};
+use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::locks::HeldLocks;
+use crate::lattice::dialect::v1::plan::{Replacement, Scale};
+use crate::lattice::ops::components::outcome::Outcome;
+use crate::name::{ComponentId, HostId};
+
+/// How long a host has to show that a component stopped.
+const STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a replacement may take after its call.
+const GOES_ON_FOR: Duration = Duration::from_secs(60);
+/// Least time that is left of the call when a replacement begins.
+const LEAST_TIME: Duration = Duration::from_millis(200);
+/// Time that the answer to the caller needs.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(50);
+
+/// How far a replacement is.
+#[derive(Clone, Copy)]
+enum Phase {
+    Stops,
+    Starts,
+    StartsAgain,
+}
+
+impl Lattice {
+    /// Replaces a component in a task that goes on after the call.
+    ///
+    /// # Errors
+    /// As every request where nothing changed; `Partial` where something did; `Timeout` where
+    /// it goes on.
+    pub(super) async fn replace_component(
+        self,
+        host: &HostId,
+        id: ComponentId,
+        replacement: Replacement,
+        lock: HeldLocks,
+    ) -> Result<(), Error> {
+        if self.duties.is_closed() {
+            // The process may end before it starts again what it would stop.
+            let problem = "the provider is stopping; nothing was sent";
+            return Err(Error::new(Kind::Stopping, problem));
+        }
+        if self.deadline.remaining() < LEAST_TIME {
+            let problem = "there was not enough time left for the update; nothing was sent";
+            return Err(Error::new(Kind::Busy, problem));
+        }
+        let by = self.deadline.earlier(TIME_TO_ANSWER).at();
+        let (phase, phases) = watch::channel(Phase::Stops);
+        let (display, name) = (self.display_host(host), id.to_string());
+        let (lattice, host) = (self.beyond_the_call(GOES_ON_FOR), host.clone());
+        let task = self.duties.spawn(async move {
+            let _lock = lock;
+            lattice
+                .run_replacement(&host, &id, &replacement, &phase)
+                .await
+        });
+        match timeout_at(by, task).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(Error::new(Kind::Internal, "the update ended unexpectedly")),
+            Err(_) => Err(Error::new(
+                Kind::Timeout,
+                format!(
+                    "{display} {} of component {name}; the update goes on: look at the inventory",
+                    match *phases.borrow() {
+                        Phase::Stops => "does not show yet that it stopped the old revision",
+                        Phase::Starts => "does not show yet that it started the new revision",
+                        Phase::StartsAgain =>
+                            "does not show yet that it started the old revision again",
+                    }
+                ),
+            )),
+        }
+    }
+
+    async fn run_replacement(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        orders: &Replacement,
+        phase: &watch::Sender<Phase>,
+    ) -> Result<(), Error> {
+        self.have_shown(host, id, &orders.stop, STOPS_WITHIN)
+            .await?;
+        phase.send_replace(Phase::Starts);
+        let started = self.have_shown(host, id, &orders.start, SHOWN_WITHIN).await;
+        let Err(problem) = started else {
+            return Ok(());
+        };
+        phase.send_replace(Phase::StartsAgain);
+        let back = self.have_shown(host, id, &orders.back, SHOWN_WITHIN).await;
+        Err(Error::new(
+            Kind::Partial,
+            match back {
+                Ok(()) => format!(
+                    "component {id} was stopped, did not start from {}, and was started from {} \
+                     again: {problem}",
+                    quoted(&orders.start.reference),
+                    quoted(&orders.back.reference)
+                ),
+                Err(again) => format!(
+                    "component {id} was stopped, and started neither from {} ({problem}) nor \
+                     from {} again ({again}): start it",
+                    quoted(&orders.start.reference),
+                    quoted(&orders.back.reference)
+                ),
+            },
+        )
+        .caused_by(problem))
+    }
+
+    /// Sends an order, and waits until the host shows that it was carried out.
+    ///
+    /// # Errors
+    /// As every request; `Refused` where the host says that it failed; `Timeout` where it
+    /// does not show it within this time.
+    async fn have_shown(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        scale: &Scale,
+        within: Duration,
+    ) -> Result<(), Error> {
+        self.send_scale(host, id, scale).await?;
+        let until = Deadline::new(Instant::now(), within);
+        match self.find_out(host, id, scale, until).await {
+            Outcome::Shown => Ok(()),
+            Outcome::Failed(reason) => Err(self.failed(host, id, &reason)),
+            Outcome::Open => Err(Error::new(
+                Kind::Timeout,
+                format!(
+                    "{} did not show within {} s what it was told about component {id}",
+                    self.display_host(host),
+                    within.as_secs()
+                ),
+            )),
+        }
+    }
+}
