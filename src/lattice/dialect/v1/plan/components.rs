@@ -167,7 +167,7 @@ pub fn stop(
 }
 
 /// Decides UpdateActor. The reference that is listed already is no reason to do nothing:
-/// the code may be another (docs/hosts.md#update-keeps-old-code).
+/// the code may be another (docs/hosts.md#scale-keeps-old-code-under-new-reference).
 ///
 /// # Errors
 /// `NotRunning`, `NoSuchKey`, `ManagedByWadm`, `NothingMatches`.
