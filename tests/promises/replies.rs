@@ -11,15 +11,16 @@ use lattice_controller::internals::lattice::dialect::quirks::Quirks;
 use lattice_controller::internals::lattice::dialect::v0::events;
 use lattice_controller::internals::lattice::dialect::v0::plan::{self, Command};
 use lattice_controller::internals::lattice::dialect::v0::replies::{
-    self, Ack, Bid, ClaimsReply, LinksReply, V1Ping,
+    self, Ack, Bid, ClaimsReply, LinksReply,
 };
+use lattice_controller::internals::lattice::dialect::v1;
 use lattice_controller::internals::lattice::gather::Harvest;
 use lattice_controller::internals::lattice::model::lenient::parse;
 use lattice_controller::internals::lattice::model::{
     ActorInstance, Claims, FromHost, Host, Inventory, Link, Running, TextMap,
 };
 use lattice_controller::internals::lattice::roster::Roster;
-use lattice_controller::internals::name::HostId;
+use lattice_controller::internals::name::{ComponentId, HostId};
 use nkeys::KeyPairType;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -41,7 +42,10 @@ const VERSIONS: [Option<&str>; 9] = [
 pub fn check(input: &[u8]) {
     super::new_secret(input);
     read::<Host>(input);
-    read::<V1Ping>(input);
+    read::<v1::replies::Pong>(input);
+    read::<v1::replies::Bid>(input);
+    read::<v1::replies::InventoryReply>(input);
+    read::<v1::replies::ClaimsReply>(input);
     read::<Bid>(input);
     read::<Link>(input);
     read::<LinksReply>(input);
@@ -56,12 +60,26 @@ pub fn check(input: &[u8]) {
         replies::refusal(input).is_some(),
         matches!(Ack::parse(input), Ok(Ack::Refused(_)))
     );
+    match v1::replies::Ack::parse(input) {
+        Ok(v1::replies::Ack::Accepted) => {}
+        Ok(v1::replies::Ack::OtherCode(words) | v1::replies::Ack::Refused(words)) => {
+            super::check_message(&words, 1001);
+        }
+        Err(problem) => super::check_message(&problem.to_string(), 300),
+    }
     check_lists(input);
+    if let Some(event) = v1::events::read(input) {
+        let _ = HostId::parse(&event.host);
+    }
+    if let Ok(v1::replies::InventoryReply(inventory)) = parse(input) {
+        check_v1_inventory(input, inventory);
+    }
     if let Some(event) = events::read(input) {
         let _ = HostId::parse(&event.host);
     }
     take::<Bid>(input);
-    take::<V1Ping>(input);
+    take::<v1::replies::Pong>(input);
+    take::<v1::replies::Bid>(input);
     let pings = take::<Host>(input);
     let roster = Roster::default();
     for answer in &pings.answers {
@@ -78,7 +96,12 @@ pub fn check(input: &[u8]) {
 fn check_lists(input: &[u8]) {
     let list = [b"[", input, b"]"].concat();
     assert!(parse::<Host>(&list).is_err());
-    assert!(parse::<V1Ping>(&list).is_err());
+    assert!(parse::<v1::replies::Pong>(&list).is_err());
+    assert!(parse::<v1::replies::Bid>(&list).is_err());
+    assert!(parse::<v1::replies::InventoryReply>(&list).is_err());
+    assert!(parse::<v1::replies::ClaimsReply>(&list).is_err());
+    assert!(v1::replies::Ack::parse(&list).is_err());
+    assert!(v1::events::read(&list).is_none());
     assert!(parse::<Bid>(&list).is_err());
     assert!(parse::<Inventory>(&list).is_err());
     assert!(parse::<Link>(&list).is_err());
@@ -150,6 +173,29 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
     assert!(bytes <= most, "{bytes} bytes of {}", input.len());
 }
 
+/// What a 1.x host lists is decided on, and is shown as actors and providers.
+fn check_v1_inventory(input: &[u8], inventory: v1::inventory::Inventory) {
+    use v1::plan;
+    let shop = ComponentId::parse("shop").unwrap();
+    for component in inventory.components.iter().take(3) {
+        let running = Some(component);
+        for count in [0, 1, u16::MAX] {
+            let (reference, annotations) = (&component.image_ref, &component.annotations);
+            let _ = plan::start(running, reference, count, annotations);
+            let _ = plan::scale(running, reference, count, annotations);
+            let _ = plan::stop(&shop, running, count, annotations);
+        }
+        let _ = v1::ids::of_component(&v1::ids::IdsByRepository::new(), &component.image_ref);
+    }
+    let (components, providers) = (inventory.components.len(), inventory.providers.len());
+    let shown = inventory.into_model("N1");
+    assert_eq!(
+        (shown.actors.len(), shown.providers.len()),
+        (components, providers)
+    );
+    check_inventory(input, shown);
+}
+
 fn check_plans(quirks: &Quirks, running: &Running, wanted: &TextMap) {
     let first = running.groups.first();
     let image_ref = first.map_or("", |group| &group.image_ref);
@@ -198,6 +244,11 @@ pub fn seeds() -> Vec<Vec<u8>> {
         serde_json::json!({ "id": host, "uptime_seconds": 1e300, "version": "0.82.0",
                             "labels": { "a": 1, "b": "c" } }),
         serde_json::json!({ "success": true, "response": { "id": host } }),
+        serde_json::json!({ "success": true, "message": "ok", "response": {
+            "components": [{ "id": "shop", "image_ref": "r:1", "max_instances": u32::MAX }],
+            "providers": [{ "id": "kv", "annotations": { "a": "b" } }] } }),
+        serde_json::json!({ "success": true, "response": [{ "sub": "M1", "tags": "a" }] }),
+        serde_json::json!({ "success": false, "message": "x".repeat(1500) }),
         serde_json::json!({ "accepted": false, "error": "x".repeat(1500) }),
         serde_json::json!({ "host_id": host }),
         serde_json::json!([true, ""]),

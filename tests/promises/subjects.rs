@@ -4,18 +4,19 @@
 use lattice_controller::internals::credentials::vault::bucket;
 use lattice_controller::internals::lattice::dialect::v0::place::{Api, Origin, Place, Token};
 use lattice_controller::internals::lattice::dialect::v0::subject::{self, Verb};
+use lattice_controller::internals::lattice::dialect::v1;
+use lattice_controller::internals::lattice::dialect::v1::configs::ConfigName;
 use lattice_controller::internals::lattice::model::{Link, TextMap};
 use lattice_controller::internals::metadata_bucket::BucketKey;
 use lattice_controller::internals::name::{
-    ActorId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
+    ActorId, ComponentId, HostId, JsDomain, LatticeId, LinkName, ProviderId, is_token,
 };
 use nkeys::KeyPairType;
 
 /// Every public function of `lattice::dialect::v0::subject`, and the subject
 /// that it makes.
-pub const TEMPLATES: [(&str, &str); 20] = [
+pub const TEMPLATES: [(&str, &str); 19] = [
     ("ping", "wasmbus.ctl.{lattice}.ping.hosts"),
-    ("ping_v1", "wasmbus.ctl.v1.{lattice}.host.ping"),
     ("auction_actor", "wasmbus.ctl.{lattice}.auction.actor"),
     ("auction_provider", "wasmbus.ctl.{lattice}.auction.provider"),
     ("events", "wasmbus.evt.{lattice}"),
@@ -48,6 +49,35 @@ pub const TEMPLATES: [(&str, &str); 20] = [
 /// The remaining function, whose template depends on whether there is a domain.
 pub const ENTRY: &str = "bucket_entry";
 
+/// Every public function of `lattice::dialect::v1::subject` that makes a
+/// subject, and the subject.
+pub const V1_TEMPLATES: [(&str, &str); 12] = [
+    ("ping", "wasmbus.ctl.v1.{lattice}.host.ping"),
+    ("to_host", "wasmbus.ctl.v1.{lattice}.{verb}.{host}"),
+    (
+        "auction_component",
+        "wasmbus.ctl.v1.{lattice}.component.auction",
+    ),
+    (
+        "auction_provider",
+        "wasmbus.ctl.v1.{lattice}.provider.auction",
+    ),
+    ("claims", "wasmbus.ctl.v1.{lattice}.claims.get"),
+    (
+        "put_config",
+        "wasmbus.ctl.v1.{lattice}.config.put.{id}-{host}",
+    ),
+    (
+        "delete_config",
+        "wasmbus.ctl.v1.{lattice}.config.del.{id}-{host}",
+    ),
+    ("put_registries", "wasmbus.ctl.v1.{lattice}.registry.put"),
+    ("control", "wasmbus.ctl.v1.{lattice}.>"),
+    ("events", "wasmbus.evt.{lattice}.*"),
+    ("configs", "KV_CONFIGDATA_{lattice}"),
+    ("config_entries", "$KV.CONFIGDATA_{lattice}."),
+];
+
 /// Checks the promise. Each text of the input is tried as every name; a text
 /// that is no name stands for the one before.
 pub fn check(input: &[u8]) {
@@ -60,11 +90,13 @@ pub fn check(input: &[u8]) {
     let mut lattice = LatticeId::parse("default").unwrap();
     let mut host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
     let mut domain = None;
+    let mut id = ComponentId::parse("id").unwrap();
     for (at, text) in texts.iter().enumerate().take(8) {
         check_names(text);
         lattice = LatticeId::parse(text).unwrap_or(lattice);
         host = HostId::parse(text).unwrap_or(host);
         domain = JsDomain::parse(text).ok().or(domain);
+        id = ComponentId::parse(text).unwrap_or(id);
         let other = |by: usize| texts[(at + by) % texts.len()].clone();
         let link = Link {
             actor_id: text.clone(),
@@ -74,6 +106,7 @@ pub fn check(input: &[u8]) {
             values: TextMap::new(),
         };
         check_subjects(&lattice, &host, domain.as_ref(), &link);
+        check_v1_subjects(&lattice, &host, &id);
         check_mirror(&lattice, text, &other(1), &link);
     }
 }
@@ -111,6 +144,7 @@ fn check_names(text: &str) {
         HostId::parse(text).map(|name| name.to_string()),
         ActorId::parse(text).map(|name| name.to_string()),
         ProviderId::parse(text).map(|name| name.to_string()),
+        ComponentId::parse(text).map(|name| name.to_string()),
     ];
     for name in taken {
         match name {
@@ -173,7 +207,6 @@ fn made(
 ) -> String {
     match name {
         "ping" => subject::ping(lattice).to_string(),
-        "ping_v1" => subject::ping_v1(lattice).to_string(),
         "auction_actor" => subject::auction_actor(lattice).to_string(),
         "auction_provider" => subject::auction_provider(lattice).to_string(),
         "events" => subject::events(lattice).to_string(),
@@ -196,6 +229,45 @@ fn made(
         "bucket_flow" => subject::bucket_flow(lattice),
         "bucket_entries" => subject::bucket_entries(lattice, &Place::Here),
         other => panic!("{other} is not made here"),
+    }
+}
+
+fn check_v1_subjects(lattice: &LatticeId, host: &HostId, id: &ComponentId) {
+    use v1::subject::{self, Verb};
+    let config = ConfigName::of_provider(id, host);
+    for (name, template) in V1_TEMPLATES {
+        let template = template.replace("{id}", id.as_str());
+        let made = match name {
+            "ping" => subject::ping(lattice).to_string(),
+            "to_host" => {
+                let verbs = [
+                    (Verb::Inventory, "host.get"),
+                    (Verb::StopHost, "host.stop"),
+                    (Verb::Scale, "component.scale"),
+                    (Verb::Update, "component.update"),
+                    (Verb::StartProvider, "provider.start"),
+                    (Verb::StopProvider, "provider.stop"),
+                ];
+                for (verb, tokens) in verbs {
+                    let made = subject::to_host(lattice, host, verb);
+                    let template = template.replace("{verb}", tokens);
+                    check_one(&made, &template, lattice, host, None, "");
+                }
+                continue;
+            }
+            "auction_component" => subject::auction_component(lattice).to_string(),
+            "auction_provider" => subject::auction_provider(lattice).to_string(),
+            "claims" => subject::claims(lattice).to_string(),
+            "put_config" => subject::put_config(lattice, &config).to_string(),
+            "delete_config" => subject::delete_config(lattice, &config).to_string(),
+            "put_registries" => subject::put_registries(lattice).to_string(),
+            "control" => subject::control(lattice).to_string(),
+            "events" => subject::events(lattice).to_string(),
+            "configs" => subject::configs(lattice),
+            "config_entries" => subject::config_entries(lattice),
+            other => panic!("{other} is not made here"),
+        };
+        check_one(&made, &template, lattice, host, None, "");
     }
 }
 

@@ -61,18 +61,20 @@ pub enum HostNews {
         /// The reason that the host gives.
         reason: String,
     },
-    /// A host of 1.x started or stopped a component, or changed how many may run. It tells
-    /// the maximum, whether it is new or not, and often twice.
+    /// A host of 1.x started or stopped a component, or changed how many may run; only the
+    /// inventory proves it (docs/hosts.md#success-promises-nothing).
     ComponentScaled {
         /// Id of the component.
         id: String,
         /// Image reference.
         image_ref: String,
-        /// How many may run, 0 where it stopped.
+        /// How many may run. An update that another client ordered ends with a 0, too, and
+        /// the component goes on running.
         maximum: u32,
-        /// Its annotations.
+        /// Its annotations: those from before a change.
         annotations: TextMap,
-        /// Its public key, where it is signed.
+        /// The public key of the image that the order named, where it is signed. It is that
+        /// of the component where the inventory has this reference.
         public_key: Option<String>,
     },
     /// A host of 1.x did not do what it was told about a component.

@@ -16,7 +16,7 @@ pub struct Behaviour {
     /// (docs/hosts.md#failed-scale-without-event).
     pub tells_all_failures: bool,
     /// To stop a component, the host first fetches its image, and goes on running it where
-    /// that fails (docs/hosts.md#stop-needs-the-image).
+    /// the image cannot be fetched (docs/hosts.md#stop-needs-the-image).
     pub stop_needs_image: bool,
     /// A provider whose process ended stays in the inventory, and its id must be stopped
     /// before it can be started again. Later hosts start it again themselves

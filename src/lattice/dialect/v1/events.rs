@@ -114,7 +114,8 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
                 image_ref: said.image_ref,
                 maximum: said.max_instances,
                 annotations: said.annotations,
-                public_key: said.public_key,
+                // That of a stop is the key of the image that the order names, whatever ran.
+                public_key: said.public_key.filter(|_| said.max_instances > 0),
             })
         }
         "component_scale_failed" => {
@@ -224,6 +225,11 @@ mod tests {
             public_key: Some("M1".into()),
         };
         assert_eq!(event("component_scaled", said), Some(scaled));
+        let stopped = event("component_scaled", &said.replace("3", "0"));
+        let Some(HostNews::ComponentScaled { public_key, .. }) = stopped else {
+            panic!("{stopped:?}");
+        };
+        assert_eq!(public_key, None);
         let failed = HostNews::ComponentFailed {
             id: "shop".into(),
             image_ref: "r:1".into(),

@@ -3,7 +3,7 @@
 //!
 //! A host is chosen by the subject, and its id is in the body all the same: hosts take it
 //! from there for events and for what they tell providers (docs/hosts.md#host-id-in-body).
-//! No member is ever null: a host refuses that.
+//! No member is ever null: hosts refuse that of most.
 
 use serde::Serialize;
 use uuid::Uuid;

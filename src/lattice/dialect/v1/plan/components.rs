@@ -31,15 +31,35 @@ pub enum Decision {
     Replace(Replacement),
 }
 
-/// The orders of a replacement, one after the other.
+/// A component that is stopped and started from another reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// Stops what runs. The host must show that before the next order.
-    pub stop: Scale,
-    /// Starts as many from the new reference.
-    pub start: Scale,
-    /// Starts as many from the old reference again, where the new one fails.
-    pub back: Scale,
+    running: Scale,
+    new_reference: String,
+}
+
+impl Replacement {
+    /// Returns the first order, which stops what runs. The host must show that before the
+    /// next one: it would go on with the code that it has.
+    pub fn stop(&self) -> Scale {
+        Scale {
+            count: 0,
+            ..self.running.clone()
+        }
+    }
+
+    /// Returns the second order, which starts as many from the new reference.
+    pub fn start(&self) -> Scale {
+        Scale {
+            reference: self.new_reference.clone(),
+            ..self.running.clone()
+        }
+    }
+
+    /// Returns the order that starts what ran before, for where the new reference fails.
+    pub fn back(&self) -> Scale {
+        self.running.clone()
+    }
 }
 
 impl Decision {
@@ -147,7 +167,7 @@ pub fn stop(
 }
 
 /// Decides UpdateActor. The reference that is listed already is no reason to do nothing:
-/// the code may be another (docs/hosts.md#update-keeps-old-code).
+/// the code may be another (docs/hosts.md#scale-keeps-old-code-under-new-reference).
 ///
 /// # Errors
 /// `NotRunning`, `NoSuchKey`, `ManagedByWadm`, `NothingMatches`.
@@ -165,14 +185,9 @@ pub fn update(
             annotations: running.annotations.clone(),
         });
     }
-    let back = Scale::of(running, running.max_instances);
     Ok(Decision::Replace(Replacement {
-        stop: Scale::of(running, 0),
-        start: Scale {
-            reference: new_reference.to_owned(),
-            ..back.clone()
-        },
-        back,
+        running: Scale::of(running, running.max_instances),
+        new_reference: new_reference.to_owned(),
     }))
 }
 

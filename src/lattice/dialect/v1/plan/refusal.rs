@@ -31,8 +31,8 @@ pub enum Refusal {
     /// A scale would take its configuration.
     #[error(
         "hosts of wasmCloud 1.x take the configuration from a component that is scaled, and this \
-         one may have the config {}: no link uses it, and no provider that was started with this \
-         operation",
+         one may have config {}, which no link and no provider that was started from here uses; \
+         set may_lose_configuration to do it all the same",
         quoted(.0)
     )]
     MayLoseConfiguration(String),

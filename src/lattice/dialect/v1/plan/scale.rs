@@ -42,7 +42,8 @@ impl Scale {
         }
     }
 
-    /// Returns the reason that the host gives, where it says that this order failed.
+    /// Returns the reason that the host gives, where it says that this order failed. The
+    /// event has what the order named.
     pub fn failure<'a>(&self, id: &ComponentId, news: &'a HostNews) -> Option<&'a str> {
         match news {
             HostNews::ComponentFailed {

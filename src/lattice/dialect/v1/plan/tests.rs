@@ -170,16 +170,16 @@ fn an_update_is_a_stop_and_a_start_where_the_old_code_would_go_on() {
     };
     for version in ["1.0.1", "1.5.0", "1.9.2", "0.27.1", ""] {
         for reference in ["reg/shop:0.4.0", "reg/shop:0.3.0"] {
-            let expected = Replacement {
-                stop: to(0),
-                start: Scale {
-                    reference: reference.into(),
-                    ..to(3)
-                },
-                back: to(3),
-            };
             let decision = updated(version, reference, &[("a", "b")]);
-            assert_eq!(decision, Ok(Decision::Replace(expected)), "{version}");
+            let Ok(Decision::Replace(replacement)) = decision else {
+                panic!("{version}: {decision:?}");
+            };
+            let new = Scale {
+                reference: reference.into(),
+                ..to(3)
+            };
+            assert_eq!(replacement.stop(), to(0));
+            assert_eq!((replacement.start(), replacement.back()), (new, to(3)));
         }
     }
     let update_of_1_0_0 = Decision::Update {
@@ -422,11 +422,12 @@ proptest! {
         let orders = match decision {
             Decision::Nothing => vec![],
             Decision::Start(scale) | Decision::Change(scale) | Decision::Stop(scale) => vec![scale],
-            Decision::Replace(Replacement { stop, start, back }) => {
+            Decision::Replace(replacement) => {
+                let back = replacement.back();
                 prop_assert_eq!(scaled(None, &back).map(|back| Component {
                     revision: 4, ..back
                 }), before.clone());
-                vec![stop, start]
+                vec![replacement.stop(), replacement.start()]
             }
             Decision::Update { new_reference, annotations } => {
                 prop_assert_eq!((version.as_str(), new_reference), ("1.0.0", reference));
