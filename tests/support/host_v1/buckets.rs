@@ -72,7 +72,7 @@ impl Shared {
         if update.is_err() {
             self.data.put(key, value.into()).await.unwrap();
         }
-        update.is_err() && spec.revision > 0
+        update.is_err()
     }
 
     /// Returns the first of these named configs that does not exist.

@@ -51,11 +51,11 @@ impl Stored {
 impl Shared {
     /// Takes claims from the bucket.
     pub fn process_claims(&self, key: &str, value: &[u8]) {
-        if let Ok(stored) = serde_json::from_slice::<Stored>(value) {
-            if stored.subject == key {
-                let claims = &mut self.state.lock().unwrap().claims;
-                claims.insert(key.into(), stored.told());
-            }
+        if let Ok(stored) = serde_json::from_slice::<Stored>(value)
+            && stored.subject == key
+        {
+            let claims = &mut self.state.lock().unwrap().claims;
+            claims.insert(key.into(), stored.told());
         }
     }
 

@@ -61,8 +61,10 @@ impl Shared {
         }
     }
 
-    /// Publishes the inventory, as soon as no provider is being stopped.
+    /// Publishes the inventory, as soon as no component is being compiled and no
+    /// provider is being stopped.
     pub async fn beat(&self) {
+        let _compiles = self.compiling.read().await;
         let _stops = self.stopping.read().await;
         self.publish("host_heartbeat", self.inventory()).await;
     }

@@ -25,7 +25,16 @@ impl SimHostV1 {
         self.shared.delays.lock().unwrap().push((end.into(), delay));
     }
 
+    /// Compiles so long from now on when a component starts. Meanwhile it does
+    /// not answer what needs its table of components: inventories, auctions for
+    /// components, scales and updates.
+    pub fn compile_for(&self, time: Duration) {
+        *self.shared.compiles.lock().unwrap() = time;
+    }
+
     /// Answers orders at once from now on, and carries them out this much later.
+    /// A later order with a shorter lag overtakes an earlier one, as on real
+    /// hosts.
     pub fn lag_by(&self, lag: Duration) {
         *self.shared.lag.lock().unwrap() = Some(lag);
     }

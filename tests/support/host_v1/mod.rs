@@ -78,6 +78,10 @@ pub struct Shared {
     working: tokio::sync::Mutex<()>,
     /// Whether it is carrying one out.
     busy: AtomicBool,
+    /// How long it compiles a component that starts, and held meanwhile. Who
+    /// needs the table of components waits.
+    compiles: Mutex<Duration>,
+    compiling: tokio::sync::RwLock<()>,
     /// Held while a provider is being stopped. Who needs the table of providers
     /// waits.
     stopping: tokio::sync::RwLock<()>,
@@ -140,6 +144,8 @@ impl SimHostV1 {
             owed: Mutex::default(),
             working: tokio::sync::Mutex::default(),
             busy: AtomicBool::default(),
+            compiles: Mutex::default(),
+            compiling: tokio::sync::RwLock::default(),
             stopping: tokio::sync::RwLock::default(),
             mute: AtomicBool::default(),
             events: AtomicU64::default(),

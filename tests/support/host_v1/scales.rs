@@ -35,13 +35,14 @@ impl Shared {
     }
 
     /// Answers `component.scale`.
-    pub fn take_scale(&self, body: &[u8]) -> Result<(Answer, Work), String> {
+    pub async fn take_scale(&self, body: &[u8]) -> Result<(Answer, Work), String> {
         let mut order: Scale = read(body, "component scale command")?;
         order.allow_update &= self.version >= Version::V110;
         if self.version < Version::V192 {
             order.component_limits = None;
         }
         let listed = {
+            let _compiles = self.compiling.read().await;
             let state = self.state.lock().unwrap();
             let running = state.components.get(&order.component_id);
             running.map(|component| component.image_ref.clone())
@@ -131,6 +132,9 @@ impl Shared {
             }
             return Err(error);
         }
+        let _compiling = self.compiling.write().await;
+        let takes = *self.compiles.lock().unwrap();
+        tokio::time::sleep(takes).await;
         let component = Component {
             code: code.clone(),
             image_ref: order.component_ref.clone(),
@@ -177,6 +181,9 @@ impl Shared {
         if other_config {
             self.check_config(&order.config).await?;
         }
+        // The claims are those of the image that the order names; on hosts up
+        // to 1.1.0, those of what runs.
+        let code = if says { code } else { Some(&running.code) };
         let scaled = Scaled::of(order, &running, code);
         if other_max || other_config {
             let annotations = order.annotations.clone().unwrap_or_default();

@@ -147,16 +147,20 @@ impl Shared {
         Some(match parts.as_slice() {
             ["host", "ping"] => with(self.ping()),
             ["host", "get", _] => {
+                let _compiles = self.compiling.read().await;
                 let _stops = self.stopping.read().await;
                 with(self.inventory())
             }
             ["host", "stop", _] => self.stop(body).await,
-            ["component", "auction"] => return self.bid_for_component(body),
-            ["component", "scale", _] => match self.take_scale(body) {
+            ["component", "auction"] => {
+                let _compiles = self.compiling.read().await;
+                return self.bid_for_component(body);
+            }
+            ["component", "scale", _] => match self.take_scale(body).await {
                 Ok((answer, work)) => self.owe(work, answer),
                 Err(words) => Err(words),
             },
-            ["component", "update", _] => match self.take_update(body) {
+            ["component", "update", _] => match self.take_update(body).await {
                 Ok((answer, Some(work))) => self.owe(work, answer),
                 Ok((answer, None)) => answer,
                 Err(words) => Err(words),

@@ -13,13 +13,14 @@ const KEEPS_OLD_CODE: &str = "an update left the old code running, for as long a
 
 impl Shared {
     /// Answers `component.update`.
-    pub fn take_update(&self, body: &[u8]) -> Result<(Answer, Option<Work>), String> {
+    pub async fn take_update(&self, body: &[u8]) -> Result<(Answer, Option<Work>), String> {
         let order: Update = read(body, "component update command")?;
         let (id, new) = (&order.component_id, &order.new_component_ref);
         if self.version == Version::V100 {
             return Ok((done(""), Some(Work::Update(order))));
         }
         let listed = {
+            let _compiles = self.compiling.read().await;
             let state = self.state.lock().unwrap();
             let running = state.components.get(id);
             running.map(|component| component.image_ref.clone())
