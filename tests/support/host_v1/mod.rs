@@ -170,11 +170,14 @@ impl Shared {
         self.state.lock().unwrap().harm.get_or_insert(harm);
         if story.is_none() {
             let received = self.received.lock().unwrap();
-            let last = &received[received.len().saturating_sub(LAST_ORDERS)..];
-            let last = last
-                .iter()
-                .map(|r| format!("{} {}", r.subject, String::from_utf8_lossy(&r.body)));
-            *story = Some(last.collect::<Vec<_>>().join("\n"));
+            let orders = received.iter().filter(|r| r.subject != "registry.put");
+            let orders = orders.map(|r| {
+                let body = String::from_utf8_lossy(&r.body);
+                format!("{} {body}", r.subject)
+            });
+            let orders: Vec<_> = orders.collect();
+            let last = &orders[orders.len().saturating_sub(LAST_ORDERS)..];
+            *story = Some(last.join("\n"));
         }
     }
 }

@@ -139,6 +139,9 @@ async fn updates_keep_the_old_code_running_from_1_0_1_on() {
                 .meant_harm()
                 .is_some_and(|harm| harm.contains("old code"))
         );
+        // One update spoils the id for as long as the host lives.
+        scale(&run, &more).await;
+        assert_eq!(run.host.runs("shop"), [2, 1], "{version:?}");
         // Nothing is said of an update that cannot fetch its image.
         scale(&run, &START.replace("\"shop\"", "\"other\"")).await;
         run.said().await;
@@ -154,11 +157,17 @@ async fn updates_keep_the_old_code_running_from_1_0_1_on() {
 #[tokio::test]
 async fn a_scale_to_another_reference_lists_it_and_keeps_the_code() {
     for version in Version::ALL {
-        let run = Run::start(version).await;
+        let mut run = Run::start(version).await;
         scale(&run, START).await;
         let other = START.replace(":2,", ":3,").replace("shop:1", "shop:2");
         let told = scale(&run, &other).await;
         assert!(told.starts_with("Requested to scale existing component to a different"));
+        // Later hosts tell the claims of the image that the order names, beside
+        // the reference of what runs.
+        let (_, event) = run.said().await.pop().unwrap();
+        assert_eq!(event["image_ref"], R1);
+        let revision = if version >= V130 { 2 } else { 1 };
+        assert_eq!(event["claims"]["revision"], revision, "{version:?}");
         assert_eq!(run.inventory().await["components"][0]["image_ref"], R2);
         assert_eq!(run.host.runs("shop"), [1]);
         assert!(run.host.meant_harm().is_some(), "{version:?}");
@@ -183,6 +192,15 @@ async fn a_scale_to_another_reference_lists_it_and_keeps_the_code() {
             .unwrap();
         assert_eq!(new["image_ref"], if knows { R2 } else { R1 }, "{version:?}");
         assert_eq!(run.host.meant_harm().is_some(), knows, "{version:?}");
+        // With another count, the scale lists the new reference already, and
+        // the update does nothing.
+        scale(&run, &START.replace("shop\",", "third\",")).await;
+        let allowed = allowed.replace("new\",", "third\",").replace(":2,", ":3,");
+        scale(&run, &allowed).await;
+        assert_eq!(run.host.runs("third"), [1]);
+        scale(&run, &STOP.replace("shop\",", "third\",")).await;
+        assert_eq!(run.host.instances("third"), 0, "{version:?}");
+        assert!(run.host.meant_harm().is_some());
     }
 }
 

@@ -15,7 +15,7 @@ const SCALE: &str = "component.scale.{h}";
 const START: &str = r#"{"component_ref":"reg/shop:1","component_id":"shop","count":2,"annotations":{"a":"1"},"config":["cc"],"host_id":"{h}"}"#;
 
 /// How late an answer is in these tests.
-const LATE: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_host_can_be_late_and_silent() {
@@ -70,7 +70,7 @@ async fn a_later_order_can_overtake_an_earlier_one() {
     let run = Run::start(V192).await;
     run.told("config.put.cc", "{}").await.unwrap();
     run.told(SCALE, START).await.unwrap();
-    run.host.lag_by(LATE);
+    run.host.lag_by(2 * LATE);
     let subject = format!(
         "wasmbus.ctl.v1.default.{}",
         SCALE.replace("{h}", &run.host.id)
@@ -87,7 +87,7 @@ async fn a_later_order_can_overtake_an_earlier_one() {
 async fn a_host_that_compiles_answers_no_inventory() {
     let run = Run::start(V192).await;
     run.told("config.put.cc", "{}").await.unwrap();
-    run.host.compile_for(LATE);
+    run.host.compile_for(2 * LATE);
     let subject = format!(
         "wasmbus.ctl.v1.default.{}",
         SCALE.replace("{h}", &run.host.id)

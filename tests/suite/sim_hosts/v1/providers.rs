@@ -24,7 +24,7 @@ async fn a_wrong_host_in_the_body_kills_providers_from_1_6_on() {
             .await
             .unwrap();
         let believes = version >= V160;
-        assert_eq!(begun.elapsed() > Duration::from_millis(250), believes);
+        assert!(!believes || begun.elapsed() > Duration::from_millis(250));
         let (name, data) = run.said().await.remove(0);
         assert_eq!(name, "provider_stopped");
         let named = if believes { "" } else { run.host.id.as_str() };
@@ -68,7 +68,10 @@ async fn providers_start_as_each_version_does_it() {
             Err("provider with that ID is already running".into())
         );
         let builtin = r#"{"provider_id":"b","provider_ref":"wasmcloud+builtin://http-server","host_id":"{h}"}"#;
-        let patience = Duration::from_millis(100);
+        let patience = match version {
+            V192 => Duration::from_millis(100),
+            _ => Duration::from_secs(5),
+        };
         let told = run.ask_for("provider.start.{h}", builtin, patience).await;
         assert_eq!(told == Outcome::Silence, version >= V192, "{version:?}");
     }

@@ -149,15 +149,9 @@ impl Replay {
             told = self.run.ask(&subject, "").await;
         }
         assert!(same(&told), "{name}: {told:?}\nreal: {:?}", step.outcome);
-        // The first readings of a body took the older host longer.
-        if name.starts_with("provider.stop") {
-            let late = step.took > 250;
-            assert_eq!(
-                took > 250,
-                late,
-                "{name}: {took} ms, real: {} ms",
-                step.took
-            );
+        // The host waits for a provider that is named another host.
+        if name.starts_with("provider.stop") && step.took > 250 {
+            assert!(took > 250, "{name}: {took} ms, real: {} ms", step.took);
         }
         if subject == "host.stop.{h}" {
             assert_eq!(self.run.host.stopped(), told_success(&told), "{name}");
