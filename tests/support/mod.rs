@@ -10,6 +10,7 @@ pub mod every_operation;
 pub mod fast_host;
 pub mod fixtures;
 pub mod host;
+pub mod host_v1;
 pub mod hostile;
 pub mod instances;
 pub mod invocation;

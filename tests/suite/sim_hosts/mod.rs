@@ -1,6 +1,7 @@
 //! Simulated hosts do and answer what real hosts did and answered, by the
-//! transcripts of OTP 0.54.0, 0.59.0, 0.60.0 and 0.63.2 and Rust 0.78.0, 0.80.0
-//! and 0.82.0, and with the members of the fixtures of every generation.
+//! transcripts of OTP 0.54.0, 0.59.0, 0.60.0 and 0.63.2 and Rust 0.78.0, 0.80.0,
+//! 0.82.0, 1.0.0 and 1.9.2, and with the members of the fixtures of every
+//! generation.
 
 mod fixtures;
 mod harms;
@@ -9,6 +10,7 @@ mod rust;
 mod transcripts;
 mod truth;
 mod updates;
+mod v1;
 
 use crate::support::time::timeout;
 use std::time::Duration;
