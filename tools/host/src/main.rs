@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use nkeys::KeyPair;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{Level, info};
@@ -112,13 +113,23 @@ async fn told_to_end() -> std::io::Result<&'static str> {
     })
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     tracing_subscriber::fmt()
         .with_max_level(options.log_level)
+        .with_ansi(false)
         .with_writer(std::io::stderr)
         .init();
+    let runtime = Runtime::new()?;
+    let result = runtime.block_on(run(options));
+    // Ends the providers, and does not wait for what never yields: the host spins
+    // for exports that it cannot subscribe to.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Runs a host until it shall end, and shuts it down.
+async fn run(options: Options) -> anyhow::Result<()> {
     let key = match &options.host_seed {
         Some(seed) => KeyPair::from_seed(seed).map_err(|error| anyhow!("host seed: {error}"))?,
         None => KeyPair::new_server(),
