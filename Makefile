@@ -18,7 +18,7 @@ BENCH     ?=
 HOSTS     ?=
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
-	test real fuzz demo bench soak check clean
+	test host real fuzz demo bench soak check clean
 .DELETE_ON_ERROR:
 
 help: ## lists the targets
@@ -72,6 +72,10 @@ test: ## runs the whole suite; installs nats-server and docker-registry where th
 	@scripts/par release $(ARCHIVE)
 	$(CARGO) test --locked --workspace
 
+# A workspace of its own: nothing else builds it.
+host: ## builds a wasmCloud 1.9 host for tests, tools/host/target/release/host (ten minutes)
+	$(CARGO) build --locked --release --manifest-path tools/host/Cargo.toml --target-dir tools/host/target
+
 real: ## runs all operations and random commands on real hosts: HOSTS="/path/to/wasmcloud-0.82.0 …"
 	@test -n "$(HOSTS)" || { \
 	echo 'make real HOSTS="/path/to/wasmcloud-0.82.0 /path/to/another": programs of wasmCloud hosts,' >&2; \
@@ -101,11 +105,12 @@ soak: ## runs 64 callers while servers are killed, for SOAK_SECONDS (300); SOAK_
 check: ## checks format, clippy, documentation and dependencies, with warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) fmt --manifest-path tools/host/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 	scripts/deny
 
 clean: ## removes build results; keys and downloaded tools stay
 	$(CARGO) clean
-	rm -rf fuzz/target
+	rm -rf fuzz/target tools/host/target
 	rm -f build/*.par.gz
