@@ -54,6 +54,8 @@ pub enum HostNews {
     },
     /// The host did not start a provider.
     ProviderFailed,
+    /// A provider started or stopped, and the event does not say which.
+    ProvidersChanged,
     /// Anything else: the host is there.
     Other,
 }

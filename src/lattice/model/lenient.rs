@@ -134,18 +134,48 @@ where
     Ok(read)
 }
 
-/// Reads a list of which every entry can be read; `None` for anything else.
+/// Most entries of a list that must be read whole.
+const MAX_WHOLE: usize = 256;
+
+/// Reads a list that has a few entries, of which every one can be read; `None` for anything
+/// else.
 pub(in crate::lattice) fn whole_list<'de, D, T>(input: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: serde::de::DeserializeOwned,
 {
-    let raw = raw(input)?;
-    if !raw.get().starts_with('[') {
-        return Ok(None);
+    let list = within::<Whole<T>, D::Error>(raw(input)?);
+    Ok(list.ok().map(|Whole(list)| list))
+}
+
+/// A list of at most [`MAX_WHOLE`] entries.
+struct Whole<T>(Vec<T>);
+
+impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct All<T>(PhantomData<T>);
+
+        impl<'de, T: serde::de::DeserializeOwned> Visitor<'de> for All<T> {
+            type Value = Whole<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MAX_WHOLE} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Whole<T>, A::Error> {
+                let mut read = Vec::new();
+                while let Some(entry) = entries.next_element()? {
+                    if read.len() >= MAX_WHOLE {
+                        return Err(serde::de::Error::invalid_length(read.len() + 1, &self));
+                    }
+                    read.push(entry);
+                }
+                Ok(Whole(read))
+            }
+        }
+
+        input.deserialize_seq(All(PhantomData))
     }
-    let Members { read, unreadable } = within(raw)?;
-    Ok((unreadable == 0).then_some(read))
 }
 
 /// The members of a list that can be read, and how many cannot.

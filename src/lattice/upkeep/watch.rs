@@ -44,11 +44,13 @@ const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
-/// More events in a second than hosts that are well would send. Then events are ignored
-/// until the next regular ping.
+/// More events in a second than hosts that are well would send by themselves. Then events
+/// are ignored until the next regular ping.
 const MAX_EVENTS: usize = 2000;
 /// The same for their bytes. The largest that a host that is well sends has some kilobytes.
 const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a heartbeat that a ping causes (docs/hosts.md#ping-causes-heartbeat).
+const CAUSED_BYTES: usize = 8 * 1024;
 
 impl Lattice {
     /// Notes that the lattice is called. From here on its roster is kept fresh. A lattice
@@ -103,6 +105,8 @@ struct EventCount {
     since: Instant,
     events: usize,
     bytes: usize,
+    /// How many answers to pings had come when it began, and when the second before did.
+    answers: [usize; 2],
 }
 
 impl Default for EventCount {
@@ -111,6 +115,7 @@ impl Default for EventCount {
             since: Instant::now(),
             events: 0,
             bytes: 0,
+            answers: [0; 2],
         }
     }
 }
@@ -224,7 +229,9 @@ impl Watch {
             let epoch = lattice.connection.epoch();
             let terms = lattice.patient_terms(Enough::All, lattice.deadline);
             match lattice.ping(None, terms).await {
-                Ok((pings, _)) if pings.ended == Ended::Deadline => lattice.roster.complete(epoch),
+                Ok((pings, _)) if pings.ended == Ended::Deadline => {
+                    lattice.roster.complete(pings.asked, epoch);
+                }
                 Ok(_) => {}
                 Err(error) => debug!(lattice = %lattice.id, %error, "not pinged"),
             }
@@ -237,15 +244,26 @@ impl Watch {
         self.due || self.named.iter().any(|host| !roster.knows(host))
     }
 
-    /// Counts an event of so many bytes. Returns whether there are too many of them.
+    /// Counts an event of so many bytes. Returns whether there are too many of them, beside
+    /// those that pings cause.
     fn is_flooded(&mut self, bytes: usize) -> bool {
         let counted = &mut self.events;
+        let answers = self
+            .roster
+            .upgrade()
+            .map_or(0, |roster| roster.ping_answers());
         if counted.since.elapsed() > Duration::from_secs(1) {
-            *counted = EventCount::default();
+            *counted = EventCount {
+                answers: [answers, counted.answers[0]],
+                ..EventCount::default()
+            };
         }
         counted.events += 1;
         counted.bytes += bytes;
-        counted.events > MAX_EVENTS || counted.bytes > MAX_EVENT_BYTES
+        // Each answer to a ping may have a heartbeat beside it, shortly before or after.
+        let caused = answers - counted.answers[1];
+        counted.events > MAX_EVENTS + caused
+            || counted.bytes > MAX_EVENT_BYTES + caused * CAUSED_BYTES
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
