@@ -16,7 +16,7 @@ use wasmbus_rpc::rpc_client::RpcClient;
 use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-use crate::host::{Binary, RealHost};
+use crate::host::{Binary, RealHost, last_lines};
 use crate::modules::Module;
 use crate::orders::contract::Kind;
 use crate::orders::run::Ground;
@@ -66,7 +66,7 @@ pub struct Site {
     pub control: Client,
     kind: Kind,
     rpc: RpcClient,
-    _provider: Option<Provider>,
+    provider: Option<Provider>,
     pub host: RealHost,
     pub nats: NatsServer,
 }
@@ -135,7 +135,7 @@ impl Site {
             control,
             kind: Kind::of(&binary.version),
             rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
-            _provider: provider,
+            provider,
             host,
             nats,
         }
@@ -145,6 +145,12 @@ impl Site {
     pub fn file(&self, key: &str, revision: u32) -> String {
         let module = self.modules.iter().find(|module| module.key() == key);
         module.unwrap().reference(self.host.folder(), revision)
+    }
+
+    /// Returns the last lines that the provider logged, where it stands alone.
+    pub fn provider_log(&self) -> String {
+        let log = self.provider.as_ref().map(Provider::log);
+        last_lines(&log.unwrap_or_default())
     }
 
     /// Calls an actor as any other actor would, and returns its answer, or

@@ -1,0 +1,204 @@
+//! Auctions in which the host bids every time: no bid may be missing.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt::{self, Display, Formatter};
+use std::time::Duration;
+
+use futures::future::join;
+use tokio::time::Instant;
+use wasmbus_rpc::error::RpcResult;
+use wasmcloud_interface_lattice_control::*;
+
+use crate::orders::run::Ground as _;
+use crate::site::{LATTICE, Site};
+use crate::support::actor::Actor;
+use crate::support::world::{ctx, set};
+use crate::walk::{accepted, inventory, shows};
+
+/// How many auctions each series has at least.
+const AUCTIONS: usize = 200;
+
+/// How often the provider is started and stopped at least beside a series.
+const TURNS: usize = 4;
+
+const CONTRACT: &str = "wasmcloud:latticecontrol";
+
+/// The link name in auctions. Nothing runs under it, so the host bids.
+const AUCTIONED: &str = "auctioned";
+
+/// The link name of the provider that is started and stopped meanwhile.
+const RESTARTED: &str = "restarted";
+
+/// What is auctioned.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Actor,
+    Provider,
+}
+
+/// Auctions of one kind, one behind the other.
+pub struct Series {
+    kind: Kind,
+    /// How often the host started and stopped a provider meanwhile.
+    turns: Option<usize>,
+    took: Vec<Duration>,
+    /// What the auctions returned that missed the bid.
+    pub lost: Vec<String>,
+    /// What the provider logged last when the first bid was missed.
+    pub log: Option<String>,
+}
+
+/// Holds auctions of both kinds on an idle host, and on one that starts and stops
+/// a provider all the time.
+pub async fn auctions(site: &mut Site) -> Vec<Series> {
+    let url = site.nats.url();
+    let ack = set(&site.callers[0], LATTICE, &url).await;
+    accepted(ack).unwrap();
+    let actor = site.new_actor();
+    let auction = Auction {
+        client: site.callers[0].lattice(),
+        actor_ref: site.file(&actor, 1),
+        site,
+    };
+    let mut all = Vec::new();
+    for kind in [Kind::Actor, Kind::Provider] {
+        all.push(auction.series(kind, || true).await);
+    }
+    for kind in [Kind::Actor, Kind::Provider] {
+        all.push(auction.beside_starts(kind).await);
+    }
+    all
+}
+
+struct Auction<'a> {
+    client: LatticeControllerSender<Actor>,
+    actor_ref: String,
+    site: &'a Site,
+}
+
+impl Auction<'_> {
+    /// Holds auctions until there are enough of them and `enough` says so.
+    async fn series(&self, kind: Kind, enough: impl Fn() -> bool) -> Series {
+        let mut series = Series {
+            kind,
+            turns: None,
+            took: Vec::new(),
+            lost: Vec::new(),
+            log: None,
+        };
+        while series.took.len() < AUCTIONS || !enough() {
+            let begun = Instant::now();
+            let bids = match kind {
+                Kind::Actor => self.of_actor().await,
+                Kind::Provider => self.of_provider().await,
+            };
+            series.took.push(begun.elapsed());
+            match bids {
+                Ok(hosts) if hosts == [self.site.host.id.as_str()] => {}
+                other => {
+                    let took = begun.elapsed().as_millis();
+                    let number = series.took.len();
+                    let lost = format!("auction {number} got {other:?} after {took} ms");
+                    series.lost.push(lost);
+                    series.log.get_or_insert_with(|| self.site.provider_log());
+                }
+            }
+        }
+        series
+    }
+
+    /// Holds auctions while another actor has the host start and stop a provider.
+    async fn beside_starts(&self, kind: Kind) -> Series {
+        let (turns, held) = (Cell::new(0), Cell::new(false));
+        let auctions = async {
+            let series = self.series(kind, || turns.get() >= TURNS).await;
+            held.set(true);
+            series
+        };
+        let restarts = async {
+            while !held.get() {
+                self.restart().await;
+                turns.set(turns.get() + 1);
+            }
+        };
+        let (mut series, ()) = join(auctions, restarts).await;
+        series.turns = Some(turns.get());
+        series
+    }
+
+    async fn of_actor(&self) -> RpcResult<Vec<String>> {
+        let request = ActorAuctionRequest {
+            lattice_id: LATTICE.into(),
+            actor_ref: self.actor_ref.clone(),
+            constraints: HashMap::new(),
+        };
+        let bids = self.client.auction_actor(&ctx(), &request).await?;
+        Ok(bids.into_iter().map(|bid| bid.host_id).collect())
+    }
+
+    async fn of_provider(&self) -> RpcResult<Vec<String>> {
+        let request = ProviderAuctionRequest {
+            lattice_id: LATTICE.into(),
+            provider_ref: self.site.archive.reference.clone(),
+            link_name: AUCTIONED.into(),
+            constraints: HashMap::new(),
+        };
+        let bids = self.client.auction_provider(&ctx(), &request).await?;
+        Ok(bids.into_iter().map(|bid| bid.host_id).collect())
+    }
+
+    /// Has the host start the provider and, when it runs, stop it again.
+    async fn restart(&self) {
+        let client = self.site.callers[1].lattice();
+        let start = StartProviderCommand {
+            lattice_id: LATTICE.into(),
+            host_id: self.site.host.id.clone(),
+            provider_ref: self.site.archive.reference.clone(),
+            link_name: RESTARTED.into(),
+            annotations: None,
+            configuration: None,
+        };
+        accepted(client.start_provider(&ctx(), &start).await).unwrap();
+        let runs = async || {
+            let providers = inventory(&client, &start.host_id).await?.providers;
+            match providers.iter().any(|p| p.link_name == RESTARTED) {
+                true => Ok(()),
+                false => Err(format!("got {providers:?}")),
+            }
+        };
+        shows(runs).await.unwrap();
+        let stop = StopProviderCommand {
+            lattice_id: LATTICE.into(),
+            host_id: start.host_id,
+            provider_id: self.site.archive.key.clone(),
+            link_name: RESTARTED.into(),
+            contract_id: CONTRACT.into(),
+            annotations: None,
+        };
+        accepted(client.stop_provider(&ctx(), &stop).await).unwrap();
+    }
+}
+
+impl Display for Series {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut took = self.took.clone();
+        took.sort();
+        let kind = match self.kind {
+            Kind::Actor => "actors",
+            Kind::Provider => "providers",
+        };
+        let ms = |at: usize| took[at].as_secs_f64() * 1000.0;
+        let (held, lost) = (took.len(), self.lost.len());
+        let (median, most) = (ms(held / 2), ms(held - 1));
+        write!(f, "{held} auctions of {kind}")?;
+        match self.turns {
+            Some(turns) => write!(f, " beside {turns} starts and stops")?,
+            None => write!(f, " on an idle host")?,
+        }
+        write!(
+            f,
+            ": {lost} without its bid, median {median:.1} ms, at most {most:.1} ms"
+        )
+    }
+}
