@@ -18,6 +18,8 @@ const ROUNDS: usize = 11;
 const HOSTS: usize = 50;
 const BIDDERS: usize = 10;
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
+/// Every host sends a heartbeat within this time.
+const HEARTBEATS: Duration = Duration::from_secs(31);
 
 /// A row of milliseconds.
 fn row(name: &str, promise: Promise) -> Row {
@@ -26,35 +28,60 @@ fn row(name: &str, promise: Promise) -> Row {
 
 pub async fn measure(table: &mut Table) {
     let lattice = fifty_hosts().await;
+    let url = lattice.world.nats.url();
+    lattice.world.set_lattice(LATTICE, &url).await;
     let client = lattice.world.nats.client().await;
-    let mut cold = row(
-        "GetHosts, 50 hosts, first call",
-        Promise::Over(STALL.as_millis() as f64 + 50.0),
-    );
-    let mut warm = row("GetHosts, 50 hosts, known", Promise::Over(60.0));
-    let mut auction = row("AuctionActor, 10 of 50 bid, known", Promise::Over(60.0));
-    // Rust hosts that bid are asked for their inventory: these are two answers,
-    // one after the other.
-    let mut providers = row("AuctionProvider, 10 of 50 bid, known", Promise::None);
-    for round in 0..ROUNDS {
-        // With other credentials nothing is known, and there is no connection.
-        let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
-        lattice.world.set_lattice(LATTICE, &url).await;
-        let least = slowest_answer(&client, HOSTS).await;
-        cold.add_ms(least, get_hosts(&lattice, HOSTS).await);
-        let least = slowest_answer(&client, HOSTS).await;
-        warm.add_ms(least, get_hosts(&lattice, HOSTS).await);
-        let least = slowest_answer(&client, HOSTS).await;
-        auction.add_ms(least, auction_actor(&lattice).await);
-        let least = slowest_answer(&client, HOSTS).await;
-        providers.add_ms(least, auction_provider(&lattice).await);
+    known(table, &lattice, &client).await;
+    first(table, &lattice, &client).await;
+    silent(table, &lattice, &client).await;
+    nobody(table, &lattice.world, &client).await;
+}
+
+/// The lattice is in use, every host has sent a heartbeat, and auctions were held before.
+async fn known(table: &mut Table, lattice: &Operated, client: &async_nats::Client) {
+    get_hosts(lattice, HOSTS).await;
+    auction_actor(lattice).await;
+    auction_provider(lattice).await;
+    tokio::time::sleep(HEARTBEATS).await;
+    let mut warm = row("GetHosts, 50 hosts, known", Promise::Times(1.3));
+    let mut auction = row("AuctionActor, 10 of 50 bid, known", Promise::Times(1.8));
+    let mut providers = row("AuctionProvider, 10 of 50 bid, known", Promise::Times(2.2));
+    for _ in 0..ROUNDS {
+        let least = slowest_answer(client, HOSTS).await;
+        warm.add_ms(least, get_hosts(lattice, HOSTS).await);
+        let least = slowest_answer(client, HOSTS).await;
+        auction.add_ms(least, auction_actor(lattice).await);
+        let least = slowest_answer(client, HOSTS).await;
+        providers.add_ms(least, auction_provider(lattice).await);
     }
-    table.add(cold);
     table.add(warm);
     table.add(auction);
     table.add(providers);
-    silent(table, &lattice, &client).await;
-    nobody(table, &lattice.world, &client).await;
+}
+
+/// The credentials of the lattice are new, a moment ago or a second.
+async fn first(table: &mut Table, lattice: &Operated, client: &async_nats::Client) {
+    let mut at_once = row(
+        "GetHosts, 50 hosts, first call at once",
+        Promise::Over(STALL.as_millis() as f64 + 50.0),
+    );
+    let mut later = row("GetHosts, 50 hosts, first call", Promise::Times(1.5));
+    for round in 0..2 * ROUNDS {
+        // With other credentials nothing is known, and there is no connection.
+        let url = format!("nats://round-{round}:x@{}", lattice.world.nats.address());
+        lattice.world.set_lattice(LATTICE, &url).await;
+        let row = match round % 2 {
+            0 => &mut at_once,
+            _ => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                &mut later
+            }
+        };
+        let least = slowest_answer(client, HOSTS).await;
+        row.add_ms(least, get_hosts(lattice, HOSTS).await);
+    }
+    table.add(at_once);
+    table.add(later);
 }
 
 /// 40 OTP hosts, which look at constraints themselves, and 10 Rust hosts in

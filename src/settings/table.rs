@@ -178,7 +178,8 @@ pub static PROVIDER: [Setting; 30] = rows! {
     "stall_ms", "ms", "", "500", STALL_LIMIT =>
         "longest wait for one more answer while hosts are missing, or not all are known";
     "grace_ms", "ms", "", "60", GRACE_LIMIT =>
-        "wait for hosts that are new, and for late bids, once every known host has answered";
+        "longest wait for hosts that are new, once every known host has answered, and for the bid \
+         of a host that has";
     "default_lattice_url", "URL", "", r#""nats://10.0.0.1,nats://10.0.0.2""#,
         Kind::Urls { default: "nats://127.0.0.1:4222" } =>
         "servers of lattices whose credentials name none";
@@ -299,5 +300,5 @@ pub static LINK: [Setting; 7] = rows! {
     "stall_ms", "ms", "the provider's", "200", STALL_LIMIT =>
         "longest wait for one more answer, where it is less than the provider's";
     "grace_ms", "ms", "the provider's", "20", GRACE_LIMIT =>
-        "wait for hosts that are new, and for late bids, where it is less than the provider's";
+        "longest wait for hosts that are new, and for bids, where it is less than the provider's";
 };

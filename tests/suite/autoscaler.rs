@@ -30,11 +30,14 @@ async fn run(lattice: &Operated, zones: &[(&str, u16)]) -> Report {
     report.unwrap()
 }
 
-/// Runs it, where everything that it finds to do is done.
+/// Runs it, where everything that it finds to do is done, and waits until the hosts have
+/// done what they acknowledged: the next run believes their inventories.
 async fn done(lattice: &Operated, zones: &[(&str, u16)]) {
     let report = run(lattice, zones).await;
     let failed = report.refused.len() + report.unknown.len() + report.unseen.len();
     assert_eq!(failed + report.lacking.len(), 0, "{report}");
+    let caught_up = || async { lattice.hosts.iter().all(SimHost::caught_up).then_some(()) };
+    eventually("all that was acknowledged", caught_up).await;
 }
 
 /// Returns how many instances run on each host.

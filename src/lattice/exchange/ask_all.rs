@@ -1,8 +1,5 @@
 //! One question to every host of a lattice.
 
-use std::time::Duration;
-
-use async_nats::Message;
 use async_nats::client::PublishErrorKind;
 use tokio::time::sleep_until;
 use tracing::{debug, warn};
@@ -12,7 +9,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::failure::{Addressee, reason_of_loss};
-use crate::lattice::gather::{Answer, Ended, Gathered, Terms, gather};
+use crate::lattice::gather::{Answer, Bids, Ended, Gathered, Terms, gather};
 use crate::lattice::model::FromHost;
 use crate::name::HostId;
 
@@ -24,9 +21,9 @@ pub(crate) enum Proof {
 }
 
 impl Lattice {
-    /// Asks questions in this order, and gathers the replies to the last of them. `aside`
-    /// is given the replies to the others, and `heard` each that counts. Returns what was
-    /// gathered, and the stream on which further replies come.
+    /// Asks questions in this order, and gathers the replies to the last of them. The one
+    /// before it may be an auction with these `bids`. `heard` is given each reply that
+    /// counts. Returns what was gathered, and the stream on which further replies come.
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Invalid` where the
@@ -37,7 +34,7 @@ impl Lattice {
         questions: &[&Question],
         terms: Terms,
         proof: Proof,
-        aside: impl FnMut(&Message, Duration) -> bool,
+        bids: Option<&mut Bids>,
         heard: impl FnMut(&Answer<T>),
     ) -> Result<(Gathered<T>, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
@@ -72,7 +69,7 @@ impl Lattice {
         let mut server_answers = false;
         tokio::pin!(lost, probe, refused);
         let gathered = {
-            let gathering = gather(&mut replies, terms, aside, heard);
+            let gathering = gather(&mut replies, terms, bids, heard);
             tokio::pin!(gathering);
             let mut is_probed = false;
             loop {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use crate::connections::{Held, NoRoom};
 use crate::deadline::Deadline;
@@ -37,6 +38,7 @@ impl Lattice {
     ) -> Result<Held<Inventory>, Error> {
         let to = Addressee::Host(self, host);
         let question = Request::empty(subject::inventory(&self.id, host));
+        let asked = Instant::now();
         let reply = self.ask(to, question, deadline).await?;
         let is_large = reply.len() > READ_ELSEWHERE_ABOVE;
         let inventory = move || Ok(read::<Inventory>(reply)?.map(Inventory::without_repetitions));
@@ -44,7 +46,10 @@ impl Lattice {
             false => inventory(),
             true => self.elsewhere(inventory, deadline).await,
         };
-        read.map_err(|problem| problem.into_error(to))
+        let inventory = read.map_err(|problem| problem.into_error(to))?;
+        self.roster
+            .note_inventory(host, asked, &inventory.providers);
+        Ok(inventory)
     }
 
     /// Returns the error of an inventory for which there is no room.

@@ -18,6 +18,8 @@ pub enum HostNews {
     Beats {
         /// Version of the host software. OTP up to 0.54 says none.
         version: Option<String>,
+        /// The providers that run on the host, where it says any list of them.
+        providers: Option<Vec<ProviderSeen>>,
     },
     /// The host started. Not every version says which host it is.
     Started,
@@ -41,4 +43,28 @@ pub enum HostNews {
         /// The reason that the host gives.
         reason: String,
     },
+    /// The host started a provider.
+    ProviderStarted(ProviderSeen),
+    /// A provider on the host stopped.
+    ProviderStopped {
+        /// Public key of the provider.
+        key: String,
+        /// Link name.
+        link_name: String,
+    },
+    /// The host did not start a provider.
+    ProviderFailed,
+    /// Anything else: the host is there.
+    Other,
+}
+
+/// A provider, as an event names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderSeen {
+    /// Public key.
+    pub key: String,
+    /// Link name.
+    pub link_name: String,
+    /// Image reference. Heartbeats before 0.82 do not say it.
+    pub image_ref: Option<String>,
 }

@@ -134,6 +134,20 @@ where
     Ok(read)
 }
 
+/// Reads a list of which every entry can be read; `None` for anything else.
+pub(in crate::lattice) fn whole_list<'de, D, T>(input: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::de::DeserializeOwned,
+{
+    let raw = raw(input)?;
+    if !raw.get().starts_with('[') {
+        return Ok(None);
+    }
+    let Members { read, unreadable } = within(raw)?;
+    Ok((unreadable == 0).then_some(read))
+}
+
 /// The members of a list that can be read, and how many cannot.
 struct Members<T> {
     read: Vec<T>,

@@ -14,7 +14,7 @@ mod registry;
 mod running;
 mod text_map;
 
-pub use crate::lattice::model::event::{HostEvent, HostNews};
+pub use crate::lattice::model::event::{HostEvent, HostNews, ProviderSeen};
 pub use crate::lattice::model::host::{FromHost, Host};
 pub use crate::lattice::model::inventory::{
     Actor, ActorInstance, Inventory, Listed, Provider, listed,

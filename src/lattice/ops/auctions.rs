@@ -2,9 +2,9 @@
 //!
 //! Hosts that would not do not answer, so that bids alone never show when an auction is
 //! over. It is published first, and a ping after it on the same connection: a host that
-//! answered the ping and has not bid by the end of the grace period has declined. So an
-//! auction ends when the ping does, and the ping brings the labels that bids are checked
-//! against.
+//! answered the ping has declined when it has not bid by the time that its bids usually
+//! take behind its answers. So an auction ends soon after the ping, and the ping brings the
+//! labels that bids are checked against.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,15 +15,14 @@ use futures::{FutureExt, StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::connections::{Held, Question, Replies, TakenRoom};
+use crate::connections::{Held, Replies, TakenRoom};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v0::replies::Bid;
 use crate::lattice::dialect::v0::requests::{self, Request};
-use crate::lattice::gather::Harvest;
-use crate::lattice::model::{Host, Inventory, Provider, TextMap, contains};
+use crate::lattice::gather::Bids;
+use crate::lattice::model::{Host, Inventory, TextMap, contains};
 use crate::name::{HostId, LinkName};
 
 /// How long after its end bids of an auction are awaited, for the log.
@@ -73,6 +72,7 @@ impl Lattice {
         link_name: &LinkName,
         constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
+        self.roster.keep_providers();
         let question = requests::auction_provider(&self.id, provider_ref, link_name, constraints)?;
         // To ask the bidders what they run needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
@@ -94,30 +94,28 @@ impl Lattice {
         deadline: Deadline,
     ) -> Result<Auction, Error> {
         let auction = self.connection.question(subject, body);
-        let mut bids = Harvest::<Bid>::default();
-        let aside = |reply: &async_nats::Message, after| {
-            let is_bid = auction.is_answered_by(reply);
-            if is_bid && reply.status.is_none() {
-                bids.take(&reply.payload, after);
-            }
-            is_bid
-        };
+        let mut bids = Bids::on(auction.reply.clone());
         let terms = self.terms_for_all(deadline);
-        let (pings, replies) = self.ping(Some(&auction), terms, aside).await?;
+        let asked = self.ping(Some((&auction, &mut bids)), terms);
+        let (pings, replies) = asked.await?;
         self.watch_if_inhabited(&pings);
-        for bid in &bids.answers {
+        for bid in &bids.harvest.answers {
             self.roster.answered(&bid.host);
+            if let Some(lag) = bids.lag(bid) {
+                self.roster.note_bid(&bid.host, lag);
+            }
         }
+        let came = &bids.harvest;
         debug!(
             lattice = %self.id,
-            bids = bids.answers.len(),
-            refusals = bids.refusals,
-            first_refusal = bids.first_refusal,
-            unreadable = bids.unreadable,
+            bids = came.answers.len(),
+            refusals = came.refusals,
+            first_refusal = came.first_refusal,
+            unreadable = came.unreadable,
             "auction ended"
         );
-        if bids.answers.is_empty() {
-            if let Some(reason) = &bids.first_refusal {
+        if came.answers.is_empty() {
+            if let Some(reason) = &came.first_refusal {
                 return Err(Error::new(
                     Kind::Refused,
                     format!("the hosts of {} refused: {reason}", self.display_name()),
@@ -128,9 +126,9 @@ impl Lattice {
                 self.refuse_v1().await?;
             }
         }
-        let bidders = bids.answers.iter().map(|bid| bid.host.clone()).collect();
+        let bidders = came.answers.iter().map(|bid| bid.host.clone()).collect();
         let room = replies.room();
-        self.log_late_bids(auction, replies, bids);
+        self.hear_late_bids(bids, replies, pings.asked);
         let hosts = pings.harvest.answers.into_iter();
         Ok(Auction {
             bidders,
@@ -139,35 +137,41 @@ impl Lattice {
         })
     }
 
-    /// Waits a moment for bids of hosts that counted as having declined, and logs them:
-    /// they do not count. `bids` came in time.
-    fn log_late_bids(&self, auction: Question, replies: Replies, mut bids: Harvest<Bid>) {
+    /// Waits a moment for bids of hosts that counted as having declined, and logs them: they
+    /// do not count, but the next ones are waited for. The other `bids` came in time. It was
+    /// `asked` for them then.
+    fn hear_late_bids(&self, mut bids: Bids, replies: Replies, asked: Instant) {
         // A weak reference, so that the roster can end before the task does.
         let (id, roster) = (self.id.clone(), Arc::downgrade(&self.roster));
         let ended = Instant::now();
         tokio::spawn(async move {
-            let in_time = bids.answers.len();
+            let in_time = bids.harvest.answers.len();
             let mut replies = replies.take(MAX_LATE);
             let heard = async {
                 while let Some(reply) = replies.next().await {
-                    if auction.is_answered_by(&reply) && reply.status.is_none() {
-                        bids.take(&reply.payload, ended.elapsed());
-                    }
+                    bids.take(&reply, asked.elapsed());
                 }
             };
             let _ = timeout_at(ended + LATE_BIDS_WITHIN, heard).await;
-            let late = bids.answers[in_time..].iter();
-            let (hosts, after): (Vec<_>, Vec<_>) =
-                late.map(|bid| (bid.host.as_str(), bid.after)).unzip();
-            let Some(latest) = after.iter().max() else {
+            let late = bids.harvest.answers[in_time..].iter();
+            let late = late.map(|bid| {
+                let after_end = (asked + bid.after).saturating_duration_since(ended);
+                (&bid.host, bids.lag(bid).unwrap_or(after_end))
+            });
+            let (hosts, lags): (Vec<_>, Vec<_>) = late.unzip();
+            let (Some(latest), Some(roster)) = (lags.iter().max(), roster.upgrade()) else {
                 return;
             };
+            for (host, lag) in hosts.iter().zip(&lags) {
+                roster.note_bid(host, *lag);
+            }
+            let hosts: Vec<_> = hosts.into_iter().map(HostId::as_str).collect();
             let (count, latest_ms) = (hosts.len(), latest.as_millis() as u64);
-            if roster.upgrade().is_some_and(|r| r.late_bids.is_due()) {
+            if roster.late_bids.is_due() {
                 warn!(
                     lattice = %id, late = count, latest_ms, ?hosts,
-                    "bids came after their auction had ended, and did not count; \
-                     a longer grace_ms would wait for them"
+                    "bids came after their auction had ended, and did not count; the next ones \
+                     of these hosts are waited for longer, up to grace_ms"
                 );
             } else {
                 debug!(lattice = %id, late = count, latest_ms, ?hosts, "bids came too late");
@@ -186,14 +190,20 @@ impl Lattice {
         provider_ref: &str,
         link_name: &LinkName,
     ) -> Result<bool, Error> {
+        let epoch = self.connection.epoch();
+        let known = self
+            .roster
+            .runs_provider(host, epoch, provider_ref, link_name.as_str());
+        if let Some(runs) = known {
+            return Ok(runs);
+        }
         // The bid of a host that does not answer counts, and it is not waited for any
         // longer than a gather waits for a silent host.
         let most = self.deadline.within(self.limits.stall);
         let inventory = unless_no_room(self.inventory(host, most).await)?;
-        let is_it = |provider: &Provider| {
-            provider.link_name == link_name.as_str() && provider.is_named(provider_ref)
-        };
-        Ok(inventory.is_some_and(|inventory| inventory.providers.iter().any(is_it)))
+        let providers = inventory.iter().flat_map(|inventory| &inventory.providers);
+        let mut of_link = providers.filter(|listed| listed.link_name == link_name.as_str());
+        Ok(of_link.any(|listed| listed.is_named(provider_ref)))
     }
 
     /// Tells whether a bid counts: where a host does not check the constraints itself, its

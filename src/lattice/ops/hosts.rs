@@ -52,7 +52,7 @@ impl Lattice {
         &self,
         terms: Terms,
     ) -> Result<Held<Vec<Host>, TakenRoom>, Error> {
-        let (pings, replies) = self.ping(None, terms, |_, _| false).await?;
+        let (pings, replies) = self.ping(None, terms).await?;
         self.watch_if_inhabited(&pings);
         let answers = pings.harvest.answers.into_iter();
         let hosts = answers.map(|answer| answer.said).collect();

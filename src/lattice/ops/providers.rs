@@ -57,6 +57,7 @@ impl Lattice {
             configuration,
             annotations,
         )?;
+        self.roster.provider_moves(host);
         self.tell_host(host, command).await
     }
 
@@ -95,6 +96,7 @@ impl Lattice {
         }
         let command =
             requests::stop_provider(&self.id, host, provider, link_name, contract_id, wanted)?;
+        self.roster.provider_moves(host);
         let stopped = self.tell_host(host, command).await;
         stopped.map_err(|error| match error.kind() {
             Kind::Timeout if quirks.answers_after_provider_shutdown => Error::new(

@@ -6,9 +6,15 @@
 //! roster belongs to a lattice and the credentials that the lattice was bound to: other
 //! credentials may lead to other hosts.
 //!
+//! - `known`: what is known of one host
+//! - `listening`: whether a host that came would have been heard
+//! - `providers`: which providers hosts run
 //! - [`export_check`]: whether replies of more than one host get through to us
 
 pub mod export_check;
+mod known;
+mod listening;
+mod providers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -21,42 +27,35 @@ use crate::connections::AnswerRoom;
 use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered};
+use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered, Others};
 use crate::lattice::model::{Host, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
+pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
+use crate::lattice::roster::known::{KnownHost, Labels, with_room};
+use crate::lattice::roster::listening::{HEARD_FOR, Listening};
 use crate::lock::Lock;
 use crate::name::HostId;
-use crate::shares::{Share, Shares};
+use crate::shares::Shares;
 use crate::telemetry::LogLimiter;
 
-/// How long a host's reply to a ping counts.
-const RECENT_FOR: Duration = Duration::from_secs(600);
 /// How long all hosts count as known after all were pinged and waited for. A roster in
 /// use is renewed more often.
 const COMPLETE_FOR: Duration = Duration::from_secs(75);
 /// How long after a ping without a reply the host has missed it. A host that usually takes
 /// longer has that time.
 const MISSED_AFTER: Duration = Duration::from_millis(300);
-/// Longest that a single host is waited for: less than the pings in the background wait,
-/// so that the slowest host can miss one.
-pub(crate) const MOST_PATIENCE: Duration = Duration::from_millis(1900);
+/// How long after the hosts were learned the first gather needs no time for newcomers.
+const LEARNED_FOR: Duration = Duration::from_secs(2);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
 /// How long a refusal by JetStream counts.
 const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// What a host may take in addition to twice its usual time.
-const SLACK: Duration = Duration::from_millis(30);
-/// How much shorter than expected the uptime may be that a host reports: it counts in
-/// whole seconds, and its reply can be late.
-const UPTIME_SLACK: Duration = Duration::from_secs(5);
-/// By how much uptimes may differ of which the replies came in the wrong order.
-const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// Most hosts that are kept.
 pub const MAX_HOSTS: usize = 10_000;
 /// Labels of a host that have no more bytes are kept in any case.
 const USUAL_LABELS: usize = 512;
-/// Most bytes of larger labels that are kept for all hosts of a lattice. One host has half
-/// of them at most.
+/// Most bytes of larger labels, and of providers, that are kept for all hosts of a lattice.
+/// One host has half of them at most.
 pub const MAX_LABEL_BYTES: usize = 4 * 1024 * 1024;
 /// What a label takes beside its text.
 const LABEL: usize = 64;
@@ -79,7 +78,7 @@ pub struct Roster {
     /// The room for what the lattice answers.
     pub answers: AnswerRoom,
     /// Divides [`MAX_LABEL_BYTES`] among the hosts.
-    labels: OnceLock<Arc<Shares<HostId>>>,
+    texts: OnceLock<Arc<Shares<HostId>>>,
     /// The route of the calls by which it was learned.
     pub(super) route: OnceLock<Weak<Route>>,
     state: Lock<State>,
@@ -91,45 +90,19 @@ struct State {
     /// When all hosts were last pinged and waited for, and in which epoch of the
     /// connection.
     complete: Option<(Instant, u64)>,
+    /// When all hosts were last pinged and waited for because the credentials were changed,
+    /// and in which epoch, until the first gather.
+    learned: Option<(Instant, u64)>,
+    /// What is heard of the hosts without asking.
+    listening: Listening,
+    /// Whether it is kept which providers hosts run.
+    keeps_providers: bool,
     /// When the lattice was last called.
     used: Option<Instant>,
     /// Whether a task keeps the roster fresh.
     watched: bool,
     /// When the server last refused to ask JetStream.
     jetstream_refused: Option<Instant>,
-}
-
-/// What is known of a host.
-struct KnownHost {
-    dialect: Dialect,
-    /// Its labels, where it says any and there is room for them.
-    labels: Option<Labels>,
-    /// Its uptime in seconds, as its last reply to a ping says.
-    uptime: u64,
-    /// When that reply came.
-    replied: Instant,
-    /// When it last answered any question.
-    seen: Instant,
-    /// Whether an event said that it may be gone, or have another version now.
-    doubtful: bool,
-    /// How long it takes to answer a ping: an average, and not less than the last time.
-    answers_in: Duration,
-    /// When it was found to have missed a ping, since its last reply.
-    missed: Option<Instant>,
-}
-
-/// Labels that are kept.
-struct Labels {
-    all: TextMap,
-    /// What they take of the room, where they are large.
-    _room: Option<Box<Share<HostId>>>,
-}
-
-impl KnownHost {
-    /// Returns how long after a ping its reply is waited for in any case.
-    fn patience(&self) -> Duration {
-        (self.answers_in * 2 + SLACK).min(MOST_PATIENCE)
-    }
 }
 
 impl Roster {
@@ -139,6 +112,11 @@ impl Roster {
             answers,
             ..Self::default()
         }
+    }
+
+    /// Returns the room for what hosts say of themselves.
+    fn texts(&self) -> &Arc<Shares<HostId>> {
+        self.texts.get_or_init(|| Shares::new(MAX_LABEL_BYTES))
     }
 
     /// Returns the labels of a host to keep; `None` where it has none or they find no room.
@@ -151,8 +129,7 @@ impl Roster {
         let room = match bytes {
             0..=USUAL_LABELS => None,
             _ => {
-                let shares = self.labels.get_or_init(|| Shares::new(MAX_LABEL_BYTES));
-                let mut room = shares.share(host.clone());
+                let mut room = self.texts().share(host.clone());
                 if !room.take(bytes) {
                     return None;
                 }
@@ -169,18 +146,23 @@ impl Roster {
     pub fn note_ping_reply(&self, host: &HostId, ping: &Host, after: Duration) {
         let state = &mut *self.state.lock();
         let now = Instant::now();
+        let heard_before = state.listening.owes_nothing(host);
         let before = state.hosts.get(host);
         if before.is_none() && state.hosts.len() >= MAX_HOSTS {
             return;
         }
         let usual = before.map_or(after, |known| (known.answers_in * 3 + after) / 4);
-        if before.is_some_and(|known| known.ran_before(ping.uptime_seconds)) {
+        let ran_before = before.is_some_and(|known| known.ran_before(ping.uptime_seconds));
+        if ran_before {
             self.commands.forget(host);
         }
-        // Those from before give up their room first.
-        if let Some(known) = state.hosts.get_mut(host) {
+        // Labels from before give up their room first.
+        let before = state.hosts.get_mut(host).map(|known| {
             known.labels = None;
-        }
+            let providers = known.providers.take().filter(|_| !ran_before);
+            (known.heard, known.bid_lag, known.provider_moved, providers)
+        });
+        let (heard, bid_lag, provider_moved, providers) = before.unwrap_or_default();
         let known = KnownHost {
             dialect: Dialect::from(ping),
             labels: ping
@@ -193,6 +175,10 @@ impl Roster {
             doubtful: false,
             answers_in: usual.max(after),
             missed: None,
+            heard: heard.max(heard_before),
+            bid_lag,
+            provider_moved,
+            providers,
         };
         state.hosts.insert(host.clone(), known);
     }
@@ -247,12 +233,40 @@ impl Roster {
         }
     }
 
-    /// Notes a heartbeat. Returns whether the host should be pinged, because it is not
-    /// known or reports another version than before. A heartbeat is no sign that a host
-    /// answers: Rust hosts whose control loop died, and hosts that spin, go on sending
-    /// them (docs/hosts.md#too-large-stop-ends-control,
+    /// Notes that events arrive from now on, over the connection of this epoch.
+    pub fn listens(&self, epoch: u64) {
+        self.state.lock().listening.begin(epoch);
+    }
+
+    /// Notes that events over the connection of this epoch may have been missed.
+    pub fn listens_no_more(&self, epoch: u64) {
+        self.state.lock().listening.end(epoch);
+    }
+
+    /// Notes that a host said anything unasked, over the connection of this epoch. Returns
+    /// whether it is known.
+    pub fn heard(&self, host: &HostId, epoch: u64) -> bool {
+        let state = &mut *self.state.lock();
+        match state.hosts.get_mut(host) {
+            Some(known) => {
+                if state.listening.since(epoch).is_some() {
+                    known.heard = Some(Instant::now());
+                }
+                true
+            }
+            None => {
+                state.listening.owes_answer(host);
+                false
+            }
+        }
+    }
+
+    /// Notes the version in a heartbeat. Returns whether the host should be pinged, because
+    /// it is not known or reports another version than before. A heartbeat is no sign that
+    /// a host answers: Rust hosts whose control loop died, and hosts that spin, go on
+    /// sending them (docs/hosts.md#too-large-stop-ends-control,
     /// docs/hosts.md#hung-host-beats-on).
-    pub fn note_heartbeat(&self, host: &HostId, dialect: Dialect) -> bool {
+    pub fn note_version(&self, host: &HostId, dialect: Dialect) -> bool {
         match self.state.lock().hosts.get_mut(host) {
             Some(known) if known.dialect.has_version_of(&dialect) => false,
             Some(known) => {
@@ -263,11 +277,31 @@ impl Roster {
         }
     }
 
+    /// Notes that a host started, as it says. It answers a ping soon.
+    pub fn started(&self, host: &HostId) {
+        self.doubt(host);
+        self.state.lock().listening.owes_answer(host);
+    }
+
+    /// Notes that a host is said to have stopped.
+    pub fn stopped(&self, host: &HostId) {
+        self.doubt(host);
+        self.state.lock().listening.owes_nothing(host);
+    }
+
     /// Notes that a host may be gone, or have another version now. That may be wrong: the
     /// host is still waited for as long as it usually takes, and a ping decides.
     pub fn doubt(&self, host: &HostId) {
         if let Some(known) = self.state.lock().hosts.get_mut(host) {
             known.doubtful = true;
+            known.providers = None;
+        }
+    }
+
+    /// Notes how late a bid of a host came behind its answer to the ping.
+    pub fn note_bid(&self, host: &HostId, lag: Duration) {
+        if let Some(known) = self.state.lock().hosts.get_mut(host) {
+            known.note_bid(lag);
         }
     }
 
@@ -314,20 +348,32 @@ impl Roster {
         (!dialects.is_empty()).then_some(dialects)
     }
 
-    /// Returns the hosts that a ping waits for, and whether they are all.
+    /// Notes that all hosts were pinged and waited for, because the credentials were
+    /// changed.
+    pub fn learned(&self, epoch: u64) {
+        let state = &mut *self.state.lock();
+        state.complete = Some((Instant::now(), epoch));
+        state.learned = state.complete;
+    }
+
+    /// Returns the hosts that a gather waits for, and what others there may be.
     pub fn expected(&self, epoch: u64) -> ExpectedHosts {
-        let state = self.state.lock();
-        let recent = state.hosts.iter().filter(|(_, known)| known.is_recent());
-        let hosts = recent.map(|(host, known)| {
+        let state = &mut *self.state.lock();
+        let others = state.others(epoch);
+        let recent = || state.hosts.iter().filter(|(_, known)| known.is_recent());
+        let widest = recent().filter_map(|(_, known)| known.bid_lag).max();
+        let hosts = recent().map(|(host, known)| {
             let expectation = Expectation {
                 within: known.patience(),
                 doubtful: known.doubtful,
+                bid_within: known.bid_within(widest).unwrap_or(Duration::MAX),
             };
             (host.clone(), expectation)
         });
         ExpectedHosts {
-            are_all: state.complete_in(epoch) && !state.hosts.is_empty(),
+            others,
             hosts: hosts.collect(),
+            bid_within: widest.map_or(Duration::MAX, with_room),
         }
     }
 
@@ -380,6 +426,30 @@ impl Roster {
 }
 
 impl State {
+    /// Tells what hosts there may be beside those that are known.
+    fn others(&mut self, epoch: u64) -> Others {
+        // The first gather after the credentials were changed has the hosts of that moment.
+        let learned = self.learned.take();
+        let learned = learned.is_some_and(|(at, then)| then == epoch && at.elapsed() < LEARNED_FOR);
+        if self.hosts.is_empty() || !self.complete_in(epoch) {
+            return Others::Any;
+        }
+        match self.listening.all_answered() && (learned || self.all_are_heard(epoch)) {
+            true => Others::None,
+            false => Others::Newcomers,
+        }
+    }
+
+    /// Tells whether the events of every known host arrive over this connection.
+    fn all_are_heard(&self, epoch: u64) -> bool {
+        let Some(since) = self.listening.since(epoch) else {
+            return false;
+        };
+        let is_heard = |at: Instant| at >= since && at.elapsed() < HEARD_FOR;
+        let mut hosts = self.hosts.values();
+        hosts.all(|known| known.heard.is_some_and(is_heard))
+    }
+
     fn begin_watch(&mut self) -> bool {
         !std::mem::replace(&mut self.watched, true)
     }
@@ -389,37 +459,6 @@ impl State {
     fn complete_in(&self, epoch: u64) -> bool {
         self.complete
             .is_some_and(|(at, then)| then == epoch && at.elapsed() < COMPLETE_FOR)
-    }
-}
-
-impl KnownHost {
-    /// Tells whether the host was started again, as it reports a shorter uptime than it
-    /// had.
-    fn ran_before(&self, uptime: u64) -> bool {
-        // Replies to two pings can come in the wrong order.
-        uptime + UPTIME_ORDER.as_secs() < self.uptime
-            || uptime + UPTIME_SLACK.as_secs() < self.uptime + self.replied.elapsed().as_secs()
-    }
-
-    fn is_recent(&self) -> bool {
-        self.replied.elapsed() < RECENT_FOR
-    }
-
-    /// Notes that it did not answer a ping of `asked` within `took`. Returns whether that
-    /// is the second one that it missed. Pings that were under way together count once.
-    fn misses(&mut self, asked: Instant, took: Duration) -> bool {
-        if self.seen > asked || took < self.patience() {
-            return false;
-        }
-        match self.missed {
-            Some(first) => first <= asked,
-            // An event said that it may be gone.
-            None if self.doubtful => true,
-            None => {
-                self.missed = Some(Instant::now());
-                false
-            }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::lattice::gather::{Answer, Harvest};
+use crate::lattice::roster::known::RECENT_FOR;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::advance;
 
@@ -117,10 +118,10 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.note_heartbeat(&two, Dialect::of_version(Some("0.80.0")));
+        roster.note_version(&two, Dialect::of_version(Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.note_heartbeat(&two, Dialect::of_version(Some("0.80.0"))));
+    assert!(roster.note_version(&two, Dialect::of_version(Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,14 +174,17 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
     let (roster, one) = (Roster::default(), host());
     // One host that answered need not be the only one.
     roster.note_ping_reply(&one, &ping("0.80.0"), MS);
-    assert_eq!((roster.all(0), roster.expected(0).are_all), (None, false));
+    assert_eq!(
+        (roster.all(0), roster.expected(0).others),
+        (None, Others::Any)
+    );
     // It is waited for.
     assert_eq!(known(&roster), 1);
     take(&roster, answered(&[&one]), 3);
-    assert!(roster.expected(3).are_all);
-    assert!(!roster.expected(4).are_all);
+    assert_eq!(roster.expected(3).others, Others::Newcomers);
+    assert_eq!(roster.expected(4).others, Others::Any);
     advance(COMPLETE_FOR).await;
-    assert!(!roster.expected(3).are_all);
+    assert_eq!(roster.expected(3).others, Others::Any);
     assert!(roster.dialect(&one).is_some());
     advance(RECENT_FOR).await;
     assert_eq!(roster.dialect(&one), None);
@@ -189,9 +193,9 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_an_unknown_host_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.note_heartbeat(&one, Dialect::of_version(None)));
+    assert!(roster.note_version(&one, Dialect::of_version(None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.note_heartbeat(&one, Dialect::of_version(Some("0.82.0"))));
+    assert!(roster.note_version(&one, Dialect::of_version(Some("0.82.0"))));
     assert_eq!(roster.dialect(&one), None);
 }
 
@@ -264,4 +268,174 @@ async fn huge_labels_are_not_kept_and_the_host_is_known_all_the_same() {
     roster.gone(&hog);
     roster.note_ping_reply(&others[98], &with_label(256 * 1024), MS);
     assert!(roster.labels(&others[98]).is_some());
+}
+
+/// Makes a roster of these hosts, whose events all arrive over the connection of epoch 1.
+fn listening(hosts: &[&HostId]) -> Roster {
+    let roster = Roster::default();
+    roster.listens(1);
+    take(&roster, answered(hosts), 1);
+    for host in hosts {
+        assert!(roster.heard(host, 1));
+    }
+    assert_eq!(roster.expected(1).others, Others::None);
+    roster
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_need_no_time_where_the_events_of_all_hosts_arrive() {
+    let (one, two) = (host(), host());
+    let others = |roster: &Roster| roster.expected(1).others;
+    // One of them is silent.
+    let roster = Roster::default();
+    roster.listens(1);
+    take(&roster, answered(&[&one, &two]), 1);
+    roster.heard(&one, 1);
+    assert_eq!(others(&roster), Others::Newcomers);
+    roster.heard(&two, 1);
+    assert_eq!(others(&roster), Others::None);
+    // Nothing is heard for two heartbeats.
+    advance(HEARD_FOR).await;
+    take(&roster, answered(&[&one, &two]), 1);
+    assert_eq!(others(&roster), Others::Newcomers);
+    // Events were missed, or come over another connection.
+    let roster = listening(&[&one, &two]);
+    roster.listens_no_more(1);
+    assert_eq!(others(&roster), Others::Newcomers);
+    advance(MS).await;
+    roster.listens(1);
+    assert_eq!(others(&roster), Others::Newcomers);
+    let roster = listening(&[&one, &two]);
+    advance(MS).await;
+    roster.listens(2);
+    take(&roster, answered(&[&one, &two]), 2);
+    assert_eq!(roster.expected(2).others, Others::Newcomers);
+    roster.heard(&one, 1);
+    roster.heard(&two, 1);
+    assert_eq!(roster.expected(2).others, Others::Newcomers);
+    // The end of the watch of the connection before changes nothing.
+    roster.heard(&one, 2);
+    roster.heard(&two, 2);
+    roster.listens_no_more(1);
+    assert_eq!(roster.expected(2).others, Others::None);
+}
+
+/// What shows that a host has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Sign {
+    Answers,
+    Starts,
+    Beats,
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_joins_is_in_the_list_from_its_first_sign_on() {
+    use Sign::{Answers, Beats, Starts};
+    let orders = [
+        [Answers, Starts, Beats],
+        [Answers, Beats, Starts],
+        [Starts, Answers, Beats],
+        [Starts, Beats, Answers],
+        [Beats, Answers, Starts],
+        [Beats, Starts, Answers],
+    ];
+    for order in orders {
+        let (old, new) = (host(), host());
+        let roster = listening(&[&old]);
+        for sign in order {
+            match sign {
+                Answers => take(&roster, answered(&[&old, &new]), 1),
+                Starts => {
+                    roster.heard(&new, 1);
+                    roster.started(&new);
+                }
+                Beats => drop(roster.heard(&new, 1)),
+            }
+            let expected = roster.expected(1);
+            let known = expected.hosts.get(&new);
+            let is_waited_for = known.is_some_and(|known| !known.doubtful);
+            let has_time = expected.others != Others::None;
+            assert!(is_waited_for || has_time, "{order:?} {sign:?}");
+        }
+        // Once it has answered and was heard, no time is needed for others.
+        take(&roster, answered(&[&old, &new]), 1);
+        assert_eq!(roster.expected(1).others, Others::None, "{order:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_never_answers_gives_newcomers_time_as_long_as_it_is_heard() {
+    let (one, liar) = (host(), host());
+    let roster = listening(&[&one]);
+    assert!(!roster.heard(&liar, 1));
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+    roster.stopped(&liar);
+    assert_eq!(roster.expected(1).others, Others::None);
+    roster.heard(&liar, 1);
+    advance(HEARD_FOR - MS).await;
+    take(&roster, answered(&[&one]), 1);
+    roster.heard(&one, 1);
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+    advance(MS).await;
+    assert_eq!(roster.expected(1).others, Others::None);
+    // However many they are, they take little, and nobody is missed.
+    for _ in 0..1100 {
+        roster.heard(&host(), 1);
+    }
+    advance(HEARD_FOR).await;
+    take(&roster, answered(&[&one]), 1);
+    roster.heard(&one, 1);
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_gather_after_the_hosts_were_learned_needs_no_time_for_others() {
+    let (one, two) = (host(), host());
+    let learned = || {
+        let roster = Roster::default();
+        take(&roster, answered(&[&one]), 1);
+        roster.learned(1);
+        roster
+    };
+    let roster = learned();
+    assert_eq!(roster.expected(1).others, Others::None);
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+    assert_eq!(learned().expected(2).others, Others::Any);
+    let roster = learned();
+    roster.heard(&two, 1);
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+    let roster = learned();
+    advance(LEARNED_FOR).await;
+    assert_eq!(roster.expected(1).others, Others::Newcomers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bid_is_waited_for_as_late_as_those_of_its_host_come() {
+    let (often, never) = (host(), host());
+    let roster = Roster::default();
+    take(&roster, answered(&[&often, &never]), 1);
+    let within = |roster: &Roster, host: &HostId| roster.expected(1).hosts[host].bid_within;
+    // Nobody has bid: as long as a bid is ever waited for.
+    assert_eq!(within(&roster, &often), Duration::MAX);
+    roster.note_bid(&often, 2 * MS);
+    assert_eq!(within(&roster, &often), with_room(2 * MS));
+    assert_eq!(within(&roster, &never), with_room(2 * MS));
+    assert_eq!(roster.expected(1).bid_within, with_room(2 * MS));
+    // A late one widens it at once, and early ones narrow it again.
+    roster.note_bid(&often, 100 * MS);
+    assert_eq!(within(&roster, &often), with_room(100 * MS));
+    for _ in 0..40 {
+        roster.note_bid(&often, MS);
+    }
+    assert!(within(&roster, &often) < with_room(2 * MS));
+    // It outlives answers to pings.
+    take(&roster, answered(&[&often, &never]), 1);
+    assert!(within(&roster, &often) < with_room(2 * MS));
+    // While a provider starts or stops, bids may be late.
+    roster.provider_moves(&often);
+    assert_eq!(within(&roster, &often), Duration::MAX);
+    assert!(within(&roster, &never) < with_room(2 * MS));
+    advance(Duration::from_secs(60)).await;
+    roster.note_ping_reply(&often, &ping("0.80.0"), MS);
+    assert!(within(&roster, &often) < with_room(2 * MS));
 }

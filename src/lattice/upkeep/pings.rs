@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::Message;
 use bytes::Bytes;
 use tracing::warn;
 
@@ -13,7 +12,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::V1Ping;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::exchange::ask_all::Proof;
-use crate::lattice::gather::{Answer, Ended, Enough, ExpectedHosts, Gathered, Terms};
+use crate::lattice::gather::{Answer, Bids, Ended, Enough, ExpectedHosts, Gathered, Terms};
 use crate::lattice::model::Host;
 use crate::lattice::roster::MOST_PATIENCE;
 use crate::settings::STALL;
@@ -24,17 +23,15 @@ const V1_ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 impl Lattice {
     /// Pings every host. The roster learns from every reply as soon as it comes.
     ///
-    /// An auction is published before the ping, on the same connection; `aside` is given
-    /// the replies to it. Returns what the ping brought, and the stream on which further
-    /// replies come.
+    /// An auction is published before the ping, on the same connection. Returns what the
+    /// ping brought, and the stream on which further replies come.
     ///
     /// # Errors
     /// As [`Lattice::ask_all`]; nobody there is no error.
     pub(crate) async fn ping(
         &self,
-        auction: Option<&Question>,
+        auction: Option<(&Question, &mut Bids)>,
         terms: Terms,
-        aside: impl FnMut(&Message, Duration) -> bool,
     ) -> Result<(Gathered<Host>, Replies), Error> {
         let epoch = self.connection.epoch();
         let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
@@ -44,8 +41,9 @@ impl Lattice {
         };
         let ping = subject::ping(&self.id);
         let ping = self.connection.question(ping, Bytes::new());
+        let (auction, bids) = auction.unzip();
         let questions: Vec<&Question> = auction.into_iter().chain([&ping]).collect();
-        let asked = self.ask_all(&questions, terms, Proof::Needed, aside, heard);
+        let asked = self.ask_all(&questions, terms, Proof::Needed, bids, heard);
         let (pings, replies) = asked.await?;
         // A ping that stalled, and not early, has waited for every host.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
@@ -73,8 +71,7 @@ impl Lattice {
         let ping = subject::ping_v1(&self.id);
         let ping = self.connection.question(ping, Bytes::new());
         let questions = [&ping];
-        let asked =
-            self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, |_, _| false, |_| ());
+        let asked = self.ask_all::<V1Ping>(&questions, terms, Proof::Unneeded, None, |_| ());
         match asked.await {
             Ok((gathered, _)) => {
                 let first = gathered.harvest.answers.into_iter().next();

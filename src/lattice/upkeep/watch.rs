@@ -1,12 +1,6 @@
 //! Keeps the roster of a lattice fresh while the lattice is in use: by pings in the
 //! background, and by the events of hosts where the credentials may subscribe to them.
 //! Without events, the roster is only less fresh.
-//!
-//! An event says that a host may have come, gone, or changed its version; only its reply
-//! to a ping is believed. Events also say what came of starts. Somebody who may publish
-//! events, and lies, can make us do this: ping, wait no longer for a host than it usually
-//! takes, no longer wait for what a host was told a moment ago, and refuse commands that
-//! name a reference, as that of another actor. It is not more than that.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
@@ -24,11 +18,10 @@ use tracing::{debug, info};
 
 use crate::connections::Connection;
 use crate::lattice::Lattice;
-use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v0::{events, subject};
+use crate::lattice::dialect::v0::subject;
 use crate::lattice::gather::{Ended, Enough};
-use crate::lattice::model::HostNews;
 use crate::lattice::roster::Roster;
+use crate::lattice::upkeep::news::{self, Ping};
 use crate::lock::Lock;
 use crate::name::{HostId, JsDomain, LatticeId};
 
@@ -51,8 +44,6 @@ const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
-/// Events of more bytes are not read: no host of a usual server can send one.
-pub const MAX_EVENT: usize = 1024 * 1024;
 /// More events in a second than hosts that are well would send. Then events are ignored
 /// until the next regular ping.
 const MAX_EVENTS: usize = 2000;
@@ -75,6 +66,7 @@ impl Lattice {
             id: self.id.clone(),
             js_domain: self.js_domain.clone(),
             connection: Arc::downgrade(&self.connection),
+            epoch: self.connection.epoch(),
             released: self.connection.released(),
             roster: Arc::downgrade(&self.roster),
             missed: self.roster.missed.clone(),
@@ -93,6 +85,7 @@ struct Watch {
     id: LatticeId,
     js_domain: Option<JsDomain>,
     connection: Weak<Connection>,
+    epoch: u64,
     released: CancellationToken,
     roster: Weak<Roster>,
     missed: Arc<Notify>,
@@ -123,11 +116,20 @@ impl Default for EventCount {
 }
 
 /// Tells the roster that the watch has ended, however it ends.
-struct Ends(Option<Weak<Roster>>);
+struct Ends {
+    roster: Weak<Roster>,
+    epoch: u64,
+    /// Whether the roster knows it already. Another watch may have begun then.
+    is_known: bool,
+}
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        if let Some(roster) = self.0.take().and_then(|roster| roster.upgrade()) {
+        let Some(roster) = self.roster.upgrade() else {
+            return;
+        };
+        if !self.is_known {
+            roster.listens_no_more(self.epoch);
             roster.note_watch_ended();
         }
     }
@@ -135,8 +137,12 @@ impl Drop for Ends {
 
 impl Watch {
     async fn run(mut self) {
-        let mut ends = Ends(Some(self.roster.clone()));
-        let mut events = self.subscribe().await;
+        let mut ends = Ends {
+            roster: self.roster.clone(),
+            epoch: self.epoch,
+            is_known: false,
+        };
+        let mut events = self.listen().await;
         let mut ping = FuturesUnordered::<BoxFuture<'static, ()>>::new();
         let mut regular_at = Instant::now() + FIRST_PING_AFTER;
         let mut sooner_at: Option<Instant> = None;
@@ -151,12 +157,12 @@ impl Watch {
                 event = next(&mut events) => match event {
                     Some(event) if self.is_flooded(event.payload.len()) => {
                         info!(lattice = %self.id, "too many events; they are ignored for a while");
-                        events = None;
+                        events = self.listen_no_more();
                     }
                     Some(event) => if self.asks_for_ping(&event) {
                         sooner_at = sooner(sooner_at, PING_AFTER_EVENT);
                     },
-                    None => events = None,
+                    None => events = self.listen_no_more(),
                 },
                 () = self.missed.notified() => {
                     self.due = true;
@@ -167,8 +173,7 @@ impl Watch {
                     let Some(roster) = self.roster.upgrade() else { return };
                     if roster.end_watch_if_unused() {
                         debug!(lattice = %self.id, "no longer in use, no longer watched");
-                        // Another watch may have begun already.
-                        ends.0 = None;
+                        ends.is_known = true;
                         return;
                     }
                     sooner_at = None;
@@ -176,8 +181,10 @@ impl Watch {
                     if regular {
                         regular_at = together(Instant::now() + PING_EVERY);
                         self.caused = 0;
-                        if events.is_none() {
-                            events = self.subscribe().await;
+                        match events {
+                            None => events = self.listen().await,
+                            // More may have been heard than is kept count of.
+                            Some(_) => roster.listens(self.epoch),
                         }
                     }
                     if regular || self.is_needed(&roster) {
@@ -192,10 +199,19 @@ impl Watch {
         }
     }
 
-    async fn subscribe(&self) -> Option<Subscriber> {
+    /// Subscribes to the events of the lattice.
+    async fn listen(&self) -> Option<Subscriber> {
         let connection = self.connection.upgrade()?;
         let subject = subject::events(&self.id);
-        connection.client().subscribe(subject).await.ok()
+        let events = connection.client().subscribe(subject).await.ok()?;
+        self.roster.upgrade()?.listens(self.epoch);
+        Some(events)
+    }
+
+    /// Notes that events are missed from now on.
+    fn listen_no_more(&self) -> Option<Subscriber> {
+        self.roster.upgrade()?.listens_no_more(self.epoch);
+        None
     }
 
     /// Makes a ping to all hosts that waits for the slowest.
@@ -207,7 +223,7 @@ impl Watch {
             // The roster learns from it; a failure shows at the next call.
             let epoch = lattice.connection.epoch();
             let terms = lattice.patient_terms(Enough::All, lattice.deadline);
-            match lattice.ping(None, terms, |_, _| false).await {
+            match lattice.ping(None, terms).await {
                 Ok((pings, _)) if pings.ended == Ended::Deadline => lattice.roster.complete(epoch),
                 Ok(_) => {}
                 Err(error) => debug!(lattice = %lattice.id, %error, "not pinged"),
@@ -234,58 +250,16 @@ impl Watch {
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
     fn asks_for_ping(&mut self, event: &Message) -> bool {
-        if event.payload.len() > MAX_EVENT {
-            return false;
-        }
-        let Some(event) = events::read(&event.payload) else {
-            return false;
-        };
-        let (Ok(host), Some(roster)) = (HostId::parse(&event.host), self.roster.upgrade()) else {
+        let Some(roster) = self.roster.upgrade() else {
             return false;
         };
         let may = self.caused < MAX_CAUSED;
-        let asks = match event.news {
-            HostNews::Beats { version } => {
-                roster.export_check.alive(&host);
-                let dialect = Dialect::of_version(version.as_deref());
-                roster.note_heartbeat(&host, dialect) && may && self.named.insert(host)
-            }
-            // A host that starts may have another version than before. One that is
-            // doubtful already is pinged soon.
-            HostNews::Started | HostNews::Stopped => {
-                let started = matches!(event.news, HostNews::Started);
-                match started {
-                    true => roster.export_check.alive(&host),
-                    false => roster.export_check.ended(&host),
-                }
-                roster.commands.forget(&host);
-                let asks = may && (started || roster.knows(&host));
-                roster.doubt(&host);
-                self.due |= asks;
-                asks
-            }
-            HostNews::ActorStarted {
-                key,
-                image_ref,
-                annotations,
-            } => {
-                roster.commands.learned.learn(&host, &image_ref, &key);
-                if let Some(annotations) = annotations {
-                    roster
-                        .commands
-                        .in_flight
-                        .confirmed(&host, &image_ref, &annotations);
-                }
-                false
-            }
-            HostNews::ActorFailed {
-                image_ref,
-                annotations,
-                reason,
-            } => {
-                let in_flight = &roster.commands.in_flight;
-                in_flight.failed(&host, &image_ref, annotations.as_ref(), &reason);
-                false
+        let asks = match news::note(&roster, self.epoch, event) {
+            Ping::Needless => false,
+            Ping::Of(host) => may && self.named.insert(host),
+            Ping::Now => {
+                self.due |= may;
+                may
             }
         };
         self.caused += usize::from(asks);

@@ -1,13 +1,13 @@
-//! Events that hosts publish, as far as they say who is there and what came of
-//! starts: CloudEvents of types `com.wasmcloud.lattice.…`.
+//! Events that hosts publish, as far as they say who is there, which providers run, and
+//! what came of starts: CloudEvents of types `com.wasmcloud.lattice.…`.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
 use crate::error::cut;
-use crate::lattice::model::lenient::{optional_text, optional_text_map, parse};
-use crate::lattice::model::{HostEvent, HostNews, TextMap};
+use crate::lattice::model::lenient::{optional_text, optional_text_map, parse, whole_list};
+use crate::lattice::model::{HostEvent, HostNews, ProviderSeen, TextMap};
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -38,17 +38,49 @@ struct Data {
     annotations: Option<TextMap>,
     #[serde(deserialize_with = "optional_text")]
     error: Option<String>,
+    #[serde(deserialize_with = "optional_text")]
+    link_name: Option<String>,
+    #[serde(deserialize_with = "whole_list")]
+    providers: Option<Vec<Provider>>,
 }
 
-/// Reads an event. Returns `None` for what is no event, and for events about providers
-/// and links, which come on the same subject.
+/// A provider in a heartbeat. On 0.82 it is as in an inventory.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Provider {
+    #[serde(deserialize_with = "optional_text")]
+    public_key: Option<String>,
+    #[serde(deserialize_with = "optional_text")]
+    id: Option<String>,
+    #[serde(deserialize_with = "optional_text")]
+    link_name: Option<String>,
+    #[serde(deserialize_with = "optional_text")]
+    image_ref: Option<String>,
+}
+
+impl From<Provider> for ProviderSeen {
+    fn from(listed: Provider) -> Self {
+        Self {
+            key: listed.public_key.or(listed.id).unwrap_or_default(),
+            link_name: listed.link_name.unwrap_or_default(),
+            image_ref: listed.image_ref,
+        }
+    }
+}
+
+/// Reads an event of a host. Returns `None` for what is no event.
 pub fn read(payload: &[u8]) -> Option<HostEvent> {
     let envelope: Envelope<'_> = parse(payload).ok()?;
     let data = || parse::<Event>(payload).ok().map(|event| event.data);
     let news = match envelope.kind.strip_prefix("com.wasmcloud.lattice.")? {
-        "host_heartbeat" => HostNews::Beats {
-            version: data()?.version,
-        },
+        "host_heartbeat" => {
+            let data = data()?;
+            let providers = data.providers;
+            HostNews::Beats {
+                version: data.version,
+                providers: providers.map(|all| all.into_iter().map(Into::into).collect()),
+            }
+        }
         "host_started" => HostNews::Started,
         "host_stopped" => HostNews::Stopped,
         // `actor_scaled` names the reference of what was stopped, too.
@@ -68,7 +100,23 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
                 reason: cut(&data.error.unwrap_or_default()),
             }
         }
-        _ => return None,
+        "provider_started" => {
+            let data = data()?;
+            HostNews::ProviderStarted(ProviderSeen {
+                key: data.public_key?,
+                link_name: data.link_name?,
+                image_ref: data.image_ref,
+            })
+        }
+        "provider_stopped" => {
+            let data = data()?;
+            HostNews::ProviderStopped {
+                key: data.public_key?,
+                link_name: data.link_name?,
+            }
+        }
+        "provider_start_failed" => HostNews::ProviderFailed,
+        _ => HostNews::Other,
     };
     Some(HostEvent {
         host: envelope.source.into_owned(),
@@ -86,7 +134,6 @@ mod tests {
             &b""[..],
             b"null",
             br#"{"type":"com.wasmcloud.lattice.host_started"}"#,
-            br#"{"type":"com.wasmcloud.lattice.linkdef_set","source":"n/a","data":{}}"#,
             br#"{"type":"com.wasmcloud.lattice.host_heartbeat","source":"N1"}"#,
             br#"{"type":"host_stopped","source":"N1","data":{}}"#,
         ] {
@@ -122,8 +169,64 @@ mod tests {
             br#"{"type":"com.wasmcloud.lattice.host_heartbeat","source":"N1",
                 "data":{"actors":[],"version":null}}"#,
         );
-        let news = HostNews::Beats { version: None };
+        let news = HostNews::Beats {
+            version: None,
+            providers: None,
+        };
         let host = "N1".to_owned();
         assert_eq!(event, Some(HostEvent { host, news }));
+    }
+
+    #[test]
+    fn what_a_heartbeat_says_of_providers_is_read_in_both_forms() {
+        let providers = |list: &str| {
+            let event = format!(
+                r#"{{"type":"com.wasmcloud.lattice.host_heartbeat","source":"N1",
+                    "data":{{"version":"0.80.0","providers":{list}}}}}"#
+            );
+            match read(event.as_bytes()).map(|event| event.news) {
+                Some(HostNews::Beats { providers, .. }) => providers,
+                other => panic!("{other:?}"),
+            }
+        };
+        let seen = |image_ref: Option<&str>| ProviderSeen {
+            key: "V1".into(),
+            link_name: "default".into(),
+            image_ref: image_ref.map(Into::into),
+        };
+        let short = r#"[{"public_key":"V1","link_name":"default","contract_id":"a:b"}]"#;
+        assert_eq!(providers(short), Some(vec![seen(None)]));
+        let inventory = r#"[{"id":"V1","link_name":"default","image_ref":"r:1","revision":0}]"#;
+        assert_eq!(providers(inventory), Some(vec![seen(Some("r:1"))]));
+        assert_eq!(providers("[]"), Some(vec![]));
+        for unknown in ["null", "{}", "[7]"] {
+            assert_eq!(providers(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn events_of_providers_are_read_and_those_of_other_things_show_the_host() {
+        let event = |kind: &str| {
+            let event = format!(
+                r#"{{"type":"com.wasmcloud.lattice.{kind}","source":"N1","data":{{"public_key":"V1",
+                    "link_name":"default","image_ref":"r:1","contract_id":"a:b"}}}}"#
+            );
+            read(event.as_bytes()).unwrap().news
+        };
+        let (key, link_name) = ("V1".to_owned(), "default".to_owned());
+        let stopped = HostNews::ProviderStopped {
+            key: key.clone(),
+            link_name: link_name.clone(),
+        };
+        let image_ref = Some("r:1".to_owned());
+        let seen = ProviderSeen {
+            key,
+            link_name,
+            image_ref,
+        };
+        assert_eq!(event("provider_started"), HostNews::ProviderStarted(seen));
+        assert_eq!(event("provider_stopped"), stopped);
+        assert_eq!(event("provider_start_failed"), HostNews::ProviderFailed);
+        assert_eq!(event("linkdef_set"), HostNews::Other);
     }
 }

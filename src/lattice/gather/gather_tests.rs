@@ -3,19 +3,20 @@
 
 use std::sync::LazyLock;
 
+use super::*;
+use crate::deadline::Deadline;
+use crate::lattice::model::Host;
 use futures::stream;
 use nkeys::{KeyPair, KeyPairType};
-use proptest::collection::{btree_set, vec};
-use proptest::prelude::*;
-
-use super::*;
-use crate::lattice::model::Host;
 
 /// Host ids that any case may use.
 static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
     let new = |_| HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap();
     (0..12).map(new).collect()
 });
+
+/// How long after its answer the bid of a host that is not known is waited for.
+const UNKNOWN_BIDS_WITHIN: Duration = Duration::from_millis(15);
 
 /// What comes in a message.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +32,8 @@ enum Sent {
     UnescapedRefusal,
     /// No answer at all.
     Rubbish(Vec<u8>),
-    /// An answer to another question.
-    Aside,
+    /// A host's bid in the auction before the question.
+    Bid(usize),
 }
 
 impl Sent {
@@ -53,7 +54,7 @@ impl Sent {
             Self::Refusal => r#"{"accepted":false,"error":"no"}"#.into(),
             Self::UnescapedRefusal => r#"{"accepted":false,"error":"say "no""}"#.into(),
             Self::Rubbish(bytes) => return bytes.clone(),
-            Self::Aside => "aside".into(),
+            Self::Bid(host) => format!(r#"{{"host_id":"{}"}}"#, HOSTS[*host]),
         }
         .into_bytes()
     }
@@ -72,22 +73,30 @@ struct Case {
     /// Known hosts, each with how long it takes at most, and whether it is
     /// doubtful.
     expected: Vec<(usize, u64, bool)>,
-    /// Whether they are all.
-    are_all: bool,
+    /// How long after its answer the bid of each host is waited for.
+    bid_within: Vec<u64>,
+    others: Others,
+    /// Whether an auction was published before the question.
+    auction: bool,
 }
 
 /// The result of a case; times in milliseconds.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     hosts: Vec<(HostId, u64)>,
+    bids: Vec<HostId>,
     ended: Ended,
     took: u64,
 }
 
 fn message(sent: &Sent) -> Message {
     let payload = sent.payload();
+    let subject = match sent {
+        Sent::Bid(_) => "bids",
+        _ => "inbox",
+    };
     Message {
-        subject: "inbox".into(),
+        subject: subject.into(),
         reply: None,
         length: payload.len(),
         payload: payload.into(),
@@ -128,11 +137,13 @@ fn terms(case: &Case) -> Terms {
                     let expectation = Expectation {
                         within: ms(*within),
                         doubtful: *doubtful,
+                        bid_within: ms(case.bid_within[*host]),
                     };
                     (HOSTS[*host].clone(), expectation)
                 })
                 .collect(),
-            are_all: case.are_all,
+            others: case.others,
+            bid_within: UNKNOWN_BIDS_WITHIN,
         },
         enough: Enough::All,
     }
@@ -151,8 +162,13 @@ fn in_still_time<T>(run: impl Future<Output = T>) -> T {
 fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
     in_still_time(async {
         let mut replies = timed(messages);
-        let aside = |reply: &Message, _| reply.payload == "aside";
-        let gathered = gather::<Host>(&mut replies, terms(case), aside, |_| ());
+        let mut bids = Bids::on("bids".into());
+        let gathered = gather::<Host>(
+            &mut replies,
+            terms(case),
+            case.auction.then_some(&mut bids),
+            |_| (),
+        );
         let gathered = gathered.await.unwrap();
         let millis = |time: Duration| time.as_millis() as u64;
         Outcome {
@@ -161,6 +177,12 @@ fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
                 .answers
                 .iter()
                 .map(|answer| (answer.host.clone(), millis(answer.after)))
+                .collect(),
+            bids: bids
+                .harvest
+                .answers
+                .into_iter()
+                .map(|bid| bid.host)
                 .collect(),
             ended: gathered.ended,
             took: millis(gathered.took),
@@ -174,122 +196,6 @@ fn run(case: &Case) -> Outcome {
     run_messages(case, messages.collect())
 }
 
-/// Returns the first answer of each host, in order.
-fn first_answers(case: &Case) -> Vec<(HostId, u64)> {
-    let mut first: Vec<(HostId, u64)> = Vec::new();
-    for (at, sent) in &case.messages {
-        if let Some(host) = sent.host()
-            && first.iter().all(|(known, _)| known != host)
-        {
-            first.push((host.clone(), *at));
-        }
-    }
-    first
-}
-
-fn counts() -> impl Strategy<Value = Sent> {
-    prop_oneof![
-        (0..12usize).prop_map(Sent::Good),
-        (0..12usize).prop_map(Sent::Odd)
-    ]
-}
-
-fn counts_not() -> impl Strategy<Value = Sent> {
-    prop_oneof![
-        Just(Sent::Refusal),
-        Just(Sent::UnescapedRefusal),
-        Just(Sent::Aside),
-        Just(Sent::Rubbish(Vec::new())),
-        Just(Sent::Rubbish(b"{}".to_vec())),
-        Just(Sent::Rubbish(b"{\"id\":\"N1\"}".to_vec())),
-        Just(Sent::Rubbish(b"{\"id\":null}".to_vec())),
-        vec(any::<u8>(), 0..40).prop_map(Sent::Rubbish),
-    ]
-}
-
-fn expected() -> impl Strategy<Value = Vec<(usize, u64, bool)>> {
-    let hosts = btree_set(0..12usize, 0..12);
-    let rest = vec((1..1500u64, prop::bool::weighted(0.2)), 12);
-    (hosts, rest).prop_map(|(hosts, rest)| {
-        let hosts = hosts.into_iter().zip(rest);
-        hosts
-            .map(|(host, (within, doubtful))| (host, within, doubtful))
-            .collect()
-    })
-}
-
-prop_compose! {
-    fn cases()(
-        good in vec((0..2500u64, counts()), 0..30),
-        bad in vec((0..2500u64, counts_not()), 0..20),
-        deadline in 1..2200u64,
-        stall in 1..600u64,
-        grace in 0..100u64,
-        expected in expected(),
-        are_all in any::<bool>(),
-    ) -> Case {
-        let mut messages = [good, bad].concat();
-        messages.sort_by_key(|(at, _)| *at);
-        Case { messages, deadline, stall, grace, expected, are_all }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn the_hosts_are_exactly_the_good_ones_that_came_in_time(case in cases()) {
-        let outcome = run(&case);
-        let in_time = first_answers(&case);
-        let in_time = in_time.into_iter().filter(|(_, at)| *at <= outcome.took);
-        prop_assert_eq!(&outcome.hosts, &in_time.collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn it_never_takes_longer_than_the_deadline(case in cases()) {
-        prop_assert!(run(&case).took <= case.deadline);
-    }
-
-    #[test]
-    fn it_ends_early_only_for_a_reason(case in cases()) {
-        let outcome = run(&case);
-        let last = outcome.hosts.last().map(|(_, at)| *at);
-        let answered = |host: usize| outcome.hosts.iter().any(|(id, _)| *id == HOSTS[host]);
-        let missing = case.expected.iter().filter(|(host, ..)| !answered(*host));
-        let complete = case.are_all && missing.clone().all(|(.., doubtful)| *doubtful);
-        let slowest = missing.map(|(_, within, _)| *within).max().unwrap_or_default();
-        let whole = match last {
-            None => case.deadline,
-            Some(last) => slowest.max(last + if complete { case.grace } else { case.stall }),
-        };
-        prop_assert_eq!(outcome.took, whole.min(case.deadline));
-        match outcome.ended {
-            Ended::Complete => prop_assert!(complete && last.is_some()),
-            Ended::Stall => prop_assert!(!complete && outcome.took < case.deadline),
-            Ended::Deadline => prop_assert_eq!(outcome.took, case.deadline),
-            other => prop_assert!(false, "{:?}", other),
-        }
-    }
-
-    #[test]
-    fn what_does_not_count_changes_nothing(case in cases(), more in vec((0..2500u64, counts_not()), 0..30)) {
-        let mut disturbed = case.clone();
-        disturbed.messages.extend(more);
-        // What has come already comes again.
-        disturbed.messages.extend(case.messages.iter().map(|(at, sent)| (at + 1, sent.clone())));
-        disturbed.messages.sort_by_key(|(at, _)| *at);
-        prop_assert_eq!(run(&case), run(&disturbed));
-    }
-
-    #[test]
-    fn nobody_there_ends_it_at_once(case in cases()) {
-        let mut messages: Vec<_> = case.messages.iter().map(|(at, sent)| (at + 5, message(sent))).collect();
-        messages.insert(0, (0, no_responders()));
-        let outcome = run_messages(&case, messages);
-        prop_assert_eq!(outcome, Outcome { hosts: Vec::new(), ended: Ended::NoResponders, took: 0 });
-    }
-}
-
 fn case(messages: &[Timed]) -> Case {
     Case {
         messages: messages.to_vec(),
@@ -297,7 +203,9 @@ fn case(messages: &[Timed]) -> Case {
         stall: 300,
         grace: 30,
         expected: Vec::new(),
-        are_all: false,
+        bid_within: vec![0; 12],
+        others: Others::Any,
+        auction: false,
     }
 }
 
@@ -314,7 +222,7 @@ fn a_slow_host_that_is_known_is_waited_for_longer_than_a_stall() {
     case.expected = vec![(0, 70, false), (1, 1800, false)];
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Stall));
-    case.are_all = true;
+    case.others = Others::Newcomers;
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Complete));
     assert_eq!(outcome.took, 930);
@@ -328,16 +236,67 @@ fn newcomers_are_heard_one_after_the_other() {
         (70, Sent::Good(2)),
     ]);
     case.expected = vec![(0, 30, false)];
-    case.are_all = true;
+    case.others = Others::Newcomers;
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.took), (3, 100));
+}
+
+#[test]
+fn a_gather_ends_with_the_last_host_where_no_other_can_have_come() {
+    let mut case = case(&[
+        (20, Sent::Good(0)),
+        (45, Sent::Good(1)),
+        // In time, as it came together with the last known host.
+        (45, Sent::Good(2)),
+        (46, Sent::Good(3)),
+    ]);
+    case.expected = vec![(0, 30, false), (1, 60, false)];
+    case.others = Others::None;
+    let outcome = run(&case);
+    assert_eq!((outcome.hosts.len(), outcome.took), (3, 45));
+    assert_eq!(outcome.ended, Ended::Complete);
+}
+
+#[test]
+fn one_silent_host_hides_no_other() {
+    let mut case = case(&[
+        (20, Sent::Good(0)),
+        (40, Sent::Good(1)),
+        (60, Sent::Good(2)),
+    ]);
+    case.expected = (0..4).map(|host| (host, 100, false)).collect();
+    case.others = Others::None;
+    let outcome = run(&case);
+    assert_eq!((outcome.hosts.len(), outcome.took), (3, 360));
+    assert_eq!(outcome.ended, Ended::Stall);
+}
+
+#[test]
+fn a_bid_is_waited_for_as_long_as_those_of_its_host_take() {
+    let mut case = case(&[
+        (20, Sent::Good(0)),
+        (20, Sent::Bid(0)),
+        (25, Sent::Good(1)),
+        (40, Sent::Bid(1)),
+    ]);
+    case.expected = vec![(0, 30, false), (1, 60, false)];
+    (case.others, case.auction) = (Others::None, true);
+    case.bid_within[0] = 500;
+    case.bid_within[1] = 14;
+    assert_eq!((run(&case).bids.len(), run(&case).took), (1, 39));
+    case.bid_within[1] = 16;
+    assert_eq!((run(&case).bids.len(), run(&case).took), (2, 40));
+    // Never longer than the grace period.
+    case.bid_within[1] = 500;
+    case.messages.pop();
+    assert_eq!(run(&case).took, 55);
 }
 
 #[test]
 fn a_doubtful_host_is_waited_for_as_long_as_it_usually_takes() {
     let mut case = case(&[(20, Sent::Good(0)), (150, Sent::Good(1))]);
     case.expected = vec![(0, 70, false), (1, 200, true)];
-    case.are_all = true;
+    case.others = Others::Newcomers;
     let outcome = run(&case);
     assert_eq!((outcome.hosts.len(), outcome.ended), (2, Ended::Complete));
     assert_eq!(outcome.took, 180);
@@ -384,7 +343,7 @@ fn one_answer_is_enough_where_one_is_asked_for() {
                 enough,
                 ..terms(&case)
             };
-            let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
+            let gathered = gather::<Host>(&mut replies, terms, None, |_| ()).await;
             let gathered = gathered.unwrap();
             (gathered.ended, gathered)
         });
@@ -400,7 +359,10 @@ fn replies_that_end_leave_no_answer() {
     in_still_time(async {
         let mut replies = Box::pin(stream::iter([message(&Sent::Good(0))]));
         let terms = terms(&case(&[]));
-        let gathered = gather::<Host>(&mut replies, terms, |_, _| false, |_| ()).await;
+        let gathered = gather::<Host>(&mut replies, terms, None, |_| ()).await;
         assert!(gathered.is_none());
     });
 }
+
+#[path = "gather_properties.rs"]
+mod properties;

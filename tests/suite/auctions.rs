@@ -1,0 +1,132 @@
+//! How long auctions wait for bids, and what they ask bidders.
+
+use crate::support::host::{Generation, SimHost};
+use crate::support::operator::*;
+use crate::support::time::assert_under;
+use crate::support::{eventually, fence};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+use Generation::{G1b, G2b, G3b};
+
+const ALONE: &[(&str, &str)] = &[];
+const ALL: [(Generation, &[(&str, &str)]); 3] = [(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)];
+/// So long that an auction that waits for it is told from another.
+const GRACE: Duration = Duration::from_millis(900);
+
+fn settings() -> serde_json::Value {
+    json!({ "grace_ms": GRACE.as_millis() as u64, "stall_ms": 1000 })
+}
+
+fn ids(hosts: &[SimHost]) -> Vec<String> {
+    let mut ids: Vec<_> = hosts.iter().map(|host| host.id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+async fn bidders(lattice: &Operated) -> Vec<String> {
+    let mut bidders = lattice.auction_actor(&[]).await.unwrap();
+    bidders.sort();
+    bidders
+}
+
+async fn free_for_provider(lattice: &Operated) -> Vec<String> {
+    let mut bidders = lattice.auction_provider(&[]).await.unwrap();
+    bidders.sort();
+    bidders
+}
+
+/// Has all hosts heard, so that auctions end without time for newcomers.
+async fn heard(lattice: &Operated) {
+    eventually("a gather that ends with the last host", || async {
+        for host in &lattice.hosts {
+            host.beat().await;
+        }
+        let started = Instant::now();
+        lattice.get_hosts().await.unwrap();
+        (started.elapsed() < GRACE).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_auction_waits_as_long_as_bids_usually_take() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    heard(&lattice).await;
+    // Nobody has bid yet.
+    assert_eq!(bidders(&lattice).await, ids(&lattice.hosts));
+    lattice.hosts[1].answer_after_on("auction.actor", Duration::from_millis(60));
+    lattice.hosts[2].fall_silent_on("auction.actor");
+    for round in 0..5 {
+        let started = Instant::now();
+        let found = bidders(&lattice).await;
+        assert_under(GRACE / 2, started.elapsed());
+        // Once, the bid came later than it had before.
+        if round > 0 {
+            assert_eq!(found, ids(&lattice.hosts[..2]));
+        } else {
+            let log = "bids came after their auction had ended";
+            lattice.world.provider.logged(log).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn hosts_that_never_bid_are_waited_for_for_the_whole_grace_period() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    lattice.hosts[1].answer_after_on("auction.actor", GRACE / 2);
+    for host in [&lattice.hosts[0], &lattice.hosts[2]] {
+        host.fall_silent_on("auction.actor");
+    }
+    heard(&lattice).await;
+    assert_eq!(bidders(&lattice).await, [lattice.hosts[1].id.clone()]);
+}
+
+#[tokio::test]
+async fn a_host_of_which_a_provider_starts_or_stops_may_bid_late() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    heard(&lattice).await;
+    for _ in 0..2 {
+        assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
+    }
+    // One that we start, and one that somebody else starts.
+    accepted(lattice.start_provider(&lattice.hosts[0].id).await);
+    let late = GRACE / 2;
+    let nats = lattice.world.nats.client().await;
+    let started = json!({ "type": "com.wasmcloud.lattice.provider_started",
+        "source": lattice.hosts[1].id, "data": { "public_key": "V1", "link_name": "other",
+        "image_ref": "r:1", "contract_id": "a:b" } });
+    let event = started.to_string().into();
+    nats.publish("wasmbus.evt.default", event).await.unwrap();
+    fence(&nats).await;
+    // Has read the event once it counts as heard.
+    heard(&lattice).await;
+    for host in &lattice.hosts[..2] {
+        host.answer_after_on("auction.actor", late);
+    }
+    assert_eq!(bidders(&lattice).await, ids(&lattice.hosts));
+}
+
+fn inventories(lattice: &Operated) -> usize {
+    let asked = |host: &SimHost| {
+        host.received()
+            .iter()
+            .filter(|m| m.subject.ends_with("inv"))
+            .count()
+    };
+    lattice.hosts.iter().map(asked).sum()
+}
+
+#[tokio::test]
+async fn bidders_for_a_provider_are_asked_once_what_they_run() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    heard(&lattice).await;
+    assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
+    let asked = inventories(&lattice);
+    assert!(asked >= 1);
+    for _ in 0..5 {
+        heard(&lattice).await;
+        assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
+    }
+    assert_eq!(inventories(&lattice), asked);
+}
