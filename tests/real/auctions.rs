@@ -13,14 +13,14 @@ use wasmcloud_interface_lattice_control::*;
 use crate::orders::run::Ground as _;
 use crate::site::{LATTICE, Site};
 use crate::support::actor::Actor;
-use crate::support::world::{ctx, set};
+use crate::support::world::{ctx, hosts, set};
 use crate::walk::{accepted, inventory, shows};
 
 /// How many auctions each series has at least.
 const AUCTIONS: usize = 200;
 
 /// How often the provider is started and stopped at least beside a series.
-const TURNS: usize = 4;
+const TURNS: usize = 20;
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
@@ -61,6 +61,7 @@ pub async fn auctions(site: &mut Site) -> Vec<Series> {
         actor_ref: site.file(&actor, 1),
         site,
     };
+    auction.start_actor().await;
     let mut all = Vec::new();
     for kind in [Kind::Actor, Kind::Provider] {
         all.push(auction.series(kind, || true).await);
@@ -78,6 +79,28 @@ struct Auction<'a> {
 }
 
 impl Auction<'_> {
+    /// Has the host start the actor, of which it publishes an event: only hosts that
+    /// were heard are waited for as short as they allow.
+    async fn start_actor(&self) {
+        let known = hosts(&self.site.callers[0], LATTICE).await.unwrap();
+        assert_eq!(known.len(), 1, "{known:?}");
+        let command = StartActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: self.site.host.id.clone(),
+            actor_ref: self.actor_ref.clone(),
+            annotations: None,
+            count: 1,
+        };
+        accepted(self.client.start_actor(&ctx(), &command).await).unwrap();
+        let runs = async || {
+            let actors = inventory(&self.client, &command.host_id).await?.actors;
+            (!actors.is_empty())
+                .then_some(())
+                .ok_or_else(|| "no actor runs".into())
+        };
+        shows(runs).await.unwrap();
+    }
+
     /// Holds auctions until there are enough of them and `enough` says so.
     async fn series(&self, kind: Kind, enough: impl Fn() -> bool) -> Series {
         let mut series = Series {
