@@ -1,4 +1,8 @@
 //! Auctions in which the host bids every time: no bid may be missing.
+//!
+//! A bid for a provider waits in the host while another one starts or stops
+//! (docs/hosts.md#bids-wait-for-providers). On a machine that is busy with other
+//! things that can take longer than a bid is ever waited for.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -45,8 +49,8 @@ pub struct Series {
     took: Vec<Duration>,
     /// What the auctions returned that missed the bid.
     pub lost: Vec<String>,
-    /// What the provider logged last when the first bid was missed.
-    pub log: Option<String>,
+    /// What the provider logged about bids that came too late.
+    pub late: Vec<String>,
 }
 
 /// Holds auctions of both kinds on an idle host, and on one that starts and stops
@@ -108,8 +112,9 @@ impl Auction<'_> {
             turns: None,
             took: Vec::new(),
             lost: Vec::new(),
-            log: None,
+            late: Vec::new(),
         };
+        let before = self.site.provider_log().len();
         while series.took.len() < AUCTIONS || !enough() {
             let begun = Instant::now();
             let bids = match kind {
@@ -124,10 +129,14 @@ impl Auction<'_> {
                     let number = series.took.len();
                     let lost = format!("auction {number} got {other:?} after {took} ms");
                     series.lost.push(lost);
-                    series.log.get_or_insert_with(|| self.site.provider_log());
                 }
             }
         }
+        let log = self.site.provider_log();
+        let late = log[before..]
+            .lines()
+            .filter(|line| line.contains("bids came"));
+        series.late = late.map(str::to_owned).collect();
         series
     }
 

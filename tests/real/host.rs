@@ -124,7 +124,9 @@ impl RealHost {
     /// Returns the last lines that it and its providers logged.
     pub fn log(&self) -> String {
         let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&log))
+        let log = String::from_utf8_lossy(&log).into_owned();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Returns its folder, for files that it loads.
@@ -150,10 +152,4 @@ impl Drop for RealHost {
         let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
         let _ = self.child.wait();
     }
-}
-
-/// Returns the end of a log.
-pub fn last_lines(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
 }

@@ -80,11 +80,8 @@ pub fn auctioned(row: &Row, auctions: &Result<Vec<Series>, &str>) {
         Ok(all) => {
             for series in all {
                 println!("{}: {series}", row.name());
-                for lost in &series.lost {
-                    println!("  {lost}");
-                }
-                if let Some(log) = &series.log {
-                    println!("--- end of the provider's log at the first ---\n{log}\n---");
+                for line in series.lost.iter().chain(&series.late) {
+                    println!("  {line}");
                 }
             }
         }

@@ -16,7 +16,7 @@ use wasmbus_rpc::rpc_client::RpcClient;
 use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-use crate::host::{Binary, RealHost, last_lines};
+use crate::host::{Binary, RealHost};
 use crate::modules::Module;
 use crate::orders::contract::Kind;
 use crate::orders::run::Ground;
@@ -147,10 +147,10 @@ impl Site {
         module.unwrap().reference(self.host.folder(), revision)
     }
 
-    /// Returns the last lines that the provider logged, where it stands alone.
+    /// Returns what the provider logged, where it stands alone.
     pub fn provider_log(&self) -> String {
         let log = self.provider.as_ref().map(Provider::log);
-        last_lines(&log.unwrap_or_default())
+        log.unwrap_or_default()
     }
 
     /// Calls an actor as any other actor would, and returns its answer, or
