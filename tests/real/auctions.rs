@@ -1,8 +1,8 @@
 //! Auctions in which the host bids every time: no bid may be missing.
 //!
 //! A bid for a provider waits in the host while another one starts or stops
-//! (docs/hosts.md#bids-wait-for-providers). On a machine that is busy with other
-//! things that can take longer than a bid is ever waited for.
+//! (docs/hosts.md#bids-wait-for-providers), and on a busy machine for longer than
+//! the default of `grace_ms`. It must count within whatever `grace_ms` is.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -10,12 +10,14 @@ use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
 use futures::future::join;
+use serde_json::json;
 use tokio::time::Instant;
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
+use crate::host::Binary;
 use crate::orders::run::Ground as _;
-use crate::site::{LATTICE, Site};
+use crate::site::{Archive, LATTICE, Site, Way};
 use crate::support::actor::Actor;
 use crate::support::world::{ctx, hosts, set};
 use crate::walk::{accepted, inventory, shows};
@@ -25,6 +27,9 @@ const AUCTIONS: usize = 200;
 
 /// How often the provider is started and stopped at least beside a series.
 const TURNS: usize = 20;
+
+/// Longer than a host waits for a provider that it stops.
+const GRACE_MS: u64 = 500;
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
@@ -53,27 +58,31 @@ pub struct Series {
     pub late: Vec<String>,
 }
 
-/// Holds auctions of both kinds on an idle host, and on one that starts and stops
-/// a provider all the time.
-pub async fn auctions(site: &mut Site) -> Vec<Series> {
-    let url = site.nats.url();
-    let ack = set(&site.callers[0], LATTICE, &url).await;
-    accepted(ack).unwrap();
-    let actor = site.new_actor();
-    let auction = Auction {
-        client: site.callers[0].lattice(),
-        actor_ref: site.file(&actor, 1),
-        site,
-    };
-    auction.start_actor().await;
-    let mut all = Vec::new();
-    for kind in [Kind::Actor, Kind::Provider] {
-        all.push(auction.series(kind, || true).await);
-    }
-    for kind in [Kind::Actor, Kind::Provider] {
-        all.push(auction.beside_starts(kind).await);
-    }
+/// Holds auctions of both kinds on an idle host with the default settings, and on
+/// one that starts and stops a provider all the time.
+pub async fn auctions(binary: &Binary, archive: &Archive) -> Vec<Series> {
+    let mut all = Vec::from(idle(binary, archive).await);
+    all.extend(busy(binary, archive).await);
     all
+}
+
+async fn idle(binary: &Binary, archive: &Archive) -> [Series; 2] {
+    let mut site = Site::start(binary, Way::Alone, archive).await;
+    let auction = Auction::begin(&mut site).await;
+    [
+        auction.series(Kind::Actor, || true).await,
+        auction.series(Kind::Provider, || true).await,
+    ]
+}
+
+async fn busy(binary: &Binary, archive: &Archive) -> [Series; 2] {
+    let patient = json!({"grace_ms": GRACE_MS, "stall_ms": GRACE_MS});
+    let mut site = Site::start_with(binary, Way::Alone, archive, &patient).await;
+    let auction = Auction::begin(&mut site).await;
+    [
+        auction.beside_starts(Kind::Actor).await,
+        auction.beside_starts(Kind::Provider).await,
+    ]
 }
 
 struct Auction<'a> {
@@ -82,7 +91,23 @@ struct Auction<'a> {
     site: &'a Site,
 }
 
-impl Auction<'_> {
+impl<'a> Auction<'a> {
+    /// Gives the provider the credentials of the lattice, and has the host start an
+    /// actor.
+    async fn begin(site: &'a mut Site) -> Self {
+        let url = site.nats.url();
+        let ack = set(&site.callers[0], LATTICE, &url).await;
+        accepted(ack).unwrap();
+        let actor = site.new_actor();
+        let auction = Self {
+            client: site.callers[0].lattice(),
+            actor_ref: site.file(&actor, 1),
+            site,
+        };
+        auction.start_actor().await;
+        auction
+    }
+
     /// Has the host start the actor, of which it publishes an event: only hosts that
     /// were heard are waited for as short as they allow.
     async fn start_actor(&self) {

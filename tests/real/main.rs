@@ -29,7 +29,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use auctions::Series;
+use auctions::auctions;
 use host::Binary;
 use orders::run::{Plan, run};
 use report::{Row, Walked};
@@ -132,9 +132,9 @@ async fn all(settings: &Settings) -> Vec<Row> {
             report::walked(&row, &walked);
             row.walked = walked;
             if *way == Way::Alone {
-                let auctions = guarded(auctioned(binary, &settings.archive)).await;
-                report::auctioned(&row, &auctions);
-                row.auctions = Some(auctions);
+                let held = guarded(auctions(binary, &settings.archive)).await;
+                report::auctioned(&row, &held);
+                row.auctions = Some(held);
             }
             for seed in settings.seeds.clone() {
                 let plan = Plan {
@@ -167,11 +167,6 @@ async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
     let (right, wrong) = walk::walk(&mut site).await;
     let log = (!wrong.is_empty()).then(|| site.host.log());
     Walked { right, wrong, log }
-}
-
-async fn auctioned(binary: &Binary, archive: &Archive) -> Vec<Series> {
-    let mut site = Site::start(binary, Way::Alone, archive).await;
-    auctions::auctions(&mut site).await
 }
 
 async fn ordered(

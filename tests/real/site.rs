@@ -100,6 +100,16 @@ impl Archive {
 impl Site {
     /// Starts all of it. The provider has credentials of no lattice yet.
     pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
+        Self::start_with(binary, way, archive, &json!({})).await
+    }
+
+    /// Starts all of it. A provider that stands alone has these settings.
+    pub async fn start_with(
+        binary: &Binary,
+        way: Way,
+        archive: &Archive,
+        settings: &Value,
+    ) -> Self {
         let nats = NatsServer::start();
         let control = nats.client().await;
         let mut identity = Identity::new();
@@ -114,7 +124,9 @@ impl Site {
                 None
             }
             Way::Alone => {
-                let provider = Provider::start(&identity.host_data(&nats.url()));
+                let mut host_data = identity.host_data(&nats.url());
+                host_data["config_json"] = settings.to_string().into();
+                let provider = Provider::start(&host_data);
                 provider.ready().await;
                 Some(provider)
             }
