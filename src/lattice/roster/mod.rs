@@ -238,6 +238,11 @@ impl Roster {
         self.state.lock().complete = Some((Instant::now(), epoch));
     }
 
+    /// Notes that all hosts were pinged and waited for before any call.
+    pub fn learned(&self, epoch: u64) {
+        self.complete(epoch);
+    }
+
     /// Notes that a host answered another question than a ping.
     pub fn answered(&self, host: &HostId) {
         self.export_check.alive(host);
@@ -371,6 +376,11 @@ impl Roster {
     pub(super) fn is_unbound(&self) -> bool {
         let route = self.route.get();
         route.is_some_and(|route| route.strong_count() == 0)
+    }
+
+    /// Whether a task keeps the roster fresh.
+    pub fn is_watched(&self) -> bool {
+        self.state.lock().watched
     }
 
     /// Notes that the watch has ended.

@@ -71,7 +71,11 @@ impl Lattice {
 
     /// Begins to watch the lattice, in a task of its own.
     pub(crate) fn begin_watch(&self) {
-        let watch = Watch {
+        tokio::spawn(self.watch().run());
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
             id: self.id.clone(),
             js_domain: self.js_domain.clone(),
             connection: Arc::downgrade(&self.connection),
@@ -82,14 +86,13 @@ impl Lattice {
             named: HashSet::new(),
             due: false,
             events: EventCount::default(),
-        };
-        tokio::spawn(watch.run());
+        }
     }
 }
 
 /// The state of that task. It holds neither the connection nor the roster, so that both
 /// end when calls and bindings no longer need them.
-struct Watch {
+pub(super) struct Watch {
     id: LatticeId,
     js_domain: Option<JsDomain>,
     connection: Weak<Connection>,
@@ -192,7 +195,7 @@ impl Watch {
         }
     }
 
-    async fn subscribe(&self) -> Option<Subscriber> {
+    pub(super) async fn subscribe(&self) -> Option<Subscriber> {
         let connection = self.connection.upgrade()?;
         let subject = subject::events(&self.id);
         connection.client().subscribe(subject).await.ok()
@@ -222,7 +225,7 @@ impl Watch {
     }
 
     /// Counts an event of so many bytes. Returns whether there are too many of them.
-    fn is_flooded(&mut self, bytes: usize) -> bool {
+    pub(super) fn is_flooded(&mut self, bytes: usize) -> bool {
         let counted = &mut self.events;
         if counted.since.elapsed() > Duration::from_secs(1) {
             *counted = EventCount::default();
@@ -233,7 +236,7 @@ impl Watch {
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
-    fn asks_for_ping(&mut self, event: &Message) -> bool {
+    pub(super) fn asks_for_ping(&mut self, event: &Message) -> bool {
         if event.payload.len() > MAX_EVENT {
             return false;
         }

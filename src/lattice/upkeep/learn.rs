@@ -1,0 +1,153 @@
+//! Has the hosts of a lattice become known when its credentials were changed, so that the
+//! first question to all hosts need not wait for further ones.
+//!
+//! It happens once, and only where nobody needs what it takes: with spare places, without
+//! another attempt, without a watch. It is no use of the lattice, nor of the connection.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::connections::{Connection, Connections};
+use crate::credentials::{Route, SharedCredentials};
+use crate::lattice::Lattice;
+use crate::lattice::gather::{Ended, Enough, Terms};
+use crate::lattice::roster::Roster;
+use crate::lattice::rosters::Rosters;
+use crate::lattice::upkeep::watch::Watch;
+use crate::name::LatticeId;
+use crate::settings::STALL;
+
+/// How long the ping waits for the slowest host.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long events are heard, from the ping on.
+const HEARS_FOR: Duration = Duration::from_secs(2);
+
+/// Begins to learn the hosts of a lattice that goes this way since a moment ago, in a task
+/// of its own, at the expense of the actor that set its credentials. Nothing waits for it.
+pub fn begin(
+    connections: &Connections,
+    rosters: &Arc<Rosters>,
+    id: LatticeId,
+    route: &Arc<Route>,
+    actor: &str,
+) {
+    let learner = Learner {
+        connections: connections.clone(),
+        rosters: rosters.clone(),
+        id,
+        route: Arc::downgrade(route),
+        unbound: route.credentials.unbound(),
+    };
+    tokio::spawn(learner.run(route.credentials.clone(), actor.into()));
+}
+
+/// What that task has. It keeps neither the route nor, once there is one, the connection.
+struct Learner {
+    connections: Connections,
+    rosters: Arc<Rosters>,
+    id: LatticeId,
+    route: Weak<Route>,
+    /// Cancelled when no lattice is bound to the credentials any more.
+    unbound: CancellationToken,
+}
+
+impl Learner {
+    async fn run(self, credentials: Arc<SharedCredentials>, actor: Arc<str>) {
+        let Some(spare) = self.connections.spare(credentials, &actor).await else {
+            debug!(lattice = %self.id, "hosts are not learned before the first call");
+            return;
+        };
+        // It bounds how many tasks like this there are.
+        let _place = spare.place;
+        let released = spare.connection.released();
+        tokio::select! {
+            () = self.learn(spare.connection) => {}
+            () = self.unbound.cancelled() => {}
+            () = released.cancelled() => {}
+        }
+    }
+
+    /// Pings all hosts, and notes their events for a while.
+    async fn learn(&self, connection: Arc<Connection>) {
+        let Some(route) = self.route.upgrade() else {
+            return;
+        };
+        let roster = self.rosters.of(&route);
+        let js_domain = route.js_domain.clone();
+        drop(route);
+        // A call was there before.
+        if roster.is_watched() || roster.all(connection.epoch()).is_some() {
+            return;
+        }
+        let (id, until) = (self.id.clone(), Instant::now() + HEARS_FOR);
+        let duties = TaskTracker::new();
+        let watched = Arc::downgrade(&roster);
+        let lattice = Lattice::in_background(id, js_domain, connection, roster, PATIENCE, duties);
+        let mut watch = lattice.watch();
+        // Hosts that come after their ping say so.
+        let events = watch.subscribe().await;
+        let pinged = async {
+            let has_hosts = lattice.learn().await;
+            // The connection may close from here on.
+            let roster = lattice.roster;
+            match (has_hosts, self.route.upgrade()) {
+                (true, _) => {
+                    drop(roster);
+                    sleep_until(until).await;
+                }
+                (false, Some(route)) => self.rosters.forget_empty(&route, roster),
+                (false, None) => {}
+            }
+        };
+        tokio::select! {
+            () = pinged => {}
+            () = note_events(&mut watch, events, &watched) => {}
+        }
+    }
+}
+
+impl Lattice {
+    /// Pings all hosts, and waits for further ones. Returns whether any answered.
+    async fn learn(&self) -> bool {
+        let epoch = self.connection.epoch();
+        let terms = Terms {
+            stall: STALL,
+            ..self.patient_terms(Enough::All, self.deadline)
+        };
+        match self.ping(None, terms, |_, _| false).await {
+            Ok((pings, _)) => {
+                if pings.ended == Ended::Stall {
+                    self.roster.learned(epoch);
+                }
+                !pings.harvest.answers.is_empty()
+            }
+            Err(error) => {
+                debug!(lattice = %self.id, %error, "hosts are not learned before the first call");
+                false
+            }
+        }
+    }
+}
+
+/// Notes events until a watch does. It never ends: a subscription that is refused does not
+/// end the ping.
+async fn note_events(watch: &mut Watch, events: Option<Subscriber>, roster: &Weak<Roster>) {
+    if let Some(mut events) = events {
+        let is_watched = || roster.upgrade().is_none_or(|roster| roster.is_watched());
+        while let Some(event) = events.next().await
+            && !is_watched()
+            && !watch.is_flooded(event.payload.len())
+        {
+            // A ping that it asks for is left to calls.
+            watch.asks_for_ping(&event);
+        }
+    }
+    std::future::pending().await
+}
