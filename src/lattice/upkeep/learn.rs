@@ -61,7 +61,7 @@ struct Learner {
 impl Learner {
     async fn run(self, credentials: Arc<SharedCredentials>, actor: Arc<str>) {
         let Some(spare) = self.connections.spare(credentials, &actor).await else {
-            debug!(lattice = %self.id, "hosts are not learned before the first call");
+            debug!(lattice = %self.id, "nothing was learned before the first call");
             return;
         };
         // It bounds how many tasks like this there are.
@@ -123,13 +123,15 @@ impl Lattice {
         };
         match self.ping(None, terms, |_, _| false).await {
             Ok((pings, _)) => {
+                let hosts = pings.harvest.answers.len();
                 if pings.ended == Ended::Stall {
                     self.roster.learned(epoch);
                 }
-                !pings.harvest.answers.is_empty()
+                debug!(lattice = %self.id, hosts, "hosts were learned before the first call");
+                hosts > 0
             }
             Err(error) => {
-                debug!(lattice = %self.id, %error, "hosts are not learned before the first call");
+                debug!(lattice = %self.id, %error, "nothing was learned before the first call");
                 false
             }
         }
