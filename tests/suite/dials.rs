@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::learning::NONE_LEARNED;
 use crate::non_nats_servers::{Listener, saying};
 use crate::support::actor::Actor;
 use crate::support::certs::Certs;
@@ -101,22 +102,30 @@ async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for()
     // One actor has one of two places.
     let (world, guilty) = two_actors(json!({ "max_dials": 2 })).await;
     let silent = silent().await;
+    // Their server is away when their credentials are set, so that calls dial it.
+    let mut well = NatsServer::without_jetstream();
+    well.kill();
+    let shared: Vec<String> = (0..4).map(|number| format!("shared{number}")).collect();
+    for lattice in shared.iter().map(String::as_str).chain(["own"]) {
+        let url = format!("nats://{lattice}:x@{}", well.address());
+        assert!(set(&guilty, lattice, &url).await.unwrap().accepted);
+    }
+    let tried = || async {
+        let tried = world.provider.log().matches(NONE_LEARNED).count();
+        (tried > shared.len()).then_some(())
+    };
+    eventually("each to be tried", tried).await;
+    well.restart();
     // Calls to the silent lattice overlap, so that its dial takes the guilty actor's share
     // all the time.
     let calling = call_silent_lattices(&guilty, &silent, 1).await;
     let also_calling = call_silent_lattices(&guilty, &silent, 1).await;
     let url = world.nats.url();
-    assert!(set(&guilty, "own", &url).await.unwrap().accepted);
     let limited = || async {
         let error = hosts(&guilty, "own").await.err()?;
         error.contains("max_dials").then_some(())
     };
     eventually("the guilty actor's limit", limited).await;
-    let shared: Vec<String> = (0..4).map(|number| format!("shared{number}")).collect();
-    for lattice in &shared {
-        let url = format!("nats://{lattice}:x@{}", world.nats.address());
-        assert!(set(&guilty, lattice, &url).await.unwrap().accepted);
-    }
     let calls = |actor: Actor| {
         let shared = shared.clone();
         tokio::spawn(

@@ -20,8 +20,10 @@ use serde_json::{Value, json};
 const STALL: Duration = Duration::from_millis(300);
 const PING: &str = "ping.hosts";
 const LEARNED: &str = "hosts were learned before the first call";
-const NONE_LEARNED: &str = "nothing was learned before the first call";
-const NOT_CONNECTED: &str = "not connected before the first call";
+/// What the log says where nothing is learned, after the reason.
+pub const NONE_LEARNED: &str = "nothing was learned before the first call";
+/// What the log says of a dial for that which failed.
+pub const NOT_CONNECTED: &str = "not connected before the first call";
 
 async fn configured(settings: Value) -> World {
     World::start_on(NatsServer::start(), |data| {

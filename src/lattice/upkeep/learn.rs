@@ -86,6 +86,11 @@ impl Learner {
         if roster.is_watched() || roster.all(connection.epoch()).is_some() {
             return;
         }
+        // Where an answer arrived, the server refuses the events and nothing else when it
+        // takes no further subscription.
+        if !connection.server_answers().await {
+            return;
+        }
         let (id, until) = (self.id.clone(), Instant::now() + HEARS_FOR);
         let duties = TaskTracker::new();
         let watched = Arc::downgrade(&roster);
@@ -95,15 +100,14 @@ impl Learner {
         let events = watch.subscribe().await;
         let pinged = async {
             let has_hosts = lattice.learn().await;
+            let roster = lattice.roster.clone();
             // The connection may close from here on.
-            let roster = lattice.roster;
-            match (has_hosts, self.route.upgrade()) {
-                (true, _) => {
-                    drop(roster);
-                    sleep_until(until).await;
-                }
-                (false, Some(route)) => self.rosters.forget_empty(&route, roster),
-                (false, None) => {}
+            drop(lattice);
+            if has_hosts {
+                drop(roster);
+                sleep_until(until).await;
+            } else if let Some(route) = self.route.upgrade() {
+                self.rosters.forget_empty(&route, roster);
             }
         };
         tokio::select! {
