@@ -414,11 +414,11 @@ async fn dials_beyond_the_limit_are_refused_with_the_limits_name() {
         (tried == 2).then_some(())
     };
     eventually("both to be tried", tried).await;
-    well.restart();
     // This server accepts connections and sends nothing.
     let silent = tokio::net::TcpListener::bind(("127.0.0.1", port))
         .await
         .unwrap();
+    well.restart();
     let actor = world.actor.clone();
     let slow = tokio::spawn(async move { actor.lattice().get_hosts(&ctx(), "x").await });
     let _held = silent.accept().await.unwrap();

@@ -118,9 +118,9 @@ async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for()
         (tried == shared.len() + 2).then_some(())
     };
     eventually("each to be tried", tried).await;
-    well.restart();
     // It accepts connections and says nothing.
     let _silent = TcpListener::bind(&silent).await.unwrap();
+    well.restart();
     // Calls to the silent lattice overlap, so that its dial takes the guilty actor's share
     // all the time.
     let calling = call_silent_lattices(&guilty, &silent, 1).await;
