@@ -37,6 +37,7 @@ mod health;
 mod hosts;
 mod invocations;
 mod isolation;
+mod learning;
 mod linked_actors;
 mod links;
 mod logins;

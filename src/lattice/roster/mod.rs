@@ -432,6 +432,11 @@ impl Roster {
         route.is_some_and(|route| route.strong_count() == 0)
     }
 
+    /// Whether a task keeps the roster fresh.
+    pub fn is_watched(&self) -> bool {
+        self.state.lock().watched
+    }
+
     /// Notes that the watch has ended.
     pub fn note_watch_ended(&self) {
         self.state.lock().watched = false;

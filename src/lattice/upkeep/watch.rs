@@ -21,6 +21,7 @@ use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::gather::{Ended, Enough};
 use crate::lattice::roster::Roster;
+use crate::lattice::upkeep::flood::Flood;
 use crate::lattice::upkeep::news::{self, Ping};
 use crate::lock::Lock;
 use crate::name::{HostId, JsDomain, LatticeId};
@@ -44,13 +45,6 @@ const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
-/// More events in a second than hosts that are well would send by themselves. Then events
-/// are ignored until the next regular ping.
-const MAX_EVENTS: usize = 2000;
-/// The same for their bytes. The largest that a host that is well sends has some kilobytes.
-const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
-/// Bytes of a heartbeat that a ping causes (docs/hosts.md#ping-causes-heartbeat).
-const CAUSED_BYTES: usize = 8 * 1024;
 
 impl Lattice {
     /// Notes that the lattice is called. From here on its roster is kept fresh. A lattice
@@ -75,7 +69,7 @@ impl Lattice {
             caused: 0,
             named: HashSet::new(),
             due: false,
-            events: EventCount::default(),
+            flood: Flood::default(),
         };
         tokio::spawn(watch.run());
     }
@@ -97,27 +91,7 @@ struct Watch {
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    events: EventCount,
-}
-
-/// The events of one second.
-struct EventCount {
-    since: Instant,
-    events: usize,
-    bytes: usize,
-    /// How many answers to pings had come when it began, and when the second before did.
-    answers: [usize; 2],
-}
-
-impl Default for EventCount {
-    fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            events: 0,
-            bytes: 0,
-            answers: [0; 2],
-        }
-    }
+    flood: Flood,
 }
 
 /// Tells the roster that the watch has ended, however it ends.
@@ -244,26 +218,10 @@ impl Watch {
         self.due || self.named.iter().any(|host| !roster.knows(host))
     }
 
-    /// Counts an event of so many bytes. Returns whether there are too many of them, beside
-    /// those that pings cause.
+    /// Counts an event of so many bytes. Returns whether there are too many of them.
     fn is_flooded(&mut self, bytes: usize) -> bool {
-        let counted = &mut self.events;
-        let answers = self
-            .roster
-            .upgrade()
-            .map_or(0, |roster| roster.ping_answers());
-        if counted.since.elapsed() > Duration::from_secs(1) {
-            *counted = EventCount {
-                answers: [answers, counted.answers[0]],
-                ..EventCount::default()
-            };
-        }
-        counted.events += 1;
-        counted.bytes += bytes;
-        // Each answer to a ping may have a heartbeat beside it, shortly before or after.
-        let caused = answers - counted.answers[1];
-        counted.events > MAX_EVENTS + caused
-            || counted.bytes > MAX_EVENT_BYTES + caused * CAUSED_BYTES
+        let roster = self.roster.upgrade();
+        roster.is_some_and(|roster| self.flood.counts(&roster, bytes))
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.
