@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::contract::{
     ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, GetClaimsResponse,
-    GetHostInventoryRequest, HostInventory, Hosts, LinkDefinitionList, ProviderAuctionAcks,
+    EncodedLink, GetHostInventoryRequest, HostInventory, Hosts, ProviderAuctionAcks,
     ProviderAuctionRequest, RemoveLinkDefinitionRequest, ScaleActorCommand,
     SetLatticeCredentialsRequest, SetRegistryCredentialsRequest, StartActorCommand,
     StartProviderCommand, StopActorCommand, StopHostCommand, StopProviderCommand,
@@ -57,6 +57,6 @@ pub enum Response {
     Claims(GetClaimsResponse),
     HostInventory(HostInventory),
     Hosts(Hosts),
-    Links(LinkDefinitionList),
+    Links(Vec<EncodedLink>),
     ProviderAuction(ProviderAuctionAcks),
 }

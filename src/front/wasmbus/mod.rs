@@ -31,6 +31,7 @@ mod largest_answer;
 pub mod link_definition;
 mod lost_subscriptions;
 mod missed_links;
+mod object;
 mod msgpack;
 mod proof;
 mod replies;

@@ -5,11 +5,10 @@
 //! is left out: one odd member must not cost the whole answer. Only a list where an
 //! object belongs is never read (`json`).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
@@ -49,6 +48,15 @@ fn within<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de RawValue) -> 
     json::from_slice(raw.get().as_bytes()).map_err(E::custom)
 }
 
+/// Reads a member that is text. Most has nothing escaped.
+fn text<E: serde::de::Error>(raw: &RawValue) -> Result<String, E> {
+    let text = raw.get();
+    match text.contains('\\') {
+        true => within(raw),
+        false => Ok(text.trim_matches('"').to_owned()),
+    }
+}
+
 /// Text, or what is taken as text: `None` for null, objects and lists.
 #[derive(Default)]
 pub(in crate::lattice) struct Text(pub(in crate::lattice) Option<String>);
@@ -57,7 +65,7 @@ impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         let raw = raw(input)?;
         Ok(Self(match raw.get().as_bytes().first() {
-            Some(b'"') => Some(within(raw)?),
+            Some(b'"') => Some(text(raw)?),
             None | Some(b'{' | b'[' | b'n') => None,
             Some(_) => Some(within::<Value, _>(raw)?.to_string()),
         }))
@@ -99,13 +107,37 @@ pub(in crate::lattice) fn optional_text_map<'de, D: Deserializer<'de>>(
     if !raw.get().starts_with('{') {
         return Ok(None);
     }
-    let members: HashMap<String, Text> = within(raw)?;
-    let texts = members.into_iter();
-    Ok(Some(
-        texts
-            .filter_map(|(name, text)| Some((name, text.0?)))
-            .collect(),
-    ))
+    within(raw).map(|Texts(texts)| Some(texts))
+}
+
+/// The members of an object that are text. Of two with one name, the later one counts.
+struct Texts(TextMap);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct OneByOne;
+
+        impl<'de> Visitor<'de> for OneByOne {
+            type Value = Texts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Texts, A::Error> {
+                let mut texts = TextMap::new();
+                while let Some((name, text)) = members.next_entry::<String, Text>()? {
+                    match text.0 {
+                        Some(text) => drop(texts.insert(name, text)),
+                        None => drop(texts.remove(&name)),
+                    }
+                }
+                Ok(Texts(texts))
+            }
+        }
+
+        input.deserialize_map(OneByOne)
+    }
 }
 
 pub(in crate::lattice) fn text_map<'de, D: Deserializer<'de>>(
@@ -202,7 +234,7 @@ mod tests {
     use super::*;
     use crate::lattice::model::Inventory;
 
-    #[derive(Deserialize)]
+    #[derive(Debug, Deserialize)]
     struct Odd {
         #[serde(deserialize_with = "optional_text")]
         text: Option<String>,
@@ -238,5 +270,26 @@ mod tests {
         assert_eq!((inventory.labels.len(), inventory.actors.len()), (2, 1));
         assert_eq!(inventory.actors[0].instances.len(), 2);
         assert!(inventory.providers.is_empty());
+    }
+
+    #[test]
+    fn of_two_members_with_one_name_the_later_one_counts() {
+        let body = br#"{"labels":{"a":"1","b":"2","a":"\u0033","b":null,"c":""}}"#;
+        let inventory: Inventory = parse(body).unwrap();
+        let mut labels: Vec<_> = inventory.labels.into_iter().collect();
+        labels.sort();
+        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(labels, [text("a", "3"), text("c", "")]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn text_is_read_as_serde_json_does(value: String) {
+            let body = serde_json::to_string(&serde_json::json!({
+                "text": value, "seconds": 0, "revision": 0,
+            })).unwrap();
+            let read: Odd = parse(body.as_bytes()).unwrap();
+            proptest::prop_assert_eq!(read.text, Some(value));
+        }
     }
 }

@@ -13,15 +13,21 @@ use crate::lattice::model::{Claims, Link};
 use crate::name::ActorId;
 
 impl Lattice {
-    /// Returns every link of the lattice.
+    /// Returns every link of the lattice, made into something else when it is read.
     ///
     /// # Errors
     /// As every request, or `NotConnected` where the JetStream domain does not answer;
     /// `Unsupported` where only 1.x hosts answer.
-    pub async fn links(&self) -> Result<Held<Vec<Link>>, Error> {
-        match self.entries_unless_only_v1("LINKDEF_").await? {
+    pub async fn links<T>(
+        &self,
+        mut make: impl FnMut(Link) -> T,
+    ) -> Result<Held<Vec<T>>, Error> {
+        match self.entries_unless_only_v1("LINKDEF_", &mut make).await? {
             Some(links) => Ok(links),
-            None => self.links_from_hosts().await,
+            None => {
+                let links = self.links_from_hosts().await?;
+                Ok(links.map(|links| links.into_iter().map(make).collect()))
+            }
         }
     }
 
@@ -30,7 +36,7 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
-        match self.entries_unless_only_v1("CLAIMS_").await? {
+        match self.entries_unless_only_v1("CLAIMS_", |claims| claims).await? {
             Some(claims) => Ok(claims),
             None => self.claims_from_hosts().await,
         }
@@ -67,11 +73,12 @@ impl Lattice {
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
     /// hosts do not say in time what they are, the entries count: hosts have written them.
-    async fn entries_unless_only_v1<T: DeserializeOwned>(
+    async fn entries_unless_only_v1<T: DeserializeOwned, U>(
         &self,
         prefix: &str,
-    ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
+        make: impl FnMut(T) -> U,
+    ) -> Result<Option<Held<Vec<U>>>, Error> {
+        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix, make));
         tokio::pin!(refused, entries);
         tokio::select! {
             refused = &mut refused => refused.and(entries.await),
