@@ -12,7 +12,7 @@ mod operation;
 mod request;
 mod secrets;
 
-pub use crate::contract::links::{EncodedLink, LinkEncoder, encode_list};
+pub use crate::contract::links::{EncodedLink, LinkEncoder, LinkFields, encode_list};
 pub use crate::contract::operation::{AnswerKind, Group, Operation};
 pub use crate::contract::request::{Counted, Request, Response};
 /// A link, as the contract has it. Generated code takes this type from `wasmbus-rpc`.

@@ -12,7 +12,6 @@ use async_nats::jetstream::consumer::{self, DeliverPolicy, ReplayPolicy};
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use serde::de::DeserializeOwned;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
 
@@ -25,7 +24,7 @@ use crate::lattice::bucket::entries::{Entries, Progress};
 use crate::lattice::dialect::v0::place::Token;
 use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::model::lenient::{Unreadable, parse};
+use crate::lattice::model::lenient::Unreadable;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{NoAnswer, consumer_of};
 
@@ -47,17 +46,18 @@ enum Ended {
 }
 
 impl Lattice {
-    /// Reads every value under keys that start with `prefix`, and returns what `make` makes
-    /// of each, in the order of the keys. Returns `None` where hosts are asked instead.
+    /// Reads every value under keys that start with `prefix`, each by `read` when it arrives,
+    /// and returns them in the order of the keys. Returns `None` where hosts are asked
+    /// instead.
     ///
     /// # Errors
     /// `NotConnected`, `Timeout`, `Unheard`, `BadReply` where the bucket is too large, and
     /// `Busy` where there is no room for it.
-    pub(crate) async fn entries<T: DeserializeOwned, U>(
+    pub(crate) async fn entries<T>(
         &self,
         prefix: &str,
-        mut make: impl FnMut(T) -> U,
-    ) -> Result<Option<Held<Vec<U>>>, Error> {
+        mut read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<Option<Held<Vec<T>>>, Error> {
         let Some(place) = self.bucket().await? else {
             return Ok(None);
         };
@@ -67,13 +67,12 @@ impl Lattice {
         tokio::pin!(lost);
         let subjects = subject::bucket_entries(&self.id, &place);
         let mut entries = Entries::new(self.roster.answers.empty());
-        let mut put = |entries: &mut Entries<U>, message: &Message| {
+        let mut put = |entries: &mut Entries<T>, message: &Message| {
             let Some(key) = message.subject.strip_prefix(subjects.as_str()) else {
                 return;
             };
             let is_wanted = key.starts_with(prefix) && !is_removal(message.headers.as_ref());
-            let read = || -> Result<U, Unreadable> { Ok(make(parse(&message.payload)?)) };
-            entries.put(key, is_wanted.then(read));
+            entries.put(key, is_wanted.then(|| read(&message.payload)));
         };
         let (mut after, mut keys) = (None, None);
         loop {

@@ -5,10 +5,12 @@
 //! is left out: one odd member must not cost the whole answer. Only a list where an
 //! object belongs is never read (`json`).
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
@@ -48,27 +50,33 @@ fn within<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de RawValue) -> 
     json::from_slice(raw.get().as_bytes()).map_err(E::custom)
 }
 
-/// Reads a member that is text. Most has nothing escaped.
-fn text<E: serde::de::Error>(raw: &RawValue) -> Result<String, E> {
-    let text = raw.get();
-    match text.contains('\\') {
-        true => within(raw),
-        false => Ok(text.trim_matches('"').to_owned()),
+/// Text, or what is taken as text: `None` for null, objects and lists. Text in which
+/// nothing is escaped stays where it is.
+pub(in crate::lattice) struct TextView<'a>(pub(in crate::lattice) Option<Cow<'a, str>>);
+
+impl<'de> Deserialize<'de> for TextView<'de> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let raw = raw(input)?;
+        let text = raw.get();
+        Ok(Self(match text.as_bytes().first() {
+            Some(b'"') => Some(match text.contains('\\') {
+                true => within::<String, _>(raw)?.into(),
+                false => text.trim_matches('"').into(),
+            }),
+            None | Some(b'{' | b'[' | b'n') => None,
+            Some(_) => Some(within::<Value, _>(raw)?.to_string().into()),
+        }))
     }
 }
 
-/// Text, or what is taken as text: `None` for null, objects and lists.
+/// A [`TextView`] with text of its own.
 #[derive(Default)]
 pub(in crate::lattice) struct Text(pub(in crate::lattice) Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let raw = raw(input)?;
-        Ok(Self(match raw.get().as_bytes().first() {
-            Some(b'"') => Some(text(raw)?),
-            None | Some(b'{' | b'[' | b'n') => None,
-            Some(_) => Some(within::<Value, _>(raw)?.to_string()),
-        }))
+        let view = TextView::deserialize(input)?;
+        Ok(Self(view.0.map(Cow::into_owned)))
     }
 }
 
@@ -107,43 +115,39 @@ pub(in crate::lattice) fn optional_text_map<'de, D: Deserializer<'de>>(
     if !raw.get().starts_with('{') {
         return Ok(None);
     }
-    within(raw).map(|Texts(texts)| Some(texts))
-}
-
-/// The members of an object that are text. Of two with one name, the later one counts.
-struct Texts(TextMap);
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        struct OneByOne;
-
-        impl<'de> Visitor<'de> for OneByOne {
-            type Value = Texts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Texts, A::Error> {
-                let mut texts = TextMap::new();
-                while let Some((name, text)) = members.next_entry::<String, Text>()? {
-                    match text.0 {
-                        Some(text) => drop(texts.insert(name, text)),
-                        None => drop(texts.remove(&name)),
-                    }
-                }
-                Ok(Texts(texts))
-            }
-        }
-
-        input.deserialize_map(OneByOne)
-    }
+    let members: HashMap<String, Text> = within(raw)?;
+    let texts = members.into_iter();
+    Ok(Some(
+        texts
+            .filter_map(|(name, text)| Some((name, text.0?)))
+            .collect(),
+    ))
 }
 
 pub(in crate::lattice) fn text_map<'de, D: Deserializer<'de>>(
     input: D,
 ) -> Result<TextMap, D::Error> {
     Ok(optional_text_map(input)?.unwrap_or_default())
+}
+
+/// Reads text, which stays where it is.
+pub(in crate::lattice) fn text_view_or_empty<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Cow<'de, str>, D::Error> {
+    Ok(TextView::deserialize(input)?.0.unwrap_or_default())
+}
+
+/// Reads a map of text, as [`text_map`] does; its text stays where it is.
+pub(in crate::lattice) fn text_view_map<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<BTreeMap<String, Cow<'de, str>>, D::Error> {
+    let raw = raw(input)?;
+    if !raw.get().starts_with('{') {
+        return Ok(BTreeMap::new());
+    }
+    let members: BTreeMap<String, TextView<'de>> = within(raw)?;
+    let texts = members.into_iter();
+    Ok(texts.filter_map(|(name, text)| Some((name, text.0?))).collect())
 }
 
 /// Reads a list, empty where there is none. A member that cannot be read is left out.
@@ -270,16 +274,6 @@ mod tests {
         assert_eq!((inventory.labels.len(), inventory.actors.len()), (2, 1));
         assert_eq!(inventory.actors[0].instances.len(), 2);
         assert!(inventory.providers.is_empty());
-    }
-
-    #[test]
-    fn of_two_members_with_one_name_the_later_one_counts() {
-        let body = br#"{"labels":{"a":"1","b":"2","a":"\u0033","b":null,"c":""}}"#;
-        let inventory: Inventory = parse(body).unwrap();
-        let mut labels: Vec<_> = inventory.labels.into_iter().collect();
-        labels.sort();
-        let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(labels, [text("a", "3"), text("c", "")]);
     }
 
     proptest::proptest! {

@@ -1,7 +1,6 @@
 //! Every link, and every set of claims, of a lattice: from its bucket, or, where there is
 //! none, from a host.
 
-use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 
 use crate::connections::Held;
@@ -9,7 +8,8 @@ use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::model::{Claims, Link};
+use crate::lattice::model::lenient::{Unreadable, parse};
+use crate::lattice::model::{Claims, Link, LinkView};
 use crate::name::ActorId;
 
 impl Lattice {
@@ -20,13 +20,14 @@ impl Lattice {
     /// `Unsupported` where only 1.x hosts answer.
     pub async fn links<T>(
         &self,
-        mut make: impl FnMut(Link) -> T,
+        mut make: impl FnMut(LinkView<'_>) -> T,
     ) -> Result<Held<Vec<T>>, Error> {
-        match self.entries_unless_only_v1("LINKDEF_", &mut make).await? {
+        let read = |value: &[u8]| parse(value).map(&mut make);
+        match self.entries_unless_only_v1("LINKDEF_", read).await? {
             Some(links) => Ok(links),
             None => {
                 let links = self.links_from_hosts().await?;
-                Ok(links.map(|links| links.into_iter().map(make).collect()))
+                Ok(links.map(|links| links.iter().map(|link| make(link.into())).collect()))
             }
         }
     }
@@ -36,7 +37,7 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
-        match self.entries_unless_only_v1("CLAIMS_", |claims| claims).await? {
+        match self.entries_unless_only_v1("CLAIMS_", |value: &[u8]| parse(value)).await? {
             Some(claims) => Ok(claims),
             None => self.claims_from_hosts().await,
         }
@@ -73,12 +74,12 @@ impl Lattice {
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
     /// hosts do not say in time what they are, the entries count: hosts have written them.
-    async fn entries_unless_only_v1<T: DeserializeOwned, U>(
+    async fn entries_unless_only_v1<T>(
         &self,
         prefix: &str,
-        make: impl FnMut(T) -> U,
-    ) -> Result<Option<Held<Vec<U>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix, make));
+        read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
+    ) -> Result<Option<Held<Vec<T>>>, Error> {
+        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix, read));
         tokio::pin!(refused, entries);
         tokio::select! {
             refused = &mut refused => refused.and(entries.await),
