@@ -42,6 +42,7 @@ mod logins;
 mod memory;
 mod metadata_bucket;
 mod metadata_bucket_faults;
+mod metadata_bucket_gaps;
 mod nats_accounts;
 mod neighbours;
 mod non_nats_servers;
