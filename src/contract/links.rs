@@ -78,7 +78,9 @@ mod tests {
                 link.link_name = format!("\u{e4}{number}");
                 // Not more: maps of the contract's type have no order.
                 let values = 0..number % 2;
-                link.values = values.map(|n| (n.to_string(), "v".repeat(n * 300))).collect();
+                link.values = values
+                    .map(|n| (n.to_string(), "v".repeat(n * 300)))
+                    .collect();
                 link
             };
             let links: Vec<_> = (0..count).map(link).collect();

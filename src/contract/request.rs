@@ -3,12 +3,11 @@
 use zeroize::Zeroizing;
 
 use crate::contract::{
-    ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, GetClaimsResponse,
-    EncodedLink, GetHostInventoryRequest, HostInventory, Hosts, ProviderAuctionAcks,
-    ProviderAuctionRequest, RemoveLinkDefinitionRequest, ScaleActorCommand,
-    SetLatticeCredentialsRequest, SetRegistryCredentialsRequest, StartActorCommand,
-    StartProviderCommand, StopActorCommand, StopHostCommand, StopProviderCommand,
-    UpdateActorCommand,
+    ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, EncodedLink, GetClaimsResponse,
+    GetHostInventoryRequest, HostInventory, Hosts, ProviderAuctionAcks, ProviderAuctionRequest,
+    RemoveLinkDefinitionRequest, ScaleActorCommand, SetLatticeCredentialsRequest,
+    SetRegistryCredentialsRequest, StartActorCommand, StartProviderCommand, StopActorCommand,
+    StopHostCommand, StopProviderCommand, UpdateActorCommand,
 };
 
 /// The arguments of a call, one variant for each operation.

@@ -106,8 +106,8 @@ impl<'a> Object<'a> {
             deleted: false,
         };
         let described = serde_json::to_vec(&description);
-        let described = described
-            .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
+        let described =
+            described.map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_ROLLUP, "sub");
         let subject = description_of(self.bucket, self.name);

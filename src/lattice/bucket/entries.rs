@@ -122,10 +122,19 @@ mod tests {
             })
         };
         for (reply, expected) in [
-            ("$JS.ACK.KV_x.c.1.20.3.1700000000000000000.40", progress(20, 3, 40)),
+            (
+                "$JS.ACK.KV_x.c.1.20.3.1700000000000000000.40",
+                progress(20, 3, 40),
+            ),
             ("$JS.ACK.hub.hash.KV_x.c.1.20.3.17.40", progress(20, 3, 40)),
-            ("$JS.ACK._.hash.KV_x.c.1.20.3.17.0.random", progress(20, 3, 0)),
-            ("$JS.ACK.hub.hash.KV_x.c.1.20.3.17.0.a.b", progress(20, 3, 0)),
+            (
+                "$JS.ACK._.hash.KV_x.c.1.20.3.17.0.random",
+                progress(20, 3, 0),
+            ),
+            (
+                "$JS.ACK.hub.hash.KV_x.c.1.20.3.17.0.a.b",
+                progress(20, 3, 0),
+            ),
             ("$JS.ACK.KV_x.c.1.20.3.17", None),
             ("$JS.ACK.a.KV_x.c.1.20.3.17.4", None),
             ("$JS.ACK.KV_x.c.1.20.3.17.x", None),

@@ -147,7 +147,9 @@ pub(in crate::lattice) fn text_view_map<'de, D: Deserializer<'de>>(
     }
     let members: BTreeMap<String, TextView<'de>> = within(raw)?;
     let texts = members.into_iter();
-    Ok(texts.filter_map(|(name, text)| Some((name, text.0?))).collect())
+    Ok(texts
+        .filter_map(|(name, text)| Some((name, text.0?)))
+        .collect())
 }
 
 /// Reads a list, empty where there is none. A member that cannot be read is left out.

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lattice::model::lenient::{
-    text_map, text_or_empty, text_view_map, text_view_or_empty,
-};
+use crate::lattice::model::lenient::{text_map, text_or_empty, text_view_map, text_view_or_empty};
 use crate::lattice::model::text_map::TextMap;
 
 /// A link definition. Written without `id`: OTP hosts would keep the link under
@@ -120,13 +118,26 @@ mod tests {
                 assert!(link.is_err() && view.is_err(), "{body}");
                 continue;
             };
-            let read = json!([view.actor_id, view.provider_id, view.link_name, view.contract_id,
-                view.values]);
-            let owned = json!([link.actor_id, link.provider_id, link.link_name, link.contract_id,
-                link.values]);
+            let read = json!([
+                view.actor_id,
+                view.provider_id,
+                view.link_name,
+                view.contract_id,
+                view.values
+            ]);
+            let owned = json!([
+                link.actor_id,
+                link.provider_id,
+                link.link_name,
+                link.contract_id,
+                link.values
+            ]);
             assert_eq!(read, owned, "{body}");
             let same = LinkView::from(link);
-            assert_eq!((&same.actor_id, &same.values), (&view.actor_id, &view.values));
+            assert_eq!(
+                (&same.actor_id, &same.values),
+                (&view.actor_id, &view.values)
+            );
         }
     }
 }

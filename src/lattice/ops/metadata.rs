@@ -37,7 +37,10 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
-        match self.entries_unless_only_v1("CLAIMS_", |value: &[u8]| parse(value)).await? {
+        match self
+            .entries_unless_only_v1("CLAIMS_", |value: &[u8]| parse(value))
+            .await?
+        {
             Some(claims) => Ok(claims),
             None => self.claims_from_hosts().await,
         }
