@@ -1,8 +1,8 @@
 //! Reads the entries of the metadata bucket, in one pass over it.
 //!
 //! Entries are decoded as they arrive. What async-nats has for this (`Ordered`) subscribes
-//! only once the consumer is there, so that the first entry waits for that, and its
-//! handling of each message takes longer than decoding the entry.
+//! only once the consumer is there, so that the first entry waits for that, and it clones
+//! its client for each message.
 
 use std::io;
 use std::time::Duration;
