@@ -44,6 +44,7 @@ mod logins;
 mod memory;
 mod metadata_bucket;
 mod metadata_bucket_faults;
+mod metadata_bucket_gaps;
 mod nats_accounts;
 mod neighbours;
 mod newcomers;

@@ -1,7 +1,6 @@
 //! Every link, and every set of claims, of a lattice: from its bucket, or, where there is
 //! none, from a host.
 
-use serde::de::DeserializeOwned;
 use tokio::time::timeout_at;
 
 use crate::connections::Held;
@@ -9,19 +8,27 @@ use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::model::{Claims, Link};
+use crate::lattice::model::lenient::{Unreadable, parse};
+use crate::lattice::model::{Claims, Link, LinkView};
 use crate::name::ActorId;
 
 impl Lattice {
-    /// Returns every link of the lattice.
+    /// Returns every link of the lattice, made into something else when it is read.
     ///
     /// # Errors
     /// As every request, or `NotConnected` where the JetStream domain does not answer;
     /// `Unsupported` where only 1.x hosts answer.
-    pub async fn links(&self) -> Result<Held<Vec<Link>>, Error> {
-        match self.entries_unless_only_v1("LINKDEF_").await? {
+    pub async fn links<T>(
+        &self,
+        mut make: impl FnMut(LinkView<'_>) -> T,
+    ) -> Result<Held<Vec<T>>, Error> {
+        let read = |value: &[u8]| parse(value).map(&mut make);
+        match self.entries_unless_only_v1("LINKDEF_", read).await? {
             Some(links) => Ok(links),
-            None => self.links_from_hosts().await,
+            None => {
+                let links = self.links_from_hosts().await?;
+                Ok(links.map(|links| links.iter().map(|link| make(link.into())).collect()))
+            }
         }
     }
 
@@ -30,7 +37,10 @@ impl Lattice {
     /// # Errors
     /// As [`Lattice::links`].
     pub async fn claims(&self) -> Result<Held<Vec<Claims>>, Error> {
-        match self.entries_unless_only_v1("CLAIMS_").await? {
+        match self
+            .entries_unless_only_v1("CLAIMS_", |value: &[u8]| parse(value))
+            .await?
+        {
             Some(claims) => Ok(claims),
             None => self.claims_from_hosts().await,
         }
@@ -67,11 +77,12 @@ impl Lattice {
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
     /// hosts do not say in time what they are, the entries count: hosts have written them.
-    async fn entries_unless_only_v1<T: DeserializeOwned>(
+    async fn entries_unless_only_v1<T>(
         &self,
         prefix: &str,
+        read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix));
+        let (refused, entries) = (self.refuse_if_only_v1(), self.entries(prefix, read));
         tokio::pin!(refused, entries);
         tokio::select! {
             refused = &mut refused => refused.and(entries.await),
