@@ -101,8 +101,10 @@ async fn a_dial_that_no_call_waits_for_gives_its_place_to_another() {
 async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for() {
     // One actor has one of two places.
     let (world, guilty) = two_actors(json!({ "max_dials": 2 })).await;
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent = silent.local_addr().unwrap().to_string();
+    let silent = {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        port.local_addr().unwrap().to_string()
+    };
     // The servers are away when their credentials are set, so that calls dial them.
     let mut well = NatsServer::without_jetstream();
     well.kill();
