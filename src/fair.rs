@@ -1,9 +1,10 @@
 //! A semaphore whose places parties share: actors those for dials and for lookups of names,
 //! lattices those for reading large answers.
 //!
-//! [`may_take`] says how many a party may have. What failed before, and what makes a broken
-//! connection again, is counted apart from first attempts, and a party may have half as
-//! many of it: a site that is away does not keep its own actor from connecting elsewhere.
+//! [`may_take`] says how many a party may have. What failed before, what makes a broken
+//! connection again, and what no call asked for, is counted apart from first attempts, and a
+//! party may have half as many of it: a site that is away does not keep its own actor from
+//! connecting elsewhere.
 //! Among those that wait, the party with the fewest places comes first, then what failed
 //! least often, then what came first.
 
@@ -27,6 +28,8 @@ pub struct Attempt {
     pub failed: usize,
     /// Whether it makes a broken connection again.
     pub is_repair: bool,
+    /// Whether it began before any call asked for it, with a place that nobody needed.
+    pub is_spare: bool,
 }
 
 impl Attempt {
@@ -36,13 +39,14 @@ impl Attempt {
             party,
             failed: 0,
             is_repair: false,
+            is_spare: false,
         }
     }
 
     /// Whether it is a call's first attempt with these credentials, or the first since
     /// they were set or worked.
     pub fn is_first(&self) -> bool {
-        self.failed == 0 && !self.is_repair
+        self.failed == 0 && !self.is_repair && !self.is_spare
     }
 }
 
@@ -112,6 +116,14 @@ impl FairSemaphore {
         self.crowded.notify_waiters();
         // A permit that comes at the moment of giving up is dropped with the channel.
         timeout(within, waited).await.ok()?.ok()
+    }
+
+    /// Takes a place that is free now and that nobody waits for.
+    pub fn take_spare(self: &Arc<Self>, attempt: &Attempt) -> Option<Permit> {
+        let mut state = self.state.lock();
+        let nobody_waits = state.waiting.iter().all(|one| one.permit.is_closed());
+        let is_free = nobody_waits && state.may_begin(attempt, self.most);
+        is_free.then(|| self.permit(&mut state, attempt.clone()))
     }
 
     fn permit(self: &Arc<Self>, state: &mut State, attempt: Attempt) -> Permit {
@@ -307,6 +319,29 @@ mod tests {
         let second = (&mut once).now_or_never().flatten();
         assert!(second.is_some());
         assert!((&mut hog).now_or_never().is_none() && often.now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_spare_place_is_one_that_nobody_waits_for() {
+        let semaphore = FairSemaphore::new(3);
+        let spare = |party: &str| {
+            semaphore.take_spare(&Attempt {
+                is_spare: true,
+                ..first(party)
+            })
+        };
+        let held = spare("a").unwrap();
+        // Its share of what no call asked for.
+        assert!(spare("a").is_none());
+        let firsts = fill(&semaphore, &first("a"));
+        assert_eq!(firsts.len(), 1);
+        let more = first("a");
+        let mut waits = Box::pin(semaphore.acquire(&more, SOON));
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(spare("b").is_none());
+        assert!(held.needed().now_or_never().is_some());
+        drop(waits);
+        assert!(spare("b").is_some());
     }
 
     #[tokio::test]

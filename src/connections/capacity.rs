@@ -20,6 +20,8 @@ use crate::settings::LatticeLimits;
 const SWEEP_EVERY: usize = 64;
 /// Longest wait for the place of a connection that was closed to make room.
 const ROOM_WITHIN: Duration = Duration::from_millis(50);
+/// The same for the place of a dial that no call waited for.
+const SPARE_ENDS_WITHIN: Duration = Duration::from_millis(20);
 /// Longest that a dial waits for others to end, where a call waits for it, and where it
 /// makes a broken connection again.
 const CALL_WAITS: Duration = Duration::from_secs(1);
@@ -33,6 +35,8 @@ pub(super) struct Capacity {
     limits: LatticeLimits,
     connections: Arc<Semaphore>,
     dials: Arc<FairSemaphore>,
+    /// Places for what uses connections before any call does.
+    pub(super) spares: Arc<FairSemaphore>,
     /// Places for lookups of names.
     pub(super) lookups: Arc<FairSemaphore>,
     /// The slot of each set of credentials.
@@ -45,6 +49,7 @@ impl Capacity {
         Self {
             connections: Arc::new(Semaphore::new(limits.connections)),
             dials: FairSemaphore::new(limits.dials),
+            spares: FairSemaphore::new(limits.dials),
             lookups: FairSemaphore::new(LOOKUPS),
             slots: DashMap::new(),
             added: AtomicUsize::new(0),
@@ -84,13 +89,25 @@ impl Capacity {
     }
 
     /// Reserves the place of a connection. Where there is none, a connection that no
-    /// call uses closes.
-    pub(super) async fn reserve_connection(&self) -> Result<OwnedSemaphorePermit, DialFailure> {
+    /// call uses closes, unless no call asked for this dial.
+    pub(super) async fn reserve_connection(
+        &self,
+        attempt: &Attempt,
+    ) -> Result<OwnedSemaphorePermit, DialFailure> {
         if let Ok(permit) = self.connections.clone().try_acquire_owned() {
             return Ok(permit);
         }
+        if attempt.is_spare {
+            return Err(DialFailure::Aborted);
+        }
+        let freed = || self.connections.clone().acquire_owned();
+        if self.end_a_spare_dial()
+            && let Ok(Ok(permit)) = timeout(SPARE_ENDS_WITHIN, freed()).await
+        {
+            return Ok(permit);
+        }
         self.close_an_idle_one();
-        let waited = timeout(ROOM_WITHIN, self.connections.clone().acquire_owned());
+        let waited = timeout(ROOM_WITHIN, freed());
         match waited.await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(DialFailure::Limit(format!(
@@ -100,11 +117,20 @@ impl Capacity {
         }
     }
 
-    /// Closes a connection that no call uses: of the actor with the most connections, the
-    /// one that was not used for the longest time.
+    /// Returns the slots. None is looked at, or dropped, under a lock of the table.
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.iter().map(|slot| slot.clone()).collect()
+    }
+
+    /// Ends a dial that no call waited for yet; returns whether there is one.
+    fn end_a_spare_dial(&self) -> bool {
+        self.slots().iter().any(|slot| slot.end_spare_dial())
+    }
+
+    /// Closes a connection that no call uses: first one that none ever used; else, of the
+    /// actor with the most connections, the one that was not used for the longest time.
     fn close_an_idle_one(&self) {
-        // No slot is looked at, or dropped, under a lock of the table.
-        let slots: Vec<Arc<Slot>> = self.slots.iter().map(|slot| slot.clone()).collect();
+        let slots = self.slots();
         let connected = slots.iter().filter(|slot| slot.is_connected());
         let connected: Vec<_> = connected.map(|slot| (slot.actor(), slot)).collect();
         let mut of_actor = HashMap::<_, usize>::new();
@@ -113,15 +139,20 @@ impl Capacity {
         }
         let idle = connected.iter().filter_map(|(actor, slot)| {
             let fewer = usize::MAX - of_actor.get(actor).copied().unwrap_or_default();
-            Some(((fewer, slot.idle_since()?), slot))
+            Some(((!slot.is_spare(), fewer, slot.idle_since()?), slot))
         });
         if let Some((_, slot)) = idle.min_by_key(|(order, _)| *order) {
             slot.close_if_idle(Duration::ZERO);
         }
     }
 
-    /// Reserves the place of a dial; waits a while for others to end.
+    /// Reserves the place of a dial; waits a while for others to end, unless no call asked
+    /// for it.
     pub(super) async fn reserve_dial(&self, attempt: &Attempt) -> Result<Permit, DialFailure> {
+        if attempt.is_spare {
+            let place = self.dials.take_spare(attempt);
+            return place.ok_or(DialFailure::Aborted);
+        }
         let within = match attempt.is_repair {
             true => REPAIR_WAITS,
             false => CALL_WAITS,

@@ -21,6 +21,8 @@ use crate::telemetry::security::{self, Cause};
 const ONLY_NAME_RESOLVES_IN: Duration = Duration::from_secs(3);
 const ONE_OF_SEVERAL_RESOLVES_IN: Duration = Duration::from_secs(1);
 const NAMES_AT_ONCE: usize = 4;
+/// The error of a lookup that finds no spare place.
+const NO_SPARE_PLACE: io::ErrorKind = io::ErrorKind::WouldBlock;
 
 /// What resolves a name and a port; the resolver of the operating system, but in tests.
 pub(super) type Resolver = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
@@ -55,7 +57,7 @@ pub(super) struct Located {
 ///
 /// # Errors
 /// `Forbidden` where one of them is not allowed, `Unreachable` where no name
-/// resolves.
+/// resolves; `Aborted` where a lookup before any call found no spare place.
 pub(super) async fn reachable(
     allowed: &AllowedServers,
     servers: &[ServerAddr],
@@ -98,6 +100,8 @@ pub(super) async fn reachable(
                     });
                 }
             }
+            // Nothing is known of the server.
+            Err(problem) if problem.kind() == NO_SPARE_PLACE => return Err(DialFailure::Aborted),
             Err(problem) => why = problem.to_string(),
         }
     }
@@ -117,9 +121,16 @@ impl Lookups<'_> {
             return Ok(vec![SocketAddr::new(ip, server.port())]);
         }
         let late = || io::Error::new(io::ErrorKind::TimedOut, "its name was not resolved in time");
+        let no_spare_place = || io::Error::from(NO_SPARE_PLACE);
         let lookup = async {
-            let place = self.places.acquire(self.attempt, within).await;
-            let (place, resolver) = (place.ok_or_else(late)?, self.resolver);
+            let place = match self.attempt.is_spare {
+                true => self
+                    .places
+                    .take_spare(self.attempt)
+                    .ok_or_else(no_spare_place),
+                false => (self.places.acquire(self.attempt, within).await).ok_or_else(late),
+            };
+            let (place, resolver) = (place?, self.resolver);
             let looked_up = spawn_blocking(move || {
                 let _place = place;
                 resolver(server.host(), server.port())

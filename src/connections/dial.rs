@@ -74,8 +74,8 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Dials, within the limits. Gives way to other dials where no call waits for it any
-    /// more, and after a while where it failed before.
+    /// Dials, within the limits. Gives way to other dials where no call waits for it, and
+    /// after a while where it failed before.
     pub(super) async fn dial(
         &self,
         credentials: &SharedCredentials,
@@ -87,18 +87,20 @@ impl Dialer {
             return Err(DialFailure::Rejected(why));
         }
         let place = self.capacity.reserve_dial(attempt).await?;
-        if !is_awaited() {
+        if !attempt.is_spare && !is_awaited() {
             return Err(DialFailure::Aborted);
         }
-        let permit = self.capacity.reserve_connection().await?;
+        let permit = self.capacity.reserve_connection(attempt).await?;
         let servers = self.dial_servers(credentials, login, attempt);
         let unreachable = |why: &str| Err(DialFailure::Unreachable(why.into()));
         let dialled = tokio::select! {
             dialled = timeout(DIAL_ENDS_AFTER, servers) => {
                 dialled.unwrap_or_else(|_| unreachable("no server answered in time"))
             }
-            () = gives_way(&place, attempt, is_awaited) => {
-                unreachable("no server answered soon, and another dial needed the place (max_dials)")
+            () = gives_way(&place, attempt, is_awaited) => match attempt.is_spare {
+                // A call that waits for it since this moment dials anew.
+                true => Err(DialFailure::Aborted),
+                false => unreachable("no server answered soon, and another dial needed the place (max_dials)"),
             }
         };
         let mut connection = dialled?;
@@ -210,7 +212,8 @@ async fn gives_way(place: &Permit, attempt: &Attempt, is_awaited: impl Fn() -> b
     loop {
         let by_own = place.needed().await;
         let had_its_time = began.elapsed() >= FAILED_GIVES_WAY_AFTER;
-        if !is_awaited() || (by_own && !attempt.is_first() && had_its_time) {
+        let failed_before = !attempt.is_first() && !attempt.is_spare;
+        if !is_awaited() || (by_own && failed_before && had_its_time) {
             return;
         }
         sleep(LOOK_AGAIN).await;

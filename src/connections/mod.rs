@@ -14,6 +14,7 @@
 //! | `permissions`, `sizes` | what the server refuses |
 //! | `unfinished` | whether a server sends what is no message, without end |
 //! | `usage`, `lease` | how many calls use a connection |
+//! | `spare` | a connection before any call asks for it |
 //! | `reports` | what a connection reports, and why it ended |
 
 mod capacity;
@@ -28,6 +29,7 @@ mod reports;
 mod room;
 mod sizes;
 mod slot;
+mod spare;
 mod state;
 mod supervisor;
 mod unfinished;
@@ -62,6 +64,7 @@ use crate::settings::LatticeSettings;
 const MOST_TIME_TO_ASK: Duration = Duration::from_millis(200);
 
 /// All connections to lattices.
+#[derive(Clone)]
 pub struct Connections(Arc<Dialer>);
 
 impl Connections {
@@ -115,16 +118,16 @@ impl Connections {
     ) -> Result<Lease, DialFailure> {
         let slot = self.0.capacity.slot(credentials);
         loop {
-            let (mut dial, is_own) = match slot.ask(credentials) {
+            let (mut dial, is_own, waits) = match slot.ask(credentials) {
                 Answer::Lease(lease) => return Ok(lease),
                 Answer::Failure(failure) => return Err(failure),
-                Answer::Wait(dial) => (dial, *slot.actor() == *actor),
+                Answer::Wait(dial) => (dial, *slot.actor() == *actor, true),
                 Answer::Dial(dial, begins) => {
                     slot.dialled_for(actor);
                     let (dialler, slot) = (self.0.clone(), slot.clone());
                     // A call that gives up does not end a dial that others wait for.
                     Supervisor::start(dialler, slot, credentials.clone(), begins);
-                    (dial, true)
+                    (dial, true, false)
                 }
             };
             let dialled = match dial.wait_for(Option::is_some).await {
@@ -134,6 +137,8 @@ impl Connections {
             match dialled.unwrap_or(Err(DialFailure::Aborted)) {
                 // Another actor has its share of dials. This one may have places left.
                 Err(DialFailure::Limit(_)) if !is_own => {}
+                // Nothing is known of the server: this call's own dial tells.
+                Err(DialFailure::Aborted) if waits => {}
                 Err(failure) => return Err(failure),
                 Ok(lease) => return Ok(Lease::new(lease.connection().clone())),
             }

@@ -11,7 +11,7 @@ use crate::connections::connection::Connection;
 use crate::connections::failure::DialFailure;
 use crate::connections::lease::Lease;
 use crate::connections::reports::LoginHistory;
-use crate::connections::state::{Answer, Dialled, State};
+use crate::connections::state::{Answer, Dialled, SpareAnswer, State};
 use crate::credentials::{Fingerprint, SharedCredentials};
 use crate::lock::Lock;
 
@@ -84,6 +84,39 @@ impl Slot {
         self.state.lock().answer(times_set, Instant::now())
     }
 
+    /// Returns what a task in the background gets now, which is no use of the connection.
+    pub(super) fn ask_spare(&self, credentials: &SharedCredentials) -> SpareAnswer {
+        match credentials.expired() {
+            Some(_) => SpareAnswer::Nothing,
+            None => self.state.lock().answer_spare(),
+        }
+    }
+
+    /// Returns the connection, where there is one, for what is no use of it.
+    pub(super) fn connection(&self) -> Option<Arc<Connection>> {
+        match &*self.state.lock() {
+            State::Ready(connection) => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    /// Ends the dial that is under way, where no call ever waited for it; returns whether
+    /// there is such a dial.
+    pub(super) fn end_spare_dial(&self) -> bool {
+        let state = self.state.lock();
+        let spare = state.spare_dial();
+        if let Some(ends) = spare {
+            ends.cancel();
+        }
+        spare.is_some()
+    }
+
+    /// Whether no call ever asked for the connection.
+    pub(super) fn is_spare(&self) -> bool {
+        let state = self.state.lock();
+        matches!(&*state, State::Ready(connection) if connection.usage.is_spare())
+    }
+
     /// Notes whose call asks for a dial.
     pub(super) fn dialled_for(&self, actor: &str) {
         *self.actor.lock() = actor.into();
@@ -96,25 +129,39 @@ impl Slot {
 
     // --- transitions ---
 
-    /// Enters the state after the dial that a call asked for. Returns the result for
-    /// the calls that wait, and the connection.
+    /// Enters the state after the first dial. Returns the result for the calls that wait,
+    /// and the connection. A dial that no call ever waited for leaves no failure behind.
     pub(super) fn dialled(
         &self,
         dialled: Result<Connection, DialFailure>,
-    ) -> (Dialled, Option<Arc<Connection>>) {
+    ) -> (Option<Dialled>, Option<Arc<Connection>>) {
         let mut state = self.state.lock();
+        let is_spare = state.spare_dial().is_some();
         match dialled {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                // In use before anybody can close it to make room.
-                let lease = Lease::new(connection.clone());
+                let lease = match is_spare {
+                    true => {
+                        connection.usage.is_made_spare();
+                        None
+                    }
+                    // In use before anybody can close it to make room.
+                    false => Some(Ok(Arc::new(Lease::new(connection.clone())))),
+                };
                 self.enter(&mut state, State::Ready(connection.clone()));
-                (Ok(Arc::new(lease)), Some(connection))
+                (lease, Some(connection))
+            }
+            Err(failure) if is_spare => {
+                let (address, fingerprint) = (&*self.address, self.fingerprint);
+                let heard = failure.foreign_words().map(tracing::field::display);
+                info!(address, %fingerprint, heard, "not connected before the first call: {failure}");
+                self.enter(&mut state, State::Idle);
+                (None, None)
             }
             Err(failure) => {
                 let next = state.after_failure(failure.clone(), self.times_set(), Instant::now());
                 self.enter(&mut state, next);
-                (Err(failure), None)
+                (Some(Err(failure)), None)
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backoff::Backoff;
 use crate::connections::connection::Connection;
@@ -37,6 +38,10 @@ pub(super) enum State {
         dial: Dial,
         /// How many dials in a row failed before.
         failed_before: usize,
+        /// Cancelled when the dial is over, however it ends.
+        over: CancellationToken,
+        /// Ends a dial that no call ever waited for.
+        spare: Option<CancellationToken>,
     },
     /// There is one.
     Ready(Arc<Connection>),
@@ -67,12 +72,27 @@ pub(super) enum Answer {
     Dial(Dial, FirstDial),
 }
 
-/// A dial that a call asks for.
+/// What a task in the background gets, which is no use of the connection.
+pub(super) enum SpareAnswer {
+    Connection(Arc<Connection>),
+    /// It waits until the dial that is under way is over.
+    Wait(CancellationToken),
+    /// It waits until a dial is over that must begin.
+    Dial(CancellationToken, FirstDial),
+    /// It is left to calls.
+    Nothing,
+}
+
+/// A dial that a call asks for, or that begins before any does.
 pub(super) struct FirstDial {
     /// Where its result goes.
     pub(super) result: watch::Sender<Option<Dialled>>,
     /// How many dials in a row failed before.
     pub(super) failed_before: usize,
+    /// Cancelled when a dial is to end that no call ever waited for.
+    pub(super) spare: Option<CancellationToken>,
+    /// Tells those in the background that it is over.
+    pub(super) _over: DropGuard,
 }
 
 impl FirstDial {
@@ -88,7 +108,9 @@ impl State {
     pub(super) fn answer(&mut self, times_set: u64, now: Instant) -> Answer {
         let failed_before = match self {
             // Unless the task that dials died.
-            Self::Connecting { dial, .. } if dial.has_changed().is_ok() => {
+            Self::Connecting { dial, spare, .. } if dial.has_changed().is_ok() => {
+                // From here on it is the dial of a call.
+                *spare = None;
                 return Answer::Wait(dial.clone());
             }
             Self::Ready(connection) => return Answer::Lease(Lease::new(connection.clone())),
@@ -104,18 +126,55 @@ impl State {
             },
             _ => 0,
         };
+        let (dial, _, begins) = self.connect(failed_before, None);
+        Answer::Dial(dial, begins)
+    }
+
+    /// Returns what a task in the background gets now. Where a connection broke or could not
+    /// be made, that is nothing: calls decide when it is dialled again.
+    pub(super) fn answer_spare(&mut self) -> SpareAnswer {
+        match self {
+            Self::Connecting { dial, over, .. } if dial.has_changed().is_ok() => {
+                SpareAnswer::Wait(over.clone())
+            }
+            Self::Ready(connection) => SpareAnswer::Connection(connection.clone()),
+            Self::Idle | Self::Connecting { .. } => {
+                let (_, over, begins) = self.connect(0, Some(CancellationToken::new()));
+                SpareAnswer::Dial(over, begins)
+            }
+            Self::Broken { .. } | Self::Failed(_) => SpareAnswer::Nothing,
+        }
+    }
+
+    /// Begins a dial.
+    fn connect(
+        &mut self,
+        failed_before: usize,
+        spare: Option<CancellationToken>,
+    ) -> (Dial, CancellationToken, FirstDial) {
         let (result, dial) = watch::channel(None);
+        let over = CancellationToken::new();
         *self = Self::Connecting {
             dial: dial.clone(),
             failed_before,
+            over: over.clone(),
+            spare: spare.clone(),
         };
-        Answer::Dial(
-            dial,
-            FirstDial {
-                result,
-                failed_before,
-            },
-        )
+        let begins = FirstDial {
+            result,
+            failed_before,
+            spare,
+            _over: over.clone().drop_guard(),
+        };
+        (dial, over, begins)
+    }
+
+    /// Returns what ends the dial that is under way, where no call ever waited for it.
+    pub(super) fn spare_dial(&self) -> Option<&CancellationToken> {
+        match self {
+            Self::Connecting { spare, .. } => spare.as_ref(),
+            _ => None,
+        }
     }
 
     /// Returns the state after a dial that a call asked for failed.
@@ -201,11 +260,9 @@ mod tests {
     }
 
     fn connecting(failed_before: usize) -> State {
-        let (_, dial) = watch::channel(None);
-        State::Connecting {
-            dial,
-            failed_before,
-        }
+        let mut state = State::Idle;
+        state.connect(failed_before, None);
+        state
     }
 
     /// After how many failures in a row a call dials; `None` where it does not.
@@ -233,6 +290,36 @@ mod tests {
         // Where the task that dials dies, the next call dials.
         drop(begins);
         assert_eq!(dials(&mut state, 0, now), Some(0));
+    }
+
+    #[test]
+    fn a_dial_that_began_before_any_call_is_that_of_the_first_call_which_waits_for_it() {
+        let now = Instant::now();
+        let mut state = State::Idle;
+        let SpareAnswer::Dial(over, begins) = state.answer_spare() else {
+            panic!("{state}");
+        };
+        assert!(matches!(state.answer_spare(), SpareAnswer::Wait(_)));
+        assert!(state.spare_dial().is_some() && !begins.is_awaited());
+        let Answer::Wait(_call) = state.answer(0, now) else {
+            panic!("{state}");
+        };
+        assert!(state.spare_dial().is_none() && begins.is_awaited());
+        assert!(!over.is_cancelled());
+        drop(begins);
+        assert!(over.is_cancelled());
+    }
+
+    #[test]
+    fn what_failed_or_broke_is_left_to_calls() {
+        let now = Instant::now();
+        let mut failed = connecting(0).after_failure(unreachable(), 1, now);
+        assert!(matches!(failed.answer_spare(), SpareAnswer::Nothing));
+        let mut broken = State::Broken {
+            why: "closed".into(),
+            since: now,
+        };
+        assert!(matches!(broken.answer_spare(), SpareAnswer::Nothing));
     }
 
     #[test]

@@ -48,7 +48,7 @@ enum End {
 }
 
 impl Supervisor {
-    /// Starts a supervisor with a dial, whose result it sends.
+    /// Starts a supervisor with a dial, whose result it sends to the calls that wait for it.
     pub(super) fn start(
         dialer: Arc<Dialer>,
         slot: Arc<Slot>,
@@ -68,16 +68,27 @@ impl Supervisor {
             party: self.slot.actor(),
             failed: begins.failed_before,
             is_repair: false,
+            is_spare: begins.spare.is_some(),
         };
         let (login, is_awaited) = (&self.slot.login, || begins.is_awaited());
         // Where this panics, calls that wait see the end of `begins`. In a box, since
         // the memory of this task stays with the connection.
         let dial = self.dialer.dial(&credentials, login, &attempt, &is_awaited);
-        let dialled = Box::pin(dial).await;
+        let ended = begins.spare.clone().unwrap_or_default();
+        let dial = Box::pin(async {
+            tokio::select! {
+                dialled = dial => dialled,
+                // A call that waits for it since this moment dials anew.
+                () = ended.cancelled() => Err(DialFailure::Aborted),
+            }
+        });
+        let dialled = dial.await;
         drop((credentials, attempt));
         let (dialled, connection) = self.slot.dialled(dialled);
-        // Where all calls have given up, the result is dropped.
-        let _ = begins.result.send(Some(dialled));
+        if dialled.is_some() {
+            // Where all calls have given up, the result is dropped.
+            let _ = begins.result.send(dialled);
+        }
         drop(begins);
         let Some(mut connection) = connection else {
             return;
@@ -111,6 +122,7 @@ impl Supervisor {
             party: self.slot.actor(),
             failed,
             is_repair: true,
+            is_spare: false,
         };
         let dial = async move {
             let dial = dialer.dial(&credentials, &login, &attempt, &|| true);
@@ -135,6 +147,9 @@ impl Supervisor {
                     // Where no more reports can come, async-nats has ended.
                     if now.closed || report.is_err() {
                         return End::Broke(now.loss.last().map(str::to_owned));
+                    }
+                    if now.lame && connection.usage.is_spare() {
+                        return End::Unneeded;
                     }
                     if now.lame && !leaving {
                         leave_at = Some(Instant::now());
@@ -199,12 +214,17 @@ impl Supervisor {
     }
 
     /// Dials again and again until there is a connection, the credentials are
-    /// rejected, or nobody needs one any more.
+    /// rejected, or nobody needs one any more. A connection that no call ever asked for is
+    /// not made again.
     async fn redial(
         &self,
         broken: Arc<Connection>,
         why: Option<String>,
     ) -> Option<Arc<Connection>> {
+        if broken.usage.is_spare() {
+            self.slot.replace(&broken, State::Idle);
+            return None;
+        }
         let next = State::Broken {
             why: why.unwrap_or_else(|| "the server closed it or is away".into()),
             since: Instant::now(),
@@ -236,10 +256,10 @@ impl Supervisor {
 mod tests {
     use super::*;
     use crate::connections::capacity::Capacity;
+    use crate::connections::state::Answer;
     use crate::credentials::tests::shared;
     use crate::nats::{AllowedServers, Tls};
     use crate::settings::LatticeLimits;
-    use tokio::sync::watch;
 
     #[test]
     fn the_task_that_stays_with_a_connection_is_small() {
@@ -256,9 +276,8 @@ mod tests {
                 capacity,
             }),
         };
-        let begins = FirstDial {
-            result: watch::Sender::new(None),
-            failed_before: 0,
+        let Answer::Dial(_, begins) = State::Idle.answer(0, Instant::now()) else {
+            panic!("no dial");
         };
         let task = supervisor.run(credentials, begins);
         let bytes = size_of_val(&task);

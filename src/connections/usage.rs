@@ -1,6 +1,6 @@
 //! How many calls use a connection, and since when none does.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,6 +11,8 @@ pub(super) struct Usage {
     since: Instant,
     /// When the last use ended, in milliseconds after `since`.
     ended: AtomicU64,
+    /// Whether it was made before any call asked for it, and none did since.
+    spare: AtomicBool,
 }
 
 impl Usage {
@@ -19,7 +21,18 @@ impl Usage {
             now: AtomicUsize::new(0),
             since: Instant::now(),
             ended: AtomicU64::new(0),
+            spare: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that no call asked for the connection yet.
+    pub(super) fn is_made_spare(&self) {
+        self.spare.store(true, Ordering::Release);
+    }
+
+    /// Whether no call ever asked for the connection.
+    pub(super) fn is_spare(&self) -> bool {
+        self.spare.load(Ordering::Acquire)
     }
 
     /// Returns how long there has been a connection.
@@ -30,6 +43,9 @@ impl Usage {
     /// Notes that a use begins.
     pub(super) fn begin(&self) {
         self.now.fetch_add(1, Ordering::AcqRel);
+        if self.is_spare() {
+            self.spare.store(false, Ordering::Release);
+        }
     }
 
     /// Notes that a use ended.

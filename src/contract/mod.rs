@@ -7,10 +7,12 @@
 //! missing decode as `""` and 0, so the controller checks them. The generated types
 //! derive `Debug` and would print secrets: never format them.
 
+mod links;
 mod operation;
 mod request;
 mod secrets;
 
+pub use crate::contract::links::{EncodedLink, LinkEncoder, LinkFields, encode_list};
 pub use crate::contract::operation::{AnswerKind, Group, Operation};
 pub use crate::contract::request::{Counted, Request, Response};
 /// A link, as the contract has it. Generated code takes this type from `wasmbus-rpc`.

@@ -3,12 +3,11 @@
 use zeroize::Zeroizing;
 
 use crate::contract::{
-    ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, GetClaimsResponse,
-    GetHostInventoryRequest, HostInventory, Hosts, LinkDefinitionList, ProviderAuctionAcks,
-    ProviderAuctionRequest, RemoveLinkDefinitionRequest, ScaleActorCommand,
-    SetLatticeCredentialsRequest, SetRegistryCredentialsRequest, StartActorCommand,
-    StartProviderCommand, StopActorCommand, StopHostCommand, StopProviderCommand,
-    UpdateActorCommand,
+    ActorAuctionAcks, ActorAuctionRequest, AdvertiseLinkRequest, EncodedLink, GetClaimsResponse,
+    GetHostInventoryRequest, HostInventory, Hosts, ProviderAuctionAcks, ProviderAuctionRequest,
+    RemoveLinkDefinitionRequest, ScaleActorCommand, SetLatticeCredentialsRequest,
+    SetRegistryCredentialsRequest, StartActorCommand, StartProviderCommand, StopActorCommand,
+    StopHostCommand, StopProviderCommand, UpdateActorCommand,
 };
 
 /// The arguments of a call, one variant for each operation.
@@ -57,6 +56,6 @@ pub enum Response {
     Claims(GetClaimsResponse),
     HostInventory(HostInventory),
     Hosts(Hosts),
-    Links(LinkDefinitionList),
+    Links(Vec<EncodedLink>),
     ProviderAuction(ProviderAuctionAcks),
 }

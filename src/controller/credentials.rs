@@ -14,6 +14,7 @@ use crate::credentials::{Credentials, GivenCredentials};
 use crate::deadline::unix_time;
 use crate::error::{Error, quoted};
 use crate::lattice::model::RegistryLogin;
+use crate::lattice::upkeep::learn;
 use crate::name::{JsDomain, present, required};
 use crate::nats::{LoginMembers, LoginTextError, is_armoured};
 
@@ -53,10 +54,19 @@ pub(super) async fn of_lattice(
         seed,
         js_domain,
     };
-    call.controller
-        .credentials
-        .set(given, call.deadline())
-        .await
+    let controller = call.controller;
+    let lattice = given.lattice.clone();
+    let changed = controller.credentials.set(given, call.deadline()).await?;
+    if let Some(route) = changed {
+        learn::begin(
+            &controller.connections,
+            &controller.rosters,
+            lattice,
+            &route,
+            call.actor(),
+        );
+    }
+    Ok(())
 }
 
 /// Reads a user's JWT and seed. A mistake in the seed is reported first: the JWT may

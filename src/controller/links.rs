@@ -1,11 +1,11 @@
 //! GetLinks, AdvertiseLink, RemoveLink.
 
 use crate::contract::{
-    AdvertiseLinkRequest, LinkDefinition, LinkDefinitionList, RemoveLinkDefinitionRequest,
+    AdvertiseLinkRequest, EncodedLink, LinkEncoder, LinkFields, RemoveLinkDefinitionRequest,
 };
 use crate::controller::execution::Execution;
 use crate::controller::limits;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::lattice::model::{Link, TextMap};
 use crate::name::{ActorId, LinkName, ProviderId, required};
 
@@ -13,15 +13,21 @@ use crate::name::{ActorId, LinkName, ProviderId, required};
 pub(super) async fn list(
     call: &Execution<'_>,
     lattice_id: &str,
-) -> Result<LinkDefinitionList, Error> {
+) -> Result<Vec<EncodedLink>, Error> {
     let lattice = call.connect(call.lattice_id(lattice_id)?).await?;
-    let links = call
-        .keep(lattice.links().await?)
-        .into_iter()
-        .map(definition);
-    Ok(LinkDefinitionList {
-        links: links.collect(),
-    })
+    let mut encoder = LinkEncoder::default();
+    let links = lattice.links(|link| {
+        encoder.encode(&LinkFields {
+            actor_id: &link.actor_id,
+            provider_id: &link.provider_id,
+            link_name: &link.link_name,
+            contract_id: &link.contract_id,
+            values: &link.values,
+        })
+    });
+    let links = call.keep(links.await?).into_iter();
+    let links: Result<_, _> = links.collect();
+    links.map_err(|error| Error::new(Kind::Internal, format!("a link cannot be encoded: {error}")))
 }
 
 /// Puts a link.
@@ -61,14 +67,4 @@ pub(super) async fn remove(
         values: TextMap::new(),
     };
     call.connect(lattice).await?.remove_link(&key).await
-}
-
-fn definition(link: Link) -> LinkDefinition {
-    let mut definition = LinkDefinition::default();
-    definition.actor_id = link.actor_id;
-    definition.provider_id = link.provider_id;
-    definition.link_name = link.link_name;
-    definition.contract_id = link.contract_id;
-    definition.values = link.values;
-    definition
 }

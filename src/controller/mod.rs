@@ -32,7 +32,7 @@ pub struct Controller {
     settings: ProviderSettings,
     credentials: Arc<Registry>,
     connections: Connections,
-    rosters: Rosters,
+    rosters: Arc<Rosters>,
     /// Places for the calls to each lattice.
     lattices: Arc<Limiter>,
     /// Work that goes on after its call and must not be left half done.
@@ -66,7 +66,7 @@ impl Controller {
             ),
             credentials: Arc::new(Registry::new(lattices, key)?),
             connections: Connections::new(name, lattices, tls),
-            rosters: Rosters::default(),
+            rosters: Arc::default(),
             settings,
             duties: TaskTracker::new(),
             busy_log: PartyLimiter::default(),

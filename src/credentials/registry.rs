@@ -79,11 +79,17 @@ impl Registry {
     /// Giving the same again changes nothing, and writes nothing that is there.
     /// Calls that set the same lattice wait for each other.
     ///
+    /// Returns the way that calls go from now on, where this is what changed it.
+    ///
     /// # Errors
     /// `Invalid` as [`Credentials::new`], `Denied` where the lattice belongs to
     /// another actor or the provider may not connect there, `LimitReached`, `Busy`,
     /// `StoreUnavailable`; `Timeout` where it is not known whether they were kept.
-    pub async fn set(&self, given: GivenCredentials, deadline: Deadline) -> Result<(), Error> {
+    pub async fn set(
+        &self,
+        given: GivenCredentials,
+        deadline: Deadline,
+    ) -> Result<Option<Arc<Route>>, Error> {
         let credentials = Credentials::new(&given)?;
         self.check_servers(&credentials, &given.actor)?;
         let credentials = self.shared.share(&self.key, credentials);
@@ -102,14 +108,14 @@ impl Registry {
                 is_same: bound.hash == hash,
             })
         });
-        let kept = self.vault.keep(&given, hash, known, deadline).await?;
-        if let (Some(bound), Some(known)) = (bound, known)
+        let (kept, was_there) = self.vault.keep(&given, hash, known, deadline).await?;
+        if let (Some(bound), Some(known)) = (&bound, known)
             && known.is_same
             && kept.version == Some(known.version)
         {
             debug!(%lattice, actor, "the same credentials were set again");
             bound.route.credentials.set_again();
-            return Ok(());
+            return Ok(None);
         }
         info!(
             %lattice,
@@ -119,10 +125,16 @@ impl Registry {
             kept = kept.version.is_some(),
             "credentials set"
         );
+        let wanted = Route::new(credentials.clone(), given.js_domain.clone());
         match self.bind(given, hash, credentials, kept, reservation) {
-            Bound::OtherOwner => Err(of_another_actor(&lattice, &actor)),
-            _ => Ok(()),
+            Bound::OtherOwner => return Err(of_another_actor(&lattice, &actor)),
+            _ if was_there => return Ok(None),
+            _ => {}
         }
+        // The follower of the bucket may have bound it before: what counts is what was.
+        let before = bound.map(|bound| bound.route.number);
+        let route = self.bindings.get(&lattice).map(|bound| bound.route);
+        Ok(route.filter(|route| Some(route.number) != before && route.is_like(&wanted)))
     }
 
     /// Checks that the provider may connect to the servers, as far as that is known

@@ -55,6 +55,17 @@ impl Rosters {
     }
 }
 
+impl Rosters {
+    /// Drops a roster of which nothing is known, where no call has it.
+    pub(super) fn forget_empty(&self, route: &Route, roster: Arc<Roster>) {
+        // Under the lock of the table: nobody else gets it meanwhile.
+        let is_ours_alone = |_: &u64, kept: &Arc<Roster>| {
+            Arc::ptr_eq(kept, &roster) && Arc::strong_count(kept) == 2 && kept.hosts().is_empty()
+        };
+        self.table.remove_if(&route.number, is_ours_alone);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +87,17 @@ mod tests {
             rosters.of(&route(number));
         }
         assert!(Arc::ptr_eq(&roster, &rosters.of(&one)));
+    }
+
+    #[test]
+    fn an_empty_roster_is_dropped_where_no_call_has_it() {
+        let (rosters, one) = (Rosters::default(), route(0));
+        let (roster, of_a_call) = (rosters.of(&one), rosters.of(&one));
+        rosters.forget_empty(&one, roster.clone());
+        assert!(Arc::ptr_eq(&roster, &rosters.of(&one)));
+        drop(of_a_call);
+        rosters.forget_empty(&one, roster);
+        assert!(rosters.table.is_empty());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! Each host goes through a walk of all operations and through random commands,
 //! once with the provider as an archive that the host itself starts, and once
-//! with the provider beside it. Nothing here builds or fetches a host.
+//! with the provider beside it. In the second way it also bids in auctions, and no
+//! bid may be missing. Nothing here builds or fetches a host.
 //!
 //! There are `SEEDS` (3) runs of `ORDERS` (40) commands. `REAL_SEED` is the
 //! first seed, and with `SEEDS=1` the only one. `ARCHIVE` names the provider's
 //! archive.
 
+mod auctions;
 mod host;
 mod modules;
 #[path = "../orders/mod.rs"]
@@ -27,6 +29,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use auctions::auctions;
 use host::Binary;
 use orders::run::{Plan, run};
 use report::{Row, Walked};
@@ -128,6 +131,11 @@ async fn all(settings: &Settings) -> Vec<Row> {
             let walked = guarded(walked(binary, *way, &settings.archive)).await;
             report::walked(&row, &walked);
             row.walked = walked;
+            if *way == Way::Alone {
+                let held = guarded(auctions(binary, &settings.archive)).await;
+                report::auctioned(&row, &held);
+                row.auctions = Some(held);
+            }
             for seed in settings.seeds.clone() {
                 let plan = Plan {
                     seed,

@@ -3,6 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 
+use crate::auctions::Series;
 use crate::orders::tally::Tally;
 use crate::walk::CHECKS;
 
@@ -19,6 +20,8 @@ pub struct Row {
     version: String,
     way: &'static str,
     pub walked: Result<Walked, &'static str>,
+    /// The auctions, where the provider stands alone.
+    pub auctions: Option<Result<Vec<Series>, &'static str>>,
     pub tally: Tally,
     /// Runs of commands that ended early.
     pub broken: usize,
@@ -30,6 +33,7 @@ impl Row {
             version: version.into(),
             way,
             walked: Err("not walked"),
+            auctions: None,
             tally: Tally::default(),
             broken: 0,
         }
@@ -41,7 +45,11 @@ impl Row {
             .walked
             .as_ref()
             .is_ok_and(|walked| walked.right == CHECKS);
-        walked && self.tally.wrong.is_empty() && self.broken == 0
+        let bids = self.auctions.as_ref().is_none_or(|auctions| {
+            let all = auctions.as_ref();
+            all.is_ok_and(|all| all.iter().all(|series| series.lost.is_empty()))
+        });
+        walked && bids && self.tally.wrong.is_empty() && self.broken == 0
     }
 
     fn name(&self) -> String {
@@ -65,6 +73,21 @@ pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     }
 }
 
+/// Prints the outcome of the auctions.
+pub fn auctioned(row: &Row, auctions: &Result<Vec<Series>, &str>) {
+    match auctions {
+        Err(problem) => println!("{}: the auctions {problem}", row.name()),
+        Ok(all) => {
+            for series in all {
+                println!("{}: {series}", row.name());
+                for line in series.lost.iter().chain(&series.late) {
+                    println!("  {line}");
+                }
+            }
+        }
+    }
+}
+
 /// Prints the outcome of a run of commands.
 pub fn ordered(row: &Row, seed: u64, tally: &Result<Tally, &str>) {
     match tally {
@@ -82,11 +105,27 @@ pub fn ordered(row: &Row, seed: u64, tally: &Result<Tally, &str>) {
 pub fn print(rows: &[Row]) {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["host", "provider", "walk", "right", "wrong", "refused"]);
+    table.set_header([
+        "host",
+        "provider",
+        "walk",
+        "bids lost",
+        "right",
+        "wrong",
+        "refused",
+    ]);
     for row in rows {
         let walk = match &row.walked {
             Ok(walked) => format!("{}/{CHECKS}", walked.right),
             Err(problem) => (*problem).into(),
+        };
+        let bids = match &row.auctions {
+            None => String::new(),
+            Some(Ok(all)) => {
+                let lost: usize = all.iter().map(|series| series.lost.len()).sum();
+                lost.to_string()
+            }
+            Some(Err(problem)) => (*problem).into(),
         };
         let lines = |pairs: Vec<(String, usize)>| {
             let total: usize = pairs.iter().map(|(_, count)| count).sum();
@@ -106,6 +145,7 @@ pub fn print(rows: &[Row]) {
             row.version.clone(),
             row.way.into(),
             walk,
+            bids,
             row.tally.right.to_string(),
             lines(wrong),
             lines(refused.collect()),

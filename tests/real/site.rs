@@ -66,7 +66,7 @@ pub struct Site {
     pub control: Client,
     kind: Kind,
     rpc: RpcClient,
-    _provider: Option<Provider>,
+    provider: Option<Provider>,
     pub host: RealHost,
     pub nats: NatsServer,
 }
@@ -100,6 +100,16 @@ impl Archive {
 impl Site {
     /// Starts all of it. The provider has credentials of no lattice yet.
     pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
+        Self::start_with(binary, way, archive, &json!({})).await
+    }
+
+    /// Starts all of it. A provider that stands alone has these settings.
+    pub async fn start_with(
+        binary: &Binary,
+        way: Way,
+        archive: &Archive,
+        settings: &Value,
+    ) -> Self {
         let nats = NatsServer::start();
         let control = nats.client().await;
         let mut identity = Identity::new();
@@ -114,7 +124,9 @@ impl Site {
                 None
             }
             Way::Alone => {
-                let provider = Provider::start(&identity.host_data(&nats.url()));
+                let mut host_data = identity.host_data(&nats.url());
+                host_data["config_json"] = settings.to_string().into();
+                let provider = Provider::start(&host_data);
                 provider.ready().await;
                 Some(provider)
             }
@@ -135,7 +147,7 @@ impl Site {
             control,
             kind: Kind::of(&binary.version),
             rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
-            _provider: provider,
+            provider,
             host,
             nats,
         }
@@ -145,6 +157,12 @@ impl Site {
     pub fn file(&self, key: &str, revision: u32) -> String {
         let module = self.modules.iter().find(|module| module.key() == key);
         module.unwrap().reference(self.host.folder(), revision)
+    }
+
+    /// Returns what the provider logged, where it stands alone.
+    pub fn provider_log(&self) -> String {
+        let log = self.provider.as_ref().map(Provider::log);
+        log.unwrap_or_default()
     }
 
     /// Calls an actor as any other actor would, and returns its answer, or

@@ -26,7 +26,7 @@ const LINK: &str = "walk";
 /// How long an effect may take until it shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
-type Checked = Result<(), String>;
+pub type Checked = Result<(), String>;
 
 /// Makes all checks, and returns how many were right and what was wrong with
 /// the others.
@@ -211,7 +211,7 @@ impl Walk<'_> {
     /// calls.
     async fn runs(&self, count: usize, revision: u32) -> Checked {
         shows(async || {
-            let inventory = self.inventory().await?;
+            let inventory = inventory(&self.client, &self.site.host.id).await?;
             let actors = inventory.actors.iter().filter(|actor| actor.id == self.key);
             let listed: usize = actors.map(|actor| actor.instances.len()).sum();
             let answers = self.site.answers(&self.key).await.unwrap_or_default();
@@ -222,15 +222,6 @@ impl Walk<'_> {
             }
         })
         .await
-    }
-
-    async fn inventory(&self) -> Result<HostInventory, String> {
-        let request = GetHostInventoryRequest {
-            lattice_id: LATTICE.into(),
-            host_id: self.host(),
-        };
-        let inventory = self.client.get_host_inventory(&ctx(), &request).await;
-        inventory.map_err(|error| error.to_string())
     }
 
     async fn start_provider(&self) -> Checked {
@@ -247,7 +238,7 @@ impl Walk<'_> {
 
     async fn provider_runs(&self, should: bool) -> Checked {
         shows(async || {
-            let inventory = self.inventory().await?;
+            let inventory = inventory(&self.client, &self.site.host.id).await?;
             let key = &self.site.archive.key;
             let mut providers = inventory.providers.iter();
             let runs = providers.any(|p| p.id == *key && p.link_name == LINK);
@@ -358,7 +349,27 @@ fn noted() -> Option<HashMap<String, String>> {
     Some(HashMap::from([("managed-by".into(), "walk".into())]))
 }
 
-fn accepted(ack: RpcResult<CtlOperationAck>) -> Checked {
+/// Asks the provider what runs on a host.
+///
+/// # Errors
+/// Where it does not tell.
+pub async fn inventory(
+    client: &LatticeControllerSender<Actor>,
+    host: &str,
+) -> Result<HostInventory, String> {
+    let request = GetHostInventoryRequest {
+        lattice_id: LATTICE.into(),
+        host_id: host.into(),
+    };
+    let inventory = client.get_host_inventory(&ctx(), &request).await;
+    inventory.map_err(|error| error.to_string())
+}
+
+/// Checks that a command was accepted.
+///
+/// # Errors
+/// Where it was refused or failed.
+pub fn accepted(ack: RpcResult<CtlOperationAck>) -> Checked {
     match ack {
         Ok(ack) if ack.accepted => Ok(()),
         other => Err(unexpected(other)),
@@ -370,7 +381,10 @@ fn unexpected(got: impl Debug) -> String {
 }
 
 /// Repeats a check until it succeeds or the time is up.
-async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
+///
+/// # Errors
+/// What was wrong at last.
+pub async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
     let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {
         match ask().await {

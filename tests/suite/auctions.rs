@@ -11,6 +11,8 @@ use Generation::{G1b, G2b, G3b};
 
 const ALONE: &[(&str, &str)] = &[];
 const ALL: [(Generation, &[(&str, &str)]); 3] = [(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)];
+/// Hosts that decline where they do not meet the constraints.
+const OTP: [(Generation, &[(&str, &str)]); 3] = [(G1b, ALONE); 3];
 /// So long that an auction that waits for it is told from another.
 const GRACE: Duration = Duration::from_millis(900);
 
@@ -51,7 +53,7 @@ async fn heard(lattice: &Operated) {
 
 #[tokio::test]
 async fn an_auction_waits_as_long_as_bids_usually_take() {
-    let lattice = Operated::configured(&ALL, settings()).await;
+    let lattice = Operated::configured(&OTP, settings()).await;
     heard(&lattice).await;
     // Nobody has bid yet.
     assert_eq!(bidders(&lattice).await, ids(&lattice.hosts));
@@ -73,13 +75,29 @@ async fn an_auction_waits_as_long_as_bids_usually_take() {
 
 #[tokio::test]
 async fn hosts_that_never_bid_are_waited_for_for_the_whole_grace_period() {
-    let lattice = Operated::configured(&ALL, settings()).await;
+    let lattice = Operated::configured(&OTP, settings()).await;
     lattice.hosts[1].answer_after_on("auction.actor", GRACE / 2);
     for host in [&lattice.hosts[0], &lattice.hosts[2]] {
         host.fall_silent_on("auction.actor");
     }
     heard(&lattice).await;
     assert_eq!(bidders(&lattice).await, [lattice.hosts[1].id.clone()]);
+}
+
+#[tokio::test]
+async fn a_host_that_bids_in_any_case_may_bid_late() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    heard(&lattice).await;
+    for _ in 0..2 {
+        assert_eq!(bidders(&lattice).await, ids(&lattice.hosts));
+        assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
+    }
+    // Somebody else starts a provider there; the event of that comes later.
+    for kind in ["auction.actor", "auction.provider"] {
+        lattice.hosts[2].answer_after_on(kind, GRACE / 2);
+    }
+    assert_eq!(bidders(&lattice).await, ids(&lattice.hosts));
+    assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
 }
 
 #[tokio::test]
@@ -99,8 +117,8 @@ async fn a_host_of_which_a_provider_starts_or_stops_may_bid_late() {
     let event = started.to_string().into();
     nats.publish("wasmbus.evt.default", event).await.unwrap();
     fence(&nats).await;
-    // Has read the event once it counts as heard.
-    heard(&lattice).await;
+    // The event came before the answers to this, over the same connection.
+    lattice.get_hosts().await.unwrap();
     for host in &lattice.hosts[..2] {
         host.answer_after_on("auction.actor", late);
     }
@@ -129,4 +147,30 @@ async fn bidders_for_a_provider_are_asked_once_what_they_run() {
         assert_eq!(free_for_provider(&lattice).await, ids(&lattice.hosts));
     }
     assert_eq!(inventories(&lattice), asked);
+}
+
+#[tokio::test]
+async fn a_host_that_is_known_to_run_the_provider_is_left_out_and_not_waited_for() {
+    let lattice = Operated::configured(&ALL, settings()).await;
+    heard(&lattice).await;
+    accepted(lattice.start_provider(&lattice.hosts[1].id).await);
+    let others = [lattice.hosts[0].id.clone(), lattice.hosts[2].id.clone()];
+    let free = async || {
+        let mut free = free_for_provider(&lattice).await;
+        free.sort();
+        let mut others = others.to_vec();
+        others.sort();
+        assert_eq!(free, others);
+    };
+    free().await;
+    // Its inventory and its heartbeats say so from here on.
+    eventually("an auction that waits for nobody", || async {
+        for host in &lattice.hosts {
+            host.beat().await;
+        }
+        let (started, asked) = (Instant::now(), inventories(&lattice));
+        free().await;
+        (started.elapsed() < GRACE && inventories(&lattice) == asked).then_some(())
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::learning::NONE_LEARNED;
 use crate::non_nats_servers::{Listener, saying};
 use crate::support::actor::Actor;
 use crate::support::certs::Certs;
@@ -37,10 +38,10 @@ async fn silent() -> Listener {
 
 /// Binds so many lattices to a silent server, each with a login of its own, and has all of
 /// them called all the time.
-async fn call_silent_lattices(actor: &Actor, silent: &Listener, count: usize) -> JoinHandle<()> {
+async fn call_silent_lattices(actor: &Actor, silent: &str, count: usize) -> JoinHandle<()> {
     let lattices: Vec<String> = (0..count).map(|number| format!("dead{number}")).collect();
     for lattice in &lattices {
-        let url = format!("nats://{lattice}:x@{}", silent.address);
+        let url = format!("nats://{lattice}:x@{silent}");
         assert!(set(actor, lattice, &url).await.unwrap().accepted);
     }
     let actor = actor.clone();
@@ -62,7 +63,7 @@ async fn an_actor_whose_lattices_are_silent_keeps_nobody_else_from_connecting() 
     const FIRST_CALLS: usize = 20;
     let (world, guilty) = two_actors(json!({})).await;
     let (silent, well) = (silent().await, NatsServer::without_jetstream());
-    let calling = call_silent_lattices(&guilty, &silent, 100).await;
+    let calling = call_silent_lattices(&guilty, &silent.address, 100).await;
     world.provider.logged("no connection to a lattice").await;
     let mut slowest = Duration::ZERO;
     for number in 0..FIRST_CALLS {
@@ -100,23 +101,38 @@ async fn a_dial_that_no_call_waits_for_gives_its_place_to_another() {
 async fn a_call_does_not_share_the_limit_of_the_actor_whose_dial_it_waited_for() {
     // One actor has one of two places.
     let (world, guilty) = two_actors(json!({ "max_dials": 2 })).await;
-    let silent = silent().await;
+    let silent = {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        port.local_addr().unwrap().to_string()
+    };
+    // The servers are away when their credentials are set, so that calls dial them.
+    let mut well = NatsServer::without_jetstream();
+    well.kill();
+    let dead = format!("nats://dead0:x@{silent}");
+    assert!(set(&guilty, "dead0", &dead).await.unwrap().accepted);
+    let shared: Vec<String> = (0..4).map(|number| format!("shared{number}")).collect();
+    for lattice in shared.iter().map(String::as_str).chain(["own"]) {
+        let url = format!("nats://{lattice}:x@{}", well.address());
+        assert!(set(&guilty, lattice, &url).await.unwrap().accepted);
+    }
+    let tried = || async {
+        let tried = world.provider.log().matches(NONE_LEARNED).count();
+        (tried == shared.len() + 2).then_some(())
+    };
+    eventually("each to be tried", tried).await;
+    // It accepts connections and says nothing.
+    let _silent = TcpListener::bind(&silent).await.unwrap();
+    well.restart();
     // Calls to the silent lattice overlap, so that its dial takes the guilty actor's share
     // all the time.
     let calling = call_silent_lattices(&guilty, &silent, 1).await;
     let also_calling = call_silent_lattices(&guilty, &silent, 1).await;
     let url = world.nats.url();
-    assert!(set(&guilty, "own", &url).await.unwrap().accepted);
     let limited = || async {
         let error = hosts(&guilty, "own").await.err()?;
         error.contains("max_dials").then_some(())
     };
     eventually("the guilty actor's limit", limited).await;
-    let shared: Vec<String> = (0..4).map(|number| format!("shared{number}")).collect();
-    for lattice in &shared {
-        let url = format!("nats://{lattice}:x@{}", world.nats.address());
-        assert!(set(&guilty, lattice, &url).await.unwrap().accepted);
-    }
     let calls = |actor: Actor| {
         let shared = shared.clone();
         tokio::spawn(

@@ -190,7 +190,7 @@ impl Vault {
     // --- reading and writing ---
 
     /// Keeps credentials, in the bucket where there is one. `known` is what
-    /// this instance knows to be there.
+    /// this instance knows to be there. Also returns whether the same was there before.
     ///
     /// # Errors
     /// `Denied` where those in the bucket belong to another actor,
@@ -202,7 +202,7 @@ impl Vault {
         hash: ContentHash,
         known: Option<Known>,
         deadline: Deadline,
-    ) -> Result<Kept, Error> {
+    ) -> Result<(Kept, bool), Error> {
         let sealed = self.seal(given);
         let bucket = match self.bucket(deadline).await {
             // The follower writes them as soon as there is a bucket.
@@ -210,10 +210,11 @@ impl Vault {
             bucket => bucket?,
         };
         let (Some(bucket), Some(value)) = (bucket, &sealed) else {
-            return Ok(Kept {
+            let kept = Kept {
                 sealed,
                 version: None,
-            });
+            };
+            return Ok((kept, false));
         };
         let wanted = Wanted {
             lattice: &given.lattice,
@@ -225,10 +226,11 @@ impl Vault {
         };
         let why = match self.put(&bucket, &wanted, deadline).await {
             Ok(written) => {
-                return Ok(Kept {
+                let kept = Kept {
                     sealed: Some(written.sealed),
                     version: Some(written.version),
-                });
+                };
+                return Ok((kept, written.was_there));
             }
             Err(NotKept::Forbidden(error)) => return Err(error),
             Err(NotKept::NotWritten(why)) => why,

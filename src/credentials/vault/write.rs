@@ -51,6 +51,8 @@ pub(crate) struct Written {
     pub(super) version: Version,
     /// As it stands there.
     pub(super) sealed: Bytes,
+    /// Whether the same was there before.
+    pub(super) was_there: bool,
 }
 
 /// Why something is not in the bucket.
@@ -105,7 +107,11 @@ pub(super) async fn put(
                     }) = there
                         && is_same(sealer, owners, wanted, &sealed)?
                     {
-                        return Ok(Written { version, sealed });
+                        return Ok(Written {
+                            version,
+                            sealed,
+                            was_there: true,
+                        });
                     }
                 }
                 // The write tells as well whether the same is there.
@@ -117,7 +123,11 @@ pub(super) async fn put(
         match timeout_at(deadline.at(), write).await {
             Ok(Ok(version)) => {
                 let sealed = wanted.sealed.clone();
-                return Ok(Written { version, sealed });
+                return Ok(Written {
+                    version,
+                    sealed,
+                    was_there: false,
+                });
             }
             Ok(Err(WriteError::Failed(why))) => return Err(NotKept::NotWritten(why)),
             Ok(Err(WriteError::Changed)) => {}

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::contract::{
     AnswerKind, Counted, CtlOperationAck, Operation, Request, Response, ScaleActorCommand,
-    StartActorCommand, StopActorCommand,
+    StartActorCommand, StopActorCommand, encode_list,
 };
 use crate::error::without_values;
 use crate::front::wasmbus::msgpack::{decode, is_shallow};
@@ -107,7 +107,7 @@ pub(super) fn encode_response(operation: Operation, response: Response) -> RpcRe
         Response::Claims(data) => encode_data(&data),
         Response::HostInventory(data) => encode_data(&data),
         Response::Hosts(data) => encode_data(&data),
-        Response::Links(data) => encode_data(&data),
+        Response::Links(links) => Ok(encode_list(&links)),
         Response::ProviderAuction(data) => encode_data(&data),
     }
 }

@@ -5,12 +5,17 @@
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::object_store::{GetError, ObjectStore, PutError};
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::object_store::{GetError, ObjectStore};
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use futures::future::join;
+use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 
 use crate::error::Error;
+use crate::front::wasmbus::object::{Object, description_of, pieces};
 use crate::nats::OwnLattice;
 use crate::nats::jetstream::JetStream;
 
@@ -18,8 +23,6 @@ use crate::nats::jetstream::JetStream;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// Largest body that goes into a message itself. It is the same on every host.
 pub const THRESHOLD: usize = 900 * 1024;
-/// Bytes of the messages into which the object store's client cuts a body.
-pub const CHUNK: usize = 128 * 1024;
 /// Largest body of a call, in a message or fetched: four times what the largest
 /// member of the contract may have.
 pub const MAX_BODY: u64 = 2 * 1024 * 1024;
@@ -58,8 +61,8 @@ pub enum LargeBodyError {
     #[error("the body of the call was not to be had in time")]
     FetchedLate,
     /// The store did not take it.
-    #[error(transparent)]
-    NotStored(#[from] PutError),
+    #[error("the object store did not take it: {0}")]
+    NotStored(#[from] PublishError),
     /// Storing it panicked.
     #[error("it was not stored")]
     Panicked,
@@ -121,11 +124,43 @@ impl LargeBodies {
     ///
     /// # Errors
     /// Why it cannot be stored.
-    pub async fn store_answer(&self, id: &str, mut body: &[u8]) -> Result<(), LargeBodyError> {
-        let store = self.open().await?;
-        let name = format!("{id}-r");
-        store.put(name.as_str(), &mut body).await?;
-        Ok(())
+    pub async fn store_answer(&self, id: &str, body: Vec<u8>) -> Result<(), LargeBodyError> {
+        self.find_or_make().await?;
+        let (context, name) = (self.jetstream.context(), format!("{id}-r"));
+        let object = Object::new(context, &self.bucket, &name, body);
+        let (replaced, stored) = join(self.pieces_of(&name), object.put_pieces(context)).await;
+        let stored = match stored {
+            Ok(digest) => object.put_description(context, digest).await,
+            Err(error) => Err(error),
+        };
+        // Nobody finds pieces without a description.
+        match (&stored, replaced) {
+            (Err(_), _) => self.purge(&object.pieces()).await,
+            (Ok(()), Some(replaced)) => self.purge(&replaced).await,
+            (Ok(()), None) => {}
+        }
+        Ok(stored?)
+    }
+
+    /// Returns the subject of the pieces of an answer that is there already: a call may come
+    /// twice.
+    async fn pieces_of(&self, name: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Description {
+            nuid: String,
+        }
+        let subject = description_of(&self.bucket, name);
+        let last = self.jetstream.last(&self.stream(), &subject).await;
+        let described = serde_json::from_slice(&last.ok()??.payload);
+        let described: Description = described.ok()?;
+        Some(pieces(&self.bucket, &described.nuid))
+    }
+
+    /// Removes pieces. They take room, and no more, where that fails.
+    async fn purge(&self, subject: &str) {
+        let question = format!("STREAM.PURGE.{}", self.stream());
+        let filter = json!({ "filter": subject });
+        let _ = self.jetstream.api::<IgnoredAny>(question, &filter).await;
     }
 
     /// Removes an answer that no host will fetch.
@@ -135,16 +170,23 @@ impl LargeBodies {
         }
     }
 
-    /// Opens the object store, and makes it where there is none. The library is used only
-    /// once JetStream has answered: it never gives up the memory of a question that is not
-    /// answered.
+    /// Opens the object store, and makes it where there is none.
     async fn open(&self) -> Result<ObjectStore, LargeBodyError> {
+        self.find_or_make().await?;
+        let library = self.jetstream.context();
+        let store = library.get_object_store(&self.bucket).await;
+        store.map_err(|error| LargeBodyError::NotOpened(error.into()))
+    }
+
+    /// Makes the object store where there is none. The library is used only once JetStream
+    /// has answered: it never gives up the memory of a question that is not answered.
+    async fn find_or_make(&self) -> Result<(), LargeBodyError> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
         if !self.bucket.bytes().all(plain) {
             let problem = "the name of the lattice cannot be that of a store";
             return Err(LargeBodyError::NotOpened(problem.into()));
         }
-        let stream = format!("OBJ_{}", self.bucket);
+        let stream = self.stream();
         let question = format!("STREAM.INFO.{stream}");
         let found = self.jetstream.api::<IgnoredAny>(question, &());
         let opened = match found.await {
@@ -155,10 +197,13 @@ impl LargeBodies {
             }
             found => found,
         };
-        opened.map_err(|error| LargeBodyError::NotOpened(error.into()))?;
-        let library = self.jetstream.context();
-        let store = library.get_object_store(&self.bucket).await;
-        store.map_err(|error| LargeBodyError::NotOpened(error.into()))
+        let opened = opened.map(drop);
+        opened.map_err(|error| LargeBodyError::NotOpened(error.into()))
+    }
+
+    /// Returns the name of the store's stream.
+    fn stream(&self) -> String {
+        format!("OBJ_{}", self.bucket)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod link_definition;
 mod lost_subscriptions;
 mod missed_links;
 mod msgpack;
+mod object;
 mod proof;
 mod replies;
 mod server;

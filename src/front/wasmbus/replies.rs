@@ -11,8 +11,9 @@ use wasmbus_rpc::error::{RpcError, RpcResult};
 
 use crate::deadline::Deadline;
 use crate::front::wasmbus::door::Door;
-use crate::front::wasmbus::large_bodies::{CHUNK, LargeBodyError, MAX_ANSWER, THRESHOLD};
+use crate::front::wasmbus::large_bodies::{LargeBodyError, MAX_ANSWER, THRESHOLD};
 use crate::front::wasmbus::largest_answer::too_large;
+use crate::front::wasmbus::object::CHUNK;
 use crate::nats::error_feed::{ErrorReader, Notice};
 use crate::nats::is_payload_violation;
 use crate::serve::Operations;
@@ -127,7 +128,7 @@ impl<O: Operations> Door<O> {
         let (store, id) = (self.large_bodies.clone(), id.to_owned());
         let key = id.clone();
         // It goes on when it is late: only a body that is stored as a whole can be removed.
-        let mut stored = tokio::spawn(async move { store.store_answer(&key, &body).await });
+        let mut stored = tokio::spawn(async move { store.store_answer(&key, body).await });
         tokio::select! {
             stored = &mut stored => stored.unwrap_or(Err(LargeBodyError::Panicked)),
             () = sleep_until(deadline.at() + self.reply_margin / 2) => {

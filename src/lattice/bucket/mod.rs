@@ -9,9 +9,11 @@
 //! - `lookup`: whether there is a bucket
 //! - `ask`: one question to JetStream
 //! - `read`, `write`: its entries, and changes of links
+//! - `entries`: what was read of it so far
 //! - `references`: of which actor an image reference is
 
 pub(crate) mod ask;
+mod entries;
 pub(crate) mod lookup;
 pub(crate) mod read;
 pub(crate) mod references;

@@ -1,48 +1,62 @@
 //! Reads the entries of the metadata bucket, in one pass over it.
+//!
+//! Entries are decoded as they arrive. What async-nats has for this (`Ordered`) subscribes
+//! only once the consumer is there, so that the first entry waits for that, and it clones
+//! its client for each message.
 
-use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
-use async_nats::jetstream::consumer::{self, Consumer, DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::consumer::push::OrderedConfig;
+use async_nats::jetstream::consumer::{self, DeliverPolicy, ReplayPolicy};
+use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use serde::de::DeserializeOwned;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, warn};
 
-use crate::connections::{Held, Refusal, Room};
+use crate::connections::{Held, NoRoom, Refusal};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::bucket::ask::Unanswered;
+use crate::lattice::bucket::entries::{Entries, Progress};
 use crate::lattice::dialect::v0::place::Token;
 use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
-use crate::lattice::model::lenient::parse;
+use crate::lattice::model::lenient::Unreadable;
 use crate::nats::is_removal;
-use crate::nats::jetstream::{NoAnswer, consumer_of, context};
+use crate::nats::jetstream::{NoAnswer, consumer_of};
 
 /// Most bytes of a bucket that are read: an answer to the caller could not hold more.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// What an entry takes beside its key and its value.
-const ENTRY: usize = 128;
-
 /// How long one more entry is waited for when none is pending.
 const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
 
+/// The header of a heartbeat that says how many messages were delivered before it.
+const DELIVERED: &str = "Nats-Last-Consumer";
+
+/// How reading from a consumer ended.
+enum Ended {
+    /// Every key was there.
+    Whole,
+    /// Messages were lost after this number of the stream, which is 0 where none came.
+    Gap(u64),
+}
+
 impl Lattice {
-    /// Reads every value under keys that start with `prefix`, in the order of the keys.
-    /// Returns `None` where hosts are asked instead.
+    /// Reads every value under keys that start with `prefix`, each by `read` when it arrives,
+    /// and returns them in the order of the keys. Returns `None` where hosts are asked
+    /// instead.
     ///
     /// # Errors
     /// `NotConnected`, `Timeout`, `Unheard`, `BadReply` where the bucket is too large, and
     /// `Busy` where there is no room for it.
-    pub(crate) async fn entries<T: DeserializeOwned>(
+    pub(crate) async fn entries<T>(
         &self,
         prefix: &str,
+        mut read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
         let Some(place) = self.bucket().await? else {
             return Ok(None);
@@ -50,65 +64,84 @@ impl Lattice {
         // A large answer to the caller takes time to be stored, and to be fetched.
         let by = self.deadline.earlier(self.deadline.remaining() / 5);
         let lost = self.connection.lost_from_now(&self.id)?;
-        let refusals = self.connection.refusals_from_now();
+        tokio::pin!(lost);
         let subjects = subject::bucket_entries(&self.id, &place);
-        let delivered = self.connection.client().new_inbox();
-        let consumer = self.consumer(&subjects, delivered.clone(), by);
-        let Some(consumer) = consumer.await? else {
-            return Ok(None);
-        };
-        // By key: an entry that changes while the bucket is read comes again.
-        let mut values = BTreeMap::new();
-        let mut unreadable = 0;
-        let mut room = self.roster.answers.empty();
-        let read = self.read(consumer, &subjects, &mut room, |key, value| {
-            if !key.starts_with(prefix) {
+        let mut entries = Entries::new(self.roster.answers.empty());
+        let mut put = |entries: &mut Entries<T>, message: &Message| {
+            let Some(key) = message.subject.strip_prefix(subjects.as_str()) else {
                 return;
-            }
-            match value.map(parse) {
-                Some(Ok(value)) => drop(values.insert(key.to_owned(), value)),
-                Some(Err(_)) => unreadable += 1,
-                None => drop(values.remove(key)),
-            }
-        });
-        let flow = subject::bucket_flow(&self.id);
-        let concerns = |refusal: &Refusal| {
-            let subject = refusal.subject.as_str();
-            refusal.is_unnamed() || subject == delivered || is_under(subject, &flow)
+            };
+            let is_wanted = key.starts_with(prefix) && !is_removal(message.headers.as_ref());
+            entries.put(key, is_wanted.then(|| read(&message.payload)));
         };
-        tokio::select! {
-            biased;
-            read = read => read?,
-            loss = lost => return Err(self.not_read(NoAnswer::Broke(loss.said()))),
-            refusal = refusals.of(concerns) => return match refusal.is_unnamed() {
-                // No subscription is left for the entries; to ask hosts needs none.
-                true => {
-                    let words = io::Error::other(quoted(&refusal.words));
-                    self.ask_hosts_instead(words).map(|()| None)
-                }
-                // Hosts are not asked: there may be more than fits into their message.
-                false => Err(self.not_permitted(&refusal)),
-            },
-            () = sleep_until(by.at()) => return Err(self.not_read_in_time()),
+        let (mut after, mut keys) = (None, None);
+        loop {
+            let refusals = self.connection.refusals_from_now();
+            let client = self.connection.client();
+            let delivered = client.new_inbox();
+            // Before there is a consumer, which then need not wait for it.
+            let messages = client.subscribe(delivered.clone()).await;
+            let mut messages = messages.map_err(|error| self.not_read(error))?;
+            let consumer = self.consumer(&subjects, delivered.clone(), after, by);
+            let Some(consumer) = consumer.await? else {
+                return Ok(None);
+            };
+            let keys = *keys.get_or_insert(consumer.num_pending as usize);
+            let read = self.read(&mut messages, keys, &mut entries, &mut put);
+            let flow = subject::bucket_flow(&self.id);
+            let concerns = |refusal: &Refusal| {
+                let subject = refusal.subject.as_str();
+                refusal.is_unnamed() || subject == delivered || is_under(subject, &flow)
+            };
+            let ended = tokio::select! {
+                biased;
+                read = read => read,
+                loss = &mut lost => return Err(self.not_read(NoAnswer::Broke(loss.said()))),
+                refusal = refusals.of(concerns) => return match refusal.is_unnamed() {
+                    // No subscription is left for the entries; to ask hosts needs none.
+                    true => {
+                        let words = io::Error::other(quoted(&refusal.words));
+                        self.ask_hosts_instead(words).map(|()| None)
+                    }
+                    // Hosts are not asked: there may be more than fits into their message.
+                    false => Err(self.not_permitted(&refusal)),
+                },
+                () = sleep_until(by.at()) => return Err(self.not_read_in_time()),
+            };
+            self.end_consumer(&consumer.name).await;
+            match ended? {
+                Ended::Whole => break,
+                // Where nothing came at all, the same is asked for again.
+                Ended::Gap(0) => {}
+                Ended::Gap(number) => after = Some(number),
+            }
         }
+        let unreadable = entries.unreadable;
         if unreadable > 0 {
             warn!(lattice = %self.id, prefix, unreadable, "entries of the bucket cannot be read");
         }
-        Ok(Some(Held::new(values.into_values().collect(), room)))
+        let (values, room) = entries.into_values();
+        Ok(Some(Held::new(values, room)))
     }
 
-    /// Makes a consumer that delivers the newest value under every subject. Returns `None`
-    /// where hosts are asked instead.
+    /// Makes a consumer that delivers the newest value under every subject, or what
+    /// follows after a number of the stream. Returns `None` where hosts are asked instead.
     async fn consumer(
         &self,
         subjects: &str,
         deliver_subject: String,
+        after: Option<u64>,
         by: Deadline,
-    ) -> Result<Option<Consumer<OrderedConfig>>, Error> {
+    ) -> Result<Option<consumer::Info>, Error> {
         let config = OrderedConfig {
             deliver_subject,
             filter_subject: format!("{subjects}>"),
-            deliver_policy: DeliverPolicy::LastPerSubject,
+            deliver_policy: match after {
+                None => DeliverPolicy::LastPerSubject,
+                Some(number) => DeliverPolicy::ByStartSequence {
+                    start_sequence: number + 1,
+                },
+            },
             replay_policy: ReplayPolicy::Instant,
             ..OrderedConfig::default()
         };
@@ -116,12 +149,7 @@ impl Lattice {
         let body = encoded(&consumer_of(&subject::bucket(&self.id), &config))?;
         let made = self.ask_jetstream::<consumer::Info>(question, None, body, by);
         let hosts_instead = match made.await {
-            Ok(info) => {
-                // The library asks JetStream only where messages are lost on their way.
-                let client = self.connection.client().clone();
-                let library = context(client, self.js_domain.as_ref());
-                return Ok(Some(Consumer::new(config, info, library)));
-            }
+            Ok(info) => return Ok(Some(info)),
             Err(Unanswered::Down(error) | Unanswered::Unheard(error)) => return Err(error),
             Err(Unanswered::By(NoAnswer::Silence)) => return Err(self.not_read_in_time()),
             // There is JetStream, and the bucket cannot be read now, for example because
@@ -138,49 +166,34 @@ impl Lattice {
         hosts_instead.map(|()| None)
     }
 
-    /// Calls `each` with every key and its newest value, or none where the key was
-    /// removed. A key that changes meanwhile comes again.
-    async fn read(
-        &self,
-        consumer: Consumer<OrderedConfig>,
-        subjects: &str,
-        room: &mut Room,
-        each: impl FnMut(&str, Option<&[u8]>),
-    ) -> Result<(), Error> {
-        let (name, keys) = {
-            let info = consumer.cached_info();
-            (info.name.clone(), info.num_pending as usize)
-        };
-        let messages = consumer.messages().await;
-        let messages = messages.map_err(|error| self.not_read(error))?;
-        let read = self.read_all(messages, keys, subjects, room, each).await;
-        if let Some(name) = Token::parse(&name) {
-            // The server would keep the consumer for half a minute. The reply is not
-            // waited for: the credentials may not allow this, and the entries are here.
+    /// Ends a consumer, which the server would keep for half a minute. The reply is not
+    /// waited for: the credentials may not allow this, and the entries are here.
+    async fn end_consumer(&self, name: &str) {
+        if let Some(name) = Token::parse(name) {
             let subject = subject::bucket_read_over(&self.id, self.js_domain.as_ref(), &name);
-            let _ = self
-                .connection
-                .client()
-                .publish(subject, Bytes::new())
-                .await;
+            let client = self.connection.client();
+            let _ = client.publish(subject, Bytes::new()).await;
         }
-        read
     }
 
-    async fn read_all(
+    /// Reads what a consumer delivers until so many keys came. Puts each entry by `put`: a
+    /// key that changes meanwhile comes again.
+    async fn read<T>(
         &self,
-        mut messages: Ordered,
+        messages: &mut Subscriber,
         keys: usize,
-        subjects: &str,
-        room: &mut Room,
-        mut each: impl FnMut(&str, Option<&[u8]>),
-    ) -> Result<(), Error> {
+        entries: &mut Entries<T>,
+        mut put: impl FnMut(&mut Entries<T>, &Message),
+    ) -> Result<Ended, Error> {
         // A key that changes before it is delivered moves to the end of the stream. So
         // the bucket is read when as many keys came as there were, and not already when
         // nothing is pending for a moment.
-        let (mut seen, mut pending, mut bytes) = (HashSet::new(), 1, 0);
-        while seen.len() < keys {
-            let next = match pending {
+        let mut progress = Progress {
+            pending: 1,
+            ..Progress::default()
+        };
+        while entries.keys() < keys {
+            let next = match progress.pending {
                 0 => timeout(NOTHING_FOLLOWS_AFTER, messages.next()).await,
                 _ => Ok(messages.next().await),
             };
@@ -188,9 +201,32 @@ impl Lattice {
             let Ok(message) = next else { break };
             let ended = || self.not_read(io::Error::other("the stream ended"));
             let message = message.ok_or_else(ended)?;
-            let message = message.map_err(|error| self.not_read(error))?;
-            bytes += message.payload.len();
-            if bytes > MAX_BYTES {
+            match message.status {
+                None => {}
+                Some(StatusCode::IDLE_HEARTBEAT) => {
+                    if let Some(flow) = message.reply {
+                        // The server waits for this before it sends more.
+                        let _ = self.connection.client().publish(flow, Bytes::new()).await;
+                    }
+                    let headers = message.headers.as_ref();
+                    let sent = headers.and_then(|headers| headers.get(DELIVERED));
+                    let sent = sent.and_then(|sent| sent.as_str().parse().ok());
+                    if sent.is_some_and(|sent: u64| sent != progress.delivered) {
+                        return Ok(Ended::Gap(progress.in_stream));
+                    }
+                    continue;
+                }
+                Some(_) => continue,
+            }
+            let now = message.reply.as_deref().and_then(Progress::of);
+            let no_number = || self.not_read(io::Error::other("a message has no number"));
+            let now = now.ok_or_else(no_number)?;
+            if now.delivered != progress.delivered + 1 {
+                return Ok(Ended::Gap(progress.in_stream));
+            }
+            progress = now;
+            let room = entries.weigh(&message.subject, &message.payload);
+            if entries.bytes > MAX_BYTES {
                 return Err(Error::new(
                     Kind::BadReply,
                     format!(
@@ -199,27 +235,21 @@ impl Lattice {
                     ),
                 ));
             }
-            let taken = room.take(message.subject.len() + ENTRY + message.payload.len());
-            let taken = taken.and_then(|()| room.take_json(&message.payload));
-            taken.map_err(|full| {
-                Error::new(
-                    Kind::Busy,
-                    format!(
-                        "the metadata bucket of {} was not read to its end, and {full}",
-                        self.display_name()
-                    ),
-                )
-                .caused_by(full)
-            })?;
-            if let Some(key) = message.subject.strip_prefix(subjects) {
-                let removed = is_removal(message.headers.as_ref());
-                each(key, (!removed).then_some(&message.payload));
-                seen.insert(key.to_owned());
-            }
-            let info = message.info().map_err(io::Error::other);
-            pending = info.map_err(|error| self.not_read(error))?.pending;
+            room.map_err(|full| self.no_room_for_entries(full))?;
+            put(entries, &message);
         }
-        Ok(())
+        Ok(Ended::Whole)
+    }
+
+    fn no_room_for_entries(&self, full: NoRoom) -> Error {
+        Error::new(
+            Kind::Busy,
+            format!(
+                "the metadata bucket of {} was not read to its end, and {full}",
+                self.display_name()
+            ),
+        )
+        .caused_by(full)
     }
 
     fn not_read_in_time(&self) -> Error {

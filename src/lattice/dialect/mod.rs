@@ -115,6 +115,13 @@ impl Dialect {
         }
     }
 
+    /// Tells whether the host does not bid for an actor in some auctions: those of which it
+    /// does not meet the constraints. Others bid in any case
+    /// (docs/hosts.md#constraints-ignored-by-rust-hosts).
+    pub fn declines(&self) -> bool {
+        self.quirks().is_none_or(|quirks| quirks.checks_constraints)
+    }
+
     /// Returns the quirks of a 0.x host.
     pub fn quirks(&self) -> Option<&'static Quirks> {
         match self {

@@ -40,7 +40,7 @@ fn bid_within(case: &Case, host: &HostId) -> u64 {
     let mut known = case.expected.iter().map(|(host, ..)| *host);
     let within = match known.find(|known| HOSTS[*known] == *host) {
         Some(known) => case.bid_within[known],
-        None => UNKNOWN_BIDS_WITHIN.as_millis() as u64,
+        None => case.grace,
     };
     within.min(case.grace)
 }

@@ -15,9 +15,6 @@ static HOSTS: LazyLock<Vec<HostId>> = LazyLock::new(|| {
     (0..12).map(new).collect()
 });
 
-/// How long after its answer the bid of a host that is not known is waited for.
-const UNKNOWN_BIDS_WITHIN: Duration = Duration::from_millis(15);
-
 /// What comes in a message.
 #[derive(Clone, Debug, PartialEq)]
 enum Sent {
@@ -143,7 +140,6 @@ fn terms(case: &Case) -> Terms {
                 })
                 .collect(),
             others: case.others,
-            bid_within: UNKNOWN_BIDS_WITHIN,
         },
         enough: Enough::All,
     }

@@ -210,8 +210,9 @@ impl<'a> Gather<'a> {
         let expected = &self.terms.expected;
         let known = expected.hosts.get(host);
         if let Some(bids) = &mut self.bids {
-            let within = known.map_or(expected.bid_within, |known| known.bid_within);
-            bids.answered(host, after, now + within.min(self.terms.grace));
+            let grace = self.terms.grace;
+            let within = known.map_or(grace, |known| known.bid_within.min(grace));
+            bids.answered(host, after, now + within);
         }
         self.missing -= usize::from(known.is_some_and(|known| !known.doubtful));
         self.pass_over_answered();

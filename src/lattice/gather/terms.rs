@@ -12,10 +12,9 @@ use crate::name::HostId;
 pub struct ExpectedHosts {
     /// The hosts that are known.
     pub hosts: HashMap<HostId, Expectation>,
-    /// What others there may be.
+    /// What others there may be. The bid of one is waited for for the grace period after its
+    /// answer to the ping.
     pub others: Others,
-    /// How long after its answer to the ping the bid of another host is waited for.
-    pub bid_within: Duration,
 }
 
 /// What hosts there may be beside those that are known.

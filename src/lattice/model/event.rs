@@ -61,6 +61,8 @@ pub enum HostNews {
         /// The reason that the host gives.
         reason: String,
     },
+    /// A provider started or stopped, and the event does not say which.
+    ProvidersChanged,
     /// A host of 1.x started or stopped a component, or changed how many may run; only the
     /// inventory proves it (docs/hosts.md#success-promises-nothing).
     ComponentScaled {

@@ -5,7 +5,8 @@
 //! is left out: one odd member must not cost the whole answer. Only a list where an
 //! object belongs is never read (`json`).
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -49,18 +50,33 @@ fn within<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de RawValue) -> 
     json::from_slice(raw.get().as_bytes()).map_err(E::custom)
 }
 
-/// Text, or what is taken as text: `None` for null, objects and lists.
+/// Text, or what is taken as text: `None` for null, objects and lists. Text in which
+/// nothing is escaped stays where it is.
+pub(in crate::lattice) struct TextView<'a>(pub(in crate::lattice) Option<Cow<'a, str>>);
+
+impl<'de> Deserialize<'de> for TextView<'de> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let raw = raw(input)?;
+        let text = raw.get();
+        Ok(Self(match text.as_bytes().first() {
+            Some(b'"') => Some(match text.contains('\\') {
+                true => within::<String, _>(raw)?.into(),
+                false => text.trim_matches('"').into(),
+            }),
+            None | Some(b'{' | b'[' | b'n') => None,
+            Some(_) => Some(within::<Value, _>(raw)?.to_string().into()),
+        }))
+    }
+}
+
+/// A [`TextView`] with text of its own.
 #[derive(Default)]
 pub(in crate::lattice) struct Text(pub(in crate::lattice) Option<String>);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let raw = raw(input)?;
-        Ok(Self(match raw.get().as_bytes().first() {
-            Some(b'"') => Some(within(raw)?),
-            None | Some(b'{' | b'[' | b'n') => None,
-            Some(_) => Some(within::<Value, _>(raw)?.to_string()),
-        }))
+        let view = TextView::deserialize(input)?;
+        Ok(Self(view.0.map(Cow::into_owned)))
     }
 }
 
@@ -114,6 +130,28 @@ pub(in crate::lattice) fn text_map<'de, D: Deserializer<'de>>(
     Ok(optional_text_map(input)?.unwrap_or_default())
 }
 
+/// Reads text, which stays where it is.
+pub(in crate::lattice) fn text_view_or_empty<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Cow<'de, str>, D::Error> {
+    Ok(TextView::deserialize(input)?.0.unwrap_or_default())
+}
+
+/// Reads a map of text, as [`text_map`] does; its text stays where it is.
+pub(in crate::lattice) fn text_view_map<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<BTreeMap<String, Cow<'de, str>>, D::Error> {
+    let raw = raw(input)?;
+    if !raw.get().starts_with('{') {
+        return Ok(BTreeMap::new());
+    }
+    let members: BTreeMap<String, TextView<'de>> = within(raw)?;
+    let texts = members.into_iter();
+    Ok(texts
+        .filter_map(|(name, text)| Some((name, text.0?)))
+        .collect())
+}
+
 /// Reads a list, empty where there is none. A member that cannot be read is left out.
 pub(in crate::lattice) fn list<'de, D, T>(input: D) -> Result<Vec<T>, D::Error>
 where
@@ -134,18 +172,48 @@ where
     Ok(read)
 }
 
-/// Reads a list of which every entry can be read; `None` for anything else.
+/// Most entries of a list that must be read whole.
+const MAX_WHOLE: usize = 256;
+
+/// Reads a list that has a few entries, of which every one can be read; `None` for anything
+/// else.
 pub(in crate::lattice) fn whole_list<'de, D, T>(input: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: serde::de::DeserializeOwned,
 {
-    let raw = raw(input)?;
-    if !raw.get().starts_with('[') {
-        return Ok(None);
+    let list = within::<Whole<T>, D::Error>(raw(input)?);
+    Ok(list.ok().map(|Whole(list)| list))
+}
+
+/// A list of at most [`MAX_WHOLE`] entries.
+struct Whole<T>(Vec<T>);
+
+impl<'de, T: serde::de::DeserializeOwned> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct All<T>(PhantomData<T>);
+
+        impl<'de, T: serde::de::DeserializeOwned> Visitor<'de> for All<T> {
+            type Value = Whole<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {MAX_WHOLE} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Whole<T>, A::Error> {
+                let mut read = Vec::new();
+                while let Some(entry) = entries.next_element()? {
+                    if read.len() >= MAX_WHOLE {
+                        return Err(serde::de::Error::invalid_length(read.len() + 1, &self));
+                    }
+                    read.push(entry);
+                }
+                Ok(Whole(read))
+            }
+        }
+
+        input.deserialize_seq(All(PhantomData))
     }
-    let Members { read, unreadable } = within(raw)?;
-    Ok((unreadable == 0).then_some(read))
 }
 
 /// The members of a list that can be read, and how many cannot.
@@ -216,7 +284,7 @@ mod tests {
     use super::*;
     use crate::lattice::model::Inventory;
 
-    #[derive(Deserialize)]
+    #[derive(Debug, Deserialize)]
     struct Odd {
         #[serde(deserialize_with = "optional_text")]
         text: Option<String>,
@@ -252,5 +320,16 @@ mod tests {
         assert_eq!((inventory.labels.len(), inventory.actors.len()), (2, 1));
         assert_eq!(inventory.actors[0].instances.len(), 2);
         assert!(inventory.providers.is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn text_is_read_as_serde_json_does(value: String) {
+            let body = serde_json::to_string(&serde_json::json!({
+                "text": value, "seconds": 0, "revision": 0,
+            })).unwrap();
+            let read: Odd = parse(body.as_bytes()).unwrap();
+            proptest::prop_assert_eq!(read.text, Some(value));
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! What hosts of a lattice share: links and claims.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::lattice::model::lenient::{text_map, text_or_empty};
+use crate::lattice::model::lenient::{text_map, text_or_empty, text_view_map, text_view_or_empty};
 use crate::lattice::model::text_map::TextMap;
 
 /// A link definition. Written without `id`: OTP hosts would keep the link under
@@ -27,6 +30,37 @@ pub struct Link {
     /// Values; always written, Rust hosts require them.
     #[serde(default, deserialize_with = "text_map")]
     pub values: TextMap,
+}
+
+/// A link definition as it is in a body, of which it has no copies.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs, reason = "they are those of a link")]
+pub struct LinkView<'a> {
+    #[serde(borrow, deserialize_with = "text_view_or_empty")]
+    pub actor_id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text_view_or_empty")]
+    pub provider_id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text_view_or_empty")]
+    pub link_name: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text_view_or_empty")]
+    pub contract_id: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "text_view_map")]
+    pub values: BTreeMap<String, Cow<'a, str>>,
+}
+
+impl<'a> From<&'a Link> for LinkView<'a> {
+    fn from(link: &'a Link) -> Self {
+        let values = link.values.iter();
+        Self {
+            actor_id: link.actor_id.as_str().into(),
+            provider_id: link.provider_id.as_str().into(),
+            link_name: link.link_name.as_str().into(),
+            contract_id: link.contract_id.as_str().into(),
+            values: values
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
+        }
+    }
 }
 
 impl Link {
@@ -59,5 +93,56 @@ impl Claims {
     /// Returns the revision.
     pub fn revision(&self) -> Option<i32> {
         self.0.get("rev")?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::lattice::model::lenient::parse;
+
+    #[test]
+    fn a_view_of_a_link_tells_what_the_link_does() {
+        for body in [
+            r#"{"actor_id":"M1","provider_id":"V1","link_name":"a\u00e4\"b","contract_id":"","id":7,
+                "values":{"a\n":"1","b":2,"c":null,"d":{},"e":"\\","b":"\"","c":"x","a\n":null}}"#,
+            r#"{"actor_id":7,"link_name":null,"values":[1]}"#,
+            r#"{"actor_id":[],"contract_id":true,"values":"{}"}"#,
+            r#"{"actor_id":"","provider_id":-1.50,"values":{}}"#,
+            r#"{"link_name":"default"}"#,
+            r#"{"actor_id":"\ud800"}"#,
+            r#"{"actor_id":"M1","values":{"a":1e999}}"#,
+            r#"["M1"]"#,
+            "",
+        ] {
+            let (link, view) = (parse::<Link>(body.as_bytes()), parse(body.as_bytes()));
+            let view: Result<LinkView<'_>, _> = view;
+            let (Ok(link), Ok(view)) = (&link, &view) else {
+                assert!(link.is_err() && view.is_err(), "{body}");
+                continue;
+            };
+            let read = json!([
+                view.actor_id,
+                view.provider_id,
+                view.link_name,
+                view.contract_id,
+                view.values
+            ]);
+            let owned = json!([
+                link.actor_id,
+                link.provider_id,
+                link.link_name,
+                link.contract_id,
+                link.values
+            ]);
+            assert_eq!(read, owned, "{body}");
+            let same = LinkView::from(link);
+            assert_eq!(
+                (&same.actor_id, &same.values),
+                (&view.actor_id, &view.values)
+            );
+        }
     }
 }

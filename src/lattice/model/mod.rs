@@ -19,7 +19,7 @@ pub use crate::lattice::model::host::{FromHost, Host, Protocol};
 pub use crate::lattice::model::inventory::{
     Actor, ActorInstance, Inventory, Listed, Provider, listed,
 };
-pub use crate::lattice::model::link::{Claims, Link};
+pub use crate::lattice::model::link::{Claims, Link, LinkView};
 pub use crate::lattice::model::registry::RegistryLogin;
 pub use crate::lattice::model::running::{Group, Running, total};
 pub use crate::lattice::model::text_map::{TextMap, contains};

@@ -6,11 +6,11 @@
 //! take behind its answers. So an auction ends soon after the ping, and the ping brings the
 //! labels that bids are checked against.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use futures::{FutureExt, StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -23,7 +23,7 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::{v0, v1};
 use crate::lattice::exchange::ask_all::ToAll;
-use crate::lattice::gather::Bids;
+use crate::lattice::gather::{Bids, Terms};
 use crate::lattice::model::{Host, Inventory, Protocol, TextMap, contains};
 use crate::lattice::upkeep::pings::Auctions;
 use crate::name::{HostId, LinkName};
@@ -32,6 +32,8 @@ use crate::name::{HostId, LinkName};
 const LATE_BIDS_WITHIN: Duration = Duration::from_millis(500);
 /// Most replies that are read then.
 const MAX_LATE: usize = 1000;
+/// How long hosts have to say what they run, after a call.
+const LEARNS_WITHIN: Duration = Duration::from_secs(2);
 /// Most bidders that are asked at the same time what they run.
 const ASKED_AT_ONCE: usize = 64;
 
@@ -59,7 +61,8 @@ impl Lattice {
             Protocol::V0 => v0::requests::auction_actor(&self.id, actor_ref, constraints),
             Protocol::V1 => v1::requests::auction_component(&self.id, actor_ref, constraints),
         })?;
-        let auction = self.hold_auction(questions, self.deadline).await?;
+        let terms = self.terms_for_all(self.deadline);
+        let auction = self.hold_auction(questions, terms).await?;
         let met = auction.bidders.iter().map(|host| async {
             let meets = self.meets(host, &auction.hosts, constraints).await;
             Ok(meets?.then(|| host.clone()))
@@ -90,7 +93,15 @@ impl Lattice {
         })?;
         // To ask the bidders what they run needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
-        let auction = self.hold_auction(questions, most).await?;
+        let mut terms = self.terms_for_all(most);
+        for (host, expected) in &mut terms.expected.hosts {
+            // It declines, or its bid does not count.
+            if self.is_known_to_run(host, provider_ref, link_name) == Some(true) {
+                expected.bid_within = Duration::ZERO;
+            }
+        }
+        let auction = self.hold_auction(questions, terms).await?;
+        self.learn_what_runs(&auction, provider_ref, link_name);
         let free = auction.bidders.iter().map(|host| async {
             let fits = self.meets(host, &auction.hosts, constraints).await?
                 && !self.runs_provider(host, provider_ref, link_name).await?;
@@ -118,12 +129,11 @@ impl Lattice {
     async fn hold_auction(
         &self,
         questions: Vec<ToAll>,
-        deadline: Deadline,
+        terms: Terms,
     ) -> Result<Auction, Error> {
         let replies = questions.iter();
         let replies = replies.map(|asked| (asked.question.reply.clone(), asked.protocol));
         let mut bids = Bids::on(replies.collect());
-        let terms = self.terms_for_all(deadline);
         let auctions = Auctions {
             questions,
             bids: &mut bids,
@@ -176,24 +186,25 @@ impl Lattice {
             let mut replies = replies.take(MAX_LATE);
             let heard = async {
                 while let Some(reply) = replies.next().await {
+                    let before = bids.harvest.answers.len();
                     bids.take(&reply, asked.elapsed());
+                    // At once: the next auction may be held already.
+                    if let Some(bid) = bids.harvest.answers.get(before)
+                        && let (Some(lag), Some(roster)) = (bids.lag(bid), roster.upgrade())
+                    {
+                        roster.note_bid(&bid.host, lag);
+                    }
                 }
             };
             let _ = timeout_at(ended + LATE_BIDS_WITHIN, heard).await;
-            let late = bids.harvest.answers[in_time..].iter();
-            let late = late.map(|bid| {
-                let after_end = (asked + bid.after).saturating_duration_since(ended);
-                (&bid.host, bids.lag(bid).unwrap_or(after_end))
-            });
-            let (hosts, lags): (Vec<_>, Vec<_>) = late.unzip();
-            let (Some(latest), Some(roster)) = (lags.iter().max(), roster.upgrade()) else {
+            let late = &bids.harvest.answers[in_time..];
+            let (false, Some(roster)) = (late.is_empty(), roster.upgrade()) else {
                 return;
             };
-            for (host, lag) in hosts.iter().zip(&lags) {
-                roster.note_bid(host, *lag);
-            }
-            let hosts: Vec<_> = hosts.into_iter().map(HostId::as_str).collect();
-            let (count, latest_ms) = (hosts.len(), latest.as_millis() as u64);
+            let latest = late.iter().filter_map(|bid| bids.lag(bid)).max();
+            let hosts: Vec<_> = late.iter().map(|bid| bid.host.as_str()).collect();
+            let latest_ms = latest.map(|lag| lag.as_millis() as u64);
+            let count = hosts.len();
             if roster.late_bids.is_due() {
                 warn!(
                     lattice = %id, late = count, latest_ms, ?hosts,
@@ -204,6 +215,45 @@ impl Lattice {
                 debug!(lattice = %id, late = count, latest_ms, ?hosts, "bids came too late");
             }
         });
+    }
+
+    /// Finds out, after the call, what hosts run that bid in any case and did not: the next
+    /// auction need not wait for those that run the provider.
+    fn learn_what_runs(&self, auction: &Auction, provider_ref: &str, link_name: &LinkName) {
+        let bidders: HashSet<&HostId> = auction.bidders.iter().collect();
+        let is_unknown = |(id, host): &(&HostId, &Host)| {
+            !Dialect::from(*host).declines()
+                && !bidders.contains(id)
+                && self.is_known_to_run(id, provider_ref, link_name).is_none()
+        };
+        let unknown = auction.hosts.iter().filter(is_unknown).take(ASKED_AT_ONCE);
+        let unknown: Vec<HostId> = unknown.map(|(id, _)| id.clone()).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let lattice = self.beyond_the_call(LEARNS_WITHIN);
+        tokio::spawn(async move {
+            let asked = unknown
+                .iter()
+                .map(|host| lattice.inventory(host, lattice.deadline));
+            for (host, answer) in unknown.iter().zip(join_all(asked).await) {
+                if let Err(error) = answer {
+                    debug!(lattice = %lattice.id, %host, %error, "not known what it runs");
+                }
+            }
+        });
+    }
+
+    /// Tells whether a host runs the provider, where its events and the like say so.
+    fn is_known_to_run(
+        &self,
+        host: &HostId,
+        provider_ref: &str,
+        link_name: &LinkName,
+    ) -> Option<bool> {
+        let epoch = self.connection.epoch();
+        let roster = &self.roster;
+        roster.runs_provider(host, epoch, provider_ref, link_name.as_str())
     }
 
     /// Tells whether a host runs the provider, although it bids: OTP before 0.54.5 does not
@@ -217,11 +267,7 @@ impl Lattice {
         provider_ref: &str,
         link_name: &LinkName,
     ) -> Result<bool, Error> {
-        let epoch = self.connection.epoch();
-        let known = self
-            .roster
-            .runs_provider(host, epoch, provider_ref, link_name.as_str());
-        if let Some(runs) = known {
+        if let Some(runs) = self.is_known_to_run(host, provider_ref, link_name) {
             return Ok(runs);
         }
         // The bid of a host that does not answer counts, and it is not waited for any

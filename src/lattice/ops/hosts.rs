@@ -10,7 +10,7 @@ use crate::lattice::model::Host;
 use crate::name::HostId;
 
 impl Lattice {
-    /// Returns every host of the lattice that answers until `deadline`, in the order of
+    /// Returns every host of the lattice that is known, or answers in time, in the order of
     /// their answers.
     ///
     /// # Errors

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connections::{Held, Room};
@@ -14,22 +13,30 @@ use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
 use crate::lattice::dialect::{v0, v1};
-use crate::lattice::model::{Claims, Link, Protocol};
+use crate::lattice::model::lenient::{Unreadable, parse};
+use crate::lattice::model::{Claims, Link, LinkView, Protocol};
 use crate::name::ActorId;
 
 /// How long the hosts of a protocol are waited for where others have answered.
 const OTHERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 impl Lattice {
-    /// Returns every link of the lattice.
+    /// Returns every link of the lattice, made into something else when it is read.
     ///
     /// # Errors
     /// As every request, or `NotConnected` where the JetStream domain does not answer;
     /// `Unsupported` where only 1.x hosts answer.
-    pub async fn links(&self) -> Result<Held<Vec<Link>>, Error> {
-        match self.entries_unless_only_1x("LINKDEF_").await? {
+    pub async fn links<T>(
+        &self,
+        mut make: impl FnMut(LinkView<'_>) -> T,
+    ) -> Result<Held<Vec<T>>, Error> {
+        let read = |value: &[u8]| parse(value).map(&mut make);
+        match self.entries_unless_only_1x("LINKDEF_", read).await? {
             Some(links) => Ok(links),
-            None => self.links_from_hosts().await,
+            None => {
+                let links = self.links_from_hosts().await?;
+                Ok(links.map(|links| links.iter().map(|link| make(link.into())).collect()))
+            }
         }
     }
 
@@ -38,7 +45,7 @@ impl Lattice {
     /// # Errors
     /// As every request, or `NotConnected` where the JetStream domain does not answer.
     pub async fn claims(&self) -> Result<Held<Vec<Claims>, Vec<Room>>, Error> {
-        match self.entries("CLAIMS_").await? {
+        match self.entries("CLAIMS_", |value: &[u8]| parse(value)).await? {
             Some(claims) => {
                 let (claims, room) = claims.into_parts();
                 Ok(Held::new(claims, vec![room]))
@@ -148,11 +155,12 @@ impl Lattice {
 
     /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
     /// hosts do not say in time what they are, the entries count: hosts have written them.
-    async fn entries_unless_only_1x<T: DeserializeOwned>(
+    async fn entries_unless_only_1x<T>(
         &self,
         prefix: &str,
+        read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_1x(), self.entries(prefix));
+        let (refused, entries) = (self.refuse_if_only_1x(), self.entries(prefix, read));
         tokio::pin!(refused, entries);
         tokio::select! {
             refused = &mut refused => refused.and(entries.await),

@@ -72,7 +72,10 @@ impl Lattice {
             annotations,
         )?;
         self.roster.provider_moves(host);
-        self.tell_host(host, command).await
+        let started = self.tell_host(host, command).await;
+        // Again: it may have said meanwhile what ran before.
+        self.roster.provider_moves(host);
+        started
     }
 
     /// Stops a provider on a host.
@@ -119,6 +122,8 @@ impl Lattice {
             requests::stop_provider(&self.id, host, provider, link_name, contract_id, wanted)?;
         self.roster.provider_moves(host);
         let stopped = self.tell_host(host, command).await;
+        // Again: it may have said meanwhile what ran before.
+        self.roster.provider_moves(host);
         stopped.map_err(|error| match error.kind() {
             Kind::Timeout if quirks.answers_after_provider_shutdown => Error::new(
                 Kind::Timeout,

@@ -30,6 +30,21 @@ const BID_SLACK: Duration = Duration::from_millis(12);
 /// fetch a provider takes a while, and only then it starts.
 const PROVIDERS_MOVE_FOR: Duration = Duration::from_secs(60);
 
+/// How long a bid tells at least how late those of its host come, and half as long as at
+/// most: a host that is late once in a while must not lose that bid each time.
+const BIDS_COUNT_FOR: Duration = Duration::from_secs(300);
+
+/// How late the bids of a host come behind its answers to pings.
+#[derive(Clone, Copy)]
+pub(super) struct BidLag {
+    /// When this span of time began.
+    since: Instant,
+    /// That of its latest bid since.
+    latest: Duration,
+    /// That of its latest bid in the span before.
+    before: Duration,
+}
+
 /// What is known of a host.
 pub(super) struct KnownHost {
     pub(super) dialect: Dialect,
@@ -47,11 +62,10 @@ pub(super) struct KnownHost {
     pub(super) answers_in: Duration,
     /// When it was found to have missed a ping, since its last reply.
     pub(super) missed: Option<Instant>,
-    /// When it last said anything unasked.
+    /// When an event of it last arrived, while its lattice is listened to.
     pub(super) heard: Option<Instant>,
-    /// How late its bids come behind its answers to pings: an average, and not less than
-    /// the last time. `None` where it never bid.
-    pub(super) bid_lag: Option<Duration>,
+    /// How late its bids come behind its answers to pings. `None` where it never bid.
+    pub(super) bids: Option<BidLag>,
     /// When it last began or ended to start or stop a provider, as far as is known.
     pub(super) provider_moved: Option<Instant>,
     /// The providers that it runs, where that is kept.
@@ -68,7 +82,9 @@ pub(super) struct Labels {
 /// The providers of one host.
 pub(super) struct KnownProviders {
     pub(super) all: Vec<ProviderSeen>,
-    /// When this was the whole truth; every event since was heard.
+    /// Whether these are all, and no other. Else they are good for their references.
+    pub(super) are_all: bool,
+    /// When that was so; every event since was heard.
     pub(super) since: Instant,
     /// What they take of the room.
     _room: Share<HostId>,
@@ -78,6 +94,7 @@ impl KnownProviders {
     /// Keeps these, unless there is no room.
     pub(super) fn new(
         all: Vec<ProviderSeen>,
+        are_all: bool,
         since: Instant,
         mut room: Share<HostId>,
     ) -> Option<Self> {
@@ -87,9 +104,18 @@ impl KnownProviders {
         });
         room.take(bytes.sum()).then_some(Self {
             all,
+            are_all,
             since,
             _room: room,
         })
+    }
+
+    /// Returns the reference of a provider, where it is known.
+    pub(super) fn reference_of(&self, provider: &ProviderSeen) -> Option<String> {
+        let (key, link_name) = (&provider.key, &provider.link_name);
+        let mut all = self.all.iter();
+        let known = all.find(|one| (&one.key, &one.link_name) == (key, link_name))?;
+        known.image_ref.clone()
     }
 
     /// Tells whether a provider of this reference runs under a link name; `None` where one
@@ -123,21 +149,58 @@ impl KnownHost {
 
     /// Notes how late a bid came behind the host's answer to a ping.
     pub(super) fn note_bid(&mut self, lag: Duration) {
-        let usual = self.bid_lag.map_or(lag, |usual| (usual * 3 + lag) / 4);
-        self.bid_lag = Some(usual.max(lag));
+        let now = Instant::now();
+        let before = self.bids.filter(|bids| now < bids.since + BIDS_COUNT_FOR);
+        self.bids = Some(match before {
+            None => BidLag {
+                since: now,
+                latest: lag,
+                before: self.bid_lag().unwrap_or_default(),
+            },
+            Some(bids) => BidLag {
+                latest: bids.latest.max(lag),
+                ..bids
+            },
+        });
     }
 
-    /// Returns how long after its answer to a ping its bid is waited for. `widest` is the
-    /// lag of the host of its lattice whose bids are the latest; it holds for a host that
-    /// never bid. `None` is as long as a bid is ever waited for: where no host of the lattice
-    /// has bid, and while a provider of the host starts or stops, as bids wait for that
-    /// (docs/hosts.md#bids-wait-for-providers).
-    pub(super) fn bid_within(&self, widest: Option<Duration>) -> Option<Duration> {
-        let moves = self.provider_moved;
-        if moves.is_some_and(|at| at.elapsed() < PROVIDERS_MOVE_FOR) {
-            return None;
+    /// Returns how late its latest bid of the last minutes came, where it has bid in them.
+    pub(super) fn bid_lag(&self) -> Option<Duration> {
+        let bids = self.bids?;
+        match bids.since.elapsed() {
+            age if age < BIDS_COUNT_FOR => Some(bids.latest.max(bids.before)),
+            age if age < 2 * BIDS_COUNT_FOR => Some(bids.latest),
+            _ => None,
         }
-        self.bid_lag.or(widest).map(with_room)
+    }
+
+    /// Returns how long after its answer to a ping its bid is waited for: as long as a bid is
+    /// ever waited for where that costs nothing, or nothing better is known. `widest` is the
+    /// lag of the host of its lattice whose bids are the latest; it holds for a host that
+    /// never bid.
+    pub(super) fn bid_within(&self, widest: Option<Duration>) -> Duration {
+        let moves = self.provider_moved;
+        let moves = moves.is_some_and(|at| at.elapsed() < PROVIDERS_MOVE_FOR);
+        // Such a host bids in any case. And its bids, as those of a host of which a provider
+        // starts or stops, can be late (docs/hosts.md#bids-wait-for-providers).
+        if moves || !self.dialect.declines() {
+            return Duration::MAX;
+        }
+        let lag = self.bid_lag().or(widest);
+        lag.map_or(Duration::MAX, |lag| lag * 2 + BID_SLACK)
+    }
+
+    /// Notes that it may run other providers than are known.
+    pub(super) fn doubt_providers(&mut self) {
+        if let Some(known) = &mut self.providers {
+            known.are_all = false;
+        }
+    }
+
+    /// Notes that it may be gone, or have another version now.
+    pub(super) fn doubt(&mut self) {
+        self.doubtful = true;
+        self.providers = None;
     }
 
     pub(super) fn is_recent(&self) -> bool {
@@ -160,9 +223,4 @@ impl KnownHost {
             }
         }
     }
-}
-
-/// Returns how long bids with this lag are waited for.
-pub(super) fn with_room(lag: Duration) -> Duration {
-    lag * 2 + BID_SLACK
 }

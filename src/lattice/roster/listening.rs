@@ -20,31 +20,45 @@ const MAX_UNANSWERED: usize = 1000;
 /// What is heard of the hosts of a lattice, without asking.
 #[derive(Default)]
 pub(super) struct Listening {
-    /// Since when events have arrived without a gap, and in which epoch of the connection.
-    since: Option<(Instant, u64)>,
+    /// The connection over which events arrive.
+    over: Option<Over>,
     /// Ids that were heard and have not answered a ping since, and when they were last.
     unanswered: HashMap<HostId, Instant>,
+}
+
+/// A connection over which events arrive.
+struct Over {
+    epoch: u64,
+    /// Since when they have arrived without a gap.
+    since: Instant,
 }
 
 impl Listening {
     /// Notes that events arrive from now on, over the connection of this epoch.
     pub(super) fn begin(&mut self, epoch: u64) {
-        if self.since.is_none_or(|(_, since)| since != epoch) {
-            self.since = Some((Instant::now(), epoch));
+        if self.since(epoch).is_none() {
+            let since = Instant::now();
+            self.over = Some(Over { epoch, since });
         }
     }
 
     /// Notes that events over the connection of this epoch may have been missed.
     pub(super) fn end(&mut self, epoch: u64) {
-        if self.since.is_some_and(|(_, since)| since == epoch) {
-            self.since = None;
+        if self.since(epoch).is_some() {
+            self.over = None;
         }
     }
 
-    /// Returns since when the events over the connection of this epoch are heard.
+    /// Notes that nobody listens.
+    pub(super) fn end_all(&mut self) {
+        self.over = None;
+    }
+
+    /// Returns since when the events over the connection of this epoch have arrived without
+    /// a gap.
     pub(super) fn since(&self, epoch: u64) -> Option<Instant> {
-        let (at, since) = self.since?;
-        (since == epoch).then_some(at)
+        let over = self.over.as_ref().filter(|over| over.epoch == epoch);
+        over.map(|over| over.since)
     }
 
     /// Notes the id of a host that must answer a ping first.
@@ -55,12 +69,12 @@ impl Listening {
         } else if self.unanswered.len() < MAX_UNANSWERED {
             self.unanswered.insert(host.clone(), now);
         } else {
-            self.since = None;
+            self.over = None;
         }
     }
 
-    /// Notes that a host answered a ping, or is said to have stopped. Returns when it was
-    /// last heard, where it owed an answer.
+    /// Notes that a host answered a ping. Returns when it was last heard, where it owed an
+    /// answer.
     pub(super) fn owes_nothing(&mut self, host: &HostId) -> Option<Instant> {
         self.unanswered.remove(host)
     }

@@ -17,6 +17,7 @@ mod listening;
 mod providers;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered, Others
 use crate::lattice::model::{Host, Protocol, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
-use crate::lattice::roster::known::{KnownHost, Labels, with_room};
+use crate::lattice::roster::known::{KnownHost, Labels};
 use crate::lattice::roster::listening::{HEARD_FOR, Listening};
 use crate::lock::Lock;
 use crate::name::HostId;
@@ -73,6 +74,8 @@ pub struct Roster {
     pub twins: LogLimiter,
     /// Whether replies of more than one host get through.
     pub export_check: ExportCheck,
+    /// How many answers to pings came.
+    ping_answers: AtomicUsize,
     /// Notified when a host misses a ping that had missed none.
     pub missed: Arc<Notify>,
     /// The room for what the lattice answers.
@@ -87,11 +90,10 @@ pub struct Roster {
 #[derive(Default)]
 struct State {
     hosts: HashMap<HostId, KnownHost>,
-    /// When all hosts were last pinged and waited for, and in which epoch of the
-    /// connection.
-    complete: Option<(Instant, u64)>,
-    /// When all hosts were last pinged and waited for because the credentials were changed,
-    /// and in which epoch, until the first gather.
+    /// When all hosts were last pinged and waited for.
+    complete: Option<Complete>,
+    /// When that was last because the credentials were changed, and over the connection of
+    /// which epoch, until the first gather.
     learned: Option<(Instant, u64)>,
     /// What is heard of the hosts without asking.
     listening: Listening,
@@ -106,6 +108,17 @@ struct State {
     refused: Option<(Protocol, u64)>,
     /// When the server last refused to ask JetStream.
     jetstream_refused: Option<Instant>,
+}
+
+/// A ping that waited for all hosts.
+#[derive(Clone, Copy)]
+struct Complete {
+    /// When it was sent.
+    asked: Instant,
+    /// When it was over.
+    at: Instant,
+    /// The epoch of the connection.
+    epoch: u64,
 }
 
 impl Roster {
@@ -145,8 +158,14 @@ impl Roster {
         })
     }
 
+    /// Returns how many answers to pings came.
+    pub fn ping_answers(&self) -> usize {
+        self.ping_answers.load(Ordering::Relaxed)
+    }
+
     /// Notes a host's reply to a ping, and how long `after` the ping it came.
     pub fn note_ping_reply(&self, host: &HostId, ping: &Host, after: Duration) {
+        self.ping_answers.fetch_add(1, Ordering::Relaxed);
         let state = &mut *self.state.lock();
         let now = Instant::now();
         let heard_before = state.listening.owes_nothing(host);
@@ -163,9 +182,9 @@ impl Roster {
         let before = state.hosts.get_mut(host).map(|known| {
             known.labels = None;
             let providers = known.providers.take().filter(|_| !ran_before);
-            (known.heard, known.bid_lag, known.provider_moved, providers)
+            (known.heard, known.bids, known.provider_moved, providers)
         });
-        let (heard, bid_lag, provider_moved, providers) = before.unwrap_or_default();
+        let (heard, bids, provider_moved, providers) = before.unwrap_or_default();
         let known = KnownHost {
             dialect: Dialect::from(ping),
             labels: ping
@@ -179,7 +198,7 @@ impl Roster {
             answers_in: usual.max(after),
             missed: None,
             heard: heard.max(heard_before),
-            bid_lag,
+            bids,
             provider_moved,
             providers,
         };
@@ -218,16 +237,16 @@ impl Roster {
             _ => {}
         }
         if thorough || gathered.ended == Ended::NoResponders {
-            state.complete = Some((Instant::now(), epoch));
+            state.complete_since(gathered.asked, epoch);
         }
         if newly_missed {
             self.missed.notify_one();
         }
     }
 
-    /// Notes that all hosts were waited for.
-    pub fn complete(&self, epoch: u64) {
-        self.state.lock().complete = Some((Instant::now(), epoch));
+    /// Notes that all hosts were waited for, after a ping that was sent then.
+    pub fn complete(&self, asked: Instant, epoch: u64) {
+        self.state.lock().complete_since(asked, epoch);
     }
 
     /// Notes that a host answered another question than a ping.
@@ -249,22 +268,19 @@ impl Roster {
         self.state.lock().listening.end(epoch);
     }
 
-    /// Notes that a host said anything unasked, over the connection of this epoch. Returns
-    /// whether it is known.
+    /// Notes an event of a host over the connection of this epoch. Returns whether the host
+    /// is known.
     pub fn heard(&self, host: &HostId, epoch: u64) -> bool {
         let state = &mut *self.state.lock();
-        match state.hosts.get_mut(host) {
-            Some(known) => {
-                if state.listening.since(epoch).is_some() {
-                    known.heard = Some(Instant::now());
-                }
-                true
-            }
-            None => {
-                state.listening.owes_answer(host);
-                false
-            }
+        let known = state.hosts.get_mut(host);
+        if known.as_ref().is_none_or(|known| known.doubtful) {
+            state.listening.owes_answer(host);
         }
+        let Some(known) = known else { return false };
+        if state.listening.since(epoch).is_some() {
+            known.heard = Some(Instant::now());
+        }
+        true
     }
 
     /// Notes the version in a heartbeat. Returns whether the host should be pinged, because
@@ -273,10 +289,12 @@ impl Roster {
     /// sending them (docs/hosts.md#too-large-stop-ends-control,
     /// docs/hosts.md#hung-host-beats-on).
     pub fn note_version(&self, host: &HostId, dialect: Dialect) -> bool {
-        match self.state.lock().hosts.get_mut(host) {
+        let state = &mut *self.state.lock();
+        match state.hosts.get_mut(host) {
             Some(known) if known.dialect.has_version_of(&dialect) => false,
             Some(known) => {
-                known.doubtful = true;
+                known.doubt();
+                state.listening.owes_answer(host);
                 true
             }
             None => true,
@@ -285,23 +303,15 @@ impl Roster {
 
     /// Notes that a host started, as it says. It answers a ping soon.
     pub fn started(&self, host: &HostId) {
-        self.doubt(host);
-        self.state.lock().listening.owes_answer(host);
-    }
-
-    /// Notes that a host is said to have stopped.
-    pub fn stopped(&self, host: &HostId) {
-        self.doubt(host);
-        self.state.lock().listening.owes_nothing(host);
+        let state = &mut *self.state.lock();
+        state.hosts.get_mut(host).map(KnownHost::doubt);
+        state.listening.owes_answer(host);
     }
 
     /// Notes that a host may be gone, or have another version now. That may be wrong: the
     /// host is still waited for as long as it usually takes, and a ping decides.
     pub fn doubt(&self, host: &HostId) {
-        if let Some(known) = self.state.lock().hosts.get_mut(host) {
-            known.doubtful = true;
-            known.providers = None;
-        }
+        self.state.lock().hosts.get_mut(host).map(KnownHost::doubt);
     }
 
     /// Notes how late a bid of a host came behind its answer to the ping.
@@ -354,12 +364,9 @@ impl Roster {
         (!dialects.is_empty()).then_some(dialects)
     }
 
-    /// Notes that all hosts were pinged and waited for, because the credentials were
-    /// changed.
+    /// Notes that the last ping waited for all hosts, because the credentials were changed.
     pub fn learned(&self, epoch: u64) {
-        let state = &mut *self.state.lock();
-        state.complete = Some((Instant::now(), epoch));
-        state.learned = state.complete;
+        self.state.lock().learned = Some((Instant::now(), epoch));
     }
 
     /// Returns the hosts that a gather waits for, and what others there may be.
@@ -367,20 +374,19 @@ impl Roster {
         let state = &mut *self.state.lock();
         let others = state.others(epoch);
         let recent = || state.hosts.iter().filter(|(_, known)| known.is_recent());
-        let widest = recent().filter_map(|(_, known)| known.bid_lag).max();
+        let widest = recent().filter_map(|(_, known)| known.bid_lag()).max();
         let hosts = recent().map(|(host, known)| {
             let expectation = Expectation {
                 within: known.patience(),
                 doubtful: known.doubtful,
                 protocol: known.dialect.protocol(),
-                bid_within: known.bid_within(widest).unwrap_or(Duration::MAX),
+                bid_within: known.bid_within(widest),
             };
             (host.clone(), expectation)
         });
         ExpectedHosts {
             others,
             hosts: hosts.collect(),
-            bid_within: widest.map_or(Duration::MAX, with_room),
         }
     }
 
@@ -430,6 +436,13 @@ impl Roster {
         let in_use =
             state.used.is_some_and(|used| used.elapsed() < IN_USE_FOR) && !self.is_unbound();
         state.watched = in_use;
+        if !in_use {
+            state.listening.end_all();
+            state.keeps_providers = false;
+            for known in state.hosts.values_mut() {
+                known.providers = None;
+            }
+        }
         !in_use
     }
 
@@ -437,6 +450,11 @@ impl Roster {
     pub(super) fn is_unbound(&self) -> bool {
         let route = self.route.get();
         route.is_some_and(|route| route.strong_count() == 0)
+    }
+
+    /// Whether a task keeps the roster fresh.
+    pub fn is_watched(&self) -> bool {
+        self.state.lock().watched
     }
 
     /// Notes that the watch has ended.
@@ -454,20 +472,29 @@ impl State {
         if self.hosts.is_empty() || !self.complete_in(epoch) {
             return Others::Any;
         }
-        match self.listening.all_answered() && (learned || self.all_are_heard(epoch)) {
+        // Of more hosts, some are not known.
+        let are_all_known = self.hosts.len() < MAX_HOSTS;
+        let are_heard = learned || self.all_are_heard(epoch);
+        match self.listening.all_answered() && are_all_known && are_heard {
             true => Others::None,
             false => Others::Newcomers,
         }
     }
 
-    /// Tells whether the events of every known host arrive over this connection.
+    /// Tells whether the events of every known host arrive over this connection, and have
+    /// since before all hosts were pinged.
     fn all_are_heard(&self, epoch: u64) -> bool {
-        let Some(since) = self.listening.since(epoch) else {
+        let (Some(since), Some(complete)) = (self.listening.since(epoch), self.complete) else {
             return false;
         };
         let is_heard = |at: Instant| at >= since && at.elapsed() < HEARD_FOR;
         let mut hosts = self.hosts.values();
-        hosts.all(|known| known.heard.is_some_and(is_heard))
+        complete.asked >= since && hosts.all(|known| known.heard.is_some_and(is_heard))
+    }
+
+    fn complete_since(&mut self, asked: Instant, epoch: u64) {
+        let at = Instant::now();
+        self.complete = Some(Complete { asked, at, epoch });
     }
 
     fn begin_watch(&mut self) -> bool {
@@ -477,8 +504,8 @@ impl State {
     /// Tells whether all hosts are known in this epoch of the connection. In another, a
     /// host may have come unnoticed.
     fn complete_in(&self, epoch: u64) -> bool {
-        self.complete
-            .is_some_and(|(at, then)| then == epoch && at.elapsed() < COMPLETE_FOR)
+        let complete = self.complete.filter(|complete| complete.epoch == epoch);
+        complete.is_some_and(|complete| complete.at.elapsed() < COMPLETE_FOR)
     }
 }
 

@@ -3,6 +3,8 @@
 //! This is kept once an auction of a provider was held in a lattice, so that the next one
 //! needs no inventories. It counts as long as the events of the host arrive without a gap.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::lattice::model::{Provider, ProviderSeen};
@@ -10,6 +12,9 @@ use crate::lattice::roster::known::{KnownHost, KnownProviders};
 use crate::lattice::roster::listening::HEARD_FOR;
 use crate::lattice::roster::{Roster, State};
 use crate::name::HostId;
+
+/// Events of a host are published within this time of what they tell.
+const OVERTAKES_WITHIN: Duration = Duration::from_secs(2);
 
 impl Roster {
     /// Keeps from now on which providers hosts run.
@@ -33,7 +38,7 @@ impl Roster {
         let providers = known.providers.as_ref()?;
         let is_fresh =
             heard >= listening && heard.elapsed() < HEARD_FOR && providers.since >= listening;
-        is_fresh
+        (is_fresh && providers.are_all)
             .then(|| providers.runs(reference, link_name))
             .flatten()
     }
@@ -43,35 +48,44 @@ impl Roster {
         let seen = |listed: &Provider| ProviderSeen {
             key: listed.id.clone(),
             link_name: listed.link_name.clone(),
-            image_ref: listed.image_ref.clone(),
+            image_ref: Some(listed.image_ref.clone().unwrap_or_default()),
         };
         let state = &mut *self.state.lock();
-        // Where one moved since, the inventory may show it or not.
+        // Where one moved since, the inventory may show it or not. A provider without a
+        // reference has none.
         let moved = |known: &KnownHost| known.provider_moved.is_some_and(|at| at >= asked);
         if state.keeps_providers && !state.hosts.get(host).is_none_or(moved) {
-            self.set_providers(state, host, providers.iter().map(seen).collect(), asked);
+            let all = providers.iter().map(seen).collect();
+            self.set_providers(state, host, all, true, asked);
         }
     }
 
-    /// Notes the providers in a heartbeat.
-    pub fn note_beat(&self, host: &HostId, mut providers: Vec<ProviderSeen>) {
+    /// Notes the providers in a heartbeat over the connection of this epoch; `None` where it
+    /// does not say them in a way that can be read.
+    pub fn note_beat(&self, host: &HostId, epoch: u64, providers: Option<Vec<ProviderSeen>>) {
         let state = &mut *self.state.lock();
-        if !state.keeps_providers {
+        let (Some(listening), Some(known)) =
+            (state.listening.since(epoch), state.hosts.get_mut(host))
+        else {
             return;
-        }
-        let known = state.hosts.get(host);
-        let before = known.and_then(|known| known.providers.as_ref());
-        // Most hosts do not say references in heartbeats.
-        for one in &mut providers {
-            let is_it = |other: &&ProviderSeen| {
-                (&other.key, &other.link_name) == (&one.key, &one.link_name)
-            };
-            let before = before.and_then(|before| before.all.iter().find(is_it));
-            if one.image_ref.is_none() {
-                one.image_ref = before.and_then(|before| before.image_ref.clone());
+        };
+        // One that was made before a provider moved may come after the event of that.
+        let moved = known.provider_moved;
+        let is_settled = moved.is_none_or(|at| at.elapsed() > OVERTAKES_WITHIN);
+        let is_kept = state.keeps_providers && is_settled;
+        let Some(mut providers) = providers.filter(|_| is_kept) else {
+            known.doubt_providers();
+            return;
+        };
+        let before = known.providers.take();
+        // Most hosts do not say references in heartbeats. What was known before a gap may
+        // have been replaced in it.
+        if let Some(before) = before.filter(|before| before.since >= listening) {
+            for one in &mut providers {
+                one.image_ref = one.image_ref.take().or_else(|| before.reference_of(one));
             }
         }
-        self.set_providers(state, host, providers, Instant::now());
+        self.set_providers(state, host, providers, true, Instant::now());
     }
 
     /// Notes that a host started a provider.
@@ -94,11 +108,11 @@ impl Roster {
         self.change_providers(host, |_| ());
     }
 
-    /// Notes that a host is told to start or stop a provider.
+    /// Notes that a host is told to start or stop a provider, or that one did.
     pub fn provider_moves(&self, host: &HostId) {
         if let Some(known) = self.state.lock().hosts.get_mut(host) {
             known.provider_moved = Some(Instant::now());
-            known.providers = None;
+            known.doubt_providers();
         }
     }
 
@@ -108,11 +122,14 @@ impl Roster {
         let Some(known) = state.hosts.get_mut(host) else {
             return;
         };
-        known.provider_moved = Some(Instant::now());
-        if let Some(known) = known.providers.take() {
-            let (mut all, since) = (known.all, known.since);
+        let now = Instant::now();
+        known.provider_moved = Some(now);
+        let before = known.providers.take();
+        if state.keeps_providers {
+            let before = before.map(|known| (known.all, known.are_all, known.since));
+            let (mut all, are_all, since) = before.unwrap_or((Vec::new(), false, now));
             change(&mut all);
-            self.set_providers(state, host, all, since);
+            self.set_providers(state, host, all, are_all, since);
         }
     }
 
@@ -122,6 +139,7 @@ impl Roster {
         state: &mut State,
         host: &HostId,
         all: Vec<ProviderSeen>,
+        are_all: bool,
         since: Instant,
     ) {
         let Some(known) = state.hosts.get_mut(host) else {
@@ -130,7 +148,7 @@ impl Roster {
         // Those from before give up their room first.
         known.providers = None;
         let room = self.texts().share(host.clone());
-        known.providers = KnownProviders::new(all, since, room).map(Box::new);
+        known.providers = KnownProviders::new(all, are_all, since, room).map(Box::new);
     }
 }
 

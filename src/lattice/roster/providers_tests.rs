@@ -69,7 +69,7 @@ async fn what_an_inventory_said_counts_as_long_as_every_event_is_heard() {
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_says_all_but_the_references() {
     let (roster, host) = roster();
-    roster.note_beat(&host, vec![seen("default", None)]);
+    roster.note_beat(&host, EPOCH, Some(vec![seen("default", None)]));
     // Whether it is this one is not known; under another link name there is none.
     assert_eq!(runs(&roster, &host, "default"), None);
     assert_eq!(runs(&roster, &host, "other"), Some(false));
@@ -78,9 +78,9 @@ async fn a_heartbeat_says_all_but_the_references() {
         Some(true)
     );
     roster.note_inventory(&host, Instant::now(), &[listed("default")]);
-    roster.note_beat(&host, vec![seen("default", None)]);
+    roster.note_beat(&host, EPOCH, Some(vec![seen("default", None)]));
     assert_eq!(runs(&roster, &host, "default"), Some(true));
-    roster.note_beat(&host, Vec::new());
+    roster.note_beat(&host, EPOCH, Some(Vec::new()));
     assert_eq!(runs(&roster, &host, "default"), Some(false));
 }
 
@@ -115,10 +115,68 @@ async fn nothing_is_kept_where_no_auction_was_held_or_there_is_no_room() {
     plain.note_ping_reply(&host, &Host::default(), Duration::ZERO);
     plain.heard(&host, EPOCH);
     plain.note_inventory(&host, Instant::now(), &[]);
-    plain.note_beat(&host, Vec::new());
+    plain.note_beat(&host, EPOCH, Some(Vec::new()));
     assert_eq!(runs(&plain, &host, "default"), None);
     let (roster, host) = roster();
     let long = "x".repeat(crate::lattice::roster::MAX_LABEL_BYTES);
-    roster.note_beat(&host, vec![seen(&long, None)]);
+    roster.note_beat(&host, EPOCH, Some(vec![seen(&long, None)]));
     assert_eq!(runs(&roster, &host, "default"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_cannot_be_read_leaves_nothing_known() {
+    let (roster, host) = roster();
+    roster.note_inventory(&host, Instant::now(), &[listed("default")]);
+    roster.note_beat(&host, EPOCH, None);
+    assert_eq!(runs(&roster, &host, "default"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_is_not_carried_over_a_gap() {
+    let (roster, host) = roster();
+    roster.note_inventory(&host, Instant::now(), &[listed("default")]);
+    roster.listens_no_more(EPOCH);
+    advance(Duration::from_millis(1)).await;
+    roster.listens(EPOCH);
+    roster.heard(&host, EPOCH);
+    roster.note_beat(&host, EPOCH, Some(vec![seen("default", None)]));
+    assert_eq!(runs(&roster, &host, "default"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_without_a_reference_is_known_to_have_none() {
+    let (roster, host) = roster();
+    let from_file = serde_json::json!({ "id": KEY, "link_name": "default" });
+    let from_file: Provider = serde_json::from_str(&from_file.to_string()).unwrap();
+    roster.note_inventory(&host, Instant::now(), &[from_file]);
+    assert_eq!(runs(&roster, &host, "default"), Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_known_after_a_time_without_a_watch() {
+    let (roster, host) = roster();
+    roster.note_call();
+    roster.note_listener();
+    roster.note_inventory(&host, Instant::now(), &[]);
+    assert_eq!(runs(&roster, &host, "default"), Some(false));
+    advance(Duration::from_secs(600)).await;
+    assert!(roster.end_watch_if_unused());
+    roster.listens(EPOCH);
+    roster.heard(&host, EPOCH);
+    assert_eq!(runs(&roster, &host, "default"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_from_an_event_completes_a_heartbeat() {
+    let (roster, host) = roster();
+    roster.provider_moves(&host);
+    roster.provider_started(&host, seen("default", Some(REFERENCE)));
+    roster.provider_moves(&host);
+    assert_eq!(runs(&roster, &host, "default"), None);
+    // A heartbeat may be of before that.
+    roster.note_beat(&host, EPOCH, Some(Vec::new()));
+    assert_eq!(runs(&roster, &host, "default"), None);
+    advance(2 * OVERTAKES_WITHIN).await;
+    roster.note_beat(&host, EPOCH, Some(vec![seen("default", None)]));
+    assert_eq!(runs(&roster, &host, "default"), Some(true));
 }

@@ -2,11 +2,16 @@
 //!
 //! An event says that a host may have come, gone, or changed its version; only its reply
 //! to a ping is believed. Events also say what came of starts, and which providers run.
-//! Somebody who may publish events, and lies, can make us do this: ping, wait no longer for
-//! a host than it usually takes, wait for newcomers that are not there, no longer wait for
-//! what a host was told a moment ago, refuse commands that name a reference, as that of
-//! another actor, and leave the bid of a host out of an auction of a provider, or count it,
-//! against what its inventory says. It is not more than that.
+//! Somebody who may publish events, and lies, can make us do this:
+//!
+//! - ping
+//! - wait no longer for a host than it usually takes
+//! - wait for newcomers that are not there, or not for those that are
+//! - wait for bids for the whole grace period
+//! - ask hosts for their inventories again, or count the bid of a host in an auction of a
+//!   provider, or leave it out, against what its inventory would say
+//! - no longer wait for what a host was told a moment ago
+//! - refuse commands that name a reference, as that of another actor
 
 use async_nats::Message;
 
@@ -51,9 +56,7 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
             roster.export_check.alive(&host);
             let dialect = Dialect::of_version(protocol, version.as_deref());
             asks |= roster.note_version(&host, dialect);
-            if let Some(providers) = providers {
-                roster.note_beat(&host, providers);
-            }
+            roster.note_beat(&host, epoch, providers);
         }
         // A host that starts may have another version than before. One that is doubtful
         // already is pinged soon.
@@ -66,7 +69,7 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
         HostNews::Stopped => {
             roster.export_check.ended(&host);
             roster.commands.forget(&host);
-            roster.stopped(&host);
+            roster.doubt(&host);
             return match was_known {
                 true => Ping::Now,
                 false => Ping::Needless,
@@ -97,6 +100,7 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
             roster.provider_stopped(&host, &key, &link_name);
         }
         HostNews::ProviderFailed { .. } => roster.provider_failed(&host),
+        HostNews::ProvidersChanged => roster.provider_moves(&host),
         HostNews::ComponentScaled { .. } | HostNews::ComponentFailed { .. } | HostNews::Other => {}
     }
     match asks {

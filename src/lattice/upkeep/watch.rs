@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::Message;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered, select};
+use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -18,10 +18,11 @@ use tracing::{debug, info};
 
 use crate::connections::Connection;
 use crate::lattice::Lattice;
-use crate::lattice::dialect::{v0, v1};
 use crate::lattice::gather::{Ended, Enough};
 use crate::lattice::model::Protocol;
 use crate::lattice::roster::Roster;
+use crate::lattice::upkeep::events::{Events, listen};
+use crate::lattice::upkeep::flood::Flood;
 use crate::lattice::upkeep::news::{self, Ping};
 use crate::lock::Lock;
 use crate::name::{HostId, JsDomain, LatticeId};
@@ -45,11 +46,6 @@ const PING_AFTER_EVENT: Duration = Duration::from_millis(200);
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Most pings that events cause between two regular ones.
 const MAX_CAUSED: usize = 8;
-/// More events in a second than hosts that are well would send. Then events are ignored
-/// until the next regular ping.
-const MAX_EVENTS: usize = 2000;
-/// The same for their bytes. The largest that a host that is well sends has some kilobytes.
-const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Lattice {
     /// Notes that the lattice is called. From here on its roster is kept fresh. A lattice
@@ -74,14 +70,11 @@ impl Lattice {
             caused: 0,
             named: HashSet::new(),
             due: false,
-            events: EventCount::default(),
+            flood: Flood::default(),
         };
         tokio::spawn(watch.run());
     }
 }
-
-/// The events of a lattice, each with the protocol of its subject.
-type Events = BoxStream<'static, (Protocol, Message)>;
 
 /// The state of that task. It holds neither the connection nor the roster, so that both
 /// end when calls and bindings no longer need them.
@@ -99,24 +92,7 @@ struct Watch {
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    events: EventCount,
-}
-
-/// The events of one second.
-struct EventCount {
-    since: Instant,
-    events: usize,
-    bytes: usize,
-}
-
-impl Default for EventCount {
-    fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            events: 0,
-            bytes: 0,
-        }
-    }
+    flood: Flood,
 }
 
 /// Tells the roster that the watch has ended, however it ends.
@@ -203,17 +179,12 @@ impl Watch {
         }
     }
 
-    /// Subscribes to the events of the lattice: those of 0.x hosts come on one subject, those
-    /// of 1.x hosts on several below it.
+    /// Subscribes to the events of the lattice.
     async fn listen(&self) -> Option<Events> {
         let connection = self.connection.upgrade()?;
-        let client = connection.client();
-        let of_0x = client.subscribe(v0::subject::events(&self.id)).await.ok()?;
-        let of_1x = client.subscribe(v1::subject::events(&self.id)).await.ok()?;
+        let events = listen(&connection, &self.id).await?;
         self.roster.upgrade()?.listens(self.epoch);
-        let of_0x = of_0x.map(|event| (Protocol::V0, event));
-        let of_1x = of_1x.map(|event| (Protocol::V1, event));
-        Some(Box::pin(select(of_0x, of_1x)))
+        Some(events)
     }
 
     /// Notes that events are missed from now on.
@@ -232,7 +203,9 @@ impl Watch {
             let epoch = lattice.connection.epoch();
             let terms = lattice.patient_terms(Enough::All, lattice.deadline);
             match lattice.ping(None, terms).await {
-                Ok((pings, _)) if pings.ended == Ended::Deadline => lattice.roster.complete(epoch),
+                Ok((pings, _)) if pings.ended == Ended::Deadline => {
+                    lattice.roster.complete(pings.asked, epoch);
+                }
                 Ok(_) => {}
                 Err(error) => debug!(lattice = %lattice.id, %error, "not pinged"),
             }
@@ -247,13 +220,8 @@ impl Watch {
 
     /// Counts an event of so many bytes. Returns whether there are too many of them.
     fn is_flooded(&mut self, bytes: usize) -> bool {
-        let counted = &mut self.events;
-        if counted.since.elapsed() > Duration::from_secs(1) {
-            *counted = EventCount::default();
-        }
-        counted.events += 1;
-        counted.bytes += bytes;
-        counted.events > MAX_EVENTS || counted.bytes > MAX_EVENT_BYTES
+        let roster = self.roster.upgrade();
+        roster.is_some_and(|roster| self.flood.counts(&roster, bytes))
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.

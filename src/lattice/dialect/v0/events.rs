@@ -32,25 +32,22 @@ struct Data {
     providers: Option<Vec<Provider>>,
 }
 
-/// A provider in a heartbeat. On 0.82 it is as in an inventory.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+/// A provider in a heartbeat. On 0.82 it is as in an inventory, and has an `id` in the place
+/// of its `public_key`.
+#[derive(Deserialize)]
 struct Provider {
-    #[serde(deserialize_with = "optional_text")]
-    public_key: Option<String>,
-    #[serde(deserialize_with = "optional_text")]
-    id: Option<String>,
-    #[serde(deserialize_with = "optional_text")]
-    link_name: Option<String>,
-    #[serde(deserialize_with = "optional_text")]
+    #[serde(alias = "id")]
+    public_key: String,
+    link_name: String,
+    #[serde(default, deserialize_with = "optional_text")]
     image_ref: Option<String>,
 }
 
 impl From<Provider> for ProviderSeen {
     fn from(listed: Provider) -> Self {
         Self {
-            key: listed.public_key.or(listed.id).unwrap_or_default(),
-            link_name: listed.link_name.unwrap_or_default(),
+            key: listed.public_key,
+            link_name: listed.link_name,
             image_ref: listed.image_ref,
         }
     }
@@ -88,21 +85,27 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
                 reason: cut(&data.error.unwrap_or_default()),
             }
         }
-        "provider_started" => {
-            let data = data()?;
-            HostNews::ProviderStarted(ProviderSeen {
-                key: data.public_key?,
-                link_name: data.link_name?,
-                image_ref: data.image_ref,
-            })
-        }
-        "provider_stopped" => {
-            let data = data()?;
-            HostNews::ProviderStopped {
-                key: data.public_key?,
-                link_name: data.link_name?,
-            }
-        }
+        "provider_started" => match data().unwrap_or_default() {
+            Data {
+                public_key: Some(key),
+                link_name: Some(link_name),
+                image_ref,
+                ..
+            } => HostNews::ProviderStarted(ProviderSeen {
+                key,
+                link_name,
+                image_ref,
+            }),
+            _ => HostNews::ProvidersChanged,
+        },
+        "provider_stopped" => match data().unwrap_or_default() {
+            Data {
+                public_key: Some(key),
+                link_name: Some(link_name),
+                ..
+            } => HostNews::ProviderStopped { key, link_name },
+            _ => HostNews::ProvidersChanged,
+        },
         "provider_start_failed" => {
             let data = data().unwrap_or_default();
             HostNews::ProviderFailed {
@@ -194,7 +197,9 @@ mod tests {
         let inventory = r#"[{"id":"V1","link_name":"default","image_ref":"r:1","revision":0}]"#;
         assert_eq!(providers(inventory), Some(vec![seen(Some("r:1"))]));
         assert_eq!(providers("[]"), Some(vec![]));
-        for unknown in ["null", "{}", "[7]"] {
+        let without_link = r#"[{"public_key":"V1"}]"#;
+        let many = format!("[{}7]", "{\"id\":\"V1\",\"link_name\":\"a\"},".repeat(300));
+        for unknown in ["null", "{}", "[7]", "[{}]", without_link, &many] {
             assert_eq!(providers(unknown), None, "{unknown}");
         }
     }
@@ -224,5 +229,12 @@ mod tests {
         let failed = event("provider_start_failed");
         assert!(matches!(failed, HostNews::ProviderFailed { .. }));
         assert_eq!(event("linkdef_set"), HostNews::Other);
+        for kind in ["provider_started", "provider_stopped"] {
+            let event = format!(
+                r#"{{"type":"com.wasmcloud.lattice.{kind}","source":"N1","data":{{"x":1}}}}"#
+            );
+            let news = read(event.as_bytes()).unwrap().news;
+            assert_eq!(news, HostNews::ProvidersChanged, "{kind}");
+        }
     }
 }

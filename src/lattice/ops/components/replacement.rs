@@ -93,29 +93,29 @@ impl Lattice {
         orders: &Replacement,
         phase: &watch::Sender<Phase>,
     ) -> Result<(), Error> {
-        self.have_shown(host, id, &orders.stop, STOPS_WITHIN)
+        self.have_shown(host, id, &orders.stop(), STOPS_WITHIN)
             .await?;
         phase.send_replace(Phase::Starts);
-        let started = self.have_shown(host, id, &orders.start, SHOWN_WITHIN).await;
+        let started = self.have_shown(host, id, &orders.start(), SHOWN_WITHIN).await;
         let Err(problem) = started else {
             return Ok(());
         };
         phase.send_replace(Phase::StartsAgain);
-        let back = self.have_shown(host, id, &orders.back, SHOWN_WITHIN).await;
+        let back = self.have_shown(host, id, &orders.back(), SHOWN_WITHIN).await;
         Err(Error::new(
             Kind::Partial,
             match back {
                 Ok(()) => format!(
                     "component {id} was stopped, did not start from {}, and was started from {} \
                      again: {problem}",
-                    quoted(&orders.start.reference),
-                    quoted(&orders.back.reference)
+                    quoted(&orders.start().reference),
+                    quoted(&orders.back().reference)
                 ),
                 Err(again) => format!(
                     "component {id} was stopped, and started neither from {} ({problem}) nor \
                      from {} again ({again}): start it",
-                    quoted(&orders.start.reference),
-                    quoted(&orders.back.reference)
+                    quoted(&orders.start().reference),
+                    quoted(&orders.back().reference)
                 ),
             },
         )
