@@ -19,7 +19,7 @@ use crate::settings::provider::ProviderSettings;
 use crate::settings::reading::{Reading, SettingsError};
 use crate::settings::table::{Kind, PROVIDER, Setting, one_of};
 use crate::settings::tls;
-use crate::settings::values::{ValueError, path, servers, text, words};
+use crate::settings::values::{ValueError, ids, path, servers, text, words};
 
 /// The defaults of the table.
 impl Default for ProviderSettings {
@@ -155,6 +155,7 @@ impl ProviderSettings {
                 Access::parse(urls, Login::Anonymous)?;
                 Ok(())
             }),
+            Kind::Ids => ids(value).map(|ids| Arc::make_mut(&mut self.components).ids = ids),
             Kind::Seed => text(value).and_then(|seed| {
                 self.lattices.key = Some(seed.into());
                 let key = XKey::from_seed(seed);

@@ -3,9 +3,11 @@
 //! in README.md are made from it (`tests/suite/settings_table.rs`).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::nats::{AllowedServers, Servers, Tls, TlsFileError};
+use crate::settings::components::ComponentSettings;
 use crate::settings::lattices::{Isolation, StoreMode, Unplaced};
 use crate::settings::limits::{GRACE, STALL, TimeLimits};
 use crate::settings::provider::ProviderSettings;
@@ -76,6 +78,8 @@ pub enum Kind {
     },
     /// The seed of an xkey.
     Seed,
+    /// Ids of components and providers, by repository.
+    Ids,
 }
 
 /// Lists the words that a setting takes.
@@ -106,6 +110,10 @@ const fn number(range: Range, default: Option<u64>, set: fn(&mut ProviderSetting
 /// How many of something there may be.
 const fn count(default: Option<u64>, set: fn(&mut ProviderSettings, u64)) -> Kind {
     number((1, 100_000), default, set)
+}
+
+fn components(settings: &mut ProviderSettings) -> &mut ComponentSettings {
+    Arc::make_mut(&mut settings.components)
 }
 
 const CALL_BUDGET: Kind = time((50, 600_000), None, |limits, time| {
@@ -168,7 +176,7 @@ macro_rules! rows {
 }
 
 /// The settings of the provider.
-pub static PROVIDER: [Setting; 30] = rows! {
+pub static PROVIDER: [Setting; 32] = rows! {
     "call_budget_ms", "ms", "the host's", "1200", CALL_BUDGET =>
         "longest time for a call, where it is less than the host allows";
     "request_limit_ms", "ms", "the call's", "800", REQUEST_LIMIT =>
@@ -252,6 +260,18 @@ pub static PROVIDER: [Setting; 30] = rows! {
         number((1024, 1 << 30), None,
             |to, bytes| to.lattices.limits.actor_credentials_bytes = Some(bytes as usize)) =>
         "bytes of the credentials that one actor has set, where `isolation` is `actor`";
+    "component_ids", "object", "derived from references", r#"{"registry.example/shop":"shop"}"#,
+        Kind::Ids =>
+        "[ids](docs/operating.md#ids-on-hosts-of-1x) of components and providers that are started on \
+         hosts of wasmCloud 1.x, by the repository of their image reference, without tag";
+    "configured_components", "word", "", r#""scaled""#,
+        Kind::Words(&[
+            ("refused", |to| components(to).may_lose_configuration = false),
+            ("scaled", |to| components(to).may_lose_configuration = true),
+        ]) =>
+        "what happens to orders that may take the [named \
+         configuration](docs/operating.md#ids-on-hosts-of-1x) of a component away, as hosts of 1.x \
+         do when it is scaled: they are `refused`, or carried out (`scaled`)";
     "max_jwt_bytes", "bytes", "", "65536",
         // An entry must fit into a message of the bucket.
         number((1024, 256 << 10), Some(16 << 10),

@@ -1,9 +1,11 @@
 //! Values of settings as JSON has them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::name::ComponentId;
 use crate::nats::{AccessError, Servers, TlsFileError};
 
 /// Why a value cannot be that of its setting. Does not quote it: it may be a secret.
@@ -26,6 +28,9 @@ pub(super) enum ValueError {
     NotPath,
     #[error("it must be the path of a file, not what is in it")]
     ContentOfFile,
+    #[error("it must be an object of ids, each [A-Za-z0-9_-] and 1 to 128 characters long, by image \
+             references without tag")]
+    NotIds,
     #[error("it is not the seed of an xkey (SX…, made by `nk -gen curve`)")]
     NotXkey,
     #[error(transparent)]
@@ -36,6 +41,17 @@ pub(super) enum ValueError {
 
 /// Longest path.
 const MAX_PATH: usize = 1024;
+
+/// Reads ids by repository.
+pub(super) fn ids(value: &Value) -> Result<HashMap<String, ComponentId>, ValueError> {
+    let members = value.as_object().ok_or(ValueError::NotIds)?;
+    let id = |(repository, id): (&String, &Value)| {
+        let id = ComponentId::parse(id.as_str()?).ok()?;
+        let is_named = !repository.trim().is_empty();
+        is_named.then(|| (repository.clone(), id))
+    };
+    members.iter().map(id).collect::<Option<_>>().ok_or(ValueError::NotIds)
+}
 
 pub(super) fn text(value: &Value) -> Result<&str, ValueError> {
     value.as_str().ok_or(ValueError::NotText)

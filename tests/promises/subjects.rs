@@ -221,12 +221,12 @@ fn made(
         "bucket" => subject::bucket(lattice),
         "bucket_get" => subject::bucket_get(lattice, domain)[0].to_string(),
         "bucket_info" => subject::bucket_info(lattice, domain)[0].to_string(),
-        "bucket_read" => subject::bucket_read(lattice, domain)[0].to_string(),
+        "bucket_read" => subject::bucket_read(&subject::bucket(lattice), domain)[0].to_string(),
         "bucket_read_over" => {
             let consumer = Token::parse(host.as_str()).unwrap();
-            subject::bucket_read_over(lattice, domain, &consumer).to_string()
+            subject::bucket_read_over(&subject::bucket(lattice), domain, &consumer).to_string()
         }
-        "bucket_flow" => subject::bucket_flow(lattice),
+        "bucket_flow" => subject::bucket_flow(&subject::bucket(lattice)),
         "bucket_entries" => subject::bucket_entries(lattice, &Place::Here),
         other => panic!("{other} is not made here"),
     }

@@ -113,6 +113,10 @@ fn of_provider(setting: &Setting) -> Value {
             json!({ "type": ["string", "array"], "items": { "type": "string" }, "minItems": 1 })
         }
         Kind::Seed => json!({ "type": "string", "pattern": "^SX[A-Z2-7]+$" }),
+        Kind::Ids => {
+            let id = json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,128}$" });
+            json!({ "type": "object", "additionalProperties": id })
+        }
         Kind::File { .. } | Kind::Urls { .. } => json!({ "type": "string" }),
     };
     if let Some(default) = default(setting) {

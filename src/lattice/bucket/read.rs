@@ -24,6 +24,7 @@ use crate::lattice::bucket::entries::{Entries, Progress};
 use crate::lattice::dialect::v0::place::Token;
 use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
+use crate::lattice::dialect::v1;
 use crate::lattice::model::lenient::Unreadable;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{NoAnswer, consumer_of};
@@ -36,6 +37,15 @@ const NOTHING_FOLLOWS_AFTER: Duration = Duration::from_millis(100);
 
 /// The header of a heartbeat that says how many messages were delivered before it.
 const DELIVERED: &str = "Nats-Last-Consumer";
+
+/// The stream of a bucket.
+struct Stream {
+    name: String,
+    /// How the subjects of its entries begin.
+    subjects: String,
+    /// Whether values are left out: they may be secrets.
+    keys_only: bool,
+}
 
 /// How reading from a consumer ended.
 enum Ended {
@@ -61,18 +71,50 @@ impl Lattice {
         let Some(place) = self.bucket().await? else {
             return Ok(None);
         };
+        let stream = Stream {
+            name: subject::bucket(&self.id),
+            subjects: subject::bucket_entries(&self.id, &place),
+            keys_only: false,
+        };
+        let read = |_: &str, value: &[u8]| read(value);
+        self.entries_of(&stream, prefix, read).await
+    }
+
+    /// Returns the names of the named configs that hosts of 1.x keep; `None` where they cannot
+    /// be read, for example because there is no such bucket.
+    ///
+    /// # Errors
+    /// As [`Lattice::entries`].
+    pub(crate) async fn config_names(&self) -> Result<Option<Held<Vec<String>>>, Error> {
+        let stream = Stream {
+            name: v1::subject::configs(&self.id),
+            subjects: v1::subject::config_entries(&self.id),
+            keys_only: true,
+        };
+        let read = |key: &str, _: &[u8]| Ok(key.to_owned());
+        self.entries_of(&stream, "", read).await
+    }
+
+    /// Reads the entries of a bucket, whose keys start with `prefix`. Returns `None` where
+    /// JetStream does not deliver it.
+    async fn entries_of<T>(
+        &self,
+        stream: &Stream,
+        prefix: &str,
+        mut read: impl FnMut(&str, &[u8]) -> Result<T, Unreadable>,
+    ) -> Result<Option<Held<Vec<T>>>, Error> {
         // A large answer to the caller takes time to be stored, and to be fetched.
         let by = self.deadline.earlier(self.deadline.remaining() / 5);
         let lost = self.connection.lost_from_now(&self.id)?;
         tokio::pin!(lost);
-        let subjects = subject::bucket_entries(&self.id, &place);
+        let subjects = &stream.subjects;
         let mut entries = Entries::new(self.roster.answers.empty());
         let mut put = |entries: &mut Entries<T>, message: &Message| {
             let Some(key) = message.subject.strip_prefix(subjects.as_str()) else {
                 return;
             };
             let is_wanted = key.starts_with(prefix) && !is_removal(message.headers.as_ref());
-            entries.put(key, is_wanted.then(|| read(&message.payload)));
+            entries.put(key, is_wanted.then(|| read(key, &message.payload)));
         };
         let (mut after, mut keys) = (None, None);
         loop {
@@ -82,13 +124,13 @@ impl Lattice {
             // Before there is a consumer, which then need not wait for it.
             let messages = client.subscribe(delivered.clone()).await;
             let mut messages = messages.map_err(|error| self.not_read(error))?;
-            let consumer = self.consumer(&subjects, delivered.clone(), after, by);
+            let consumer = self.consumer(stream, delivered.clone(), after, by);
             let Some(consumer) = consumer.await? else {
                 return Ok(None);
             };
             let keys = *keys.get_or_insert(consumer.num_pending as usize);
             let read = self.read(&mut messages, keys, &mut entries, &mut put);
-            let flow = subject::bucket_flow(&self.id);
+            let flow = subject::bucket_flow(&stream.name);
             let concerns = |refusal: &Refusal| {
                 let subject = refusal.subject.as_str();
                 refusal.is_unnamed() || subject == delivered || is_under(subject, &flow)
@@ -108,7 +150,7 @@ impl Lattice {
                 },
                 () = sleep_until(by.at()) => return Err(self.not_read_in_time()),
             };
-            self.end_consumer(&consumer.name).await;
+            self.end_consumer(stream, &consumer.name).await;
             match ended? {
                 Ended::Whole => break,
                 // Where nothing came at all, the same is asked for again.
@@ -128,14 +170,15 @@ impl Lattice {
     /// follows after a number of the stream. Returns `None` where hosts are asked instead.
     async fn consumer(
         &self,
-        subjects: &str,
+        stream: &Stream,
         deliver_subject: String,
         after: Option<u64>,
         by: Deadline,
     ) -> Result<Option<consumer::Info>, Error> {
         let config = OrderedConfig {
             deliver_subject,
-            filter_subject: format!("{subjects}>"),
+            filter_subject: format!("{}>", stream.subjects),
+            headers_only: stream.keys_only,
             deliver_policy: match after {
                 None => DeliverPolicy::LastPerSubject,
                 Some(number) => DeliverPolicy::ByStartSequence {
@@ -145,8 +188,8 @@ impl Lattice {
             replay_policy: ReplayPolicy::Instant,
             ..OrderedConfig::default()
         };
-        let question = subject::bucket_read(&self.id, self.js_domain.as_ref());
-        let body = encoded(&consumer_of(&subject::bucket(&self.id), &config))?;
+        let question = subject::bucket_read(&stream.name, self.js_domain.as_ref());
+        let body = encoded(&consumer_of(&stream.name, &config))?;
         let made = self.ask_jetstream::<consumer::Info>(question, None, body, by);
         let hosts_instead = match made.await {
             Ok(info) => return Ok(Some(info)),
@@ -168,9 +211,9 @@ impl Lattice {
 
     /// Ends a consumer, which the server would keep for half a minute. The reply is not
     /// waited for: the credentials may not allow this, and the entries are here.
-    async fn end_consumer(&self, name: &str) {
+    async fn end_consumer(&self, stream: &Stream, name: &str) {
         if let Some(name) = Token::parse(name) {
-            let subject = subject::bucket_read_over(&self.id, self.js_domain.as_ref(), &name);
+            let subject = subject::bucket_read_over(&stream.name, self.js_domain.as_ref(), &name);
             let client = self.connection.client();
             let _ = client.publish(subject, Bytes::new()).await;
         }

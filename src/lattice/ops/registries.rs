@@ -4,21 +4,84 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v0::requests;
-use crate::lattice::model::RegistryLogin;
+use crate::lattice::dialect::{Dialect, v0, v1};
+use crate::lattice::model::{Protocol, RegistryLogin};
 
 impl Lattice {
-    /// Gives every host credentials, by registry; one of the hosts acknowledges them.
+    /// Gives every host credentials, by registry. One of the 0.x hosts acknowledges them, and
+    /// every 1.x host.
     ///
     /// # Errors
-    /// As every command; `Unsupported` where all hosts are too old for commands.
+    /// As every command; `Unsupported` where all hosts are too old for commands; `Refused`
+    /// where no host could use them; `Partial` where those of one kind took them, and those
+    /// of the other did not.
     pub async fn put_registries(
         &self,
         logins: &BTreeMap<&str, RegistryLogin<'_>>,
     ) -> Result<(), Error> {
-        let command = requests::put_registries(&self.id, logins)?;
         let dialects = self.dialects_for_command().await?;
+        let of_1x = dialects.iter().filter(|one| one.protocol() == Protocol::V1).count();
+        let of_0x = dialects.len() - of_1x;
+        if of_1x > 0 && of_0x == 0 {
+            self.refuse_unusable(logins)?;
+        }
+        if of_1x == 0 {
+            return self.put_registries_0x(logins, &dialects).await;
+        }
+        let order = v1::requests::put_registries(&self.id, logins)?;
+        if of_0x == 0 {
+            return self.tell_every_host_1x(order, of_1x).await;
+        }
+        let taken = tokio::join!(
+            self.put_registries_0x(logins, &dialects),
+            self.tell_every_host_1x(order, of_1x)
+        );
+        let partial = |which: &str, error: Error| {
+            Error::new(
+                Kind::Partial,
+                format!("the hosts of wasmCloud {which} have them, but: {error}"),
+            )
+            .caused_by(error)
+        };
+        match taken {
+            (Ok(()), Ok(())) => Ok(()),
+            (Ok(()), Err(error)) => Err(partial("0.x", error)),
+            (Err(error), Ok(())) => Err(partial("1.x", error)),
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+
+    /// Refuses what hosts of 1.x would take for something else, or never use.
+    fn refuse_unusable(&self, logins: &BTreeMap<&str, RegistryLogin<'_>>) -> Result<(), Error> {
+        let refused = |registry: &str, why: &str| {
+            Error::new(
+                Kind::Refused,
+                format!(
+                    "{}: {why}, so that no host there could use the credentials for {registry}; \
+                     nothing was sent",
+                    self.display_name()
+                ),
+            )
+        };
+        for (registry, login) in logins {
+            if login.registry_type != "oci" {
+                let why = "hosts of wasmCloud 1.x know oci registries only";
+                return Err(refused(registry, why));
+            }
+            if login.username.is_none() || login.password.is_none() {
+                let why = "hosts from 0.78 on log in with a user name and a password only";
+                return Err(refused(registry, why));
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_registries_0x(
+        &self,
+        logins: &BTreeMap<&str, RegistryLogin<'_>>,
+        dialects: &[Dialect],
+    ) -> Result<(), Error> {
+        let command = v0::requests::put_registries(&self.id, logins)?;
         let may_ignore = |dialect: &Dialect| {
             let quirks = dialect.quirks();
             quirks.is_some_and(|quirks| quirks.may_ignore_registries)

@@ -133,25 +133,20 @@ pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2
     about_bucket(domain, format_args!("STREAM.MSG.GET.{bucket}"))
 }
 
-/// Asks JetStream to deliver the bucket.
-pub fn bucket_read(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2] {
-    let bucket = bucket(lattice);
-    about_bucket(domain, format_args!("CONSUMER.CREATE.{bucket}"))
+/// Asks JetStream to deliver the stream of a bucket.
+pub fn bucket_read(stream: &str, domain: Option<&JsDomain>) -> [Subject; 2] {
+    about_bucket(domain, format_args!("CONSUMER.CREATE.{stream}"))
 }
 
-/// Tells JetStream to deliver no more of the bucket.
-pub fn bucket_read_over(
-    lattice: &LatticeId,
-    domain: Option<&JsDomain>,
-    consumer: &Token,
-) -> Subject {
-    let (api, bucket) = (Api::of(domain), bucket(lattice));
-    Subject::from(format!("{api}.CONSUMER.DELETE.{bucket}.{consumer}"))
+/// Tells JetStream to deliver no more of the stream of a bucket.
+pub fn bucket_read_over(stream: &str, domain: Option<&JsDomain>, consumer: &Token) -> Subject {
+    let api = Api::of(domain);
+    Subject::from(format!("{api}.CONSUMER.DELETE.{stream}.{consumer}"))
 }
 
-/// Returns how the subjects begin on which JetStream is told to go on delivering.
-pub fn bucket_flow(lattice: &LatticeId) -> String {
-    format!("$JS.FC.{}", bucket(lattice))
+/// Returns how the subjects begin on which JetStream is told to go on delivering a stream.
+pub fn bucket_flow(stream: &str) -> String {
+    format!("$JS.FC.{stream}")
 }
 
 /// Returns how the subjects of the entries begin, as the bucket lists them.

@@ -32,7 +32,7 @@ pub enum Refusal {
     #[error(
         "hosts of wasmCloud 1.x take the configuration from a component that is scaled, and this \
          one may have config {}, which no link and no provider that was started from here uses; \
-         set may_lose_configuration to do it all the same",
+         set configured_components to \"scaled\" to do it all the same",
         quoted(.0)
     )]
     MayLoseConfiguration(String),
