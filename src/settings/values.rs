@@ -28,8 +28,10 @@ pub(super) enum ValueError {
     NotPath,
     #[error("it must be the path of a file, not what is in it")]
     ContentOfFile,
-    #[error("it must be an object of ids, each [A-Za-z0-9_-] and 1 to 128 characters long, by image \
-             references without tag")]
+    #[error(
+        "it must be an object of ids, each [A-Za-z0-9_-] and 1 to 128 characters long, by image \
+             references without tag"
+    )]
     NotIds,
     #[error("it is not the seed of an xkey (SX…, made by `nk -gen curve`)")]
     NotXkey,
@@ -50,7 +52,11 @@ pub(super) fn ids(value: &Value) -> Result<HashMap<String, ComponentId>, ValueEr
         let is_named = !repository.trim().is_empty();
         is_named.then(|| (repository.clone(), id))
     };
-    members.iter().map(id).collect::<Option<_>>().ok_or(ValueError::NotIds)
+    members
+        .iter()
+        .map(id)
+        .collect::<Option<_>>()
+        .ok_or(ValueError::NotIds)
 }
 
 pub(super) fn text(value: &Value) -> Result<&str, ValueError> {

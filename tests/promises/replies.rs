@@ -14,10 +14,10 @@ use lattice_controller::internals::lattice::dialect::v0::replies::{
     self, Ack, Bid, ClaimsReply, LinksReply,
 };
 use lattice_controller::internals::lattice::dialect::v1;
-use lattice_controller::internals::lattice::gather::Harvest;
+use lattice_controller::internals::lattice::gather::{Harvest, Reply};
 use lattice_controller::internals::lattice::model::lenient::parse;
 use lattice_controller::internals::lattice::model::{
-    ActorInstance, Claims, FromHost, Host, Inventory, Link, Running, TextMap,
+    ActorInstance, Claims, FromHost, Host, Inventory, Link, Protocol, Running, TextMap,
 };
 use lattice_controller::internals::lattice::roster::Roster;
 use lattice_controller::internals::name::{ComponentId, HostId};
@@ -77,10 +77,11 @@ pub fn check(input: &[u8]) {
     if let Some(event) = events::read(input) {
         let _ = HostId::parse(&event.host);
     }
-    take::<Bid>(input);
-    take::<v1::replies::Pong>(input);
-    take::<v1::replies::Bid>(input);
-    let pings = take::<Host>(input);
+    for protocol in [Protocol::V0, Protocol::V1] {
+        take(|| Reply::to_auction(input, protocol));
+        take(|| Reply::to_ping(input, protocol));
+    }
+    let pings = take(|| Reply::to_ping(input, Protocol::V0));
     let roster = Roster::default();
     for answer in &pings.answers {
         roster.note_ping_reply(&answer.host, &answer.said, Duration::from_secs(3));
@@ -126,11 +127,11 @@ fn read<'a, T: Deserialize<'a>>(input: &'a [u8]) {
 }
 
 /// Every message is counted once, in one way.
-fn take<T: FromHost>(input: &[u8]) -> Harvest<T> {
+fn take<T: FromHost>(read: impl Fn() -> Reply<T>) -> Harvest<T> {
     let mut harvest = Harvest::<T>::default();
-    let counts = harvest.take(input, Duration::ZERO);
+    let counts = harvest.take(read(), Duration::ZERO);
     assert_eq!(counts, harvest.answers.len() == 1);
-    assert!(!harvest.take(input, Duration::ZERO), "counted twice");
+    assert!(!harvest.take(read(), Duration::ZERO), "counted twice");
     let all = harvest.answers.len() + harvest.refusals + harvest.unreadable + harvest.duplicates;
     assert_eq!(all, 2);
     harvest
@@ -150,7 +151,7 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
         .sum();
     assert!(left <= listed);
     for version in VERSIONS {
-        let Some(quirks) = Dialect::of_version(version).quirks() else {
+        let Some(quirks) = Dialect::of_version(Protocol::V0, version).quirks() else {
             continue;
         };
         let keys = inventory.actors.iter().map(|actor| actor.id.as_str());
@@ -166,8 +167,8 @@ fn check_inventory(input: &[u8], inventory: Inventory) {
         }
     }
     let host = HostId::parse(&super::key(KeyPairType::Server).public_key()).unwrap();
-    let newest = Dialect::of_version(Some("0.82.0")).quirks().unwrap();
-    let answer = described(&host, newest, inventory);
+    let newest = Dialect::of_version(Protocol::V0, Some("0.82.0"));
+    let answer = described(&host, &newest, inventory);
     let bytes = rmp_serde::to_vec_named(&answer).unwrap().len();
     let most = 32 * 1024 * 1024 + 20 * input.len();
     assert!(bytes <= most, "{bytes} bytes of {}", input.len());

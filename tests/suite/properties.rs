@@ -9,6 +9,7 @@ use crate::promises::{ALL, Promise, files, root};
 use lattice_controller::internals::lattice::dialect::Dialect;
 use lattice_controller::internals::lattice::dialect::v0::plan;
 use lattice_controller::internals::lattice::model::Inventory;
+use lattice_controller::internals::lattice::model::Protocol;
 use lattice_controller::internals::lattice::model::lenient::parse;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -178,7 +179,9 @@ fn an_inventory_costs_no_more_than_it_should() {
     let inventory: Inventory = parse(&many).unwrap();
     let inventory = inventory.without_repetitions();
     let running = plan::running(
-        Dialect::of_version(Some("0.82.0")).quirks().unwrap(),
+        Dialect::of_version(Protocol::V0, Some("0.82.0"))
+            .quirks()
+            .unwrap(),
         &inventory,
         "M1",
     );

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use super::*;
 use crate::deadline::Deadline;
-use crate::lattice::model::Host;
 use futures::stream;
 use nkeys::{KeyPair, KeyPairType};
 
@@ -120,6 +119,16 @@ fn timed(messages: Vec<(u64, Message)>) -> impl Stream<Item = Message> + Unpin {
     Box::pin(timed.chain(stream::pending()))
 }
 
+/// Returns where the hosts of 0.x answer.
+fn pings() -> Vec<(Subject, Protocol)> {
+    vec![("inbox".into(), Protocol::V0)]
+}
+
+/// Returns news of refused pings, of which there are none.
+fn none() -> impl Stream<Item = Protocol> + Unpin {
+    stream::pending()
+}
+
 fn terms(case: &Case) -> Terms {
     let ms = Duration::from_millis;
     Terms {
@@ -134,6 +143,7 @@ fn terms(case: &Case) -> Terms {
                     let expectation = Expectation {
                         within: ms(*within),
                         doubtful: *doubtful,
+                        protocol: Protocol::V0,
                         bid_within: ms(case.bid_within[*host]),
                     };
                     (HOSTS[*host].clone(), expectation)
@@ -158,11 +168,13 @@ fn in_still_time<T>(run: impl Future<Output = T>) -> T {
 fn run_messages(case: &Case, messages: Vec<(u64, Message)>) -> Outcome {
     in_still_time(async {
         let mut replies = timed(messages);
-        let mut bids = Bids::on("bids".into());
-        let gathered = gather::<Host>(
+        let mut bids = Bids::on(vec![("bids".into(), Protocol::V0)]);
+        let gathered = gather(
             &mut replies,
+            pings(),
             terms(case),
             case.auction.then_some(&mut bids),
+            none(),
             |_| (),
         );
         let gathered = gathered.await.unwrap();
@@ -339,7 +351,7 @@ fn one_answer_is_enough_where_one_is_asked_for() {
                 enough,
                 ..terms(&case)
             };
-            let gathered = gather::<Host>(&mut replies, terms, None, |_| ()).await;
+            let gathered = gather(&mut replies, pings(), terms, None, none(), |_| ()).await;
             let gathered = gathered.unwrap();
             (gathered.ended, gathered)
         });
@@ -355,7 +367,7 @@ fn replies_that_end_leave_no_answer() {
     in_still_time(async {
         let mut replies = Box::pin(stream::iter([message(&Sent::Good(0))]));
         let terms = terms(&case(&[]));
-        let gathered = gather::<Host>(&mut replies, terms, None, |_| ()).await;
+        let gathered = gather(&mut replies, pings(), terms, None, none(), |_| ()).await;
         assert!(gathered.is_none());
     });
 }

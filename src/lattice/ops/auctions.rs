@@ -126,11 +126,7 @@ impl Lattice {
         self.protocols().map(auction).collect()
     }
 
-    async fn hold_auction(
-        &self,
-        questions: Vec<ToAll>,
-        terms: Terms,
-    ) -> Result<Auction, Error> {
+    async fn hold_auction(&self, questions: Vec<ToAll>, terms: Terms) -> Result<Auction, Error> {
         let replies = questions.iter();
         let replies = replies.map(|asked| (asked.question.reply.clone(), asked.protocol));
         let mut bids = Bids::on(replies.collect());

@@ -20,7 +20,10 @@ impl Lattice {
         logins: &BTreeMap<&str, RegistryLogin<'_>>,
     ) -> Result<(), Error> {
         let dialects = self.dialects_for_command().await?;
-        let of_1x = dialects.iter().filter(|one| one.protocol() == Protocol::V1).count();
+        let of_1x = dialects
+            .iter()
+            .filter(|one| one.protocol() == Protocol::V1)
+            .count();
         let of_0x = dialects.len() - of_1x;
         if of_1x > 0 && of_0x == 0 {
             self.refuse_unusable(logins)?;

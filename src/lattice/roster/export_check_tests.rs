@@ -1,6 +1,6 @@
 use super::*;
-use crate::lattice::gather::Harvest;
-use crate::lattice::model::Host;
+use crate::lattice::gather::{Harvest, Reply};
+use crate::lattice::model::{Host, Protocol};
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::{advance, sleep};
 
@@ -24,9 +24,13 @@ async fn ping_that(
     let mut harvest = Harvest::<Host>::default();
     for host in hosts {
         let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
-        harvest.take(body.to_string().as_bytes(), SHORT);
+        harvest.take(
+            Reply::to_ping(body.to_string().as_bytes(), Protocol::V0),
+            SHORT,
+        );
     }
     let gathered = Gathered {
+        nobody: Vec::new(),
         harvest,
         ended,
         silent: Vec::new(),

@@ -158,7 +158,7 @@ async fn a_doubtful_host_that_is_heard_owes_an_answer() {
     roster.note_ping_reply(&two, &ping("0.80.0"), MS);
     assert_eq!(others(&roster), Others::None);
     // It has another version than before.
-    roster.note_version(&two, Dialect::of_version(Some("0.82.0")));
+    roster.note_version(&two, Dialect::of_version(Protocol::V0, Some("0.82.0")));
     assert_eq!(others(&roster), Others::Newcomers);
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lattice::gather::{Answer, Harvest};
+use crate::lattice::gather::{Answer, Harvest, Reply};
 use crate::lattice::roster::known::RECENT_FOR;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::advance;
@@ -18,16 +18,21 @@ fn ping(version: &str) -> Host {
 }
 
 /// Makes a ping to all hosts that ends now, and to which these answered `after`.
-fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered<Host> {
+fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Gathered {
     let mut harvest = Harvest::default();
     for host in hosts {
         let body = serde_json::json!({ "id": host.as_str(), "version": "0.80.0" });
-        assert!(harvest.take(body.to_string().as_bytes(), after));
+        let reply = Reply::to_ping(body.to_string().as_bytes(), Protocol::V0);
+        assert!(harvest.take(reply, after));
     }
     let answers: &Vec<Answer<Host>> = &harvest.answers;
     assert_eq!(answers.len(), hosts.len());
     Gathered {
         harvest,
+        nobody: match ended {
+            Ended::NoResponders => vec![Protocol::V0, Protocol::V1],
+            _ => Vec::new(),
+        },
         ended,
         silent: Vec::new(),
         asked: Instant::now() - took,
@@ -36,7 +41,7 @@ fn round(hosts: &[&HostId], after: Duration, ended: Ended, took: Duration) -> Ga
 }
 
 /// Makes one to which these answered at once, and that waited for all hosts.
-fn answered(hosts: &[&HostId]) -> Gathered<Host> {
+fn answered(hosts: &[&HostId]) -> Gathered {
     round(hosts, 20 * MS, Ended::Stall, 320 * MS)
 }
 
@@ -45,7 +50,7 @@ fn known(roster: &Roster) -> usize {
 }
 
 /// Has the roster learn from a ping and its answers.
-fn take(roster: &Roster, gathered: Gathered<Host>, epoch: u64) {
+fn take(roster: &Roster, gathered: Gathered, epoch: u64) {
     for answer in &gathered.harvest.answers {
         roster.note_ping_reply(&answer.host, &answer.said, answer.after);
     }
@@ -118,10 +123,10 @@ async fn heartbeats_do_not_make_up_for_missed_pings() {
     for _ in 0..2 {
         advance(400 * MS).await;
         take(&roster, answered(&[&one]), 0);
-        roster.note_version(&two, Dialect::of_version(Some("0.80.0")));
+        roster.note_version(&two, Dialect::of_version(Protocol::V0, Some("0.80.0")));
     }
     assert_eq!(known(&roster), 1);
-    assert!(roster.note_version(&two, Dialect::of_version(Some("0.80.0"))));
+    assert!(roster.note_version(&two, Dialect::of_version(Protocol::V0, Some("0.80.0"))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,9 +198,9 @@ async fn hosts_are_not_all_known_for_ever_nor_over_a_broken_connection() {
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_of_another_version_or_an_unknown_host_asks_for_a_ping() {
     let (roster, one) = (Roster::default(), host());
-    assert!(roster.note_version(&one, Dialect::of_version(None)));
+    assert!(roster.note_version(&one, Dialect::of_version(Protocol::V0, None)));
     take(&roster, answered(&[&one]), 0);
-    assert!(roster.note_version(&one, Dialect::of_version(Some("0.82.0"))));
+    assert!(roster.note_version(&one, Dialect::of_version(Protocol::V0, Some("0.82.0"))));
     assert_eq!(roster.dialect(&one), None);
 }
 

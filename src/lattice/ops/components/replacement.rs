@@ -96,12 +96,16 @@ impl Lattice {
         self.have_shown(host, id, &orders.stop(), STOPS_WITHIN)
             .await?;
         phase.send_replace(Phase::Starts);
-        let started = self.have_shown(host, id, &orders.start(), SHOWN_WITHIN).await;
+        let started = self
+            .have_shown(host, id, &orders.start(), SHOWN_WITHIN)
+            .await;
         let Err(problem) = started else {
             return Ok(());
         };
         phase.send_replace(Phase::StartsAgain);
-        let back = self.have_shown(host, id, &orders.back(), SHOWN_WITHIN).await;
+        let back = self
+            .have_shown(host, id, &orders.back(), SHOWN_WITHIN)
+            .await;
         Err(Error::new(
             Kind::Partial,
             match back {

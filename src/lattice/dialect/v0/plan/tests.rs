@@ -4,13 +4,13 @@ use super::*;
 use crate::lattice::dialect::Dialect;
 use std::collections::BTreeSet;
 
-use crate::lattice::model::Inventory;
+use crate::lattice::model::{Inventory, Protocol};
 
 const REF: &str = "r:1";
 const MAXIMUM: [&str; 3] = ["0.80.0", "0.81.0", "0.82.0"];
 
 fn quirks(version: &str) -> Quirks {
-    let dialect = Dialect::of_version(Some(version));
+    let dialect = Dialect::of_version(Protocol::V0, Some(version));
     *dialect.quirks().unwrap()
 }
 
