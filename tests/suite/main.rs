@@ -35,6 +35,7 @@ mod gathers;
 mod generations;
 mod health;
 mod hosts;
+mod hosts_1x;
 mod invocations;
 mod isolation;
 mod learning;

@@ -34,14 +34,23 @@ struct State {
     orders: HashMap<(HostId, String), Order>,
     /// Why each provider did not start that a call waits for, once its host said so.
     providers: HashMap<(HostId, String), Option<String>>,
-    /// The id under which a component of this public key runs on a host, as events say.
-    ids: HashMap<(HostId, String), ComponentId>,
+    /// The component that a host started with this public key, as its events say.
+    keys: HashMap<(HostId, String), Keyed>,
 }
 
 struct Order {
     scale: Scale,
     since: Instant,
     failed: Option<String>,
+}
+
+/// A component whose public key an event told.
+#[derive(Clone)]
+pub struct Keyed {
+    /// Its id.
+    pub id: ComponentId,
+    /// The image reference that it was started from.
+    pub image_ref: String,
 }
 
 /// An order that a host does not show yet.
@@ -143,34 +152,39 @@ impl Scales {
                     self.news.notify_waiters();
                 }
             }
+            // The key is that of the image that the order named, also where nothing runs.
             HostNews::ComponentScaled {
                 id,
+                image_ref,
+                maximum: 1..,
                 public_key: Some(key),
                 ..
             } => {
                 if let Ok(id) = ComponentId::parse(id) {
-                    if state.ids.len() >= MAX_KEYS {
-                        state.ids.clear();
+                    if state.keys.len() >= MAX_KEYS {
+                        state.keys.clear();
                     }
-                    state.ids.insert((host.clone(), key.clone()), id);
+                    let image_ref = image_ref.clone();
+                    let keyed = Keyed { id, image_ref };
+                    state.keys.insert((host.clone(), key.clone()), keyed);
                 }
             }
             _ => {}
         }
     }
 
-    /// Returns the id under which a component of this public key runs on a host, where an
-    /// event said it.
-    pub fn id_of(&self, host: &HostId, key: &str) -> Option<ComponentId> {
+    /// Returns the component that a host started with this public key, where an event said
+    /// it.
+    pub fn of_key(&self, host: &HostId, key: &str) -> Option<Keyed> {
         let state = self.state.lock();
-        state.ids.get(&(host.clone(), key.to_owned())).cloned()
+        state.keys.get(&(host.clone(), key.to_owned())).cloned()
     }
 
     /// Forgets a host that stopped or started again.
     pub fn forget(&self, host: &HostId) {
         let state = &mut *self.state.lock();
         state.orders.retain(|(of, _), _| of != host);
-        state.ids.retain(|(of, _), _| of != host);
+        state.keys.retain(|(of, _), _| of != host);
     }
 }
 

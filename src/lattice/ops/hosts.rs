@@ -25,11 +25,16 @@ impl Lattice {
     /// # Errors
     /// As every command.
     pub async fn stop_host(&self, host: &HostId, seconds: Option<u64>) -> Result<(), Error> {
-        let command = match self.dialect_for_command(host).await? {
-            Dialect::V0(_) => v0::requests::stop_host(&self.id, host, seconds)?,
-            Dialect::V1(_) => v1::requests::stop_host(&self.id, host, seconds)?,
+        let stopped = match self.dialect_for_command(host).await? {
+            Dialect::V0(_) => {
+                let command = v0::requests::stop_host(&self.id, host, seconds)?;
+                self.tell_host(host, command).await
+            }
+            Dialect::V1(_) => {
+                let order = v1::requests::stop_host(&self.id, host, seconds)?;
+                self.tell_host_1x(host, order).await.map(drop)
+            }
         };
-        let stopped = self.tell_host(host, command).await;
         // From here on it is not waited for, whether or not it says in an event that it
         // stops.
         self.roster.doubt(host);

@@ -390,9 +390,11 @@ impl Roster {
         }
     }
 
-    /// Notes that these credentials may not ping hosts of a protocol.
-    pub fn note_refused(&self, protocol: Protocol, epoch: u64) {
-        self.state.lock().refused = Some((protocol, epoch));
+    /// Notes that these credentials may not ping hosts of a protocol. Returns whether that
+    /// is new.
+    pub fn note_refused(&self, protocol: Protocol, epoch: u64) -> bool {
+        let refused = Some((protocol, epoch));
+        std::mem::replace(&mut self.state.lock().refused, refused) != refused
     }
 
     /// Returns the protocol of which these credentials may not ping hosts.

@@ -47,12 +47,13 @@ impl Lattice {
                 .note_ping_reply(&answer.host, &answer.said, answer.after);
         };
         let refused = |protocol: Protocol, refusal: &Refusal| {
-            self.roster.note_refused(protocol, epoch);
-            info!(
-                lattice = %self.id, subject = refusal.subject,
-                "these credentials may not ping hosts of wasmCloud {protocol}, so that there is \
-                 nothing of them in answers"
-            );
+            if self.roster.note_refused(protocol, epoch) {
+                info!(
+                    lattice = %self.id, subject = refusal.subject,
+                    "these credentials may not ping hosts of wasmCloud {protocol}, so that there \
+                     is nothing of them in answers"
+                );
+            }
         };
         let (auctions, bids) = auctions.map(|all| (all.questions, all.bids)).unzip();
         let pings: Vec<ToAll> = self

@@ -66,7 +66,7 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let id = self.component_id(host, id)?;
+        let id = self.component_id(host, id).await?;
         let decide = |_: &ComponentId, running: Option<&Component>| {
             plan::scale(running, image_ref, count, annotations)
         };
@@ -85,7 +85,7 @@ impl Lattice {
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
-        let id = self.component_id(host, id)?;
+        let id = self.component_id(host, id).await?;
         let decide = |id: &ComponentId, running: Option<&Component>| {
             plan::stop(id, running, count, annotations)
         };
@@ -105,7 +105,7 @@ impl Lattice {
         image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
-        let id = self.component_id(host, id)?;
+        let id = self.component_id(host, id).await?;
         let decide = |id: &ComponentId, running: Option<&Component>| {
             plan::update(software.behaviour, id, running, image_ref, annotations)
         };
@@ -120,16 +120,27 @@ impl Lattice {
     }
 
     /// Returns the id that is meant. A public key may be that of a component that runs
-    /// under another id: where an event of the host had both, that one is meant.
+    /// under another id: that one is meant where an event of the host had both, and the
+    /// inventory still has the id with the reference of that event.
     ///
     /// # Errors
-    /// `Invalid` where it is no id.
-    fn component_id(&self, host: &HostId, given: &str) -> Result<ComponentId, Error> {
+    /// `Invalid` where it is no id; as every request, and nothing was sent.
+    async fn component_id(&self, host: &HostId, given: &str) -> Result<ComponentId, Error> {
         let id = ComponentId::parse(given)?;
-        let is_key = ActorId::parse(given).is_ok();
         let scales = &self.roster.commands.scales;
-        let other = is_key.then(|| scales.id_of(host, given)).flatten();
-        Ok(other.unwrap_or(id))
+        let is_key = ActorId::parse(given).is_ok();
+        let Some(other) = is_key.then(|| scales.of_key(host, given)).flatten() else {
+            return Ok(id);
+        };
+        let inventory = self.inventory_1x(host, self.deadline).await;
+        let inventory = inventory.map_err(Error::before_command)?;
+        let runs_itself = inventory.component(id.as_str()).is_some();
+        let there = inventory.component(other.id.as_str());
+        let is_it = there.is_some_and(|there| there.image_ref == other.image_ref);
+        Ok(match is_it && !runs_itself {
+            true => other.id,
+            false => id,
+        })
     }
 
     /// Takes the lock of a component, and decides an order by what runs.
