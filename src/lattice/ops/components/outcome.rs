@@ -80,15 +80,17 @@ impl Lattice {
         let scales = &self.roster.commands.scales;
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
-            if let Some(reason) = scales.failure(host, id) {
-                scales.end(host, id);
-                return Outcome::Failed(reason);
-            }
+            let failure = scales.failure(host, id);
             if let Ok(inventory) = self.inventory_1x(host, until).await
                 && scale.is_shown(inventory.component(id.as_str()))
             {
                 scales.end(host, id);
                 return Outcome::Shown;
+            }
+            // The same order of somebody else may have failed: the inventory came first.
+            if let Some(reason) = failure {
+                scales.end(host, id);
+                return Outcome::Failed(reason);
             }
             if Instant::now() + pause >= until.at() {
                 return Outcome::Open;

@@ -122,7 +122,14 @@ impl Lattice {
         let until = self.deadline.earlier(TIME_TO_ANSWER).within(OUTCOME_WITHIN);
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
-            if let Some(reason) = starts.provider_failure(host, id) {
+            let failure = starts.provider_failure(host, id);
+            if let Ok(inventory) = self.inventory_1x(host, until).await
+                && inventory.provider(id.as_str()).is_some()
+            {
+                return Ok(());
+            }
+            // The same order of somebody else may have failed: the inventory came first.
+            if let Some(reason) = failure {
                 return Err(Error::new(
                     Kind::Refused,
                     format!(
@@ -131,11 +138,6 @@ impl Lattice {
                         quoted(&reason)
                     ),
                 ));
-            }
-            if let Ok(inventory) = self.inventory_1x(host, until).await
-                && inventory.provider(id.as_str()).is_some()
-            {
-                return Ok(());
             }
             if Instant::now() + pause >= until.at() {
                 return Ok(());
