@@ -19,8 +19,12 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 thread_local! {
-    /// The runtime has no IO: opening a socket panics.
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    static RUNTIME: Runtime = runtime();
+}
+
+/// Makes a runtime without IO: opening a socket panics.
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
 }
 
 /// Checks the promise. The input is the arguments of each operation in turn.
@@ -92,12 +96,17 @@ fn call(operation: Operation, argument: &[u8]) -> Result<(), String> {
         kept: &KeptForAnswer::default(),
     };
     let request = decode_arguments(operation, argument).map_err(|error| error.to_string())?;
-    RUNTIME.with(|runtime| {
+    let carry_out = |runtime: &Runtime, most: usize| {
         let answer = runtime.block_on(controller.carry_out(&call, request));
         let tasks = runtime.metrics().num_alive_tasks();
-        assert_eq!(tasks, 0, "{} left something behind", operation.name());
+        assert!(tasks <= most, "{} left something behind", operation.name());
         answer.map(drop).map_err(|error| error.to_string())
-    })
+    };
+    match operation {
+        // A task learns the hosts of a lattice whose credentials are new.
+        Operation::SetLatticeCredentials => carry_out(&runtime(), 1),
+        _ => RUNTIME.with(|runtime| carry_out(runtime, 0)),
+    }
 }
 
 /// Returns inputs that get far.

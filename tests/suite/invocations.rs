@@ -159,14 +159,15 @@ async fn an_answer_too_large_without_jetstream_is_an_error_that_says_so() {
         .unwrap();
     support::fence(&nats).await;
     tokio::spawn(async move {
-        let request = futures::StreamExt::next(&mut requests).await.unwrap();
-        for _ in 0..3 {
-            let id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
-            let body = json!({ "id": id, "version": "x".repeat(400_000) }).to_string();
-            let to = request.reply.clone().unwrap();
-            nats.publish(to, body.into()).await.unwrap();
+        while let Some(request) = futures::StreamExt::next(&mut requests).await {
+            for _ in 0..3 {
+                let id = nkeys::KeyPair::new(nkeys::KeyPairType::Server).public_key();
+                let body = json!({ "id": id, "version": "x".repeat(400_000) }).to_string();
+                let to = request.reply.clone().unwrap();
+                nats.publish(to, body.into()).await.unwrap();
+            }
+            support::fence(&nats).await;
         }
-        support::fence(&nats).await;
     });
     let error = world.hosts("default").await.unwrap_err();
     assert!(error.contains("needs JetStream"), "{error}");

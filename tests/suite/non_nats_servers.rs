@@ -206,7 +206,9 @@ async fn a_call_ends_at_once_when_the_task_of_its_connection_dies() {
         world.set_lattice("x", &url).await;
         let started = std::time::Instant::now();
         let error = world.hosts("x").await.unwrap_err();
-        assert!(error.contains("it broke"), "{error}");
+        // It may have died before the call, as it was made when the credentials were set.
+        let is_told = error.contains("it broke") || error.contains("is closed");
+        assert!(is_told, "{error}");
         assert_under(std::time::Duration::from_secs(1), started.elapsed());
     }
 }

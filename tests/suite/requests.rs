@@ -113,6 +113,8 @@ fn acknowledges(operation: &str) -> bool {
 /// lattice.
 async fn watched() -> (World, async_nats::Subscriber) {
     let world = World::with_lattice().await;
+    // What the change of its credentials caused is over.
+    world.provider.logged("before the first call").await;
     let nats = world.nats.client().await;
     let watch = nats.subscribe("wasmbus.ctl.>").await.unwrap();
     support::fence(&nats).await;

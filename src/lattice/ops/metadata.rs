@@ -30,7 +30,7 @@ impl Lattice {
         &self,
         mut make: impl FnMut(LinkView<'_>) -> T,
     ) -> Result<Held<Vec<T>>, Error> {
-        let read = |value: &[u8]| parse(value).map(&mut make);
+        let read = |value: &[u8]| LinkView::read(value).map(&mut make);
         match self.entries_unless_only_1x("LINKDEF_", read).await? {
             Some(links) => Ok(links),
             None => {

@@ -25,7 +25,7 @@ const UPTIME_ORDER: Duration = Duration::from_secs(1);
 /// What a provider takes beside its text.
 const PROVIDER: usize = 96;
 /// What a bid may take in addition to twice its usual lag.
-const BID_SLACK: Duration = Duration::from_millis(12);
+const BID_SLACK: Duration = Duration::from_millis(10);
 /// How long after a sign that a provider starts or stops its host's bids may be late. To
 /// fetch a provider takes a while, and only then it starts.
 const PROVIDERS_MOVE_FOR: Duration = Duration::from_secs(60);

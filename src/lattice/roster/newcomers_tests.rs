@@ -204,3 +204,6 @@ async fn newcomers_have_time_where_more_hosts_are_there_than_are_kept() {
     roster.complete(round.asked + round.took, 1);
     assert_eq!(roster.expected(1).others, Others::Newcomers);
 }
+
+#[path = "newcomers_properties.rs"]
+mod properties;
