@@ -220,7 +220,7 @@ async fn a_component_is_started_again_scaled_and_stopped() {
             accepted(lattice.scale(id, 0).await);
             lattice.caught_up().await;
         }
-        refused(lattice.scale("not an id", 1).await, "id of component");
+        refused(lattice.scale("not an id", 1).await, "id of a component");
     }
 }
 

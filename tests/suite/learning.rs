@@ -130,7 +130,7 @@ async fn events_are_heard_before_hosts_are_pinged() {
     world.set_lattice("x", &remote.url()).await;
     let pinged = || async { (host.received_on(PING).len() == 1).then_some(()) };
     eventually("the ping", pinged).await;
-    assert_eq!(subscribed_to_events(&remote), 1);
+    assert_eq!(subscribed_to_events(&remote), 2);
 }
 
 #[tokio::test]

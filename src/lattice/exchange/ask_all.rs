@@ -3,7 +3,7 @@
 use async_nats::client::PublishErrorKind;
 use futures::channel::mpsc;
 use tokio::time::sleep_until;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::connections::{Loss, NotAsked, Question, Refusal, RefusalReader, Replies};
 use crate::error::{Error, Kind, quoted};
@@ -28,7 +28,8 @@ impl Lattice {
     /// gathered, and the stream on which further replies come.
     ///
     /// Credentials that may not ask the hosts of one protocol are good for those of the
-    /// other: `refused` is told about that, and it is no error.
+    /// other. Where only hosts of 1.x may be asked, and none is there, that is an error all
+    /// the same: hosts of 0.x may be.
     ///
     /// # Errors
     /// `NotConnected`, `ConnectionLost`, `NotPermitted`, `Unheard`, `Invalid` where the
@@ -41,7 +42,6 @@ impl Lattice {
         terms: Terms,
         bids: Option<&mut Bids>,
         heard: impl FnMut(&Answer<Host>),
-        refused: impl Fn(Protocol, &Refusal),
     ) -> Result<(Gathered, Replies), Error> {
         let lost = self.connection.lost_from_now(&self.id)?;
         let mut refusals = self.connection.refusals_from_now();
@@ -74,6 +74,7 @@ impl Lattice {
             self.connection.server_answers().await
         };
         let mut server_answers = false;
+        let mut refused: Option<(Protocol, Refusal)> = None;
         let mut left: Vec<Protocol> = pings.iter().map(|ping| ping.protocol).collect();
         tokio::pin!(lost, probe);
         let gathered = {
@@ -96,7 +97,7 @@ impl Lattice {
                         match all().find(of) {
                             Some(ToAll { protocol, .. }) if left.iter().any(|one| one != protocol) => {
                                 left.retain(|one| one != protocol);
-                                refused(*protocol, &refusal);
+                                refused = Some((*protocol, refusal));
                                 let _ = unasked.unbounded_send(*protocol);
                             }
                             _ => return Err(self.not_permitted(&refusal)),
@@ -114,12 +115,31 @@ impl Lattice {
             (_, Some(full)) => return Err(Addressee::Hosts(self).no_room(full)),
             (Err(lost), None) => return Err(self.gather_lost(&reason_of_loss(lost).await)),
         };
+        match refused {
+            Some((Protocol::V0, refusal)) if gathered.harvest.is_silence() => {
+                return Err(self.not_permitted(&refusal));
+            }
+            Some((protocol, refusal)) => self.note_refused(protocol, &refusal),
+            None => {}
+        }
         if gathered.ended == Ended::Deadline && gathered.harvest.is_silence() {
             self.connection.doubt();
             self.check_silence(server_answers, meanwhile, &left)?;
         }
         self.log_gather(&gathered);
         Ok((gathered, replies))
+    }
+
+    /// Notes that these credentials may not ping the hosts of a protocol.
+    fn note_refused(&self, protocol: Protocol, refusal: &Refusal) {
+        let epoch = self.connection.epoch();
+        if self.roster.note_refused(protocol, epoch) {
+            info!(
+                lattice = %self.id, subject = refusal.subject,
+                "these credentials may not ping hosts of wasmCloud {protocol}, so that there \
+                 is nothing of them in answers"
+            );
+        }
     }
 
     fn gather_lost(&self, loss: &Loss) -> Error {

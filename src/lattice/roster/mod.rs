@@ -8,12 +8,14 @@
 //!
 //! - `known`: what is known of one host
 //! - `listening`: whether a host that came would have been heard
+//! - `newcomers`: whether a gather gives newcomers time
 //! - `providers`: which providers hosts run
 //! - [`export_check`]: whether replies of more than one host get through to us
 
 pub mod export_check;
 mod known;
 mod listening;
+mod newcomers;
 mod providers;
 
 use std::collections::HashMap;
@@ -28,12 +30,12 @@ use crate::connections::AnswerRoom;
 use crate::credentials::Route;
 use crate::lattice::commands::Commands;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered, Others};
+use crate::lattice::gather::{Ended, Expectation, ExpectedHosts, Gathered};
 use crate::lattice::model::{Host, Protocol, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
 use crate::lattice::roster::known::{KnownHost, Labels};
-use crate::lattice::roster::listening::{HEARD_FOR, Listening};
+use crate::lattice::roster::listening::Listening;
 use crate::lock::Lock;
 use crate::name::HostId;
 use crate::shares::Shares;
@@ -466,39 +468,6 @@ impl Roster {
 }
 
 impl State {
-    /// Tells what hosts there may be beside those that are known.
-    fn others(&mut self, epoch: u64) -> Others {
-        // The first gather after the credentials were changed has the hosts of that moment.
-        let learned = self.learned.take();
-        let learned = learned.is_some_and(|(at, then)| then == epoch && at.elapsed() < LEARNED_FOR);
-        if self.hosts.is_empty() || !self.complete_in(epoch) {
-            return Others::Any;
-        }
-        // Of more hosts, some are not known.
-        let are_all_known = self.hosts.len() < MAX_HOSTS;
-        let are_heard = learned || self.all_are_heard(epoch);
-        match self.listening.all_answered() && are_all_known && are_heard {
-            true => Others::None,
-            false => Others::Newcomers,
-        }
-    }
-
-    /// Tells whether the events of every known host arrive over this connection, and have
-    /// since before all hosts were pinged.
-    fn all_are_heard(&self, epoch: u64) -> bool {
-        let (Some(since), Some(complete)) = (self.listening.since(epoch), self.complete) else {
-            return false;
-        };
-        let is_heard = |at: Instant| at >= since && at.elapsed() < HEARD_FOR;
-        let mut hosts = self.hosts.values();
-        complete.asked >= since && hosts.all(|known| known.heard.is_some_and(is_heard))
-    }
-
-    fn complete_since(&mut self, asked: Instant, epoch: u64) {
-        let at = Instant::now();
-        self.complete = Some(Complete { asked, at, epoch });
-    }
-
     fn begin_watch(&mut self) -> bool {
         !std::mem::replace(&mut self.watched, true)
     }

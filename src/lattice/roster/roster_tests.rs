@@ -1,6 +1,8 @@
 use super::*;
+use crate::lattice::gather::Others;
 use crate::lattice::gather::{Answer, Harvest, Reply};
 use crate::lattice::roster::known::RECENT_FOR;
+use crate::lattice::roster::listening::HEARD_FOR;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::advance;
 

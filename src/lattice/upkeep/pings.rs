@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::connections::{Refusal, Replies};
+use crate::connections::Replies;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::lattice::Lattice;
@@ -46,22 +46,13 @@ impl Lattice {
             self.roster
                 .note_ping_reply(&answer.host, &answer.said, answer.after);
         };
-        let refused = |protocol: Protocol, refusal: &Refusal| {
-            if self.roster.note_refused(protocol, epoch) {
-                info!(
-                    lattice = %self.id, subject = refusal.subject,
-                    "these credentials may not ping hosts of wasmCloud {protocol}, so that there \
-                     is nothing of them in answers"
-                );
-            }
-        };
         let (auctions, bids) = auctions.map(|all| (all.questions, all.bids)).unzip();
         let pings: Vec<ToAll> = self
             .protocols()
             .map(|protocol| self.ping_of(protocol))
             .collect();
         let auctions = auctions.unwrap_or_default();
-        let asked = self.ask_all(&auctions, &pings, terms, bids, heard, refused);
+        let asked = self.ask_all(&auctions, &pings, terms, bids, heard);
         let (pings, replies) = asked.await?;
         // A ping that stalled, and not early, has waited for every host.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
