@@ -1,5 +1,7 @@
 //! How long auctions wait for bids, and what they ask bidders.
 
+use crate::gathers::ids;
+use crate::newcomers::{GRACE, heard, settings};
 use crate::support::host::{Generation, SimHost};
 use crate::support::operator::*;
 use crate::support::time::assert_under;
@@ -13,42 +15,15 @@ const ALONE: &[(&str, &str)] = &[];
 const ALL: [(Generation, &[(&str, &str)]); 3] = [(G1b, ALONE), (G2b, ALONE), (G3b, ALONE)];
 /// Hosts that decline where they do not meet the constraints.
 const OTP: [(Generation, &[(&str, &str)]); 3] = [(G1b, ALONE); 3];
-/// So long that an auction that waits for it is told from another.
-const GRACE: Duration = Duration::from_millis(900);
 
-fn settings() -> serde_json::Value {
-    json!({ "grace_ms": GRACE.as_millis() as u64, "stall_ms": 1000 })
-}
-
-fn ids(hosts: &[SimHost]) -> Vec<String> {
-    let mut ids: Vec<_> = hosts.iter().map(|host| host.id.clone()).collect();
-    ids.sort();
-    ids
-}
-
+/// Returns who bids, in order.
 async fn bidders(lattice: &Operated) -> Vec<String> {
-    let mut bidders = lattice.auction_actor(&[]).await.unwrap();
-    bidders.sort();
-    bidders
+    lattice.auction_actor(&[]).await.unwrap()
 }
 
+/// Returns who would run the provider, in order.
 async fn free_for_provider(lattice: &Operated) -> Vec<String> {
-    let mut bidders = lattice.auction_provider(&[]).await.unwrap();
-    bidders.sort();
-    bidders
-}
-
-/// Has all hosts heard, so that auctions end without time for newcomers.
-async fn heard(lattice: &Operated) {
-    eventually("a gather that ends with the last host", || async {
-        for host in &lattice.hosts {
-            host.beat().await;
-        }
-        let started = Instant::now();
-        lattice.get_hosts().await.unwrap();
-        (started.elapsed() < GRACE).then_some(())
-    })
-    .await;
+    lattice.auction_provider(&[]).await.unwrap()
 }
 
 #[tokio::test]
@@ -154,14 +129,9 @@ async fn a_host_that_is_known_to_run_the_provider_is_left_out_and_not_waited_for
     let lattice = Operated::configured(&ALL, settings()).await;
     heard(&lattice).await;
     accepted(lattice.start_provider(&lattice.hosts[1].id).await);
-    let others = [lattice.hosts[0].id.clone(), lattice.hosts[2].id.clone()];
-    let free = async || {
-        let mut free = free_for_provider(&lattice).await;
-        free.sort();
-        let mut others = others.to_vec();
-        others.sort();
-        assert_eq!(free, others);
-    };
+    let mut others = ids(&lattice.hosts);
+    others.retain(|id| *id != lattice.hosts[1].id);
+    let free = async || assert_eq!(free_for_provider(&lattice).await, others);
     free().await;
     // Its inventory and its heartbeats say so from here on.
     eventually("an auction that waits for nobody", || async {

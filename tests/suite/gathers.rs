@@ -16,7 +16,7 @@ use Generation::{G1b, G2b, G3b};
 
 const ALONE: &[(&str, &str)] = &[];
 
-fn ids(hosts: &[SimHost]) -> Vec<String> {
+pub fn ids(hosts: &[SimHost]) -> Vec<String> {
     let mut ids: Vec<_> = hosts.iter().map(|host| host.id.clone()).collect();
     ids.sort();
     ids

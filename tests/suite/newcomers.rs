@@ -6,22 +6,21 @@ use crate::support::nats::NatsServer;
 use crate::support::operator::*;
 use crate::support::time::assert_under;
 use crate::support::world::World;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 use Generation::{G1b, G2b, G3b};
 
 const ALONE: &[(&str, &str)] = &[];
 /// So long that a gather with it is told from one without.
-const GRACE: Duration = Duration::from_millis(900);
+pub const GRACE: Duration = Duration::from_millis(900);
 
-fn settings() -> String {
-    json!({ "grace_ms": GRACE.as_millis() as u64, "stall_ms": 1000 }).to_string()
+pub fn settings() -> Value {
+    json!({ "grace_ms": GRACE.as_millis() as u64, "stall_ms": 1000 })
 }
 
 async fn lattice(hosts: &[(Generation, &[(&str, &str)])]) -> Operated {
-    let settings = serde_json::from_str(&settings()).unwrap();
-    Operated::configured(hosts, settings).await
+    Operated::configured(hosts, settings()).await
 }
 
 /// Lists the hosts, and returns how long that took.
@@ -35,7 +34,7 @@ async fn timed(lattice: &Operated) -> (Vec<String>, Duration) {
 }
 
 /// Has all hosts send heartbeats until a gather needs no grace period.
-async fn heard(lattice: &Operated) {
+pub async fn heard(lattice: &Operated) {
     eventually("a gather that ends with the last host", || async {
         for host in &lattice.hosts {
             host.beat().await;
@@ -81,7 +80,10 @@ async fn without_the_permission_for_events_newcomers_have_time() {
             { user: lattice, password: pw, permissions: { subscribe: { deny: "wasmbus.evt.>" } } }
         ] }"#;
     let nats = NatsServer::with_config(config);
-    let world = World::start_on(nats, |data| data["config_json"] = settings().into()).await;
+    let world = World::start_on(nats, |data| {
+        data["config_json"] = settings().to_string().into()
+    })
+    .await;
     let lattice = Operated::in_world(world, &[(G2b, ALONE), (G2b, ALONE)]).await;
     let url = format!("nats://lattice:pw@{}", lattice.world.nats.address());
     lattice.world.set_lattice(LATTICE, &url).await;

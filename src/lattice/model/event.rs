@@ -106,3 +106,10 @@ pub struct ProviderSeen {
     /// Image reference. Heartbeats before 0.82 do not say it.
     pub image_ref: Option<String>,
 }
+
+impl ProviderSeen {
+    /// Tells whether it is the one of this key and link name.
+    pub fn is(&self, key: &str, link_name: &str) -> bool {
+        self.key == key && self.link_name == link_name
+    }
+}

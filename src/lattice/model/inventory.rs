@@ -29,6 +29,12 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Tells whether a provider that `reference` means runs under a link name.
+    pub fn runs_provider(&self, reference: &str, link_name: &str) -> bool {
+        let mut providers = self.providers.iter();
+        providers.any(|listed| listed.link_name == link_name && listed.is_named(reference))
+    }
+
     /// Merges actors that are listed more than once: OTP up to 0.57.1 lists an actor,
     /// with all its instances, as often as it has instances
     /// (docs/hosts.md#inventory-repeats-actors).

@@ -270,9 +270,8 @@ impl Lattice {
         // longer than a gather waits for a silent host.
         let most = self.deadline.within(self.limits.stall);
         let inventory = unless_no_room(self.inventory_of(host, most).await)?;
-        let providers = inventory.iter().flat_map(|inventory| &inventory.providers);
-        let mut of_link = providers.filter(|listed| listed.link_name == link_name.as_str());
-        Ok(of_link.any(|listed| listed.is_named(provider_ref)))
+        let link_name = link_name.as_str();
+        Ok(inventory.is_some_and(|listed| listed.runs_provider(provider_ref, link_name)))
     }
 
     /// Asks a bidder what it runs.

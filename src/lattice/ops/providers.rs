@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
+use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::v0::requests;
 use crate::lattice::model::{TextMap, contains};
 use crate::name::{HostId, LinkName, ProviderId, is_file};
@@ -50,9 +51,8 @@ impl Lattice {
         // Hosts would acknowledge, and then do nothing. Those that refuse compare image
         // references as they are written.
         let inventory = self.inventory_unless_hidden(host, quirks).await?;
-        let runs = inventory.iter().flat_map(|i| &i.providers).any(|provider| {
-            provider.link_name == link_name.as_str() && provider.is_named(provider_ref)
-        });
+        let runs =
+            inventory.is_some_and(|listed| listed.runs_provider(provider_ref, link_name.as_str()));
         if runs {
             return Err(Error::new(
                 Kind::Refused,
@@ -71,11 +71,7 @@ impl Lattice {
             configuration,
             annotations,
         )?;
-        self.roster.provider_moves(host);
-        let started = self.tell_host(host, command).await;
-        // Again: it may have said meanwhile what ran before.
-        self.roster.provider_moves(host);
-        started
+        self.move_provider(host, command).await
     }
 
     /// Stops a provider on a host.
@@ -120,10 +116,7 @@ impl Lattice {
         }
         let command =
             requests::stop_provider(&self.id, host, provider, link_name, contract_id, wanted)?;
-        self.roster.provider_moves(host);
-        let stopped = self.tell_host(host, command).await;
-        // Again: it may have said meanwhile what ran before.
-        self.roster.provider_moves(host);
+        let stopped = self.move_provider(host, command).await;
         stopped.map_err(|error| match error.kind() {
             Kind::Timeout if quirks.answers_after_provider_shutdown => Error::new(
                 Kind::Timeout,
@@ -137,5 +130,14 @@ impl Lattice {
             .caused_by(error),
             _ => error,
         })
+    }
+
+    /// Tells a host to start or stop a provider.
+    async fn move_provider(&self, host: &HostId, command: Request) -> Result<(), Error> {
+        self.roster.provider_moves(host);
+        let told = self.tell_host(host, command).await;
+        // Again: it may have said meanwhile what ran before.
+        self.roster.provider_moves(host);
+        told
     }
 }

@@ -30,8 +30,8 @@ const BID_SLACK: Duration = Duration::from_millis(10);
 /// fetch a provider takes a while, and only then it starts.
 const PROVIDERS_MOVE_FOR: Duration = Duration::from_secs(60);
 
-/// How long a bid tells at least how late those of its host come, and half as long as at
-/// most: a host that is late once in a while must not lose that bid each time.
+/// How late a bid came counts for this time at least, and for twice as long at most: a host
+/// that is late once in a while must not lose that bid each time.
 const BIDS_COUNT_FOR: Duration = Duration::from_secs(300);
 
 /// How late the bids of a host come behind its answers to pings.
@@ -39,10 +39,10 @@ const BIDS_COUNT_FOR: Duration = Duration::from_secs(300);
 pub(super) struct BidLag {
     /// When this span of time began.
     since: Instant,
-    /// That of its latest bid since.
-    latest: Duration,
-    /// That of its latest bid in the span before.
-    before: Duration,
+    /// The most of a bid in it.
+    most: Duration,
+    /// The most of a bid in the span before.
+    most_before: Duration,
 }
 
 /// What is known of a host.
@@ -112,9 +112,8 @@ impl KnownProviders {
 
     /// Returns the reference of a provider, where it is known.
     pub(super) fn reference_of(&self, provider: &ProviderSeen) -> Option<String> {
-        let (key, link_name) = (&provider.key, &provider.link_name);
         let mut all = self.all.iter();
-        let known = all.find(|one| (&one.key, &one.link_name) == (key, link_name))?;
+        let known = all.find(|one| one.is(&provider.key, &provider.link_name))?;
         known.image_ref.clone()
     }
 
@@ -154,22 +153,22 @@ impl KnownHost {
         self.bids = Some(match before {
             None => BidLag {
                 since: now,
-                latest: lag,
-                before: self.bid_lag().unwrap_or_default(),
+                most: lag,
+                most_before: self.bid_lag().unwrap_or_default(),
             },
             Some(bids) => BidLag {
-                latest: bids.latest.max(lag),
+                most: bids.most.max(lag),
                 ..bids
             },
         });
     }
 
-    /// Returns how late its latest bid of the last minutes came, where it has bid in them.
+    /// Returns the most that a bid of the last minutes was late, where it has bid in them.
     pub(super) fn bid_lag(&self) -> Option<Duration> {
         let bids = self.bids?;
         match bids.since.elapsed() {
-            age if age < BIDS_COUNT_FOR => Some(bids.latest.max(bids.before)),
-            age if age < 2 * BIDS_COUNT_FOR => Some(bids.latest),
+            age if age < BIDS_COUNT_FOR => Some(bids.most.max(bids.most_before)),
+            age if age < 2 * BIDS_COUNT_FOR => Some(bids.most),
             _ => None,
         }
     }

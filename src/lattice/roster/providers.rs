@@ -91,16 +91,14 @@ impl Roster {
     /// Notes that a host started a provider.
     pub fn provider_started(&self, host: &HostId, started: ProviderSeen) {
         self.change_providers(host, |all| {
-            all.retain(|one| (&one.key, &one.link_name) != (&started.key, &started.link_name));
+            all.retain(|one| !one.is(&started.key, &started.link_name));
             all.push(started);
         });
     }
 
     /// Notes that a provider of a host stopped.
     pub fn provider_stopped(&self, host: &HostId, key: &str, link_name: &str) {
-        self.change_providers(host, |all| {
-            all.retain(|one| (one.key.as_str(), one.link_name.as_str()) != (key, link_name));
-        });
+        self.change_providers(host, |all| all.retain(|one| !one.is(key, link_name)));
     }
 
     /// Notes that a host did not start a provider.
