@@ -1,5 +1,6 @@
-//! Names in the metadata bucket, in which hosts from OTP 0.60 on keep what they know of a
-//! lattice. Both our own lattice and those that are controlled have one.
+//! Names of the buckets of a lattice: that in which hosts from OTP 0.60 on keep what they
+//! know of it, and that in which hosts of 1.x keep named configs. Both our own lattice and
+//! those that are controlled have them.
 
 use std::fmt;
 
@@ -8,9 +9,31 @@ use sha2::{Digest as _, Sha256};
 
 use crate::name::LatticeId;
 
-/// Returns the name of the stream of the bucket.
-pub fn stream(lattice: &LatticeId) -> String {
-    format!("KV_LATTICEDATA_{lattice}")
+/// Name of the stream of a bucket: one token of a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamName(String);
+
+impl StreamName {
+    /// Returns it as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Returns the name of the stream of the metadata bucket.
+pub fn stream(lattice: &LatticeId) -> StreamName {
+    StreamName(format!("KV_LATTICEDATA_{lattice}"))
+}
+
+/// Returns the name of the stream of the bucket of named configs.
+pub fn configs_stream(lattice: &LatticeId) -> StreamName {
+    StreamName(format!("KV_CONFIGDATA_{lattice}"))
 }
 
 /// Returns how the subjects of entries begin in that stream, which is the same in every

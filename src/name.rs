@@ -85,7 +85,7 @@ name_type!(
     /// characters. Hosts take more, but calls and links of the whole lattice go by it, and
     /// no other id works everywhere (docs/hosts.md#what-ids-are-on-1x).
     ComponentId,
-    |text| word("id of a component or provider", text)
+    |text| word("component or provider id", text)
 );
 
 /// Checks the required text member `name` of a request.

@@ -6,7 +6,7 @@ use crate::contract::{
 use crate::controller::execution::Execution;
 use crate::controller::limits::annotations;
 use crate::error::Error;
-use crate::name::{HostId, required};
+use crate::name::{ComponentId, HostId, required};
 
 /// Starts `count` more instances; 0 starts one.
 pub(super) async fn start(
@@ -37,12 +37,12 @@ pub(super) async fn scale(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let count = given(counted)?;
     let host = HostId::parse(&arg.host_id)?;
-    let actor = required("actorId", &arg.actor_id)?;
+    let actor = ComponentId::parse(&arg.actor_id)?;
     let image_ref = required("actorRef", &arg.actor_ref)?;
     let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
     lattice
-        .scale_actor(&host, actor, image_ref, &annotations, count)
+        .scale_actor(&host, &actor, image_ref, &annotations, count)
         .await
 }
 
@@ -55,22 +55,22 @@ pub(super) async fn stop(
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let count = given(counted)?;
     let host = HostId::parse(&arg.host_id)?;
-    let actor = required("actorId", &arg.actor_id)?;
+    let actor = ComponentId::parse(&arg.actor_id)?;
     let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
-    lattice.stop_actor(&host, actor, &annotations, count).await
+    lattice.stop_actor(&host, &actor, &annotations, count).await
 }
 
 /// Replaces a running actor by another revision of it.
 pub(super) async fn update(call: &Execution<'_>, arg: &UpdateActorCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
-    let actor = required("actorId", &arg.actor_id)?;
+    let actor = ComponentId::parse(&arg.actor_id)?;
     let image_ref = required("newActorRef", &arg.new_actor_ref)?;
     let annotations = annotations(arg.annotations.as_ref())?;
     let lattice = call.connect(lattice).await?;
     lattice
-        .update_actor(&host, actor, image_ref, &annotations)
+        .update_actor(&host, &actor, image_ref, &annotations)
         .await
 }
 

@@ -4,7 +4,7 @@ use crate::contract::{StartProviderCommand, StopProviderCommand};
 use crate::controller::execution::Execution;
 use crate::controller::limits;
 use crate::error::Error;
-use crate::name::{HostId, LinkName, optional, required};
+use crate::name::{ComponentId, HostId, LinkName, optional, required};
 
 /// Longest configuration, in bytes (the contract's own limit).
 const MAX_CONFIGURATION: usize = 500_000;
@@ -29,12 +29,12 @@ pub(super) async fn start(call: &Execution<'_>, arg: &StartProviderCommand) -> R
 pub(super) async fn stop(call: &Execution<'_>, arg: &StopProviderCommand) -> Result<(), Error> {
     let lattice = call.lattice_id(&arg.lattice_id)?;
     let host = HostId::parse(&arg.host_id)?;
-    let provider = required("providerId", &arg.provider_id)?;
+    let provider = ComponentId::parse(&arg.provider_id)?;
     let link_name = LinkName::parse(&arg.link_name)?;
     let annotations = limits::annotations(arg.annotations.as_ref())?;
     let contract_id = optional("contractId", &arg.contract_id)?;
     let lattice = call.connect(lattice).await?;
     lattice
-        .stop_provider(&host, provider, &link_name, contract_id, &annotations)
+        .stop_provider(&host, &provider, &link_name, contract_id, &annotations)
         .await
 }

@@ -218,7 +218,7 @@ fn made(
         "put_link" => subject::put_link(lattice).to_string(),
         "remove_link" => subject::remove_link(lattice).to_string(),
         "registries" => subject::registries(lattice).to_string(),
-        "bucket" => subject::bucket(lattice),
+        "bucket" => subject::bucket(lattice).to_string(),
         "bucket_get" => subject::bucket_get(lattice, domain)[0].to_string(),
         "bucket_info" => subject::bucket_info(lattice, domain)[0].to_string(),
         "bucket_read" => subject::bucket_read(&subject::bucket(lattice), domain)[0].to_string(),
@@ -263,7 +263,7 @@ fn check_v1_subjects(lattice: &LatticeId, host: &HostId, id: &ComponentId) {
             "put_registries" => subject::put_registries(lattice).to_string(),
             "control" => subject::control(lattice).to_string(),
             "events" => subject::events(lattice).to_string(),
-            "configs" => subject::configs(lattice),
+            "configs" => subject::configs(lattice).to_string(),
             "config_entries" => subject::config_entries(lattice),
             other => panic!("{other} is not made here"),
         };

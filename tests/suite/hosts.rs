@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::every_operation::{ORDERS, every_operation};
 use crate::support::host::Generation;
 use crate::support::operator::*;
-use crate::support::{Responder, eventually, fence, fixtures, respond};
+use crate::support::{Responder, eventually, fence, respond};
 use futures::StreamExt as _;
 use serde_json::json;
 
@@ -95,23 +95,6 @@ async fn hosts_that_are_too_old_are_told_nothing() {
     }
     for verb in ["la", "scale", "sa", "upd", "lp", "sp", "stop"] {
         assert!(lattice.hosts[0].received_on(&format!(".{verb}")).is_empty());
-    }
-}
-
-#[tokio::test]
-async fn a_lattice_of_1_x_hosts_is_refused_by_every_operation() {
-    let lattice = Operated::without_bucket(&[]).await;
-    let nats = lattice.world.nats.client().await;
-    let reply = fixtures::text("G4/GetHosts.reply.json");
-    let ping = "wasmbus.ctl.v1.default.host.ping";
-    let _host = respond(&nats, ping, vec![reply.into()]).await;
-    let host = key();
-    for (operation, outcome) in every_operation(&lattice, &host).await {
-        let reason = outcome.unwrap_or_else(|| panic!("{operation} was carried out"));
-        assert!(
-            reason.contains("wasmCloud 1.0.0 only"),
-            "{operation}: {reason}"
-        );
     }
 }
 

@@ -85,7 +85,12 @@ async fn talk(
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["PING"] => write.write_all(b"PONG\r\n").await?,
-            ["SUB", subject, sid] if subject.ends_with(".*") => inbox = (*sid).to_owned(),
+            // The other subscriptions are to events.
+            ["SUB", subject, sid]
+                if !subject.starts_with("wasmbus.") && subject.ends_with(".*") =>
+            {
+                inbox = (*sid).to_owned();
+            }
             ["PUB" | "HPUB", subject, rest @ ..] => {
                 let length: usize = rest.last().and_then(|last| last.parse().ok()).unwrap();
                 let mut body = vec![0; length + 2];

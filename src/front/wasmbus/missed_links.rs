@@ -206,7 +206,7 @@ impl MissedLinks {
         let stream = metadata_bucket::stream(&self.lattice);
         let key = BucketKey::of_link(&link.actor, &link.contract, &self.link_name);
         let entry = format!("{}{key}", metadata_bucket::entries(&self.lattice));
-        let message = self.jetstream.last(&stream, &entry).await?;
+        let message = self.jetstream.last(stream.as_str(), &entry).await?;
         let Some(message) = message.filter(|message| message.sequence > known.sequence) else {
             return Ok(());
         };

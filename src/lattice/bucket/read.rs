@@ -26,6 +26,7 @@ use crate::lattice::dialect::v0::requests::encoded;
 use crate::lattice::dialect::v0::subject;
 use crate::lattice::dialect::v1;
 use crate::lattice::model::lenient::Unreadable;
+use crate::metadata_bucket::StreamName;
 use crate::nats::is_removal;
 use crate::nats::jetstream::{NoAnswer, consumer_of};
 
@@ -40,7 +41,7 @@ const DELIVERED: &str = "Nats-Last-Consumer";
 
 /// The stream of a bucket.
 struct Stream {
-    name: String,
+    name: StreamName,
     /// How the subjects of its entries begin.
     subjects: String,
     /// Whether values are left out: they may be secrets.
@@ -189,7 +190,7 @@ impl Lattice {
             ..OrderedConfig::default()
         };
         let question = subject::bucket_read(&stream.name, self.js_domain.as_ref());
-        let body = encoded(&consumer_of(&stream.name, &config))?;
+        let body = encoded(&consumer_of(stream.name.as_str(), &config))?;
         let made = self.ask_jetstream::<consumer::Info>(question, None, body, by);
         let hosts_instead = match made.await {
             Ok(info) => return Ok(Some(info)),

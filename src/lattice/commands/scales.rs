@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::lattice::commands::in_flight::SHOWN_WITHIN;
 use crate::lattice::dialect::v1::plan::Scale;
 use crate::lattice::model::HostNews;
 use crate::lock::Lock;
@@ -32,8 +31,8 @@ pub struct Scales {
 #[derive(Default)]
 struct State {
     orders: HashMap<(HostId, String), Order>,
-    /// Why each provider did not start that a call waits for, once its host said so.
-    providers: HashMap<(HostId, String), Option<String>>,
+    /// The starts of providers.
+    providers: HashMap<(HostId, String), ProviderStart>,
     /// The component that a host started with this public key, as its events say.
     keys: HashMap<(HostId, String), Keyed>,
 }
@@ -41,6 +40,14 @@ struct State {
 struct Order {
     scale: Scale,
     since: Instant,
+    shown_within: Duration,
+    failed: Option<String>,
+}
+
+/// A provider that a host was told to start, and does not show yet.
+struct ProviderStart {
+    since: Instant,
+    shown_within: Duration,
     failed: Option<String>,
 }
 
@@ -57,13 +64,22 @@ pub struct Keyed {
 pub struct Unshown {
     /// What it was told.
     pub scale: Scale,
-    /// How long ago.
+    /// For how long it does not show it.
+    pub waits: Waits,
+}
+
+/// For how long a host does not show what it was told.
+#[derive(Clone, Copy)]
+pub struct Waits {
+    /// How long ago it was told.
     pub waited: Duration,
+    /// After which time it counts as failed.
+    pub shown_within: Duration,
 }
 
 impl Scales {
-    /// Notes an order that is about to be sent.
-    pub fn begin(&self, host: &HostId, id: &ComponentId, scale: &Scale) {
+    /// Notes an order that is about to be sent, and counts as failed after this time.
+    pub fn begin(&self, host: &HostId, id: &ComponentId, scale: &Scale, shown_within: Duration) {
         let state = &mut *self.state.lock();
         if state.orders.len() >= MAX_ORDERS {
             state.orders.retain(|_, order| order.counts());
@@ -77,6 +93,7 @@ impl Scales {
         let order = Order {
             scale: scale.clone(),
             since: Instant::now(),
+            shown_within,
             failed: None,
         };
         state.orders.insert((host.clone(), id.to_string()), order);
@@ -94,7 +111,10 @@ impl Scales {
         let order = state.orders.get(&(host.clone(), id.to_string()))?;
         order.counts().then(|| Unshown {
             scale: order.scale.clone(),
-            waited: order.since.elapsed(),
+            waits: Waits {
+                waited: order.since.elapsed(),
+                shown_within: order.shown_within,
+            },
         })
     }
 
@@ -110,22 +130,47 @@ impl Scales {
         self.news.notified().await;
     }
 
-    /// Notes that a call waits for the start of a provider.
-    pub fn begin_provider(&self, host: &HostId, id: &ComponentId) {
-        let of = (host.clone(), id.to_string());
-        self.state.lock().providers.insert(of, None);
+    /// Notes the start of a provider that is about to be ordered, and counts as failed after
+    /// this time.
+    pub fn begin_provider(&self, host: &HostId, id: &ComponentId, shown_within: Duration) {
+        let state = &mut *self.state.lock();
+        if state.providers.len() >= MAX_ORDERS {
+            state.providers.retain(|_, start| start.counts());
+        }
+        let oldest = state.providers.iter().min_by_key(|(_, start)| start.since);
+        if state.providers.len() >= MAX_ORDERS
+            && let Some(oldest) = oldest.map(|(of, _)| of.clone())
+        {
+            state.providers.remove(&oldest);
+        }
+        let start = ProviderStart {
+            since: Instant::now(),
+            shown_within,
+            failed: None,
+        };
+        state
+            .providers
+            .insert((host.clone(), id.to_string()), start);
+    }
+
+    /// Returns for how long a host does not show a provider that it was told to start.
+    pub fn unshown_provider(&self, host: &HostId, id: &ComponentId) -> Option<Waits> {
+        let state = self.state.lock();
+        let start = state.providers.get(&(host.clone(), id.to_string()))?;
+        start.counts().then(|| Waits {
+            waited: start.since.elapsed(),
+            shown_within: start.shown_within,
+        })
     }
 
     /// Returns why a provider did not start, as its host said.
     pub fn provider_failure(&self, host: &HostId, id: &ComponentId) -> Option<String> {
         let state = self.state.lock();
-        state
-            .providers
-            .get(&(host.clone(), id.to_string()))?
-            .clone()
+        let start = state.providers.get(&(host.clone(), id.to_string()))?;
+        start.failed.clone()
     }
 
-    /// Notes that no call waits for the start of a provider any more.
+    /// Notes that the start of a provider is shown, or was not carried out.
     pub fn end_provider(&self, host: &HostId, id: &ComponentId) {
         let of = (host.clone(), id.to_string());
         self.state.lock().providers.remove(&of);
@@ -147,8 +192,8 @@ impl Scales {
                 reason,
                 ..
             } => {
-                if let Some(failed) = state.providers.get_mut(&(host.clone(), id.clone())) {
-                    *failed = Some(reason.clone());
+                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone())) {
+                    start.failed = Some(reason.clone());
                     self.news.notify_waiters();
                 }
             }
@@ -184,12 +229,19 @@ impl Scales {
     pub fn forget(&self, host: &HostId) {
         let state = &mut *self.state.lock();
         state.orders.retain(|(of, _), _| of != host);
+        state.providers.retain(|(of, _), _| of != host);
         state.keys.retain(|(of, _), _| of != host);
+    }
+}
+
+impl ProviderStart {
+    fn counts(&self) -> bool {
+        self.failed.is_none() && self.since.elapsed() < self.shown_within
     }
 }
 
 impl Order {
     fn counts(&self) -> bool {
-        self.failed.is_none() && self.since.elapsed() < SHOWN_WITHIN
+        self.failed.is_none() && self.since.elapsed() < self.shown_within
     }
 }

@@ -61,6 +61,9 @@ pub struct Quirks {
     /// It may be one of those that neither acknowledge registry credentials nor use
     /// them.
     pub may_ignore_registries: bool,
+    /// It knows bindle servers, and logs in there with a token
+    /// (docs/hosts.md#token-logs-in-nowhere).
+    pub knows_bindle: bool,
     /// It ignores counts, and needs other members than all later hosts
     /// (docs/hosts.md#old-hosts-take-other-commands).
     pub is_too_old_for_commands: bool,
@@ -110,6 +113,7 @@ const OTP: Quirks = Quirks {
     loses_configuration_for_files: true,
     answers_after_provider_shutdown: true,
     may_ignore_registries: false,
+    knows_bindle: true,
     is_too_old_for_commands: false,
 };
 
@@ -146,6 +150,7 @@ const RUST_78: Quirks = Quirks {
     keeps_references_in_bucket: false,
     loses_configuration_for_files: false,
     answers_after_provider_shutdown: false,
+    knows_bindle: false,
     ..OTP_60
 };
 

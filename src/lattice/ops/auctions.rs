@@ -23,7 +23,7 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::{v0, v1};
 use crate::lattice::exchange::ask_all::ToAll;
-use crate::lattice::gather::{Bids, Terms};
+use crate::lattice::gather::{Bids, ExpectedHosts, Others, Terms};
 use crate::lattice::model::{Host, Inventory, Protocol, TextMap, contains};
 use crate::lattice::upkeep::pings::Auctions;
 use crate::name::{HostId, LinkName};
@@ -57,12 +57,12 @@ impl Lattice {
         actor_ref: &str,
         constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
-        let questions = self.auctions(|protocol| match protocol {
+        let question = |protocol| match protocol {
             Protocol::V0 => v0::requests::auction_actor(&self.id, actor_ref, constraints),
             Protocol::V1 => v1::requests::auction_component(&self.id, actor_ref, constraints),
-        })?;
-        let terms = self.terms_for_all(self.deadline);
-        let auction = self.hold_auction(questions, terms).await?;
+        };
+        let terms = || self.terms_for_all(self.deadline);
+        let auction = self.hold_auction(question, terms).await?;
         let met = auction.bidders.iter().map(|host| async {
             let meets = self.meets(host, &auction.hosts, constraints).await;
             Ok(meets?.then(|| host.clone()))
@@ -83,24 +83,27 @@ impl Lattice {
     ) -> Result<Vec<HostId>, Error> {
         self.roster.keep_providers();
         let id = v1::ids::of_provider(&self.components.ids, provider_ref, link_name)?;
-        let questions = self.auctions(|protocol| match protocol {
+        let question = |protocol| match protocol {
             Protocol::V0 => {
                 v0::requests::auction_provider(&self.id, provider_ref, link_name, constraints)
             }
             Protocol::V1 => {
                 v1::requests::auction_provider(&self.id, provider_ref, &id, constraints)
             }
-        })?;
+        };
         // To ask the bidders what they run needs time, too.
         let most = self.deadline.earlier(self.deadline.remaining() / 4);
-        let mut terms = self.terms_for_all(most);
-        for (host, expected) in &mut terms.expected.hosts {
-            // It declines, or its bid does not count.
-            if self.is_known_to_run(host, provider_ref, link_name) == Some(true) {
-                expected.bid_within = Duration::ZERO;
+        let terms = || {
+            let mut terms = self.terms_for_all(most);
+            for (host, expected) in &mut terms.expected.hosts {
+                // It declines, or its bid does not count.
+                if self.is_known_to_run(host, provider_ref, link_name) == Some(true) {
+                    expected.bid_within = Duration::ZERO;
+                }
             }
-        }
-        let auction = self.hold_auction(questions, terms).await?;
+            terms
+        };
+        let auction = self.hold_auction(question, terms).await?;
         self.learn_what_runs(&auction, provider_ref, link_name);
         let free = auction.bidders.iter().map(|host| async {
             let fits = self.meets(host, &auction.hosts, constraints).await?
@@ -113,20 +116,53 @@ impl Lattice {
         Ok(free.into_iter().flatten().collect())
     }
 
-    /// Makes the auction for hosts of each protocol.
-    fn auctions(
+    /// Holds an auction among the hosts of the protocols of which there may be any. Where
+    /// the ping shows that there are hosts of another one, it is held again, among them, too.
+    async fn hold_auction(
         &self,
         question: impl Fn(Protocol) -> Result<Request, Error>,
-    ) -> Result<Vec<ToAll>, Error> {
-        let auction = |protocol| {
-            let Request { subject, body } = question(protocol)?;
-            let question = self.connection.question(subject, body);
-            Ok(ToAll { protocol, question })
-        };
-        self.protocols().map(auction).collect()
+        terms: impl Fn() -> Terms,
+    ) -> Result<Auction, Error> {
+        let first = terms();
+        let there = self.inhabited(&first.expected);
+        let auction = self.hold_auction_of(&there, &question, first).await?;
+        let is_new = |host: &Host| !there.contains(&host.protocol);
+        if !auction.hosts.values().any(is_new) {
+            return Ok(auction);
+        }
+        let all: Vec<Protocol> = self.protocols().collect();
+        self.hold_auction_of(&all, &question, terms()).await
     }
 
-    async fn hold_auction(&self, questions: Vec<ToAll>, terms: Terms) -> Result<Auction, Error> {
+    /// Returns the protocols of which there may be hosts: those of known hosts, where it
+    /// would have been heard that one of the other protocol came.
+    fn inhabited(&self, expected: &ExpectedHosts) -> Vec<Protocol> {
+        let mut protocols: Vec<Protocol> = self.protocols().collect();
+        let is_known = |protocol: &Protocol| {
+            let mut hosts = expected.hosts.values();
+            hosts.any(|known| known.protocol == *protocol)
+        };
+        if expected.others != Others::Any && protocols.iter().any(is_known) {
+            protocols.retain(is_known);
+        }
+        protocols
+    }
+
+    async fn hold_auction_of(
+        &self,
+        protocols: &[Protocol],
+        question: impl Fn(Protocol) -> Result<Request, Error>,
+        terms: Terms,
+    ) -> Result<Auction, Error> {
+        let auction = |protocol: &Protocol| {
+            let Request { subject, body } = question(*protocol)?;
+            Ok(ToAll {
+                protocol: *protocol,
+                question: self.connection.question(subject, body),
+            })
+        };
+        let questions: Result<Vec<ToAll>, Error> = protocols.iter().map(auction).collect();
+        let questions = questions?;
         let replies = questions.iter();
         let replies = replies.map(|asked| (asked.question.reply.clone(), asked.protocol));
         let mut bids = Bids::on(replies.collect());
@@ -151,13 +187,11 @@ impl Lattice {
             unreadable = came.unreadable,
             "auction ended"
         );
-        if came.answers.is_empty() {
-            if let Some(reason) = &came.first_refusal {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("the hosts of {} refused: {reason}", self.display_name()),
-                ));
-            }
+        if let (true, Some(reason)) = (came.answers.is_empty(), &came.first_refusal) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the hosts of {} refused: {reason}", self.display_name()),
+            ));
         }
         let bidders = came.answers.iter().map(|bid| bid.host.clone()).collect();
         let room = replies.room();

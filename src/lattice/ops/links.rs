@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::requests;
-use crate::lattice::model::Link;
+use crate::lattice::model::{Link, Protocol};
 
 /// How long hosts may go on listing a link that was removed: they follow the bucket
 /// within milliseconds.
@@ -29,7 +29,8 @@ impl Lattice {
     /// Puts a link, or replaces it.
     ///
     /// # Errors
-    /// As every command; `NoResponders` where no host is there to notice.
+    /// As every command; `NoResponders` where no host is there to notice, and `Unsupported`
+    /// where there are 1.x hosts only.
     pub async fn put_link(&self, link: &Link) -> Result<(), Error> {
         let command = requests::put_link(&self.id, link)?;
         self.everywhere(self.write_link(link), self.tell_hosts(command))
@@ -94,6 +95,9 @@ impl Lattice {
                     self.display_name()
                 ),
             ));
+        }
+        if hosts.iter().all(|one| one.protocol() == Protocol::V1) {
+            return Err(self.links_of_1x());
         }
         let without_bucket = |dialect: &Dialect| {
             let quirks = dialect.quirks();

@@ -17,7 +17,8 @@ use crate::lattice::model::lenient::{Unreadable, parse};
 use crate::lattice::model::{Claims, Link, LinkView, Protocol};
 use crate::name::ActorId;
 
-/// How long the hosts of a protocol are waited for where others have answered.
+/// How long the hosts of a protocol are waited for where others have answered, and it is not
+/// known whether there are any.
 const OTHERS_ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 impl Lattice {
@@ -68,14 +69,19 @@ impl Lattice {
         };
         match are_1x {
             false => Ok(()),
-            true => Err(Error::new(
-                Kind::Unsupported,
-                format!(
-                    "{} has hosts of wasmCloud 1.x only; this release does not control their links",
-                    self.display_name()
-                ),
-            )),
+            true => Err(self.links_of_1x()),
         }
+    }
+
+    /// Returns the error of an operation on links where there are 1.x hosts only.
+    pub(super) fn links_of_1x(&self) -> Error {
+        Error::new(
+            Kind::Unsupported,
+            format!(
+                "{} has hosts of wasmCloud 1.x only; this release does not control their links",
+                self.display_name()
+            ),
+        )
     }
 
     /// Asks the hosts for all links; one of them answers.
@@ -89,7 +95,8 @@ impl Lattice {
         Ok(reply.map(|reply| reply.links))
     }
 
-    /// Asks the hosts of each protocol for all claims; one of each answers.
+    /// Asks the hosts of each protocol for all claims; one of each answers. Where it is known
+    /// of which protocols there are hosts, those of each must answer.
     ///
     /// # Errors
     /// As every request.
@@ -101,16 +108,22 @@ impl Lattice {
         let asked = self.protocols().filter(is_there);
         let mut asked: FuturesUnordered<_> = asked.map(|one| self.claims_of(one)).collect();
         let (mut claims, mut rooms, mut problem) = (Vec::new(), Vec::new(), None);
-        let mut by = self.deadline.at();
+        // A question that fails says so at the deadline.
+        let mut by = self.deadline.at() + OTHERS_ANSWER_WITHIN;
         while let Ok(Some(answer)) = timeout_at(by, asked.next()).await {
             match answer {
                 Ok(more) => {
-                    by = by.min(Instant::now() + OTHERS_ANSWER_WITHIN);
+                    if known.is_empty() {
+                        by = by.min(Instant::now() + OTHERS_ANSWER_WITHIN);
+                    }
                     let (more, room) = more.into_parts();
                     claims = union(claims, more);
                     rooms.push(room);
                 }
-                Err(error) => problem = Some(error),
+                Err(error) if known.is_empty() || error.kind() == Kind::NoResponders => {
+                    problem = Some(error);
+                }
+                Err(error) => return Err(error),
             }
         }
         match problem {

@@ -6,7 +6,7 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::v0::requests;
 use crate::lattice::model::{TextMap, contains};
-use crate::name::{HostId, LinkName, ProviderId, is_file};
+use crate::name::{ComponentId, HostId, LinkName, ProviderId, is_file};
 
 impl Lattice {
     /// Starts a provider on a host.
@@ -82,7 +82,7 @@ impl Lattice {
     pub async fn stop_provider(
         &self,
         host: &HostId,
-        provider: &str,
+        provider: &ComponentId,
         link_name: &LinkName,
         contract_id: &str,
         wanted: &TextMap,
@@ -94,7 +94,7 @@ impl Lattice {
                 return Box::pin(stopped).await;
             }
         };
-        let provider = &ProviderId::parse(provider)?;
+        let provider = &ProviderId::parse(provider.as_str())?;
         let inventory = self.inventory_unless_hidden(host, quirks).await?;
         let none = TextMap::new();
         let may_run = inventory.is_none() && wanted.is_empty();

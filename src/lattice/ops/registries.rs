@@ -25,7 +25,8 @@ impl Lattice {
             .filter(|one| one.protocol() == Protocol::V1)
             .count();
         let of_0x = dialects.len() - of_1x;
-        if of_1x > 0 && of_0x == 0 {
+        let knows_bindle = |one: &Dialect| one.quirks().is_some_and(|quirks| quirks.knows_bindle);
+        if !dialects.is_empty() && !dialects.iter().any(knows_bindle) {
             self.refuse_unusable(logins)?;
         }
         if of_1x == 0 {
@@ -54,7 +55,7 @@ impl Lattice {
         }
     }
 
-    /// Refuses what hosts of 1.x would take for something else, or never use.
+    /// Refuses what hosts from 0.78 on would take for something else, or never use.
     fn refuse_unusable(&self, logins: &BTreeMap<&str, RegistryLogin<'_>>) -> Result<(), Error> {
         let refused = |registry: &str, why: &str| {
             Error::new(
@@ -68,7 +69,7 @@ impl Lattice {
         };
         for (registry, login) in logins {
             if login.registry_type != "oci" {
-                let why = "hosts of wasmCloud 1.x know oci registries only";
+                let why = "hosts of wasmCloud from 0.78 on know oci registries only";
                 return Err(refused(registry, why));
             }
             if login.username.is_none() || login.password.is_none() {

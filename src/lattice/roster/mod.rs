@@ -270,6 +270,11 @@ impl Roster {
         self.state.lock().listening.end(epoch);
     }
 
+    /// Tells whether events arrive over the connection of this epoch.
+    pub fn listens_now(&self, epoch: u64) -> bool {
+        self.state.lock().listening.since(epoch).is_some()
+    }
+
     /// Notes an event of a host over the connection of this epoch. Returns whether the host
     /// is known.
     pub fn heard(&self, host: &HostId, epoch: u64) -> bool {

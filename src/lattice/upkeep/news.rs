@@ -50,7 +50,7 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
     };
     let was_known = roster.knows(&host);
     let mut asks = !roster.heard(&host, epoch);
-    roster.commands.scales.note(&host, &event.news);
+    roster.commands.note_1x(&host, &event.news);
     match event.news {
         HostNews::Beats { version, providers } => {
             roster.export_check.alive(&host);

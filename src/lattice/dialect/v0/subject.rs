@@ -5,7 +5,7 @@
 use async_nats::Subject;
 
 use crate::lattice::dialect::v0::place::{Api, Place, Token};
-use crate::metadata_bucket::{self, BucketKey};
+use crate::metadata_bucket::{self, BucketKey, StreamName};
 use crate::name::{HostId, JsDomain, LatticeId};
 use crate::nats::text;
 
@@ -104,7 +104,7 @@ pub fn registries(lattice: &LatticeId) -> Subject {
 }
 
 /// Returns the name of the stream of the metadata bucket.
-pub fn bucket(lattice: &LatticeId) -> String {
+pub fn bucket(lattice: &LatticeId) -> StreamName {
     metadata_bucket::stream(lattice)
 }
 
@@ -134,18 +134,22 @@ pub fn bucket_get(lattice: &LatticeId, domain: Option<&JsDomain>) -> [Subject; 2
 }
 
 /// Asks JetStream to deliver the stream of a bucket.
-pub fn bucket_read(stream: &str, domain: Option<&JsDomain>) -> [Subject; 2] {
+pub fn bucket_read(stream: &StreamName, domain: Option<&JsDomain>) -> [Subject; 2] {
     about_bucket(domain, format_args!("CONSUMER.CREATE.{stream}"))
 }
 
 /// Tells JetStream to deliver no more of the stream of a bucket.
-pub fn bucket_read_over(stream: &str, domain: Option<&JsDomain>, consumer: &Token) -> Subject {
+pub fn bucket_read_over(
+    stream: &StreamName,
+    domain: Option<&JsDomain>,
+    consumer: &Token,
+) -> Subject {
     let api = Api::of(domain);
     Subject::from(format!("{api}.CONSUMER.DELETE.{stream}.{consumer}"))
 }
 
 /// Returns how the subjects begin on which JetStream is told to go on delivering a stream.
-pub fn bucket_flow(stream: &str) -> String {
+pub fn bucket_flow(stream: &StreamName) -> String {
     format!("$JS.FC.{stream}")
 }
 

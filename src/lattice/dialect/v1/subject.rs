@@ -6,6 +6,7 @@
 use async_nats::Subject;
 
 use crate::lattice::dialect::v1::configs::ConfigName;
+use crate::metadata_bucket::{self, StreamName};
 use crate::name::{HostId, LatticeId};
 use crate::nats::text;
 
@@ -91,8 +92,8 @@ pub fn events(lattice: &LatticeId) -> Subject {
 }
 
 /// Returns the name of the stream of the bucket in which hosts keep named configs.
-pub fn configs(lattice: &LatticeId) -> String {
-    format!("KV_CONFIGDATA_{lattice}")
+pub fn configs(lattice: &LatticeId) -> StreamName {
+    metadata_bucket::configs_stream(lattice)
 }
 
 /// Returns how the subjects of named configs begin in that stream.

@@ -29,7 +29,7 @@ use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v0::plan;
 use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::recipient::Recipient;
-use crate::name::{ActorId, HostId};
+use crate::name::{ActorId, ComponentId, HostId};
 
 impl Lattice {
     /// Adds `count` (at least 1) instances.
@@ -107,7 +107,7 @@ impl Lattice {
     pub async fn scale_actor(
         &self,
         host: &HostId,
-        actor: &str,
+        actor: &ComponentId,
         image_ref: &str,
         annotations: &TextMap,
         count: u16,
@@ -119,7 +119,7 @@ impl Lattice {
                 return Box::pin(scaled).await;
             }
         };
-        let actor = ActorId::parse(actor)?;
+        let actor = ActorId::parse(actor.as_str())?;
         let to = Recipient::of_actor(host, software, &actor, image_ref);
         let decide = |running: &Running| {
             plan::scale(software.quirks, running, annotations, count, image_ref)
@@ -136,7 +136,7 @@ impl Lattice {
     pub async fn stop_actor(
         &self,
         host: &HostId,
-        actor: &str,
+        actor: &ComponentId,
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
@@ -147,7 +147,7 @@ impl Lattice {
                 return Box::pin(stopped).await;
             }
         };
-        let actor = ActorId::parse(actor)?;
+        let actor = ActorId::parse(actor.as_str())?;
         let to = Recipient::of_actor(host, software, &actor, "");
         let decide = |running: &Running| plan::stop(software.quirks, running, annotations, count);
         // Without annotations all instances match, so that the host may stop any.

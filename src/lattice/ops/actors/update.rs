@@ -25,7 +25,7 @@ use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::decide::{Decided, LOOK_AGAIN_AT_MOST};
 use crate::lattice::ops::actors::recipient::Recipient;
 use crate::lattice::ops::actors::replacement::{Phase, Replacement};
-use crate::name::{ActorId, HostId};
+use crate::name::{ActorId, ComponentId, HostId};
 use crate::settings::Limits;
 
 /// Time that a call must have left for a replacement to begin.
@@ -47,7 +47,7 @@ impl Lattice {
     pub async fn update_actor(
         self,
         host: &HostId,
-        actor: &str,
+        actor: &ComponentId,
         image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
@@ -59,7 +59,7 @@ impl Lattice {
                 return Box::pin(updated).await;
             }
         };
-        let actor = ActorId::parse(actor)?;
+        let actor = ActorId::parse(actor.as_str())?;
         let quirks = software.quirks;
         let to = Recipient::of_actor(host, software, &actor, image_ref);
         let decide = |running: &Running| plan::update(quirks, running, annotations, image_ref);

@@ -14,18 +14,25 @@ mod outcome;
 mod providers;
 mod replacement;
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::commands::in_flight::SHOWN_WITHIN;
 use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::commands::scales::Waits;
 use crate::lattice::commands::target::Target;
-use crate::lattice::dialect::Software1x;
 use crate::lattice::dialect::v1::inventory::Component;
 use crate::lattice::dialect::v1::plan::{Decision, Refusal, Scale};
 use crate::lattice::dialect::v1::replies::Ack;
 use crate::lattice::dialect::v1::{ids, plan, requests};
+use crate::lattice::dialect::{Dialect, Software1x};
 use crate::lattice::model::TextMap;
 use crate::name::{ActorId, ComponentId, HostId};
+
+/// How long events and inventories that tell the same may be apart.
+const EVENTS_COME_WITHIN: Duration = Duration::from_millis(150);
 
 /// An order that was decided, and has the lock of its component.
 struct Decided {
@@ -61,7 +68,7 @@ impl Lattice {
     pub(super) async fn scale_component(
         &self,
         host: &HostId,
-        id: &str,
+        id: &ComponentId,
         image_ref: &str,
         annotations: &TextMap,
         count: u16,
@@ -81,7 +88,7 @@ impl Lattice {
     pub(super) async fn stop_component(
         &self,
         host: &HostId,
-        id: &str,
+        id: &ComponentId,
         annotations: &TextMap,
         count: u16,
     ) -> Result<(), Error> {
@@ -101,7 +108,7 @@ impl Lattice {
         self,
         host: &HostId,
         software: Software1x,
-        id: &str,
+        id: &ComponentId,
         image_ref: &str,
         annotations: &TextMap,
     ) -> Result<(), Error> {
@@ -124,22 +131,22 @@ impl Lattice {
     /// inventory still has the id with the reference of that event.
     ///
     /// # Errors
-    /// `Invalid` where it is no id; as every request, and nothing was sent.
-    async fn component_id(&self, host: &HostId, given: &str) -> Result<ComponentId, Error> {
-        let id = ComponentId::parse(given)?;
+    /// As every request, and nothing was sent.
+    async fn component_id(&self, host: &HostId, given: &ComponentId) -> Result<ComponentId, Error> {
         let scales = &self.roster.commands.scales;
-        let is_key = ActorId::parse(given).is_ok();
-        let Some(other) = is_key.then(|| scales.of_key(host, given)).flatten() else {
-            return Ok(id);
+        let is_key = ActorId::parse(given.as_str()).is_ok();
+        let other = is_key.then(|| scales.of_key(host, given.as_str()));
+        let Some(other) = other.flatten() else {
+            return Ok(given.clone());
         };
         let inventory = self.inventory_1x(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
-        let runs_itself = inventory.component(id.as_str()).is_some();
+        let runs_itself = inventory.component(given.as_str()).is_some();
         let there = inventory.component(other.id.as_str());
         let is_it = there.is_some_and(|there| there.image_ref == other.image_ref);
         Ok(match is_it && !runs_itself {
             true => other.id,
-            false => id,
+            false => given.clone(),
         })
     }
 
@@ -166,7 +173,11 @@ impl Lattice {
         let inventory = self.inventory_1x(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
         let refused = |refusal| self.refused_1x(host, refusal);
-        let decision = decide(id, inventory.component(id.as_str())).map_err(refused)?;
+        let running = inventory.component(id.as_str());
+        if self.is_updated(host, id, running).await? {
+            return Err(refused(Refusal::Updated(id.clone())));
+        }
+        let decision = decide(id, running).map_err(refused)?;
         if decision.takes_configuration() && !self.components.may_lose_configuration {
             let unknown = self.config_of_nothing_known().await?;
             let kept = decision.check_configuration(unknown.as_deref(), false);
@@ -177,6 +188,39 @@ impl Lattice {
             decision,
             lock,
         })
+    }
+
+    /// Tells whether another client had the host update a component, so that no order does
+    /// what it says.
+    ///
+    /// # Errors
+    /// As every request, and nothing was sent.
+    async fn is_updated(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        running: Option<&Component>,
+    ) -> Result<bool, Error> {
+        if let Some(Dialect::V1(software)) = self.roster.dialect(host)
+            && software.behaviour.update_runs_new_code
+        {
+            return Ok(false);
+        }
+        let updates = &self.roster.commands.updates;
+        let may_be = |running: &Component| updates.may_be_updated(host, id, &running.image_ref);
+        if updates.is_updated(host, id) || !running.is_some_and(may_be) {
+            return Ok(updates.is_updated(host, id));
+        }
+        // It may also have been stopped and started: the inventory and the events of that
+        // come within milliseconds of each other, in any order.
+        sleep(EVENTS_COME_WITHIN).await;
+        let inventory = self.inventory_1x(host, self.deadline).await;
+        let inventory = inventory.map_err(Error::before_command)?;
+        let is_updated = inventory.component(id.as_str()).is_some_and(may_be);
+        if is_updated {
+            updates.updated(host, id);
+        }
+        Ok(is_updated)
     }
 
     /// Sends an order, and finds out what came of it.
@@ -209,7 +253,7 @@ impl Lattice {
     ) -> Result<Ack, Error> {
         let order = requests::scale(&self.id, host, id, scale)?;
         let scales = &self.roster.commands.scales;
-        scales.begin(host, id, scale);
+        scales.begin(host, id, scale, self.shows_within(host));
         let taken = self.tell_host_1x(host, order).await;
         if let Err(error) = &taken
             && error.kind().certainly_not_carried_out()
@@ -227,15 +271,15 @@ impl Lattice {
         .caused_by(refusal)
     }
 
-    fn not_shown_1x(&self, host: &HostId, id: &ComponentId, waited: std::time::Duration) -> Error {
+    fn not_shown_1x(&self, host: &HostId, what: &str, waits: Waits) -> Error {
         Error::new(
             Kind::Busy,
             format!(
-                "{} does not show yet what it was told about component {id} {} ms ago, and this \
+                "{} does not show yet what it was told about {what} {} ms ago, and this \
                  command depends on it; nothing was sent: try again. After {} s it counts as failed",
                 self.display_host(host),
-                waited.as_millis(),
-                SHOWN_WITHIN.as_secs()
+                waits.waited.as_millis(),
+                waits.shown_within.as_secs()
             ),
         )
     }

@@ -11,10 +11,15 @@ use tokio::time::{Instant, sleep};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
+use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v1::plan::Scale;
 use crate::lattice::dialect::v1::replies::Ack;
 use crate::name::{ComponentId, HostId};
 
+/// After which time an order counts as failed on a host that tells each that fails: a
+/// download may take minutes, and a silent registry is waited for without end.
+const TELLS_WITHIN: Duration = Duration::from_secs(120);
 /// How long a call waits for what came of an order.
 pub(super) const OUTCOME_WITHIN: Duration = Duration::from_secs(1);
 /// Time that the answer to the caller needs.
@@ -69,6 +74,19 @@ impl Lattice {
         }
     }
 
+    /// Returns after which time an order that a host took, and does not show, counts as
+    /// failed.
+    pub(super) fn shows_within(&self, host: &HostId) -> Duration {
+        let tells = match self.roster.dialect(host) {
+            Some(Dialect::V1(software)) => software.behaviour.tells_all_failures,
+            _ => false,
+        };
+        match tells && self.roster.listens_now(self.connection.epoch()) {
+            true => TELLS_WITHIN,
+            false => SHOWN_WITHIN,
+        }
+    }
+
     /// Looks until then whether an order is shown, or failed.
     pub(super) async fn find_out(
         &self,
@@ -120,7 +138,9 @@ impl Lattice {
         match self.find_out(host, id, &before.scale, until).await {
             Outcome::Shown | Outcome::Failed(_) => Ok(()),
             Outcome::Open => match scales.unshown(host, id) {
-                Some(before) => Err(self.not_shown_1x(host, id, before.waited)),
+                Some(before) => {
+                    Err(self.not_shown_1x(host, &format!("component {id}"), before.waits))
+                }
                 None => Ok(()),
             },
         }

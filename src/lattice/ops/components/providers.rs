@@ -2,6 +2,7 @@
 
 use tokio::time::{Instant, sleep};
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::{HeldLocks, Hold};
@@ -11,7 +12,7 @@ use crate::lattice::dialect::v1::configs::ConfigName;
 use crate::lattice::dialect::v1::{ids, plan, requests};
 use crate::lattice::model::TextMap;
 use crate::lattice::ops::components::outcome::{
-    LOOK_AGAIN_AFTER, LOOK_AGAIN_AT_MOST, OUTCOME_WITHIN, TIME_TO_ANSWER,
+    LOOK_AGAIN_AFTER, LOOK_AGAIN_AT_MOST, OUTCOME_WITHIN, Outcome, TIME_TO_ANSWER,
 };
 use crate::name::{ComponentId, HostId, LinkName};
 
@@ -22,7 +23,6 @@ impl Lattice {
     /// # Errors
     /// As every command; `Refused` where the id runs there already, or the host says that the
     /// provider did not start.
-    #[expect(clippy::too_many_arguments, reason = "they are those of the operation")]
     pub(in crate::lattice::ops) async fn start_provider_1x(
         &self,
         host: &HostId,
@@ -61,13 +61,17 @@ impl Lattice {
             &start.annotations,
         )?;
         let starts = &self.roster.commands.scales;
-        starts.begin_provider(host, &id);
+        starts.begin_provider(host, &id, self.shows_within(host));
         self.roster.provider_moves(host);
         let started = match self.tell_host_1x(host, order).await {
             Ok(_) => self.provider_outcome(host, &id).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.kind().certainly_not_carried_out() {
+                    starts.end_provider(host, &id);
+                }
+                Err(error)
+            }
         };
-        starts.end_provider(host, &id);
         if let (Err(error), Some(name)) = (&started, config)
             && error.kind().certainly_not_carried_out()
         {
@@ -84,24 +88,28 @@ impl Lattice {
     pub(in crate::lattice::ops) async fn stop_provider_1x(
         &self,
         host: &HostId,
-        provider: &str,
+        id: &ComponentId,
         link_name: &LinkName,
         wanted: &TextMap,
     ) -> Result<(), Error> {
-        let id = ComponentId::parse(provider)?;
-        let _lock = self.lock_provider(host, &id).await?;
+        let _lock = self.lock_provider(host, id).await?;
         let inventory = self.inventory_1x(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
         let running = inventory.provider(id.as_str());
-        let stop = plan::stop_provider(host, &id, running, link_name, wanted);
+        let stop = plan::stop_provider(host, id, running, link_name, wanted);
         let config = stop.map_err(|refusal| self.refused_1x(host, refusal))?;
-        let order = requests::stop_provider(&self.id, host, &id)?;
+        let order = requests::stop_provider(&self.id, host, id)?;
         self.roster.provider_moves(host);
         self.tell_host_1x(host, order).await?;
         self.remove_config(&config).await;
         Ok(())
     }
 
+    /// Takes the lock of a provider, and waits until the host shows what it was told about it
+    /// before.
+    ///
+    /// # Errors
+    /// `Busy` where it does not in time.
     async fn lock_provider(&self, host: &HostId, id: &ComponentId) -> Result<HeldLocks, Error> {
         let target = Target {
             host,
@@ -110,7 +118,15 @@ impl Lattice {
             names_actor: true,
         };
         let locks = &self.roster.commands.locks;
-        locks.target(target, Hold::Alone, self.deadline).await
+        let lock = locks.target(target, Hold::Alone, self.deadline).await?;
+        let starts = &self.roster.commands.scales;
+        if starts.unshown_provider(host, id).is_some() {
+            self.find_provider(host, id, self.deadline.half()).await;
+        }
+        match starts.unshown_provider(host, id) {
+            None => Ok(lock),
+            Some(waits) => Err(self.not_shown_1x(host, &format!("provider {id}"), waits)),
+        }
     }
 
     /// Finds out what came of the start of a provider.
@@ -118,29 +134,39 @@ impl Lattice {
     /// # Errors
     /// `Refused` where the host says that it failed.
     async fn provider_outcome(&self, host: &HostId, id: &ComponentId) -> Result<(), Error> {
-        let starts = &self.roster.commands.scales;
         let until = self.deadline.earlier(TIME_TO_ANSWER).within(OUTCOME_WITHIN);
+        match self.find_provider(host, id, until).await {
+            Outcome::Shown | Outcome::Open => Ok(()),
+            Outcome::Failed(reason) => Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{} took the order to start provider {id}, and could not carry it out: {}",
+                    self.display_host(host),
+                    quoted(&reason)
+                ),
+            )),
+        }
+    }
+
+    /// Looks until then whether a provider is shown, or did not start.
+    async fn find_provider(&self, host: &HostId, id: &ComponentId, until: Deadline) -> Outcome {
+        let starts = &self.roster.commands.scales;
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
             let failure = starts.provider_failure(host, id);
             if let Ok(inventory) = self.inventory_1x(host, until).await
                 && inventory.provider(id.as_str()).is_some()
             {
-                return Ok(());
+                starts.end_provider(host, id);
+                return Outcome::Shown;
             }
             // The same order of somebody else may have failed: the inventory came first.
             if let Some(reason) = failure {
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!(
-                        "{} took the order to start provider {id}, and could not carry it out: {}",
-                        self.display_host(host),
-                        quoted(&reason)
-                    ),
-                ));
+                starts.end_provider(host, id);
+                return Outcome::Failed(reason);
             }
             if Instant::now() + pause >= until.at() {
-                return Ok(());
+                return Outcome::Open;
             }
             tokio::select! {
                 () = starts.any_failure() => {}
@@ -151,6 +177,8 @@ impl Lattice {
     }
 
     fn config_not_put(&self, host: &HostId, name: &ConfigName, error: Error) -> Error {
+        // Whether or not it was put, the provider does not start.
+        let error = error.before_command();
         Error::new(
             error.kind(),
             format!(

@@ -13,20 +13,35 @@ use tokio::time::{Instant, timeout_at};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
-use crate::lattice::commands::in_flight::SHOWN_WITHIN;
 use crate::lattice::commands::locks::HeldLocks;
 use crate::lattice::dialect::v1::plan::{Replacement, Scale};
 use crate::lattice::ops::components::outcome::Outcome;
 use crate::name::{ComponentId, HostId};
 
-/// How long a host has to show that a component stopped.
-const STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a host has to show that a component stopped: a stop may wait for a download
+/// (docs/hosts.md#what-waits-for-what).
+const STOPS_WITHIN: Duration = Duration::from_secs(120);
+/// How long it has to show that one started. A host that says nothing of a failed download
+/// has half of it.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// How long a replacement may take after its call.
-const GOES_ON_FOR: Duration = Duration::from_secs(60);
+const GOES_ON_FOR: Duration = Duration::from_secs(600);
 /// Least time that is left of the call when a replacement begins.
 const LEAST_TIME: Duration = Duration::from_millis(200);
 /// Time that the answer to the caller needs.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(50);
+
+/// After which time an order is sent again that may not have reached its host.
+const SENT_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How often an order is sent that a host may not have taken.
+#[derive(Clone, Copy)]
+enum Sends {
+    /// Once: without it, nothing changes.
+    Once,
+    /// Again and again: without it, the component stays stopped.
+    UntilTaken,
+}
 
 /// How far a replacement is.
 #[derive(Clone, Copy)]
@@ -93,21 +108,39 @@ impl Lattice {
         orders: &Replacement,
         phase: &watch::Sender<Phase>,
     ) -> Result<(), Error> {
-        self.have_shown(host, id, &orders.stop(), STOPS_WITHIN)
-            .await?;
+        let stop = orders.stop();
+        self.have_shown(host, id, &stop, STOPS_WITHIN, Sends::Once)
+            .await
+            .map_err(|error| match error.kind() {
+                kind if kind.certainly_not_carried_out() => error,
+                kind => Error::new(
+                    kind,
+                    format!(
+                        "{error}; where it stops it later than that, it is not started again: \
+                         look at the inventory"
+                    ),
+                )
+                .caused_by(error),
+            })?;
         phase.send_replace(Phase::Starts);
+        let within = self.shows_within(host).max(STARTS_WITHIN / 2);
         let started = self
-            .have_shown(host, id, &orders.start(), SHOWN_WITHIN)
+            .have_shown(host, id, &orders.start(), within, Sends::UntilTaken)
             .await;
         let Err(problem) = started else {
             return Ok(());
         };
         phase.send_replace(Phase::StartsAgain);
         let back = self
-            .have_shown(host, id, &orders.back(), SHOWN_WITHIN)
+            .have_shown(host, id, &orders.back(), STARTS_WITHIN, Sends::UntilTaken)
             .await;
+        // Where the old one runs again, the update was certainly not carried out.
+        let kind = match back.is_ok() && problem.kind() == Kind::Refused {
+            true => Kind::Refused,
+            false => Kind::Partial,
+        };
         Err(Error::new(
-            Kind::Partial,
+            kind,
             match back {
                 Ok(()) => format!(
                     "component {id} was stopped, did not start from {}, and was started from {} \
@@ -137,20 +170,37 @@ impl Lattice {
         id: &ComponentId,
         scale: &Scale,
         within: Duration,
+        sends: Sends,
     ) -> Result<(), Error> {
-        self.send_scale(host, id, scale).await?;
         let until = Deadline::new(Instant::now(), within);
-        match self.find_out(host, id, scale, until).await {
-            Outcome::Shown => Ok(()),
-            Outcome::Failed(reason) => Err(self.failed(host, id, &reason)),
-            Outcome::Open => Err(Error::new(
-                Kind::Timeout,
-                format!(
-                    "{} did not show within {} s what it was told about component {id}",
-                    self.display_host(host),
-                    within.as_secs()
-                ),
-            )),
+        loop {
+            let looks_until = match self.send_scale(host, id, scale).await {
+                Ok(_) => until,
+                // Whether or not the host took it: the next one says the same.
+                Err(error) => match (sends, error.kind()) {
+                    (_, Kind::Refused | Kind::NoResponders | Kind::NotPermitted) => {
+                        return Err(error);
+                    }
+                    (Sends::UntilTaken, _) => until.within(SENT_AGAIN_AFTER),
+                    (Sends::Once, kind) if kind.certainly_not_carried_out() => return Err(error),
+                    (Sends::Once, _) => until,
+                },
+            };
+            match self.find_out(host, id, scale, looks_until).await {
+                Outcome::Shown => return Ok(()),
+                Outcome::Failed(reason) => return Err(self.failed(host, id, &reason)),
+                Outcome::Open if until.remaining() > SENT_AGAIN_AFTER => {}
+                Outcome::Open => {
+                    return Err(Error::new(
+                        Kind::Timeout,
+                        format!(
+                            "{} did not show within {} s what it was told about component {id}",
+                            self.display_host(host),
+                            within.as_secs()
+                        ),
+                    ));
+                }
+            }
         }
     }
 }

@@ -28,6 +28,12 @@ pub enum Refusal {
     /// Another controller has it in its hands.
     #[error("it is managed by wadm: change its manifest")]
     ManagedByWadm,
+    /// Somebody updated it by `component.update`
+    /// (docs/hosts.md#update-keeps-old-code).
+    #[error(
+        "another client updated component {0} there, after which the host runs its old code until          the host ends, beside what is started: run it on another host, or restart this one"
+    )]
+    Updated(ComponentId),
     /// A scale would take its configuration.
     #[error(
         "hosts of wasmCloud 1.x take the configuration from a component that is scaled, and this \
