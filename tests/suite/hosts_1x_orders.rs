@@ -151,11 +151,13 @@ async fn credentials_of_a_bindle_server_are_refused_where_no_host_knows_it() {
     for (versions, others) in [
         (&[Version::V192][..], &[][..]),
         (&[Version::V192], &[Generation::G3b]),
-        (&[], &[Generation::G2b]),
+        (&[], &[Generation::G3a]),
     ] {
         let lattice = of(versions, others).await;
         match lattice.of_0x.set_registry(bindle, "bindle").await {
-            Err(RpcError::Rpc(text)) => assert!(text.contains("oci registries only"), "{text}"),
+            Err(RpcError::Rpc(text)) => {
+                assert!(text.contains("know OCI registries only"), "{text}")
+            }
             other => panic!("{other:?}"),
         }
     }

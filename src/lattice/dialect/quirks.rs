@@ -61,8 +61,7 @@ pub struct Quirks {
     /// It may be one of those that neither acknowledge registry credentials nor use
     /// them.
     pub may_ignore_registries: bool,
-    /// It knows bindle servers, and logs in there with a token
-    /// (docs/hosts.md#token-logs-in-nowhere).
+    /// It knows bindle servers (docs/hosts.md#bindle-unknown).
     pub knows_bindle: bool,
     /// It ignores counts, and needs other members than all later hosts
     /// (docs/hosts.md#old-hosts-take-other-commands).
@@ -150,7 +149,6 @@ const RUST_78: Quirks = Quirks {
     keeps_references_in_bucket: false,
     loses_configuration_for_files: false,
     answers_after_provider_shutdown: false,
-    knows_bindle: false,
     ..OTP_60
 };
 
@@ -160,7 +158,7 @@ const RUST_79_0: Quirks = Quirks {
     ..RUST_78
 };
 
-/// Rust 0.79.1 to 0.81. From 0.81 on there is no subject to start actors.
+/// Rust 0.79.1 and 0.80.0.
 const RUST_79_1: Quirks = Quirks {
     counts: Counts::Maximums,
     unbounded_count: u16::MAX as u32,
@@ -170,15 +168,21 @@ const RUST_79_1: Quirks = Quirks {
     ..RUST_79_0
 };
 
+/// Rust 0.80.1 to 0.81. From 0.81 on there is no subject to start actors.
+const RUST_80_1: Quirks = Quirks {
+    knows_bindle: false,
+    ..RUST_79_1
+};
+
 /// Rust 0.82: counts are 32 bits wide.
 const RUST_82: Quirks = Quirks {
     unbounded_count: u32::MAX,
     missing_count_is_unbounded: false,
-    ..RUST_79_1
+    ..RUST_80_1
 };
 
 /// What hosts do from a version on, until the next row.
-static BY_VERSION: [(Version, Quirks); 8] = [
+static BY_VERSION: [(Version, Quirks); 9] = [
     (Version::new(0, 0, 0), OTP),
     (Version::new(0, 55, 0), OTP_55_0),
     (Version::new(0, 55, 1), OTP_55_1),
@@ -186,6 +190,7 @@ static BY_VERSION: [(Version, Quirks); 8] = [
     (Version::new(0, 78, 0), RUST_78),
     (Version::new(0, 79, 0), RUST_79_0),
     (Version::new(0, 79, 1), RUST_79_1),
+    (Version::new(0, 80, 1), RUST_80_1),
     (Version::new(0, 82, 0), RUST_82),
 ];
 
@@ -252,7 +257,8 @@ mod tests {
             ("0.79.0", RUST_79_0),
             ("0.79.1", RUST_79_1),
             ("0.80.0", RUST_79_1),
-            ("v0.81.0-rc1", RUST_79_1),
+            ("0.80.1", RUST_80_1),
+            ("v0.81.0-rc1", RUST_80_1),
             ("0.82.0", RUST_82),
             ("0.83", RUST_82),
             ("nightly", RUST_82),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::{Dialect, v0, v1};
 use crate::lattice::model::{Protocol, RegistryLogin};
@@ -27,7 +27,7 @@ impl Lattice {
         let of_0x = dialects.len() - of_1x;
         let knows_bindle = |one: &Dialect| one.quirks().is_some_and(|quirks| quirks.knows_bindle);
         if !dialects.is_empty() && !dialects.iter().any(knows_bindle) {
-            self.refuse_unusable(logins)?;
+            self.refuse_bindle(logins)?;
         }
         if of_1x == 0 {
             return self.put_registries_0x(logins, &dialects).await;
@@ -55,29 +55,23 @@ impl Lattice {
         }
     }
 
-    /// Refuses what hosts from 0.78 on would take for something else, or never use.
-    fn refuse_unusable(&self, logins: &BTreeMap<&str, RegistryLogin<'_>>) -> Result<(), Error> {
-        let refused = |registry: &str, why: &str| {
-            Error::new(
+    /// Refuses credentials for bindle servers where no host knows these: it would take them
+    /// for those of an OCI registry.
+    fn refuse_bindle(&self, logins: &BTreeMap<&str, RegistryLogin<'_>>) -> Result<(), Error> {
+        let mut logins = logins.iter();
+        match logins.find(|(_, login)| login.registry_type == "bindle") {
+            None => Ok(()),
+            Some((server, _)) => Err(Error::new(
                 Kind::Refused,
                 format!(
-                    "{}: {why}, so that no host there could use the credentials for {registry}; \
-                     nothing was sent",
-                    self.display_name()
+                    "no host of {} knows bindle servers, so that none could use the credentials \
+                     for {}: hosts from wasmCloud 0.80.1 on know OCI registries only; nothing was \
+                     sent",
+                    self.display_name(),
+                    quoted(server)
                 ),
-            )
-        };
-        for (registry, login) in logins {
-            if login.registry_type != "oci" {
-                let why = "hosts of wasmCloud from 0.78 on know oci registries only";
-                return Err(refused(registry, why));
-            }
-            if login.username.is_none() || login.password.is_none() {
-                let why = "hosts from 0.78 on log in with a user name and a password only";
-                return Err(refused(registry, why));
-            }
+            )),
         }
-        Ok(())
     }
 
     async fn put_registries_0x(
