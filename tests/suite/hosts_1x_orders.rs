@@ -219,3 +219,36 @@ async fn an_auction_is_held_again_where_hosts_of_another_kind_turn_up() {
     expected.sort();
     assert_eq!(lattice.of_0x.auction_actor(&[]).await.unwrap(), expected);
 }
+
+#[tokio::test]
+async fn an_update_on_1_0_0_counts_before_the_next_order() {
+    let lattice = Lattice::one(Version::V100).await;
+    accepted(lattice.start(2, &map(&[("a", "b")])).await);
+    lattice.caught_up().await;
+    lattice.host().lag_by(Duration::from_millis(300));
+    accepted(lattice.update(SHOP, NEW_ACTOR_REF).await);
+    refused(lattice.scale(SHOP, 5).await, "use UpdateActor");
+    let annotations = map(&[("a", "b")]);
+    let host = &lattice.host().id;
+    let started = lattice
+        .of_0x
+        .start_from(host, NEW_ACTOR_REF, 1, &annotations);
+    accepted(started.await);
+    lattice.caught_up().await;
+    assert_eq!(lattice.host().answers(SHOP), [NEW_ACTOR_REF]);
+    assert_eq!(lattice.host().instances(SHOP), 3);
+}
+
+#[tokio::test]
+async fn credentials_for_registries_wait_until_nothing_is_downloaded() {
+    let lattice = Lattice::one(Version::V192).await;
+    lattice.host().lag_by(Duration::from_millis(1500));
+    accepted(lattice.start(1, &none()).await);
+    let error = lattice.of_0x.set_registry("ghcr.io", "oci").await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("may still download"), "{error}");
+    assert!(lattice.host().received_on("registry.put").is_empty());
+    lattice.caught_up().await;
+    lattice.of_0x.set_registry("ghcr.io", "oci").await.unwrap();
+    assert!(lattice.host().logs_in("ghcr.io"));
+}

@@ -68,6 +68,16 @@ pub struct Unshown {
     pub waits: Waits,
 }
 
+/// A component, or a provider, that a host was told about.
+pub struct Told {
+    /// The host.
+    pub host: HostId,
+    /// The id.
+    pub id: String,
+    /// What it was told of a component; `None` of a provider, which it was told to start.
+    pub scale: Option<Scale>,
+}
+
 /// For how long a host does not show what it was told.
 #[derive(Clone, Copy)]
 pub struct Waits {
@@ -116,6 +126,24 @@ impl Scales {
                 shown_within: order.shown_within,
             },
         })
+    }
+
+    /// Returns the components and providers that hosts were told about, and do not show yet.
+    pub fn all_unshown(&self) -> Vec<Told> {
+        let state = self.state.lock();
+        let orders = state.orders.iter().filter(|(_, order)| order.counts());
+        let orders = orders.map(|((host, id), order)| Told {
+            host: host.clone(),
+            id: id.clone(),
+            scale: Some(order.scale.clone()),
+        });
+        let starts = state.providers.iter().filter(|(_, start)| start.counts());
+        let starts = starts.map(|((host, id), _)| Told {
+            host: host.clone(),
+            id: id.clone(),
+            scale: None,
+        });
+        orders.chain(starts).collect()
     }
 
     /// Returns why the order about a component failed, as its host said.

@@ -32,6 +32,7 @@ impl Lattice {
         if of_1x == 0 {
             return self.put_registries_0x(logins, &dialects).await;
         }
+        self.refuse_while_a_host_starts().await?;
         let order = v1::requests::put_registries(&self.id, logins)?;
         if of_0x == 0 {
             return self.tell_every_host_1x(order, of_1x).await;
@@ -72,6 +73,27 @@ impl Lattice {
                 ),
             )),
         }
+    }
+
+    /// Refuses while a host of 1.x does not show yet what it was told. It may wait for a
+    /// registry, and with new credentials behind that, it would start, scale and stop nothing
+    /// until that ends (docs/hosts.md#what-waits-for-what).
+    async fn refuse_while_a_host_starts(&self) -> Result<(), Error> {
+        for told in self.roster.commands.scales.all_unshown() {
+            if self.is_still_unshown(&told).await {
+                return Err(Error::new(
+                    Kind::Busy,
+                    format!(
+                        "{} may still download {}, and given credentials meanwhile it would \
+                         start, scale and stop nothing until that ends; nothing was sent: try \
+                         again",
+                        self.display_host(&told.host),
+                        quoted(&told.id)
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn put_registries_0x(

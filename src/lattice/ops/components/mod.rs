@@ -23,6 +23,7 @@ use crate::lattice::Lattice;
 use crate::lattice::commands::locks::{HeldLocks, Hold};
 use crate::lattice::commands::scales::Waits;
 use crate::lattice::commands::target::Target;
+use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::v1::inventory::Component;
 use crate::lattice::dialect::v1::plan::{Decision, Refusal, Scale};
 use crate::lattice::dialect::v1::replies::Ack;
@@ -232,12 +233,11 @@ impl Lattice {
                 let taken = self.send_scale(host, id, scale).await?;
                 self.outcome(host, id, scale, taken).await
             }
-            Decision::Update {
-                new_reference,
-                annotations,
-            } => {
-                let order = requests::update(&self.id, host, id, new_reference, annotations)?;
-                self.tell_host_1x(host, order).await.map(drop)
+            Decision::Update(scale) => {
+                let (reference, annotations) = (&scale.reference, &scale.annotations);
+                let order = requests::update(&self.id, host, id, reference, annotations)?;
+                let taken = self.send_order(host, id, order, scale).await?;
+                self.outcome(host, id, scale, taken).await
             }
             // Only an update is one.
             Decision::Replace(_) => Err(Error::new(Kind::Internal, "no update was asked for")),
@@ -252,6 +252,17 @@ impl Lattice {
         scale: &Scale,
     ) -> Result<Ack, Error> {
         let order = requests::scale(&self.id, host, id, scale)?;
+        self.send_order(host, id, order, scale).await
+    }
+
+    /// Sends an order that has this effect, and returns how the host took it.
+    async fn send_order(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        order: Request,
+        scale: &Scale,
+    ) -> Result<Ack, Error> {
         let scales = &self.roster.commands.scales;
         scales.begin(host, id, scale, self.shows_within(host));
         let taken = self.tell_host_1x(host, order).await;

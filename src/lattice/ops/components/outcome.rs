@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::SHOWN_WITHIN;
+use crate::lattice::commands::scales::Told;
 use crate::lattice::dialect::Dialect;
 use crate::lattice::dialect::v1::plan::Scale;
 use crate::lattice::dialect::v1::replies::Ack;
@@ -24,6 +25,8 @@ const TELLS_WITHIN: Duration = Duration::from_secs(120);
 pub(super) const OUTCOME_WITHIN: Duration = Duration::from_secs(1);
 /// Time that the answer to the caller needs.
 pub(super) const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
+/// How long it is looked whether a host shows an earlier order.
+const ONE_LOOK: Duration = Duration::from_millis(100);
 /// Pause before the second look at the inventory. It doubles with each further one, up to
 /// the other.
 pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(15);
@@ -144,6 +147,19 @@ impl Lattice {
                 None => Ok(()),
             },
         }
+    }
+
+    /// Looks whether a host still does not show what it was told.
+    pub(in crate::lattice::ops) async fn is_still_unshown(&self, told: &Told) -> bool {
+        let Ok(id) = ComponentId::parse(&told.id) else {
+            return false;
+        };
+        let until = self.deadline.within(ONE_LOOK);
+        let outcome = match &told.scale {
+            Some(scale) => self.find_out(&told.host, &id, scale, until).await,
+            None => self.find_provider(&told.host, &id, until).await,
+        };
+        matches!(outcome, Outcome::Open)
     }
 
     /// Returns the error of an order that failed, as the host says.

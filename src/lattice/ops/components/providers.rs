@@ -149,7 +149,12 @@ impl Lattice {
     }
 
     /// Looks until then whether a provider is shown, or did not start.
-    async fn find_provider(&self, host: &HostId, id: &ComponentId, until: Deadline) -> Outcome {
+    pub(super) async fn find_provider(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        until: Deadline,
+    ) -> Outcome {
         let starts = &self.roster.commands.scales;
         let mut pause = LOOK_AGAIN_AFTER;
         loop {

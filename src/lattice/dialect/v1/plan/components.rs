@@ -20,13 +20,9 @@ pub enum Decision {
     Change(Scale),
     /// To stop it.
     Stop(Scale),
-    /// To replace the code, where an update does that.
-    Update {
-        /// Reference of the new revision.
-        new_reference: String,
-        /// The annotations that it has, which it would lose otherwise.
-        annotations: TextMap,
-    },
+    /// To replace the code, where an update does that: with the reference of the new
+    /// revision, and all else as it is.
+    Update(Scale),
     /// To stop it and start it from another reference.
     Replace(Replacement),
 }
@@ -179,16 +175,14 @@ pub fn update(
     annotations: &TextMap,
 ) -> Result<Decision, Refusal> {
     let running = matching(id, running, annotations)?;
-    if behaviour.update_runs_new_code {
-        return Ok(Decision::Update {
-            new_reference: new_reference.to_owned(),
-            annotations: running.annotations.clone(),
-        });
-    }
-    Ok(Decision::Replace(Replacement {
+    let replacement = Replacement {
         running: Scale::of(running, running.max_instances),
         new_reference: new_reference.to_owned(),
-    }))
+    };
+    Ok(match behaviour.update_runs_new_code {
+        true => Decision::Update(replacement.start()),
+        false => Decision::Replace(replacement),
+    })
 }
 
 /// Has so many of what does not run.

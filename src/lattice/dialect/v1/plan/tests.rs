@@ -182,10 +182,10 @@ fn an_update_is_a_stop_and_a_start_where_the_old_code_would_go_on() {
             assert_eq!((replacement.start(), replacement.back()), (new, to(3)));
         }
     }
-    let update_of_1_0_0 = Decision::Update {
-        new_reference: "reg/shop:0.4.0".into(),
-        annotations: map(&[("a", "b")]),
-    };
+    let update_of_1_0_0 = Decision::Update(Scale {
+        reference: "reg/shop:0.4.0".into(),
+        ..to(3)
+    });
     assert_eq!(updated("1.0.0", "reg/shop:0.4.0", &[]), Ok(update_of_1_0_0));
     let refused = updated("1.9.2", "reg/shop:0.4.0", &[("c", "d")]);
     assert_eq!(refused, Err(Refusal::NothingMatches));
@@ -429,10 +429,13 @@ proptest! {
                 }), before.clone());
                 vec![replacement.stop(), replacement.start()]
             }
-            Decision::Update { new_reference, annotations } => {
-                prop_assert_eq!((version.as_str(), new_reference), ("1.0.0", reference));
-                prop_assert_eq!(Some(annotations), before.map(|before| before.annotations));
-                return Ok(());
+            Decision::Update(order) => {
+                prop_assert_eq!(version.as_str(), "1.0.0");
+                let before = before.clone().map(|before| Component {
+                    image_ref: order.reference.clone(), ..before
+                });
+                prop_assert!(order.is_shown(before.as_ref()));
+                vec![order]
             }
         };
         let mut after = before.clone();
