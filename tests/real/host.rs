@@ -1,4 +1,7 @@
 //! A real host as a process, with a folder and keys of its own.
+//!
+//! Which control protocol a host speaks shows when it answers: hosts of 0.x and of 1.x
+//! listen for pings on subjects of their own.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
@@ -13,48 +16,89 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::support::nats::NatsServer;
 use crate::support::time::{scaled, timeout};
 
 /// How long a host may take until it answers pings.
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
+/// The control protocol of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Of hosts 0.x.
+    V0,
+    /// Of hosts 1.x.
+    V1,
+}
+
+impl Protocol {
+    const BOTH: [Self; 2] = [Self::V0, Self::V1];
+
+    fn ping(self, lattice: &str) -> String {
+        match self {
+            Self::V0 => format!("wasmbus.ctl.{lattice}.ping.hosts"),
+            Self::V1 => format!("wasmbus.ctl.v1.{lattice}.host.ping"),
+        }
+    }
+
+    /// Returns what a host says of itself.
+    fn said(self, reply: &[u8]) -> Value {
+        let reply: Value = serde_json::from_slice(reply).unwrap_or_default();
+        match self {
+            Self::V0 => reply,
+            Self::V1 => reply["response"].clone(),
+        }
+    }
+}
+
 /// The program of a host.
 #[derive(Clone, Debug)]
 pub struct Binary {
     pub path: String,
+    /// As the host tells it.
     pub version: String,
+    pub protocol: Protocol,
     /// The option that names its lattice.
     lattice_flag: &'static str,
 }
 
 impl Binary {
-    /// Finds out the version of a program.
+    /// Starts a program once, to find out what it is.
     ///
     /// # Errors
     /// Where it is no host that this test can start.
-    pub fn at(path: &str) -> Result<Self, String> {
-        let say = |flag: &str| {
-            let said = Command::new(path).arg(flag).stdin(Stdio::null()).output();
-            let said = said.map_err(|error| format!("{path} {flag}: {error}"))?;
-            let said = String::from_utf8_lossy(&said.stdout).into_owned();
-            Ok::<_, String>(said)
-        };
-        let (version, help) = (say("--version")?, say("--help")?);
-        let version = version.split_whitespace().last().map(str::to_owned);
+    pub async fn at(path: &str) -> Result<Self, String> {
+        let help = Command::new(path)
+            .arg("--help")
+            .stdin(Stdio::null())
+            .output();
+        let help = help.map_err(|error| format!("{path} --help: {error}"))?;
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
         let lattice_flag = match help.contains("--lattice ") {
             true => "--lattice",
             false => "--lattice-prefix",
         };
         if !help.contains(lattice_flag) || !help.contains("--allow-file-load") {
             return Err(format!(
-                "{path} --help names no flags of a wasmCloud host up to 0.82"
+                "{path} --help names no flags of a wasmCloud host from 0.78 on"
             ));
         }
-        Ok(Self {
+        let nats = NatsServer::start();
+        let mut binary = Self {
             path: path.into(),
-            version: version.ok_or_else(|| format!("{path} tells no version"))?,
+            version: String::new(),
+            protocol: Protocol::V0,
             lattice_flag,
-        })
+        };
+        let client = nats.client().await;
+        let seed = KeyPair::new(KeyPairType::Cluster).seed().unwrap();
+        let host = RealHost::start(&binary, "probe", nats.port(), &seed, &[], &client).await;
+        let version = host.ping["version"].as_str();
+        binary.version = version
+            .ok_or_else(|| format!("{path} tells no version"))?
+            .into();
+        binary.protocol = host.protocol;
+        Ok(binary)
     }
 }
 
@@ -62,17 +106,22 @@ impl Binary {
 /// it started.
 pub struct RealHost {
     pub id: String,
+    protocol: Protocol,
+    /// What it said of itself when it was up.
+    ping: Value,
     child: Child,
     folder: TempDir,
 }
 
 impl RealHost {
-    /// Starts a host on the server at this port; it signs with this seed.
+    /// Starts a host on the server at this port, with this environment beside the usual
+    /// one. One of 0.x signs with this seed.
     pub async fn start(
         binary: &Binary,
         lattice: &str,
         port: u16,
         cluster_seed: &str,
+        environment: &[(&str, &str)],
         nats: &async_nats::Client,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -87,9 +136,14 @@ impl RealHost {
             .env("TMPDIR", folder.path())
             .env("NATS_HOST", "127.0.0.1")
             .env("NATS_PORT", port.to_string())
+            .env("WASMCLOUD_NATS_HOST", "127.0.0.1")
+            .env("WASMCLOUD_NATS_PORT", port.to_string())
+            .env("WASMCLOUD_NATS_URL", format!("nats://127.0.0.1:{port}"))
+            .envs(environment.iter().copied())
             .env("WASMCLOUD_CLUSTER_SEED", cluster_seed)
             .env("WASMCLOUD_HOST_SEED", key.seed().unwrap())
-            .stdin(Stdio::null())
+            // The host of tools/host ends when this is closed.
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             // It leads a process group with the providers that it starts, so
@@ -97,8 +151,10 @@ impl RealHost {
             .process_group(0)
             .spawn()
             .unwrap();
-        let host = Self {
+        let mut host = Self {
             id: key.public_key(),
+            protocol: Protocol::V0,
+            ping: Value::Null,
             child,
             folder,
         };
@@ -106,14 +162,18 @@ impl RealHost {
         host
     }
 
-    async fn answers_pings(&self, lattice: &str, nats: &async_nats::Client) {
+    /// Waits until it answers a ping, and notes which and what it said.
+    async fn answers_pings(&mut self, lattice: &str, nats: &async_nats::Client) {
         let until = Instant::now() + scaled(UP_WITHIN);
         while Instant::now() < until {
-            let asked = nats.request(format!("wasmbus.ctl.{lattice}.ping.hosts"), "".into());
-            if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
-                let ping: Value = serde_json::from_slice(&reply.payload).unwrap_or_default();
-                if ping["id"] == *self.id {
-                    return;
+            for protocol in Protocol::BOTH {
+                let asked = nats.request(protocol.ping(lattice), "".into());
+                if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
+                    let ping = protocol.said(&reply.payload);
+                    if ping["id"] == *self.id {
+                        (self.protocol, self.ping) = (protocol, ping);
+                        return;
+                    }
                 }
             }
             sleep(Duration::from_millis(50)).await;

@@ -1,9 +1,11 @@
-//! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`.
+//! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`, and
+//! `make real` for a host of 1.9 that it builds (`tools/host`).
 //!
-//! Each host goes through a walk of all operations and through random commands,
-//! once with the provider as an archive that the host itself starts, and once
+//! Each host goes through a walk of all operations and through random commands. One of 0.x
+//! does so once with the provider as an archive that the host itself starts, and once
 //! with the provider beside it. In the second way it also bids in auctions, and no
-//! bid may be missing. Nothing here builds or fetches a host.
+//! bid may be missing. For one of 1.x the provider stands alone: it cannot run there yet.
+//! Which of them a program is shows when it answers. Nothing here builds or fetches a host.
 //!
 //! There are `SEEDS` (3) runs of `ORDERS` (40) commands. `REAL_SEED` is the
 //! first seed, and with `SEEDS=1` the only one. `ARCHIVE` names the provider's
@@ -12,6 +14,7 @@
 mod auctions;
 mod host;
 mod modules;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../orders/mod.rs"]
 mod orders;
 mod report;
@@ -19,6 +22,7 @@ mod site;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../support/mod.rs"]
 mod support;
+mod v1;
 mod walk;
 
 use std::panic::AssertUnwindSafe;
@@ -30,17 +34,18 @@ use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use auctions::auctions;
-use host::Binary;
+use host::{Binary, Protocol};
 use orders::run::{Plan, run};
 use report::{Row, Walked};
 use site::{Archive, LATTICE, Site, Way};
 use support::world::set;
 
 const NEEDS: &str = "\
-`make real` needs hosts: make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/another\"
+`make real` builds a host of wasmCloud 1.9 and uses it. For others:
+make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/another\"
 
-Each is the program of a wasmCloud host for this machine, version 0.78 to 0.82, as
-you built or downloaded it. It is started here with a server, a folder and keys of
+Each is the program of a wasmCloud host for this machine, version 0.78 to 0.82 or 1.x,
+as you built or downloaded it. It is started here with a server, a folder and keys of
 its own, and ended again.
   SEEDS=3       so many runs of random orders
   ORDERS=40     so many orders in each
@@ -65,7 +70,10 @@ impl Settings {
         if paths.is_empty() {
             return Err(NEEDS.into());
         }
-        let hosts: Result<_, _> = paths.iter().map(|path| Binary::at(path)).collect();
+        let mut hosts = Vec::new();
+        for path in &paths {
+            hosts.push(Binary::at(path).await?);
+        }
         let archive = std::env::var("ARCHIVE")
             .ok()
             .filter(|path| !path.is_empty());
@@ -79,12 +87,23 @@ impl Settings {
         });
         let first = number("REAL_SEED", 1)?;
         Ok(Self {
-            hosts: hosts?,
+            hosts,
             archive: Archive::at(&archive).await?,
             seeds: first..first + number("SEEDS", 3)?,
             orders: number("ORDERS", 40)? as usize,
             ways: chosen.collect(),
         })
+    }
+}
+
+impl Settings {
+    fn plan(&self, seed: u64) -> Plan {
+        Plan {
+            seed,
+            orders: self.orders,
+            go_on: true,
+            quiet: Duration::from_millis(150),
+        }
     }
 }
 
@@ -126,6 +145,10 @@ async fn main() -> ExitCode {
 async fn all(settings: &Settings) -> Vec<Row> {
     let mut rows = Vec::new();
     for binary in &settings.hosts {
+        if binary.protocol == Protocol::V1 {
+            rows.push(of_1x(settings, binary).await);
+            continue;
+        }
         for way in &settings.ways {
             let mut row = Row::new(&binary.version, way.name());
             let walked = guarded(walked(binary, *way, &settings.archive)).await;
@@ -137,12 +160,7 @@ async fn all(settings: &Settings) -> Vec<Row> {
                 row.auctions = Some(held);
             }
             for seed in settings.seeds.clone() {
-                let plan = Plan {
-                    seed,
-                    orders: settings.orders,
-                    go_on: true,
-                    quiet: Duration::from_millis(150),
-                };
+                let plan = settings.plan(seed);
                 let ordered = guarded(ordered(binary, *way, &settings.archive, &plan)).await;
                 report::ordered(&row, seed, &ordered);
                 match ordered {
@@ -156,6 +174,23 @@ async fn all(settings: &Settings) -> Vec<Row> {
     rows
 }
 
+/// Goes through what a host of 1.x can do with a provider that stands alone.
+async fn of_1x(settings: &Settings, binary: &Binary) -> Row {
+    let mut row = Row::new(&binary.version, Way::Alone.name());
+    let walked = guarded(v1::walked(binary)).await;
+    report::walked(&row, &walked);
+    row.walked = walked;
+    for seed in settings.seeds.clone() {
+        let ordered = guarded(v1::ordered(binary, &settings.plan(seed))).await;
+        report::ordered(&row, seed, &ordered);
+        match ordered {
+            Ok(tally) => row.tally.add(tally),
+            Err(_) => row.broken += 1,
+        }
+    }
+    row
+}
+
 /// Returns the outcome, or that it panicked. Its message is printed by then.
 async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> {
     let caught = AssertUnwindSafe(future).catch_unwind().await;
@@ -166,7 +201,13 @@ async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
     let mut site = Site::start(binary, way, archive).await;
     let (right, wrong) = walk::walk(&mut site).await;
     let log = (!wrong.is_empty()).then(|| site.host.log());
-    Walked { right, wrong, log }
+    let checks = walk::CHECKS;
+    Walked {
+        right,
+        checks,
+        wrong,
+        log,
+    }
 }
 
 async fn ordered(

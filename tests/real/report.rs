@@ -5,11 +5,12 @@ use comfy_table::presets::UTF8_BORDERS_ONLY;
 
 use crate::auctions::Series;
 use crate::orders::tally::Tally;
-use crate::walk::CHECKS;
 
 /// The outcome of a walk.
 pub struct Walked {
     pub right: usize,
+    /// How many checks there were.
+    pub checks: usize,
     pub wrong: Vec<String>,
     /// The end of the host's log, where something was wrong.
     pub log: Option<String>,
@@ -44,7 +45,7 @@ impl Row {
         let walked = self
             .walked
             .as_ref()
-            .is_ok_and(|walked| walked.right == CHECKS);
+            .is_ok_and(|walked| walked.right == walked.checks);
         let bids = self.auctions.as_ref().is_none_or(|auctions| {
             let all = auctions.as_ref();
             all.is_ok_and(|all| all.iter().all(|series| series.lost.is_empty()))
@@ -62,7 +63,7 @@ pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     match walked {
         Err(problem) => println!("{}: the walk {problem}", row.name()),
         Ok(walked) => {
-            println!("{}: walk {} of {CHECKS}", row.name(), walked.right);
+            println!("{}: walk {} of {}", row.name(), walked.right, walked.checks);
             for wrong in &walked.wrong {
                 println!("  {wrong}");
             }
@@ -116,7 +117,7 @@ pub fn print(rows: &[Row]) {
     ]);
     for row in rows {
         let walk = match &row.walked {
-            Ok(walked) => format!("{}/{CHECKS}", walked.right),
+            Ok(walked) => format!("{}/{}", walked.right, walked.checks),
             Err(problem) => (*problem).into(),
         };
         let bids = match &row.auctions {

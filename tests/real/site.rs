@@ -114,7 +114,7 @@ impl Site {
         let control = nats.client().await;
         let mut identity = Identity::new();
         let seed = identity.cluster.seed().unwrap();
-        let host = RealHost::start(binary, LATTICE, nats.port(), &seed, &control).await;
+        let host = RealHost::start(binary, LATTICE, nats.port(), &seed, &[], &control).await;
         let provider = match way {
             Way::Archive => {
                 identity.lattice = LATTICE.into();
