@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use lattice_controller::internals::lattice::model::Protocol;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -13,6 +14,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::support::nats::NatsServer;
+use crate::support::provider::Identity;
 use crate::support::time::{scaled, timeout};
 
 /// How long a host may take until it answers pings.
@@ -23,16 +26,18 @@ const UP_WITHIN: Duration = Duration::from_secs(20);
 pub struct Binary {
     pub path: String,
     pub version: String,
+    /// What it speaks: that on whose ping it answers.
+    pub protocol: Protocol,
     /// The option that names its lattice.
     lattice_flag: &'static str,
 }
 
 impl Binary {
-    /// Finds out the version of a program.
+    /// Finds out what a program is, for which it is started once.
     ///
     /// # Errors
     /// Where it is no host that this test can start.
-    pub fn at(path: &str) -> Result<Self, String> {
+    pub async fn at(path: &str) -> Result<Self, String> {
         let say = |flag: &str| {
             let said = Command::new(path).arg(flag).stdin(Stdio::null()).output();
             let said = said.map_err(|error| format!("{path} {flag}: {error}"))?;
@@ -47,15 +52,38 @@ impl Binary {
         };
         if !help.contains(lattice_flag) || !help.contains("--allow-file-load") {
             return Err(format!(
-                "{path} --help names no flags of a wasmCloud host up to 0.82"
+                "{path} --help names no flags of a wasmCloud host from 0.78 on"
             ));
         }
-        Ok(Self {
+        let mut binary = Self {
             path: path.into(),
             version: version.ok_or_else(|| format!("{path} tells no version"))?,
+            protocol: Protocol::default(),
             lattice_flag,
-        })
+        };
+        let (nats, identity) = (NatsServer::start(), Identity::new());
+        let start = Start {
+            lattice: "which",
+            port: nats.port(),
+            cluster_seed: identity.cluster.seed().map_err(|error| error.to_string())?,
+            plain_registry: String::new(),
+        };
+        let client = nats.client().await;
+        let host = RealHost::spawn(&binary, &start);
+        binary.protocol = host.answers_pings(&start, &client).await?;
+        Ok(binary)
     }
+}
+
+/// What a host is started with.
+pub struct Start<'a> {
+    pub lattice: &'a str,
+    /// The port of the server.
+    pub port: u16,
+    /// With what it signs; hosts of 1.x sign nothing.
+    pub cluster_seed: String,
+    /// The registry that it may ask without encryption.
+    pub plain_registry: String,
 }
 
 /// A running host. It ends when this is dropped, and so do the providers that
@@ -63,33 +91,46 @@ impl Binary {
 pub struct RealHost {
     pub id: String,
     child: Child,
+    /// A host may end when this closes.
+    _input: Option<ChildStdin>,
     folder: TempDir,
 }
 
 impl RealHost {
-    /// Starts a host on the server at this port; it signs with this seed.
-    pub async fn start(
-        binary: &Binary,
-        lattice: &str,
-        port: u16,
-        cluster_seed: &str,
-        nats: &async_nats::Client,
-    ) -> Self {
+    /// Starts a host, and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it does not, or as a host of another kind than it was.
+    pub async fn start(binary: &Binary, start: &Start<'_>, nats: &async_nats::Client) -> Self {
+        let host = Self::spawn(binary, start);
+        let protocol = host.answers_pings(start, nats).await;
+        assert_eq!(protocol, Ok(binary.protocol), "{}", binary.path);
+        host
+    }
+
+    /// Starts a host in the way of all versions: each reads what it knows.
+    fn spawn(binary: &Binary, start: &Start<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::new(KeyPairType::Server);
         let log = File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(&binary.path)
-            .args([binary.lattice_flag, lattice, "--allow-file-load"])
+        let port = start.port.to_string();
+        let mut child = Command::new(&binary.path)
+            .args([binary.lattice_flag, start.lattice, "--allow-file-load"])
             .current_dir(folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder.path())
             .env("TMPDIR", folder.path())
+            // Of 0.x, of 1.x, and of tools/host.
             .env("NATS_HOST", "127.0.0.1")
-            .env("NATS_PORT", port.to_string())
-            .env("WASMCLOUD_CLUSTER_SEED", cluster_seed)
+            .env("NATS_PORT", &port)
+            .env("WASMCLOUD_NATS_HOST", "127.0.0.1")
+            .env("WASMCLOUD_NATS_PORT", &port)
+            .env("WASMCLOUD_NATS_URL", format!("nats://127.0.0.1:{port}"))
+            .env("WASMCLOUD_CLUSTER_SEED", &start.cluster_seed)
             .env("WASMCLOUD_HOST_SEED", key.seed().unwrap())
-            .stdin(Stdio::null())
+            .env("WASMCLOUD_OCI_ALLOWED_INSECURE", &start.plain_registry)
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             // It leads a process group with the providers that it starts, so
@@ -97,28 +138,54 @@ impl RealHost {
             .process_group(0)
             .spawn()
             .unwrap();
-        let host = Self {
+        Self {
             id: key.public_key(),
+            _input: child.stdin.take(),
             child,
             folder,
-        };
-        host.answers_pings(lattice, nats).await;
-        host
+        }
     }
 
-    async fn answers_pings(&self, lattice: &str, nats: &async_nats::Client) {
+    /// Waits until it answers one of the two pings, and returns whose.
+    ///
+    /// # Errors
+    /// What it logged, where it does not.
+    async fn answers_pings(
+        &self,
+        start: &Start<'_>,
+        nats: &async_nats::Client,
+    ) -> Result<Protocol, String> {
+        let lattice = start.lattice;
+        let pings = [
+            (
+                Protocol::V0,
+                format!("wasmbus.ctl.{lattice}.ping.hosts"),
+                "",
+            ),
+            (
+                Protocol::V1,
+                format!("wasmbus.ctl.v1.{lattice}.host.ping"),
+                "/response",
+            ),
+        ];
         let until = Instant::now() + scaled(UP_WITHIN);
         while Instant::now() < until {
-            let asked = nats.request(format!("wasmbus.ctl.{lattice}.ping.hosts"), "".into());
-            if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
-                let ping: Value = serde_json::from_slice(&reply.payload).unwrap_or_default();
-                if ping["id"] == *self.id {
-                    return;
+            for (protocol, subject, place) in &pings {
+                let asked = nats.request(subject.clone(), "".into());
+                let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await else {
+                    continue;
+                };
+                let reply: Value = serde_json::from_slice(&reply.payload).unwrap_or_default();
+                if reply
+                    .pointer(place)
+                    .is_some_and(|ping| ping["id"] == *self.id)
+                {
+                    return Ok(*protocol);
                 }
             }
             sleep(Duration::from_millis(50)).await;
         }
-        panic!("the host did not come up:\n{}", self.log());
+        Err(format!("the host did not come up:\n{}", self.log()))
     }
 
     /// Returns the last lines that it and its providers logged.

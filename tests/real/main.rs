@@ -1,9 +1,12 @@
-//! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`.
+//! The provider on real hosts: `make real`, on the host of tools/host, or
+//! `make real HOSTS="/path/to/wasmcloud-0.82.0 /path/to/wasmcloud-1.9.2 …"`.
 //!
-//! Each host goes through a walk of all operations and through random commands,
-//! once with the provider as an archive that the host itself starts, and once
-//! with the provider beside it. In the second way it also bids in auctions, and no
-//! bid may be missing. Nothing here builds or fetches a host.
+//! Which protocol a host speaks is found out once, by the ping that it answers. Each
+//! goes through a walk of all operations and through random commands, once with the
+//! provider as an archive that the host itself starts, and once with the provider
+//! beside it. In the second way it also bids in auctions, and no bid may be missing.
+//! On hosts of 1.x the provider only stands beside them: it cannot run there yet.
+//! Nothing here builds or fetches a host.
 //!
 //! There are `SEEDS` (3) runs of `ORDERS` (40) commands. `REAL_SEED` is the
 //! first seed, and with `SEEDS=1` the only one. `ARCHIVE` names the provider's
@@ -12,14 +15,19 @@
 mod auctions;
 mod host;
 mod modules;
+#[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../orders/mod.rs"]
 mod orders;
+mod registry;
 mod report;
 mod site;
+mod stand_in;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../support/mod.rs"]
 mod support;
 mod walk;
+mod walk_1x;
+mod wrpc;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -27,6 +35,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use lattice_controller::internals::lattice::model::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
 use auctions::auctions;
@@ -37,15 +46,17 @@ use site::{Archive, LATTICE, Site, Way};
 use support::world::set;
 
 const NEEDS: &str = "\
-`make real` needs hosts: make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/another\"
+`make real` takes programs of wasmCloud hosts for this machine, and without any builds
+that of tools/host, which is host 1.9:
+  make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/wasmcloud-1.9.2\"
 
-Each is the program of a wasmCloud host for this machine, version 0.78 to 0.82, as
-you built or downloaded it. It is started here with a server, a folder and keys of
-its own, and ended again.
+Each is version 0.78 to 0.82 or 1.x, as you built or downloaded it. It is started here
+with a server, a folder and keys of its own, and ended again.
   SEEDS=3       so many runs of random orders
   ORDERS=40     so many orders in each
   REAL_SEED=1   the first seed; with SEEDS=1 the only one, to repeat a run
-  WAYS=alone    standing alone only, or `archive`; both where it is not set
+  WAYS=alone    standing alone only, or `archive`; both where it is not set, and
+                standing alone always on hosts of 1.x
 ";
 
 /// What to do.
@@ -65,7 +76,10 @@ impl Settings {
         if paths.is_empty() {
             return Err(NEEDS.into());
         }
-        let hosts: Result<_, _> = paths.iter().map(|path| Binary::at(path)).collect();
+        let mut hosts = Vec::new();
+        for path in &paths {
+            hosts.push(Binary::at(path).await?);
+        }
         let archive = std::env::var("ARCHIVE")
             .ok()
             .filter(|path| !path.is_empty());
@@ -79,7 +93,7 @@ impl Settings {
         });
         let first = number("REAL_SEED", 1)?;
         Ok(Self {
-            hosts: hosts?,
+            hosts,
             archive: Archive::at(&archive).await?,
             seeds: first..first + number("SEEDS", 3)?,
             orders: number("ORDERS", 40)? as usize,
@@ -127,16 +141,25 @@ async fn all(settings: &Settings) -> Vec<Row> {
     let mut rows = Vec::new();
     for binary in &settings.hosts {
         for way in &settings.ways {
-            let mut row = Row::new(&binary.version, way.name());
+            let mut row = Row::new(binary, *way);
+            if let Some(why) = row.skipped {
+                report::skipped(&row, why);
+                rows.push(row);
+                continue;
+            }
             let walked = guarded(walked(binary, *way, &settings.archive)).await;
             report::walked(&row, &walked);
             row.walked = walked;
-            if *way == Way::Alone {
+            if *way == Way::Alone && binary.protocol == Protocol::V0 {
                 let held = guarded(auctions(binary, &settings.archive)).await;
                 report::auctioned(&row, &held);
                 row.auctions = Some(held);
             }
-            for seed in settings.seeds.clone() {
+            let seeds = match binary.protocol {
+                Protocol::V0 => settings.seeds.clone(),
+                Protocol::V1 => 0..0,
+            };
+            for seed in seeds {
                 let plan = Plan {
                     seed,
                     orders: settings.orders,
@@ -164,7 +187,10 @@ async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> 
 
 async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
     let mut site = Site::start(binary, way, archive).await;
-    let (right, wrong) = walk::walk(&mut site).await;
+    let (right, wrong) = match binary.protocol {
+        Protocol::V0 => walk::walk(&mut site).await,
+        Protocol::V1 => walk_1x::walk(&mut site).await,
+    };
     let log = (!wrong.is_empty()).then(|| site.host.log());
     Walked { right, wrong, log }
 }

@@ -3,9 +3,12 @@
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 
+use lattice_controller::internals::lattice::model::Protocol;
+
 use crate::auctions::Series;
+use crate::host::Binary;
 use crate::orders::tally::Tally;
-use crate::walk::CHECKS;
+use crate::site::Way;
 
 /// The outcome of a walk.
 pub struct Walked {
@@ -15,10 +18,18 @@ pub struct Walked {
     pub log: Option<String>,
 }
 
+impl Walked {
+    fn checks(&self) -> usize {
+        self.right + self.wrong.len()
+    }
+}
+
 /// One host and one way for the provider to run.
 pub struct Row {
     version: String,
     way: &'static str,
+    /// Why nothing of it is done.
+    pub skipped: Option<&'static str>,
     pub walked: Result<Walked, &'static str>,
     /// The auctions, where the provider stands alone.
     pub auctions: Option<Result<Vec<Series>, &'static str>>,
@@ -28,10 +39,15 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(version: &str, way: &'static str) -> Self {
+    pub fn new(binary: &Binary, way: Way) -> Self {
+        let skipped = match (binary.protocol, way) {
+            (Protocol::V1, Way::Archive) => Some("skipped: it cannot run on hosts of 1.x yet"),
+            _ => None,
+        };
         Self {
-            version: version.into(),
-            way,
+            version: format!("{} ({})", binary.version, binary.protocol),
+            way: way.name(),
+            skipped,
             walked: Err("not walked"),
             auctions: None,
             tally: Tally::default(),
@@ -41,10 +57,11 @@ impl Row {
 
     /// Returns whether everything was right.
     pub fn is_right(&self) -> bool {
-        let walked = self
-            .walked
-            .as_ref()
-            .is_ok_and(|walked| walked.right == CHECKS);
+        if self.skipped.is_some() {
+            return true;
+        }
+        let walked = self.walked.as_ref();
+        let walked = walked.is_ok_and(|walked| walked.wrong.is_empty());
         let bids = self.auctions.as_ref().is_none_or(|auctions| {
             let all = auctions.as_ref();
             all.is_ok_and(|all| all.iter().all(|series| series.lost.is_empty()))
@@ -57,12 +74,18 @@ impl Row {
     }
 }
 
+/// Prints that nothing is done, and why.
+pub fn skipped(row: &Row, why: &str) {
+    println!("{}: {why}", row.name());
+}
+
 /// Prints the outcome of a walk.
 pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     match walked {
         Err(problem) => println!("{}: the walk {problem}", row.name()),
         Ok(walked) => {
-            println!("{}: walk {} of {CHECKS}", row.name(), walked.right);
+            let (right, checks) = (walked.right, walked.checks());
+            println!("{}: walk {right} of {checks}", row.name());
             for wrong in &walked.wrong {
                 println!("  {wrong}");
             }
@@ -115,9 +138,10 @@ pub fn print(rows: &[Row]) {
         "refused",
     ]);
     for row in rows {
-        let walk = match &row.walked {
-            Ok(walked) => format!("{}/{CHECKS}", walked.right),
-            Err(problem) => (*problem).into(),
+        let walk = match (&row.walked, row.skipped) {
+            (_, Some(why)) => why.into(),
+            (Ok(walked), None) => format!("{}/{}", walked.right, walked.checks()),
+            (Err(problem), None) => (*problem).into(),
         };
         let bids = match &row.auctions {
             None => String::new(),
