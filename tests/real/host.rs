@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::site::Archive;
 use crate::support::nats::NatsServer;
 use crate::support::provider::Identity;
 use crate::support::time::{scaled, timeout};
@@ -24,10 +25,12 @@ const UP_WITHIN: Duration = Duration::from_secs(20);
 /// The program of a host.
 #[derive(Clone, Debug)]
 pub struct Binary {
-    pub path: String,
+    pub path: PathBuf,
     pub version: String,
     /// What it speaks: that on whose ping it answers.
     pub protocol: Protocol,
+    /// Our provider's archive, where it can run on this host.
+    pub archive: Option<Archive>,
     /// The option that names its lattice.
     lattice_flag: &'static str,
 }
@@ -55,10 +58,15 @@ impl Binary {
                 "{path} --help names no flags of a wasmCloud host from 0.78 on"
             ));
         }
+        let version = version.ok_or_else(|| format!("{path} tells no version"))?;
+        // It is started in another folder.
+        let path = Path::new(path).canonicalize();
+        let path = path.map_err(|error| error.to_string())?;
         let mut binary = Self {
-            path: path.into(),
-            version: version.ok_or_else(|| format!("{path} tells no version"))?,
+            path,
+            version,
             protocol: Protocol::default(),
+            archive: None,
             lattice_flag,
         };
         let (nats, identity) = (NatsServer::start(), Identity::new());
@@ -104,7 +112,7 @@ impl RealHost {
     pub async fn start(binary: &Binary, start: &Start<'_>, nats: &async_nats::Client) -> Self {
         let host = Self::spawn(binary, start);
         let protocol = host.answers_pings(start, nats).await;
-        assert_eq!(protocol, Ok(binary.protocol), "{}", binary.path);
+        assert_eq!(protocol, Ok(binary.protocol), "{}", binary.path.display());
         host
     }
 

@@ -62,7 +62,6 @@ with a server, a folder and keys of its own, and ended again.
 /// What to do.
 struct Settings {
     hosts: Vec<Binary>,
-    archive: Archive,
     seeds: std::ops::Range<u64>,
     orders: usize,
     ways: Vec<Way>,
@@ -76,15 +75,19 @@ impl Settings {
         if paths.is_empty() {
             return Err(NEEDS.into());
         }
-        let mut hosts = Vec::new();
-        for path in &paths {
-            hosts.push(Binary::at(path).await?);
-        }
         let archive = std::env::var("ARCHIVE")
             .ok()
             .filter(|path| !path.is_empty());
         let archive = archive.unwrap_or_else(|| "build/lattice-controller.par.gz".into());
         let archive = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(archive);
+        let mut hosts = Vec::new();
+        for path in &paths {
+            let mut host = Binary::at(path).await?;
+            if host.protocol == Protocol::V0 {
+                host.archive = Some(Archive::at(&archive).await?);
+            }
+            hosts.push(host);
+        }
         let ways = std::env::var("WAYS").unwrap_or_default();
         let chosen = Way::BOTH.into_iter().filter(|way| match ways.as_str() {
             "archive" => *way == Way::Archive,
@@ -94,7 +97,6 @@ impl Settings {
         let first = number("REAL_SEED", 1)?;
         Ok(Self {
             hosts,
-            archive: Archive::at(&archive).await?,
             seeds: first..first + number("SEEDS", 3)?,
             orders: number("ORDERS", 40)? as usize,
             ways: chosen.collect(),
@@ -142,16 +144,16 @@ async fn all(settings: &Settings) -> Vec<Row> {
     for binary in &settings.hosts {
         for way in &settings.ways {
             let mut row = Row::new(binary, *way);
-            if let Some(why) = row.skipped {
-                report::skipped(&row, why);
+            if row.is_skipped {
+                report::skipped(&row);
                 rows.push(row);
                 continue;
             }
-            let walked = guarded(walked(binary, *way, &settings.archive)).await;
+            let walked = guarded(walked(binary, *way)).await;
             report::walked(&row, &walked);
             row.walked = walked;
-            if *way == Way::Alone && binary.protocol == Protocol::V0 {
-                let held = guarded(auctions(binary, &settings.archive)).await;
+            if *way == Way::Alone {
+                let held = guarded(auctions(binary)).await;
                 report::auctioned(&row, &held);
                 row.auctions = Some(held);
             }
@@ -166,7 +168,7 @@ async fn all(settings: &Settings) -> Vec<Row> {
                     go_on: true,
                     quiet: Duration::from_millis(150),
                 };
-                let ordered = guarded(ordered(binary, *way, &settings.archive, &plan)).await;
+                let ordered = guarded(ordered(binary, *way, &plan)).await;
                 report::ordered(&row, seed, &ordered);
                 match ordered {
                     Ok(tally) => row.tally.add(tally),
@@ -185,8 +187,8 @@ async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> 
     caught.map_err(|_| "ended early, see above")
 }
 
-async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
-    let mut site = Site::start(binary, way, archive).await;
+async fn walked(binary: &Binary, way: Way) -> Walked {
+    let mut site = Site::start(binary, way).await;
     let (right, wrong) = match binary.protocol {
         Protocol::V0 => walk::walk(&mut site).await,
         Protocol::V1 => walk_1x::walk(&mut site).await,
@@ -195,13 +197,8 @@ async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
     Walked { right, wrong, log }
 }
 
-async fn ordered(
-    binary: &Binary,
-    way: Way,
-    archive: &Archive,
-    plan: &Plan,
-) -> orders::tally::Tally {
-    let mut site = Site::start(binary, way, archive).await;
+async fn ordered(binary: &Binary, way: Way, plan: &Plan) -> orders::tally::Tally {
+    let mut site = Site::start(binary, way).await;
     let url = site.nats.url();
     let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);

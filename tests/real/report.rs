@@ -3,12 +3,12 @@
 use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 
-use lattice_controller::internals::lattice::model::Protocol;
-
 use crate::auctions::Series;
 use crate::host::Binary;
 use crate::orders::tally::Tally;
 use crate::site::Way;
+
+const SKIPPED: &str = "skipped: it cannot run on hosts of 1.x yet";
 
 /// The outcome of a walk.
 pub struct Walked {
@@ -28,8 +28,8 @@ impl Walked {
 pub struct Row {
     version: String,
     way: &'static str,
-    /// Why nothing of it is done.
-    pub skipped: Option<&'static str>,
+    /// Whether nothing of it is done: our provider cannot run on hosts of 1.x yet.
+    pub is_skipped: bool,
     pub walked: Result<Walked, &'static str>,
     /// The auctions, where the provider stands alone.
     pub auctions: Option<Result<Vec<Series>, &'static str>>,
@@ -40,14 +40,10 @@ pub struct Row {
 
 impl Row {
     pub fn new(binary: &Binary, way: Way) -> Self {
-        let skipped = match (binary.protocol, way) {
-            (Protocol::V1, Way::Archive) => Some("skipped: it cannot run on hosts of 1.x yet"),
-            _ => None,
-        };
         Self {
             version: format!("{} ({})", binary.version, binary.protocol),
             way: way.name(),
-            skipped,
+            is_skipped: binary.archive.is_none() && way == Way::Archive,
             walked: Err("not walked"),
             auctions: None,
             tally: Tally::default(),
@@ -57,7 +53,7 @@ impl Row {
 
     /// Returns whether everything was right.
     pub fn is_right(&self) -> bool {
-        if self.skipped.is_some() {
+        if self.is_skipped {
             return true;
         }
         let walked = self.walked.as_ref();
@@ -74,9 +70,9 @@ impl Row {
     }
 }
 
-/// Prints that nothing is done, and why.
-pub fn skipped(row: &Row, why: &str) {
-    println!("{}: {why}", row.name());
+/// Prints that nothing is done.
+pub fn skipped(row: &Row) {
+    println!("{}: {SKIPPED}", row.name());
 }
 
 /// Prints the outcome of a walk.
@@ -138,10 +134,10 @@ pub fn print(rows: &[Row]) {
         "refused",
     ]);
     for row in rows {
-        let walk = match (&row.walked, row.skipped) {
-            (_, Some(why)) => why.into(),
-            (Ok(walked), None) => format!("{}/{}", walked.right, walked.checks()),
-            (Err(problem), None) => (*problem).into(),
+        let walk = match &row.walked {
+            _ if row.is_skipped => SKIPPED.into(),
+            Ok(walked) => format!("{}/{}", walked.right, walked.checks()),
+            Err(problem) => (*problem).into(),
         };
         let bids = match &row.auctions {
             None => String::new(),

@@ -78,7 +78,7 @@ pub struct Site {
 }
 
 /// The provider's archive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Archive {
     /// The reference that hosts get.
     pub reference: String,
@@ -105,17 +105,12 @@ impl Archive {
 
 impl Site {
     /// Starts all of it. The provider has credentials of no lattice yet.
-    pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
-        Self::start_with(binary, way, archive, &json!({})).await
+    pub async fn start(binary: &Binary, way: Way) -> Self {
+        Self::start_with(binary, way, &json!({})).await
     }
 
     /// Starts all of it. A provider that stands alone has these settings.
-    pub async fn start_with(
-        binary: &Binary,
-        way: Way,
-        archive: &Archive,
-        settings: &Value,
-    ) -> Self {
+    pub async fn start_with(binary: &Binary, way: Way, settings: &Value) -> Self {
         let nats = NatsServer::start();
         let control = nats.client().await;
         let mut identity = Identity::new();
@@ -127,9 +122,9 @@ impl Site {
             plain_registry: registry.address.clone(),
         };
         let host = RealHost::start(binary, &start, &control).await;
-        let archive = match binary.protocol {
-            Protocol::V0 => archive.clone(),
-            Protocol::V1 => stand_in::archive(host.folder()).await,
+        let archive = match &binary.archive {
+            Some(archive) => archive.clone(),
+            None => stand_in::archive(host.folder()).await,
         };
         let provider = match way {
             Way::Archive => {

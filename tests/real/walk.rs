@@ -397,7 +397,7 @@ pub fn refused(ack: RpcResult<CtlOperationAck>, reason: &str) -> Checked {
 ///
 /// # Errors
 /// What was wrong at last.
-pub async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
+pub async fn shows<T>(ask: impl AsyncFn() -> Result<T, String>) -> Result<T, String> {
     let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {
         match ask().await {
