@@ -1,5 +1,5 @@
-//! A registry of images, as far as hosts ask it: plain HTTP, and a login for what
-//! is private.
+//! A registry of images, as far as hosts ask it: plain HTTP, a login for what is under
+//! `private/`, and no answer for what is under `silent/`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.wasm.config.v0+json";
@@ -26,6 +27,7 @@ pub struct Registry {
     /// Its name in references.
     pub address: String,
     stored: Stored,
+    hung_up: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -35,12 +37,19 @@ impl Registry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let stored = Stored::default();
-        let task = tokio::spawn(serve(listener, stored.clone()));
+        let hung_up = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, stored.clone(), hung_up.clone()));
         Self {
             address,
             stored,
+            hung_up,
             task,
         }
+    }
+
+    /// From now on, hangs up on who asks for what is under `silent/`.
+    pub fn hang_up(&self) {
+        self.hung_up.cancel();
     }
 
     /// Puts a component there, and returns its reference.
@@ -74,18 +83,22 @@ impl Drop for Registry {
     }
 }
 
-async fn serve(listener: TcpListener, stored: Stored) {
+async fn serve(listener: TcpListener, stored: Stored, hung_up: CancellationToken) {
     while let Ok((client, _)) = listener.accept().await {
-        let stored = stored.clone();
+        let (stored, hung_up) = (stored.clone(), hung_up.clone());
         tokio::spawn(async move {
             // A host that hangs up is none of our business.
-            let _ = answer_all(client, &stored).await;
+            let _ = answer_all(client, &stored, &hung_up).await;
         });
     }
 }
 
 /// Answers the requests of a connection, none of which has a body.
-async fn answer_all(client: TcpStream, stored: &Stored) -> std::io::Result<()> {
+async fn answer_all(
+    client: TcpStream,
+    stored: &Stored,
+    hung_up: &CancellationToken,
+) -> std::io::Result<()> {
     let mut client = BufReader::new(client);
     loop {
         let (mut first, mut logged_in) = (String::new(), false);
@@ -102,6 +115,10 @@ async fn answer_all(client: TcpStream, stored: &Stored) -> std::io::Result<()> {
         }
         let mut words = first.split(' ');
         let (method, path) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        if path.starts_with("/v2/silent/") {
+            hung_up.cancelled().await;
+            return Ok(());
+        }
         let (status, kind, bytes) = answer(path, logged_in, stored);
         let digest = HEXLOWER.encode(&Sha256::digest(&bytes));
         let head = format!(

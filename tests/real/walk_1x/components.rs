@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use futures::future::join_all;
 use nkeys::{KeyPair, KeyPairType};
-use serde_json::json;
 
 use super::{Annotations, Walk};
 use crate::orders::run::Ground as _;
@@ -13,7 +13,7 @@ use crate::walk::{Checked, accepted, noted, refused, shows, unexpected};
 const MISSING: &str = "9.9.9";
 
 impl Walk<'_> {
-    fn reference(&self, revision: u32) -> String {
+    pub fn reference(&self, revision: u32) -> String {
         self.module().reference(revision)
     }
 
@@ -25,7 +25,7 @@ impl Walk<'_> {
 
     /// Checks that so many show with what the walk started them with, and that only this
     /// revision answers calls.
-    async fn runs(&self, count: usize, revision: u32) -> Checked {
+    pub async fn runs(&self, count: usize, revision: u32) -> Checked {
         let reference = self.reference(revision);
         shows(async || {
             let inventory = self.inventory().await?;
@@ -65,6 +65,21 @@ impl Walk<'_> {
         refused(none, one_set)?;
         let update = self.start_of(&self.reference(2), 1, noted()).await;
         refused(update, "use UpdateActor")?;
+        self.runs(5, 1).await
+    }
+
+    /// A host decides by what it has at the moment, and one start is decided by the other.
+    pub async fn starts_and_stops_at_once(&self) -> Checked {
+        let one = self.reference(1);
+        let starts = (0..8).map(|_| self.start_of(&one, 1, noted()));
+        for started in join_all(starts).await {
+            accepted(started)?;
+        }
+        self.runs(13, 1).await?;
+        let stops = (0..8).map(|_| self.stop_of(&self.shop, 1, noted()));
+        for stopped in join_all(stops).await {
+            accepted(stopped)?;
+        }
         self.runs(5, 1).await
     }
 
@@ -156,58 +171,6 @@ impl Walk<'_> {
         }
         let never = self.scale_of("not an id", &one, 1, None).await;
         refused(never, "component or provider id")
-    }
-
-    /// What wadm manages is left alone, also where somebody else could stop it.
-    pub async fn managed_by_wadm(&self) -> Checked {
-        let (one, two) = (self.reference(1), self.reference(2));
-        let scale = |count: u32| {
-            json!({
-                "component_id": "managed", "component_ref": one, "count": count, "config": [],
-                "annotations": {"wasmcloud.dev/managed-by": "wadm"}, "host_id": self.host(),
-            })
-        };
-        let subject = format!("component.scale.{}", self.host());
-        let shown = async |should: bool| {
-            shows(async || {
-                let actors = self.inventory().await?.actors;
-                match actors.iter().any(|actor| actor.id == "managed") == should {
-                    true => Ok(()),
-                    false => Err(unexpected(actors)),
-                }
-            })
-            .await
-        };
-        self.somebody(&subject, &scale(1)).await?;
-        shown(true).await?;
-        let why = "managed by wadm: change its manifest";
-        refused(self.scale_of("managed", &one, 2, None).await, why)?;
-        refused(self.update_of("managed", &two, None).await, why)?;
-        refused(self.stop_of("managed", 0, None).await, why)?;
-        self.somebody(&subject, &scale(0)).await?;
-        shown(false).await
-    }
-
-    /// A scale would take a configuration that nobody can read.
-    pub async fn config_of_others(&self) -> Checked {
-        let two = self.reference(2);
-        self.somebody("config.put.theirs", &json!({"a": "b"}))
-            .await?;
-        let why = "take the configuration from a component that is scaled";
-        let scaled = self.scale_of(&self.shop, &two, 3, noted()).await;
-        refused(scaled, why)?;
-        let started = self.start_of(&two, 1, noted()).await;
-        refused(started, why)?;
-        let updated = self
-            .update_of(&self.shop, &self.reference(3), noted())
-            .await;
-        refused(updated, why)?;
-        let stopped = self.stop_of(&self.shop, 1, noted()).await;
-        refused(stopped, why)?;
-        self.runs(2, 2).await?;
-        self.somebody("config.del.theirs", &json!({})).await?;
-        accepted(self.scale_of(&self.shop, &two, 3, noted()).await)?;
-        self.runs(3, 2).await
     }
 
     pub async fn scale_beside_provider(&self) -> Checked {

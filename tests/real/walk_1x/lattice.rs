@@ -121,14 +121,7 @@ impl Walk<'_> {
         let private = Module::component(self.site.registry.clone(), "private/shop");
         let started = self.start_of(&private.reference(1), 1, None).await;
         refused(started, "could not carry it out")?;
-        let credential = RegistryCredential {
-            username: Some(USER.into()),
-            password: Some(PASSWORD.into()),
-            registry_type: "oci".into(),
-            ..Default::default()
-        };
-        let set = self.set_registry(&self.site.registry.address, credential);
-        set.await.map_err(|error| error.to_string())?;
+        self.give_login().await.map_err(|error| error.to_string())?;
         accepted(self.start_of(&private.reference(1), 1, None).await)?;
         shows(async || {
             let actors = self.inventory().await?.actors;
@@ -139,6 +132,18 @@ impl Walk<'_> {
         })
         .await?;
         accepted(self.stop_of(&private.id(), 0, None).await)
+    }
+
+    /// Gives the host the login for its registry.
+    pub async fn give_login(&self) -> RpcResult<()> {
+        let credential = RegistryCredential {
+            username: Some(USER.into()),
+            password: Some(PASSWORD.into()),
+            registry_type: "oci".into(),
+            ..Default::default()
+        };
+        self.set_registry(&self.site.registry.address, credential)
+            .await
     }
 
     pub async fn registries_refused(&self) -> Checked {

@@ -2,10 +2,12 @@
 //! because such a host would do something else.
 //!
 //! - [`components`], [`providers`]: the operations on these
-//! - [`lattice`]: the others
+//! - [`others`]: what others do meanwhile
+//! - [`lattice`]: the other operations
 
 mod components;
 mod lattice;
+mod others;
 mod providers;
 
 use std::collections::HashMap;
@@ -36,7 +38,7 @@ pub async fn walk(site: &mut Site) -> (usize, Vec<String>) {
     };
     walk.before_anything_runs().await;
     walk.components().await;
-    walk.what_is_not_ours().await;
+    walk.beside_others().await;
     walk.providers().await;
     walk.in_the_end().await;
     (walk.right, walk.wrong)
@@ -83,6 +85,8 @@ impl Walk<'_> {
         self.check("StartActor, again", checked);
         let checked = self.start_refused().await;
         self.check("StartActor, refused", checked);
+        let checked = self.starts_and_stops_at_once().await;
+        self.check("StartActor and StopActor, eight at once", checked);
         let checked = self.scale_and_update().await;
         self.check("ScaleActor, and UpdateActor at once behind it", checked);
         let checked = self.scale_refused().await;
@@ -105,11 +109,17 @@ impl Walk<'_> {
         self.check("GetClaims", checked);
     }
 
-    async fn what_is_not_ours(&mut self) {
+    async fn beside_others(&mut self) {
         let checked = self.managed_by_wadm().await;
         self.check("Orders for what wadm manages, refused", checked);
         let checked = self.config_of_others().await;
         self.check("Orders beside a config of nothing known, refused", checked);
+        let checked = self.limits_of_others().await;
+        self.check("Orders for what others gave limits", checked);
+        let checked = self.updated_by_others().await;
+        self.check("Orders for what others updated, refused", checked);
+        let checked = self.silent_registry().await;
+        self.check("Orders while a host downloads", checked);
         let checked = self.registries().await;
         self.check("SetRegistryCredentials", checked);
         let checked = self.registries_refused().await;
@@ -123,6 +133,11 @@ impl Walk<'_> {
         self.check("StartProvider, refused", checked);
         let checked = self.start_provider_that_fails().await;
         self.check("StartProvider that fails", checked);
+        let checked = self.provider_at_once().await;
+        self.check(
+            "StartProvider twice at once, and StopProvider behind it",
+            checked,
+        );
         let checked = self.bids_beside_provider().await;
         self.check("AuctionProvider of what runs", checked);
         let checked = self.scale_beside_provider().await;

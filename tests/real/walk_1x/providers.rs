@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures::future::join;
 use serde_json::{Value, json};
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
@@ -129,6 +130,37 @@ impl Walk<'_> {
         match config["address"] == "0.0.0.0" {
             true => Ok(()),
             false => Err(unexpected(config)),
+        }
+    }
+
+    /// One of two orders starts it, and the stop comes when it runs.
+    pub async fn provider_at_once(&self) -> Checked {
+        let reference = self.stand_in();
+        let id = self.provider_id(&reference, "once");
+        let (one, other) = join(
+            self.start_provider_of(&reference, "once", None),
+            self.start_provider_of(&reference, "once", None),
+        )
+        .await;
+        let (started, again) = match accepted(one) {
+            Ok(()) => (Ok(()), other),
+            Err(_) => (
+                accepted(other),
+                self.start_provider_of(&reference, "once", None).await,
+            ),
+        };
+        started?;
+        refused(again, "is already running there")?;
+        accepted(self.stop_provider_of(&id, "once", None).await)?;
+        match self
+            .inventory()
+            .await?
+            .providers
+            .iter()
+            .any(|one| one.id == id)
+        {
+            true => Err("it runs on".into()),
+            false => Ok(()),
         }
     }
 
