@@ -95,10 +95,12 @@ pub enum Kind {
     Otp60,
     /// Rust hosts up to 0.82.
     Rust,
+    /// Hosts of 1.x: a component has one set of annotations and one reference.
+    V1,
 }
 
 impl Kind {
-    /// Returns the kind of a host of this version, which is 0.52 to 0.82.
+    /// Returns the kind of a 0.x host of this version, which is 0.52 to 0.82.
     pub fn of(version: &str) -> Self {
         let mut numbers = version
             .split('.')
@@ -142,6 +144,11 @@ impl State {
         groups
     }
 
+    /// Returns the annotation set that all have on hosts of 1.x, where any run.
+    pub fn set(&self) -> Option<Set> {
+        self.instances.first().copied()
+    }
+
     fn matching(&self, wanted: Set) -> usize {
         let matches = |set: &&Set| contains(**set, wanted);
         self.instances.iter().filter(matches).count()
@@ -153,7 +160,7 @@ impl State {
             (next.revision, next.relabelled) = (revision, false);
         }
         next.instances.extend(std::iter::repeat_n(set, count));
-        if kind == Kind::Rust {
+        if matches!(kind, Kind::Rust | Kind::V1) {
             next.instances.sort_unstable();
         }
         next
@@ -183,7 +190,7 @@ impl State {
 /// Returns the states that are right after the command was accepted; none where
 /// it must be refused.
 pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
-    if must_refuse(state, order).is_some() {
+    if must_refuse(state, order).is_some() || is_of_another_set(kind, state, order) {
         return Vec::new();
     }
     match order {
@@ -200,6 +207,10 @@ pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
             revision,
         } => {
             let (have, wanted) = (state.matching(set), usize::from(count));
+            let set = match kind {
+                Kind::V1 => state.set().unwrap_or(set),
+                _ => set,
+            };
             match wanted.checked_sub(have) {
                 Some(more) => vec![state.with(kind, set, more, revision)],
                 None => state.without(set, have - wanted),
@@ -212,6 +223,19 @@ pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
             next.relabelled = matches!(kind, Kind::Otp59 | Kind::Otp60);
             vec![next]
         }
+    }
+}
+
+/// Returns whether a command would give a component a second set of annotations,
+/// which hosts of 1.x do not keep.
+fn is_of_another_set(kind: Kind, state: &State, order: Order) -> bool {
+    let Some(running) = state.set().filter(|_| kind == Kind::V1) else {
+        return false;
+    };
+    match order {
+        Order::Start { set, .. } => set != running,
+        Order::Scale { set, count, .. } => count > 0 && !contains(running, set),
+        Order::Stop { .. } | Order::Update { .. } => false,
     }
 }
 
@@ -269,6 +293,11 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     | Order::Stop { set, .. }
     | Order::Update { set, .. }) = order;
     let starts = matches!(order, Order::Start { .. });
+    if is_of_another_set(kind, state, order)
+        || kind == Kind::V1 && state.set().is_some_and(|running| !contains(running, set))
+    {
+        return Some("hosts of 1.x keep one set of annotations");
+    }
     if kind == Kind::Otp54 && set != 0 && !starts {
         return Some("the host shows no annotations");
     }
@@ -283,7 +312,7 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
         return Some("a scale of another reference than the one that runs");
     }
     let older = matches!(order, Order::Update { revision, .. } if revision <= state.revision);
-    if kind != Kind::Rust && older {
+    if !matches!(kind, Kind::Rust | Kind::V1) && older {
         return Some("the host takes newer revisions only");
     }
     let gone = leaving(state, order).unwrap_or(0);
@@ -293,7 +322,7 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     let unheard = match kind {
         Kind::Otp59 => all_matching && others_stay,
         Kind::Otp60 => all_matching && others_stay && newest_goes,
-        Kind::Otp54 | Kind::Rust => false,
+        Kind::Otp54 | Kind::Rust | Kind::V1 => false,
     };
     unheard.then_some(
         "the instances that stay would get no calls \

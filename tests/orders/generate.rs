@@ -36,12 +36,17 @@ pub struct Choice<'a> {
     /// Whether the provider can find out the actor of any reference. Otherwise
     /// only references are started that it has seen with the actor's key.
     pub tells_apart: bool,
+    /// The annotation set that most commands must name, since all that runs has it.
+    pub keeps: Option<Set>,
 }
 
 /// Chooses the next command.
 pub fn order(random: &mut Random, choice: &Choice<'_>) -> Order {
     let Choice { state, newest, .. } = *choice;
-    let set = set(random);
+    let set = match choice.keeps {
+        Some(kept) if random.of(0..4) > 0 => kept,
+        _ => set(random),
+    };
     let current = match (state.total() > 0, choice.tells_apart) {
         (true, _) => state.revision,
         (false, true) => newest,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use wasmcloud_interface_lattice_control::*;
 
@@ -128,12 +129,14 @@ impl Course {
         }
     }
 
-    fn next(&mut self, random: &mut Random, tells_apart: bool) -> Order {
+    fn next(&mut self, random: &mut Random, ground: &impl Ground) -> Order {
+        let (kind, tells_apart) = (ground.kind(), ground.tells_apart());
         let choice = Choice {
             state: &self.states[0],
             newest: self.newest,
             ran: &self.ran,
             tells_apart,
+            keeps: self.states[0].set().filter(|_| kind == Kind::V1),
         };
         let order = generate::order(random, &choice);
         self.newest = self.newest.max(order.revision().unwrap_or(0));
@@ -149,13 +152,12 @@ impl Course {
         next: Next,
     ) -> Option<Fault> {
         let [one, two] = ground.callers();
-        let tells_apart = ground.tells_apart();
-        let first = self.next(random, tells_apart);
+        let first = self.next(random, ground);
         if next != Next::Both {
             let answer = self.send(ground, one, first).await;
             return self.judge(ground.kind(), &[(first, answer)]);
         }
-        let second = self.next(random, tells_apart);
+        let second = self.next(random, ground);
         let (a, b) = tokio::join!(
             self.send(ground, one, first),
             self.send(ground, two, second)
@@ -354,15 +356,27 @@ async fn observe(ground: &impl Ground, key: &str) -> Seen {
     };
     let client = ground.callers()[0].lattice();
     match client.get_host_inventory(&ctx(), &request).await {
-        Ok(inventory) => seen.told = Listing::of(&inventory, key),
+        Ok(inventory) => {
+            seen.told = match ground.kind() {
+                Kind::V1 => Listing::of_1x(&inventory, key),
+                _ => Listing::of(&inventory, key),
+            }
+        }
         Err(error) => seen.failures.push(format!("GetHostInventory: {error}")),
     }
-    let subject = format!("wasmbus.ctl.{}.get.{}.inv", ground.lattice(), ground.host());
+    let (lattice, host) = (ground.lattice(), ground.host());
+    let subject = match ground.kind() {
+        Kind::V1 => format!("wasmbus.ctl.v1.{lattice}.host.get.{host}"),
+        _ => format!("wasmbus.ctl.{lattice}.get.{host}.inv"),
+    };
     let asked = ground.control().request(subject, "".into());
     match timeout(Duration::from_secs(2), asked).await {
         Ok(Ok(reply)) => {
             let inventory = serde_json::from_slice(&reply.payload).unwrap_or_default();
-            seen.listed = Listing::raw(&inventory, key);
+            seen.listed = match ground.kind() {
+                Kind::V1 => Listing::raw_1x(&inventory, key),
+                _ => Listing::raw(&inventory, key),
+            };
         }
         other => seen.failures.push(format!("inventory: {other:?}")),
     }
@@ -373,11 +387,17 @@ async fn observe(ground: &impl Ground, key: &str) -> Seen {
 
 /// Stops an actor without the provider, as far as that is possible.
 async fn stop_all(ground: &impl Ground, key: &str) {
-    let subject = format!("wasmbus.ctl.{}.cmd.{}.sa", ground.lattice(), ground.host());
-    let order = format!(
-        "{{\"actor_ref\":\"{key}\",\"count\":0,\"host_id\":\"{}\"}}",
-        ground.host()
-    );
-    let asked = ground.control().request(subject, order.into());
+    let (lattice, host) = (ground.lattice(), ground.host());
+    let (subject, order) = match ground.kind() {
+        Kind::V1 => (
+            format!("wasmbus.ctl.v1.{lattice}.component.scale.{host}"),
+            json!({ "component_id": key, "component_ref": "x", "count": 0, "host_id": host }),
+        ),
+        _ => (
+            format!("wasmbus.ctl.{lattice}.cmd.{host}.sa"),
+            json!({ "actor_ref": key, "count": 0, "host_id": host }),
+        ),
+    };
+    let asked = ground.control().request(subject, order.to_string().into());
     let _ = timeout(Duration::from_secs(2), asked).await;
 }

@@ -31,6 +31,35 @@ impl Listing {
         listing
     }
 
+    /// Reads the provider's answer about a host of 1.x. The tag of the reference tells
+    /// the revision: components need not be signed.
+    pub fn of_1x(inventory: &HostInventory, id: &str) -> Self {
+        let mut listing = Self::default();
+        for actor in inventory.actors.iter().filter(|actor| actor.id == id) {
+            let revision = tag(actor.image_ref.as_deref().unwrap_or_default());
+            for instance in &actor.instances {
+                let annotations = instance.annotations.clone().unwrap_or_default();
+                listing.add(annotations.into_iter().collect(), 1, revision);
+            }
+        }
+        listing
+    }
+
+    /// Reads the own answer of a host of 1.x.
+    pub fn raw_1x(inventory: &Value, id: &str) -> Self {
+        let mut listing = Self::default();
+        let components = inventory["response"]["components"].as_array();
+        let components = components.into_iter().flatten();
+        for component in components.filter(|component| component["id"] == id) {
+            let pairs = component["annotations"].as_object().into_iter().flatten();
+            let pairs = pairs.map(|(k, v)| (k.clone(), v.as_str().unwrap_or("").to_owned()));
+            let maximum = component["max_instances"].as_u64().unwrap_or(0);
+            let reference = component["image_ref"].as_str().unwrap_or_default();
+            listing.add(pairs.collect(), maximum, tag(reference));
+        }
+        listing
+    }
+
     /// Reads the host's own answer. Old hosts repeat an actor for each of its
     /// instances.
     pub fn raw(inventory: &Value, key: &str) -> Self {
@@ -58,6 +87,12 @@ impl Listing {
         *self.groups.entry(annotations).or_default() += count;
         self.revisions.insert(revision);
     }
+}
+
+/// Returns the number that the tag of a reference is, or -1.
+fn tag(reference: &str) -> i64 {
+    let tag = reference.rsplit(':').next().unwrap_or_default();
+    tag.parse().unwrap_or(-1)
 }
 
 /// Instances that really run, whatever is listed. This is known of simulated

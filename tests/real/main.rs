@@ -157,11 +157,7 @@ async fn all(settings: &Settings) -> Vec<Row> {
                 report::auctioned(&row, &held);
                 row.auctions = Some(held);
             }
-            let seeds = match binary.protocol {
-                Protocol::V0 => settings.seeds.clone(),
-                Protocol::V1 => 0..0,
-            };
-            for seed in seeds {
+            for seed in settings.seeds.clone() {
                 let plan = Plan {
                     seed,
                     orders: settings.orders,

@@ -78,7 +78,7 @@ impl Module {
             }
             Source::Repository(registry, repository) => {
                 let bytes = self.bytes(&component_text(revision), revision);
-                registry.push(repository, &format!("0.{revision}.0"), bytes)
+                registry.push(repository, &revision.to_string(), bytes)
             }
         }
     }

@@ -158,7 +158,10 @@ impl Site {
             control,
             protocol: binary.protocol,
             registry,
-            kind: Kind::of(&binary.version),
+            kind: match binary.protocol {
+                Protocol::V0 => Kind::of(&binary.version),
+                Protocol::V1 => Kind::V1,
+            },
             rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
             provider,
             host,

@@ -133,8 +133,9 @@ impl Walk<'_> {
         let unknown = self.stop_of("nobody", 0, None).await;
         refused(unknown, "component nobody is not running there")?;
         let key = KeyPair::new(KeyPairType::Module).public_key();
-        let unknown = self.stop_of(&key, 0, None).await;
-        refused(unknown, "by the id that they were started with")?;
+        let why = "by the id that they were started with";
+        refused(self.stop_of(&key, 0, None).await, why)?;
+        refused(self.update_of(&key, &self.reference(1), None).await, why)?;
         self.runs(2, 2).await
     }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use futures::StreamExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
+use wasmbus_rpc::core::LinkDefinition;
 use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
@@ -29,16 +30,17 @@ impl Walk<'_> {
 
     pub async fn hosts(&self) -> Checked {
         let hosts = hosts(&self.site.callers[0], LATTICE).await;
+        let says = self.somebody("host.ping", &Value::Null).await?;
         let is_it = |host: &Host| {
-            let labels = host.labels.clone().unwrap_or_default();
             host.id == self.host()
                 && host.lattice_prefix.as_deref() == Some(LATTICE)
-                && host.version.is_some()
-                && labels.get("hostcore.os").map(String::as_str) == Some(std::env::consts::OS)
+                && host.version.as_deref() == says["version"].as_str()
+                && json!(host.labels) == says["labels"]
+                && host.rpc_host.as_deref() == says["rpc_host"].as_str()
         };
         match &hosts {
             Ok(all) if all.len() == 1 && is_it(&all[0]) => Ok(()),
-            other => Err(unexpected(other)),
+            other => Err(format!("{}, and the host says {says}", unexpected(other))),
         }
     }
 
@@ -96,19 +98,41 @@ impl Walk<'_> {
     }
 
     pub async fn links_refused(&self) -> Checked {
+        let why = "does not control their links";
         match self.client.get_links(&ctx(), LATTICE).await {
-            Err(error) if error.to_string().contains("does not control their links") => Ok(()),
-            other => Err(unexpected(other)),
+            Err(error) if error.to_string().contains(why) => {}
+            other => return Err(unexpected(other)),
         }
+        let (actor_id, contract_id) = (self.module().key(), "wasmcloud:httpserver".to_owned());
+        let request = RemoveLinkDefinitionRequest {
+            lattice_id: LATTICE.into(),
+            actor_id: actor_id.clone(),
+            contract_id: contract_id.clone(),
+            link_name: "default".into(),
+        };
+        refused(self.client.remove_link(&ctx(), &request).await, why)?;
+        let mut link = LinkDefinition::default();
+        link.actor_id = actor_id;
+        link.provider_id = self.site.archive.key.clone();
+        link.link_name = "default".into();
+        link.contract_id = contract_id;
+        let request = AdvertiseLinkRequest {
+            lattice_id: LATTICE.into(),
+            link,
+        };
+        refused(self.client.advertise_link(&ctx(), &request).await, why)
     }
 
-    /// Claims have the component of the last start, by its key.
-    pub async fn claims(&self) -> Checked {
-        let key = self.module().key();
+    /// Checks that a key has claims with this name.
+    pub async fn claims(&self, key: &str, name: &str) -> Checked {
         shows(async || {
             let response = self.client.get_claims(&ctx(), LATTICE).await;
             let claims = response.map_err(|error| error.to_string())?.claims;
-            match claims.iter().any(|claims| claims.get("sub") == Some(&key)) {
+            let has = |one: &HashMap<String, String>, member: &str, value: &str| {
+                one.get(member).is_some_and(|found| found == value)
+            };
+            let mut of_key = claims.iter().filter(|one| has(one, "sub", key));
+            match of_key.any(|one| has(one, "name", name)) {
                 true => Ok(()),
                 false => Err(unexpected(claims)),
             }

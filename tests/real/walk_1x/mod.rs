@@ -75,7 +75,7 @@ impl Walk<'_> {
         let checked = self.auction_provider().await;
         self.check("AuctionProvider with constraints", checked);
         let checked = self.links_refused().await;
-        self.check("GetLinks, refused", checked);
+        self.check("AdvertiseLink, GetLinks and RemoveLink, refused", checked);
     }
 
     async fn components(&mut self) {
@@ -105,8 +105,8 @@ impl Walk<'_> {
         self.check("StartActor that fails", checked);
         let checked = self.any_id().await;
         self.check("ScaleActor of an id of the caller", checked);
-        let checked = self.claims().await;
-        self.check("GetClaims", checked);
+        let checked = self.claims(&self.module().key(), "revision").await;
+        self.check("GetClaims of a component", checked);
     }
 
     async fn beside_others(&mut self) {
@@ -133,6 +133,8 @@ impl Walk<'_> {
         self.check("StartProvider, refused", checked);
         let checked = self.start_provider_that_fails().await;
         self.check("StartProvider that fails", checked);
+        let checked = self.claims(&self.site.archive.key, "stand-in").await;
+        self.check("GetClaims of a provider", checked);
         let checked = self.provider_at_once().await;
         self.check(
             "StartProvider twice at once, and StopProvider behind it",

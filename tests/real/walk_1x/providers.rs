@@ -212,6 +212,8 @@ impl Walk<'_> {
             return Err(format!("its config is left: {config}"));
         }
         accepted(self.stop_provider_of(&other, LINK, None).await)?;
-        self.providers_run(&[]).await
+        self.providers_run(&[]).await?;
+        let again = self.stop_provider_of(&other, LINK, None).await;
+        refused(again, "does not run there under this link name")
     }
 }

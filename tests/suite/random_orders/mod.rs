@@ -6,11 +6,15 @@
 
 mod model;
 mod simulated;
+mod simulated_1x;
 use std::time::Duration;
 
 use crate::orders::run::{Plan, run};
+use crate::orders::tally::Tally;
 use crate::support::host::Generation;
+use crate::support::host_v1::Version;
 use simulated::Simulated;
+use simulated_1x::Simulated1x;
 
 /// The number of commands in a run.
 const ORDERS: usize = 40;
@@ -22,28 +26,43 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// Returns the story of the command that went wrong, if one did.
-async fn wrong(generation: Generation, seed: u64) -> Option<String> {
-    let plan = Plan {
+fn plan(seed: u64) -> Plan {
+    Plan {
         seed,
         orders: ORDERS,
         go_on: false,
         quiet: Duration::from_millis(20),
-    };
+    }
+}
+
+/// Returns the story of the command that went wrong, if one did.
+async fn wrong(generation: Generation, seed: u64) -> Option<String> {
     let mut host = Simulated::start(generation).await;
-    let tally = run(&mut host, &plan).await;
-    let harm = host
-        .harm()
-        .map(|harm| format!("  the host was harmed: {harm}"));
+    let tally = run(&mut host, &plan(seed)).await;
+    story(&format!("{generation:?}"), &tally, host.harm())
+}
+
+/// Does the same for a host of 1.x beside hosts of 0.x.
+async fn wrong_1x(version: Version, others: &[Generation], seed: u64) -> Option<String> {
+    let mut host = Simulated1x::start(version, others).await;
+    let tally = run(&mut host, &plan(seed)).await;
+    story(
+        &format!("{version:?} beside {others:?}"),
+        &tally,
+        host.harm(),
+    )
+}
+
+fn story(host: &str, tally: &Tally, harm: Option<&str>) -> Option<String> {
+    let harm = harm.map(|harm| format!("  the host was harmed: {harm}"));
     let wrong = tally.wrong.first().map(|wrong| wrong.story.clone());
     if harm.is_none() && wrong.is_none() {
         return None;
     }
     let story: Vec<String> = wrong.into_iter().chain(harm).collect();
     let story = story.join("\n");
-    Some(format!(
-        "{generation:?}, ORDERS_SEED={seed}, {tally}:\n{story}"
-    ))
+    let seed = tally.seed;
+    Some(format!("{host}, ORDERS_SEED={seed}, {tally}:\n{story}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,6 +75,31 @@ async fn orders_do_what_they_say_and_nothing_else() {
         seeds().into_iter().map(run)
     });
     let runs: Vec<_> = runs.collect();
+    let mut stories = Vec::new();
+    for run in runs {
+        stories.extend(run.await.unwrap());
+    }
+    assert!(stories.is_empty(), "{}", stories.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_to_hosts_of_1x_do_what_they_say_and_nothing_else() {
+    let mut runs = Vec::new();
+    for (version, others) in [
+        (Version::V100, &[][..]),
+        (Version::V101, &[]),
+        (Version::V110, &[]),
+        (Version::V130, &[]),
+        (Version::V150, &[]),
+        (Version::V151, &[]),
+        (Version::V160, &[]),
+        (Version::V192, &[]),
+        (Version::V192, &[Generation::G1b, Generation::G3b]),
+    ] {
+        for seed in seeds() {
+            runs.push(tokio::spawn(wrong_1x(version, others, seed)));
+        }
+    }
     let mut stories = Vec::new();
     for run in runs {
         stories.extend(run.await.unwrap());
