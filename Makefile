@@ -14,7 +14,7 @@ LINK_NAME ?= default
 # For `fuzz` and `bench`, which run all parts where none is named.
 FUZZ      ?=
 BENCH     ?=
-# For `real`: one or more programs of wasmCloud hosts, and otherwise one that `host` builds.
+# For `real`: one or more programs of wasmCloud hosts, instead of what `host` builds.
 HOSTS     ?=
 
 .PHONY: help all build release dev par par-full inspect push start inventory \
@@ -73,16 +73,20 @@ test: ## runs the whole suite; installs nats-server and docker-registry where th
 	$(CARGO) test --locked --workspace
 
 # A workspace of its own: nothing else builds it.
+BUILT_HOST := tools/host/target/release/host
+
 host: ## builds a wasmCloud 1.9 host for tests, tools/host/target/release/host (ten minutes)
 	$(CARGO) build --locked --release --manifest-path tools/host/Cargo.toml --target-dir tools/host/target
 
-# HOSTS are programs of wasmCloud hosts, version 0.78 to 0.82 or 1.x, for this machine;
-# tests/real/main.rs has the rest.
-real: ## runs all operations and random commands on a host 1.9, or on HOSTS="/path/to/wasmcloud-0.82.0 …"
+real: ## runs all operations and random commands on real hosts: HOSTS="/path/to/wasmcloud-0.82.0 …", or that of `make host`
 	@scripts/install-servers nats-server
-	$(if $(HOSTS),,$(MAKE) host)
+ifeq ($(strip $(HOSTS)),)
+	@$(MAKE) --no-print-directory host
+	$(CARGO) test --locked --test real -- $(BUILT_HOST)
+else
 	@scripts/par release $(ARCHIVE)
-	ARCHIVE=$(ARCHIVE) $(CARGO) test --locked --test real -- $(or $(HOSTS),tools/host/target/release/host)
+	ARCHIVE=$(ARCHIVE) $(CARGO) test --locked --test real -- $(HOSTS)
+endif
 
 fuzz: ## fuzzes the promises for every input, FUZZ_SECONDS (60) each; FUZZ names some of fuzz/targets
 	@scripts/fuzz $(FUZZ)

@@ -17,7 +17,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use crate::host::Binary;
 use crate::orders::run::Ground as _;
-use crate::site::{Archive, LATTICE, Site, Way};
+use crate::site::{LATTICE, Site, Way};
 use crate::support::actor::Actor;
 use crate::support::world::{ctx, hosts, set};
 use crate::walk::{accepted, inventory, shows};
@@ -60,14 +60,14 @@ pub struct Series {
 
 /// Holds auctions of both kinds on an idle host with the default settings, and on
 /// one that starts and stops a provider all the time.
-pub async fn auctions(binary: &Binary, archive: &Archive) -> Vec<Series> {
-    let mut all = Vec::from(idle(binary, archive).await);
-    all.extend(busy(binary, archive).await);
+pub async fn auctions(binary: &Binary) -> Vec<Series> {
+    let mut all = Vec::from(idle(binary).await);
+    all.extend(busy(binary).await);
     all
 }
 
-async fn idle(binary: &Binary, archive: &Archive) -> [Series; 2] {
-    let mut site = Site::start(binary, Way::Alone, archive).await;
+async fn idle(binary: &Binary) -> [Series; 2] {
+    let mut site = Site::start(binary, Way::Alone).await;
     let auction = Auction::begin(&mut site).await;
     [
         auction.series(Kind::Actor, || true).await,
@@ -75,9 +75,9 @@ async fn idle(binary: &Binary, archive: &Archive) -> [Series; 2] {
     ]
 }
 
-async fn busy(binary: &Binary, archive: &Archive) -> [Series; 2] {
+async fn busy(binary: &Binary) -> [Series; 2] {
     let patient = json!({"grace_ms": GRACE_MS, "stall_ms": GRACE_MS});
-    let mut site = Site::start_with(binary, Way::Alone, archive, &patient).await;
+    let mut site = Site::start_with(binary, Way::Alone, &patient).await;
     let auction = Auction::begin(&mut site).await;
     [
         auction.beside_starts(Kind::Actor).await,
@@ -219,16 +219,15 @@ impl<'a> Auction<'a> {
         accepted(client.start_provider(&ctx(), &start).await).unwrap();
         let runs = async || {
             let providers = inventory(&client, &start.host_id).await?.providers;
-            match providers.iter().any(|p| p.link_name == RESTARTED) {
-                true => Ok(()),
-                false => Err(format!("got {providers:?}")),
-            }
+            let mut running = providers.iter().filter(|p| p.link_name == RESTARTED);
+            let running = running.next().map(|provider| provider.id.clone());
+            running.ok_or_else(|| format!("got {providers:?}"))
         };
-        shows(runs).await.unwrap();
+        let provider_id = shows(runs).await.unwrap();
         let stop = StopProviderCommand {
             lattice_id: LATTICE.into(),
             host_id: start.host_id,
-            provider_id: self.site.archive.key.clone(),
+            provider_id,
             link_name: RESTARTED.into(),
             contract_id: CONTRACT.into(),
             annotations: None,

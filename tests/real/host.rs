@@ -1,14 +1,12 @@
 //! A real host as a process, with a folder and keys of its own.
-//!
-//! Which control protocol a host speaks shows when it answers: hosts of 0.x and of 1.x
-//! listen for pings on subjects of their own.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use lattice_controller::internals::lattice::model::Protocol;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use nkeys::{KeyPair, KeyPairType};
@@ -16,64 +14,41 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::site::Archive;
 use crate::support::nats::NatsServer;
+use crate::support::provider::Identity;
 use crate::support::time::{scaled, timeout};
 
 /// How long a host may take until it answers pings.
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
-/// The control protocol of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Of hosts 0.x.
-    V0,
-    /// Of hosts 1.x.
-    V1,
-}
-
-impl Protocol {
-    const BOTH: [Self; 2] = [Self::V0, Self::V1];
-
-    fn ping(self, lattice: &str) -> String {
-        match self {
-            Self::V0 => format!("wasmbus.ctl.{lattice}.ping.hosts"),
-            Self::V1 => format!("wasmbus.ctl.v1.{lattice}.host.ping"),
-        }
-    }
-
-    /// Returns what a host says of itself.
-    fn said(self, reply: &[u8]) -> Value {
-        let reply: Value = serde_json::from_slice(reply).unwrap_or_default();
-        match self {
-            Self::V0 => reply,
-            Self::V1 => reply["response"].clone(),
-        }
-    }
-}
-
 /// The program of a host.
 #[derive(Clone, Debug)]
 pub struct Binary {
-    pub path: String,
-    /// As the host tells it.
+    pub path: PathBuf,
     pub version: String,
+    /// What it speaks: that on whose ping it answers.
     pub protocol: Protocol,
+    /// Our provider's archive, where it can run on this host.
+    pub archive: Option<Archive>,
     /// The option that names its lattice.
     lattice_flag: &'static str,
 }
 
 impl Binary {
-    /// Starts a program once, to find out what it is.
+    /// Finds out what a program is, for which it is started once.
     ///
     /// # Errors
     /// Where it is no host that this test can start.
     pub async fn at(path: &str) -> Result<Self, String> {
-        let help = Command::new(path)
-            .arg("--help")
-            .stdin(Stdio::null())
-            .output();
-        let help = help.map_err(|error| format!("{path} --help: {error}"))?;
-        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let say = |flag: &str| {
+            let said = Command::new(path).arg(flag).stdin(Stdio::null()).output();
+            let said = said.map_err(|error| format!("{path} {flag}: {error}"))?;
+            let said = String::from_utf8_lossy(&said.stdout).into_owned();
+            Ok::<_, String>(said)
+        };
+        let (version, help) = (say("--version")?, say("--help")?);
+        let version = version.split_whitespace().last().map(str::to_owned);
         let lattice_flag = match help.contains("--lattice ") {
             true => "--lattice",
             false => "--lattice-prefix",
@@ -83,66 +58,86 @@ impl Binary {
                 "{path} --help names no flags of a wasmCloud host from 0.78 on"
             ));
         }
-        let nats = NatsServer::start();
+        let version = version.ok_or_else(|| format!("{path} tells no version"))?;
+        // It is started in another folder.
+        let path = Path::new(path).canonicalize();
+        let path = path.map_err(|error| error.to_string())?;
         let mut binary = Self {
-            path: path.into(),
-            version: String::new(),
-            protocol: Protocol::V0,
+            path,
+            version,
+            protocol: Protocol::default(),
+            archive: None,
             lattice_flag,
         };
+        let (nats, identity) = (NatsServer::start(), Identity::new());
+        let start = Start {
+            lattice: "which",
+            port: nats.port(),
+            cluster_seed: identity.cluster.seed().map_err(|error| error.to_string())?,
+            plain_registry: String::new(),
+        };
         let client = nats.client().await;
-        let seed = KeyPair::new(KeyPairType::Cluster).seed().unwrap();
-        let host = RealHost::start(&binary, "probe", nats.port(), &seed, &[], &client).await;
-        let version = host.ping["version"].as_str();
-        binary.version = version
-            .ok_or_else(|| format!("{path} tells no version"))?
-            .into();
-        binary.protocol = host.protocol;
+        let host = RealHost::spawn(&binary, &start);
+        binary.protocol = host.answers_pings(&start, &client).await?;
         Ok(binary)
     }
+}
+
+/// What a host is started with.
+pub struct Start<'a> {
+    pub lattice: &'a str,
+    /// The port of the server.
+    pub port: u16,
+    /// With what it signs; hosts of 1.x sign nothing.
+    pub cluster_seed: String,
+    /// The registry that it may ask without encryption.
+    pub plain_registry: String,
 }
 
 /// A running host. It ends when this is dropped, and so do the providers that
 /// it started.
 pub struct RealHost {
     pub id: String,
-    protocol: Protocol,
-    /// What it said of itself when it was up.
-    ping: Value,
     child: Child,
+    /// A host may end when this closes.
+    _input: Option<ChildStdin>,
     folder: TempDir,
 }
 
 impl RealHost {
-    /// Starts a host on the server at this port, with this environment beside the usual
-    /// one. One of 0.x signs with this seed.
-    pub async fn start(
-        binary: &Binary,
-        lattice: &str,
-        port: u16,
-        cluster_seed: &str,
-        environment: &[(&str, &str)],
-        nats: &async_nats::Client,
-    ) -> Self {
+    /// Starts a host, and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it does not, or as a host of another kind than it was.
+    pub async fn start(binary: &Binary, start: &Start<'_>, nats: &async_nats::Client) -> Self {
+        let host = Self::spawn(binary, start);
+        let protocol = host.answers_pings(start, nats).await;
+        assert_eq!(protocol, Ok(binary.protocol), "{}", binary.path.display());
+        host
+    }
+
+    /// Starts a host in the way of all versions: each reads what it knows.
+    fn spawn(binary: &Binary, start: &Start<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = KeyPair::new(KeyPairType::Server);
         let log = File::create(folder.path().join("log")).unwrap();
-        let child = Command::new(&binary.path)
-            .args([binary.lattice_flag, lattice, "--allow-file-load"])
+        let port = start.port.to_string();
+        let mut child = Command::new(&binary.path)
+            .args([binary.lattice_flag, start.lattice, "--allow-file-load"])
             .current_dir(folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder.path())
             .env("TMPDIR", folder.path())
+            // Of 0.x, of 1.x, and of tools/host.
             .env("NATS_HOST", "127.0.0.1")
-            .env("NATS_PORT", port.to_string())
+            .env("NATS_PORT", &port)
             .env("WASMCLOUD_NATS_HOST", "127.0.0.1")
-            .env("WASMCLOUD_NATS_PORT", port.to_string())
+            .env("WASMCLOUD_NATS_PORT", &port)
             .env("WASMCLOUD_NATS_URL", format!("nats://127.0.0.1:{port}"))
-            .envs(environment.iter().copied())
-            .env("WASMCLOUD_CLUSTER_SEED", cluster_seed)
+            .env("WASMCLOUD_CLUSTER_SEED", &start.cluster_seed)
             .env("WASMCLOUD_HOST_SEED", key.seed().unwrap())
-            // The host of tools/host ends when this is closed.
+            .env("WASMCLOUD_OCI_ALLOWED_INSECURE", &start.plain_registry)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -151,34 +146,54 @@ impl RealHost {
             .process_group(0)
             .spawn()
             .unwrap();
-        let mut host = Self {
+        Self {
             id: key.public_key(),
-            protocol: Protocol::V0,
-            ping: Value::Null,
+            _input: child.stdin.take(),
             child,
             folder,
-        };
-        host.answers_pings(lattice, nats).await;
-        host
+        }
     }
 
-    /// Waits until it answers a ping, and notes which and what it said.
-    async fn answers_pings(&mut self, lattice: &str, nats: &async_nats::Client) {
+    /// Waits until it answers one of the two pings, and returns whose.
+    ///
+    /// # Errors
+    /// What it logged, where it does not.
+    async fn answers_pings(
+        &self,
+        start: &Start<'_>,
+        nats: &async_nats::Client,
+    ) -> Result<Protocol, String> {
+        let lattice = start.lattice;
+        let pings = [
+            (
+                Protocol::V0,
+                format!("wasmbus.ctl.{lattice}.ping.hosts"),
+                "",
+            ),
+            (
+                Protocol::V1,
+                format!("wasmbus.ctl.v1.{lattice}.host.ping"),
+                "/response",
+            ),
+        ];
         let until = Instant::now() + scaled(UP_WITHIN);
         while Instant::now() < until {
-            for protocol in Protocol::BOTH {
-                let asked = nats.request(protocol.ping(lattice), "".into());
-                if let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await {
-                    let ping = protocol.said(&reply.payload);
-                    if ping["id"] == *self.id {
-                        (self.protocol, self.ping) = (protocol, ping);
-                        return;
-                    }
+            for (protocol, subject, place) in &pings {
+                let asked = nats.request(subject.clone(), "".into());
+                let Ok(Ok(reply)) = timeout(Duration::from_secs(1), asked).await else {
+                    continue;
+                };
+                let reply: Value = serde_json::from_slice(&reply.payload).unwrap_or_default();
+                if reply
+                    .pointer(place)
+                    .is_some_and(|ping| ping["id"] == *self.id)
+                {
+                    return Ok(*protocol);
                 }
             }
             sleep(Duration::from_millis(50)).await;
         }
-        panic!("the host did not come up:\n{}", self.log());
+        Err(format!("the host did not come up:\n{}", self.log()))
     }
 
     /// Returns the last lines that it and its providers logged.

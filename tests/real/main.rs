@@ -1,11 +1,12 @@
-//! The provider on real hosts: `make real HOSTS="/path/to/wasmcloud-0.82.0 …"`, and
-//! `make real` for a host of 1.9 that it builds (`tools/host`).
+//! The provider on real hosts: `make real`, on the host of tools/host, or
+//! `make real HOSTS="/path/to/wasmcloud-0.82.0 /path/to/wasmcloud-1.9.2 …"`.
 //!
-//! Each host goes through a walk of all operations and through random commands. One of 0.x
-//! does so once with the provider as an archive that the host itself starts, and once
-//! with the provider beside it. In the second way it also bids in auctions, and no
-//! bid may be missing. For one of 1.x the provider stands alone: it cannot run there yet.
-//! Which of them a program is shows when it answers. Nothing here builds or fetches a host.
+//! Which protocol a host speaks is found out once, by the ping that it answers. Each
+//! goes through a walk of all operations and through random commands, once with the
+//! provider as an archive that the host itself starts, and once with the provider
+//! beside it. In the second way it also bids in auctions, and no bid may be missing.
+//! On hosts of 1.x the provider only stands beside them: it cannot run there yet.
+//! Nothing here builds or fetches a host.
 //!
 //! There are `SEEDS` (3) runs of `ORDERS` (40) commands. `REAL_SEED` is the
 //! first seed, and with `SEEDS=1` the only one. `ARCHIVE` names the provider's
@@ -17,13 +18,16 @@ mod modules;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../orders/mod.rs"]
 mod orders;
+mod registry;
 mod report;
 mod site;
+mod stand_in;
 #[allow(dead_code, reason = "a part of what tests use")]
 #[path = "../support/mod.rs"]
 mod support;
-mod v1;
 mod walk;
+mod walk_1x;
+mod wrpc;
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -31,32 +35,33 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use lattice_controller::internals::lattice::model::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
 use auctions::auctions;
-use host::{Binary, Protocol};
+use host::Binary;
 use orders::run::{Plan, run};
 use report::{Row, Walked};
 use site::{Archive, LATTICE, Site, Way};
 use support::world::set;
 
 const NEEDS: &str = "\
-`make real` builds a host of wasmCloud 1.9 and uses it. For others:
-make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/another\"
+`make real` takes programs of wasmCloud hosts for this machine, and without any builds
+that of tools/host, which is host 1.9:
+  make real HOSTS=\"/path/to/wasmcloud-0.82.0 /path/to/wasmcloud-1.9.2\"
 
-Each is the program of a wasmCloud host for this machine, version 0.78 to 0.82 or 1.x,
-as you built or downloaded it. It is started here with a server, a folder and keys of
-its own, and ended again.
+Each is version 0.78 to 0.82 or 1.x, as you built or downloaded it. It is started here
+with a server, a folder and keys of its own, and ended again.
   SEEDS=3       so many runs of random orders
   ORDERS=40     so many orders in each
   REAL_SEED=1   the first seed; with SEEDS=1 the only one, to repeat a run
-  WAYS=alone    standing alone only, or `archive`; both where it is not set
+  WAYS=alone    standing alone only, or `archive`; both where it is not set, and
+                standing alone always on hosts of 1.x
 ";
 
 /// What to do.
 struct Settings {
     hosts: Vec<Binary>,
-    archive: Archive,
     seeds: std::ops::Range<u64>,
     orders: usize,
     ways: Vec<Way>,
@@ -70,15 +75,19 @@ impl Settings {
         if paths.is_empty() {
             return Err(NEEDS.into());
         }
-        let mut hosts = Vec::new();
-        for path in &paths {
-            hosts.push(Binary::at(path).await?);
-        }
         let archive = std::env::var("ARCHIVE")
             .ok()
             .filter(|path| !path.is_empty());
         let archive = archive.unwrap_or_else(|| "build/lattice-controller.par.gz".into());
         let archive = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(archive);
+        let mut hosts = Vec::new();
+        for path in &paths {
+            let mut host = Binary::at(path).await?;
+            if host.protocol == Protocol::V0 {
+                host.archive = Some(Archive::at(&archive).await?);
+            }
+            hosts.push(host);
+        }
         let ways = std::env::var("WAYS").unwrap_or_default();
         let chosen = Way::BOTH.into_iter().filter(|way| match ways.as_str() {
             "archive" => *way == Way::Archive,
@@ -88,22 +97,10 @@ impl Settings {
         let first = number("REAL_SEED", 1)?;
         Ok(Self {
             hosts,
-            archive: Archive::at(&archive).await?,
             seeds: first..first + number("SEEDS", 3)?,
             orders: number("ORDERS", 40)? as usize,
             ways: chosen.collect(),
         })
-    }
-}
-
-impl Settings {
-    fn plan(&self, seed: u64) -> Plan {
-        Plan {
-            seed,
-            orders: self.orders,
-            go_on: true,
-            quiet: Duration::from_millis(150),
-        }
     }
 }
 
@@ -145,23 +142,29 @@ async fn main() -> ExitCode {
 async fn all(settings: &Settings) -> Vec<Row> {
     let mut rows = Vec::new();
     for binary in &settings.hosts {
-        if binary.protocol == Protocol::V1 {
-            rows.push(of_1x(settings, binary).await);
-            continue;
-        }
         for way in &settings.ways {
-            let mut row = Row::new(&binary.version, way.name());
-            let walked = guarded(walked(binary, *way, &settings.archive)).await;
+            let mut row = Row::new(binary, *way);
+            if row.is_skipped {
+                report::skipped(&row);
+                rows.push(row);
+                continue;
+            }
+            let walked = guarded(walked(binary, *way)).await;
             report::walked(&row, &walked);
             row.walked = walked;
             if *way == Way::Alone {
-                let held = guarded(auctions(binary, &settings.archive)).await;
+                let held = guarded(auctions(binary)).await;
                 report::auctioned(&row, &held);
                 row.auctions = Some(held);
             }
             for seed in settings.seeds.clone() {
-                let plan = settings.plan(seed);
-                let ordered = guarded(ordered(binary, *way, &settings.archive, &plan)).await;
+                let plan = Plan {
+                    seed,
+                    orders: settings.orders,
+                    go_on: true,
+                    quiet: Duration::from_millis(150),
+                };
+                let ordered = guarded(ordered(binary, *way, &plan)).await;
                 report::ordered(&row, seed, &ordered);
                 match ordered {
                     Ok(tally) => row.tally.add(tally),
@@ -174,49 +177,24 @@ async fn all(settings: &Settings) -> Vec<Row> {
     rows
 }
 
-/// Goes through what a host of 1.x can do with a provider that stands alone.
-async fn of_1x(settings: &Settings, binary: &Binary) -> Row {
-    let mut row = Row::new(&binary.version, Way::Alone.name());
-    let walked = guarded(v1::walked(binary)).await;
-    report::walked(&row, &walked);
-    row.walked = walked;
-    for seed in settings.seeds.clone() {
-        let ordered = guarded(v1::ordered(binary, &settings.plan(seed))).await;
-        report::ordered(&row, seed, &ordered);
-        match ordered {
-            Ok(tally) => row.tally.add(tally),
-            Err(_) => row.broken += 1,
-        }
-    }
-    row
-}
-
 /// Returns the outcome, or that it panicked. Its message is printed by then.
 async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> {
     let caught = AssertUnwindSafe(future).catch_unwind().await;
     caught.map_err(|_| "ended early, see above")
 }
 
-async fn walked(binary: &Binary, way: Way, archive: &Archive) -> Walked {
-    let mut site = Site::start(binary, way, archive).await;
-    let (right, wrong) = walk::walk(&mut site).await;
+async fn walked(binary: &Binary, way: Way) -> Walked {
+    let mut site = Site::start(binary, way).await;
+    let (right, wrong) = match binary.protocol {
+        Protocol::V0 => walk::walk(&mut site).await,
+        Protocol::V1 => walk_1x::walk(&mut site).await,
+    };
     let log = (!wrong.is_empty()).then(|| site.host.log());
-    let checks = walk::CHECKS;
-    Walked {
-        right,
-        checks,
-        wrong,
-        log,
-    }
+    Walked { right, wrong, log }
 }
 
-async fn ordered(
-    binary: &Binary,
-    way: Way,
-    archive: &Archive,
-    plan: &Plan,
-) -> orders::tally::Tally {
-    let mut site = Site::start(binary, way, archive).await;
+async fn ordered(binary: &Binary, way: Way, plan: &Plan) -> orders::tally::Tally {
+    let mut site = Site::start(binary, way).await;
     let url = site.nats.url();
     let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);

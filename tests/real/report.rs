@@ -4,22 +4,32 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 
 use crate::auctions::Series;
+use crate::host::Binary;
 use crate::orders::tally::Tally;
+use crate::site::Way;
+
+const SKIPPED: &str = "skipped: it cannot run on hosts of 1.x yet";
 
 /// The outcome of a walk.
 pub struct Walked {
     pub right: usize,
-    /// How many checks there were.
-    pub checks: usize,
     pub wrong: Vec<String>,
     /// The end of the host's log, where something was wrong.
     pub log: Option<String>,
+}
+
+impl Walked {
+    fn checks(&self) -> usize {
+        self.right + self.wrong.len()
+    }
 }
 
 /// One host and one way for the provider to run.
 pub struct Row {
     version: String,
     way: &'static str,
+    /// Whether nothing of it is done: our provider cannot run on hosts of 1.x yet.
+    pub is_skipped: bool,
     pub walked: Result<Walked, &'static str>,
     /// The auctions, where the provider stands alone.
     pub auctions: Option<Result<Vec<Series>, &'static str>>,
@@ -29,10 +39,11 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(version: &str, way: &'static str) -> Self {
+    pub fn new(binary: &Binary, way: Way) -> Self {
         Self {
-            version: version.into(),
-            way,
+            version: format!("{} ({})", binary.version, binary.protocol),
+            way: way.name(),
+            is_skipped: binary.archive.is_none() && way == Way::Archive,
             walked: Err("not walked"),
             auctions: None,
             tally: Tally::default(),
@@ -42,10 +53,11 @@ impl Row {
 
     /// Returns whether everything was right.
     pub fn is_right(&self) -> bool {
-        let walked = self
-            .walked
-            .as_ref()
-            .is_ok_and(|walked| walked.right == walked.checks);
+        if self.is_skipped {
+            return true;
+        }
+        let walked = self.walked.as_ref();
+        let walked = walked.is_ok_and(|walked| walked.wrong.is_empty());
         let bids = self.auctions.as_ref().is_none_or(|auctions| {
             let all = auctions.as_ref();
             all.is_ok_and(|all| all.iter().all(|series| series.lost.is_empty()))
@@ -58,12 +70,18 @@ impl Row {
     }
 }
 
+/// Prints that nothing is done.
+pub fn skipped(row: &Row) {
+    println!("{}: {SKIPPED}", row.name());
+}
+
 /// Prints the outcome of a walk.
 pub fn walked(row: &Row, walked: &Result<Walked, &str>) {
     match walked {
         Err(problem) => println!("{}: the walk {problem}", row.name()),
         Ok(walked) => {
-            println!("{}: walk {} of {}", row.name(), walked.right, walked.checks);
+            let (right, checks) = (walked.right, walked.checks());
+            println!("{}: walk {right} of {checks}", row.name());
             for wrong in &walked.wrong {
                 println!("  {wrong}");
             }
@@ -117,7 +135,8 @@ pub fn print(rows: &[Row]) {
     ]);
     for row in rows {
         let walk = match &row.walked {
-            Ok(walked) => format!("{}/{}", walked.right, walked.checks),
+            _ if row.is_skipped => SKIPPED.into(),
+            Ok(walked) => format!("{}/{}", walked.right, walked.checks()),
             Err(problem) => (*problem).into(),
         };
         let bids = match &row.auctions {

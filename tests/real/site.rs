@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
+use lattice_controller::internals::lattice::model::Protocol;
 use provider_archive::ProviderArchive;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -16,16 +17,18 @@ use wasmbus_rpc::rpc_client::RpcClient;
 use wasmbus_rpc::wascap::prelude::KeyPair;
 use wasmcloud_interface_lattice_control::LatticeController as _;
 
-use crate::host::{Binary, RealHost};
-use crate::modules::Module;
+use crate::host::{Binary, RealHost, Start};
+use crate::modules::{FUNCTION, INSTANCE, Module};
 use crate::orders::contract::Kind;
 use crate::orders::run::Ground;
 use crate::orders::seen::Running;
+use crate::registry::Registry;
 use crate::support::actor::Actor;
 use crate::support::nats::NatsServer;
 use crate::support::provider::{Identity, Provider};
 use crate::support::time::scaled;
 use crate::support::world::ctx;
+use crate::{stand_in, wrpc};
 
 /// The lattice of the host.
 pub const LATTICE: &str = "real";
@@ -61,9 +64,12 @@ impl Way {
 pub struct Site {
     pub callers: [Actor; 2],
     pub modules: Vec<Module>,
+    /// A provider that the host can start.
     pub archive: Archive,
     pub way: Way,
     pub control: Client,
+    pub protocol: Protocol,
+    pub registry: Arc<Registry>,
     kind: Kind,
     rpc: RpcClient,
     provider: Option<Provider>,
@@ -72,7 +78,7 @@ pub struct Site {
 }
 
 /// The provider's archive.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Archive {
     /// The reference that hosts get.
     pub reference: String,
@@ -99,28 +105,33 @@ impl Archive {
 
 impl Site {
     /// Starts all of it. The provider has credentials of no lattice yet.
-    pub async fn start(binary: &Binary, way: Way, archive: &Archive) -> Self {
-        Self::start_with(binary, way, archive, &json!({})).await
+    pub async fn start(binary: &Binary, way: Way) -> Self {
+        Self::start_with(binary, way, &json!({})).await
     }
 
     /// Starts all of it. A provider that stands alone has these settings.
-    pub async fn start_with(
-        binary: &Binary,
-        way: Way,
-        archive: &Archive,
-        settings: &Value,
-    ) -> Self {
+    pub async fn start_with(binary: &Binary, way: Way, settings: &Value) -> Self {
         let nats = NatsServer::start();
         let control = nats.client().await;
         let mut identity = Identity::new();
-        let seed = identity.cluster.seed().unwrap();
-        let host = RealHost::start(binary, LATTICE, nats.port(), &seed, &[], &control).await;
+        let registry = Arc::new(Registry::start().await);
+        let start = Start {
+            lattice: LATTICE,
+            port: nats.port(),
+            cluster_seed: identity.cluster.seed().unwrap(),
+            plain_registry: registry.address.clone(),
+        };
+        let host = RealHost::start(binary, &start, &control).await;
+        let archive = match &binary.archive {
+            Some(archive) => archive.clone(),
+            None => stand_in::archive(host.folder()).await,
+        };
         let provider = match way {
             Way::Archive => {
                 identity.lattice = LATTICE.into();
                 identity.host_id = host.id.clone();
                 identity.provider_key = archive.key.clone();
-                start_archive(&control, &identity, archive).await;
+                start_archive(&control, &identity, &archive).await;
                 None
             }
             Way::Alone => {
@@ -142,10 +153,15 @@ impl Site {
         Self {
             callers,
             modules: Vec::new(),
-            archive: archive.clone(),
+            archive,
             way,
             control,
-            kind: Kind::of(&binary.version),
+            protocol: binary.protocol,
+            registry,
+            kind: match binary.protocol {
+                Protocol::V0 => Kind::of(&binary.version),
+                Protocol::V1 => Kind::V1,
+            },
             rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
             provider,
             host,
@@ -155,8 +171,8 @@ impl Site {
 
     /// Returns the reference of a revision of an actor that this site made.
     pub fn file(&self, key: &str, revision: u32) -> String {
-        let module = self.modules.iter().find(|module| module.key() == key);
-        module.unwrap().reference(self.host.folder(), revision)
+        let module = self.modules.iter().find(|module| module.id() == key);
+        module.unwrap().reference(revision)
     }
 
     /// Returns what the provider logged, where it stands alone.
@@ -168,6 +184,16 @@ impl Site {
     /// Calls an actor as any other actor would, and returns its answer, or
     /// `None` where there is none.
     async fn call(&self, key: &str) -> Option<String> {
+        match self.protocol {
+            Protocol::V0 => self.call_actor(key).await,
+            Protocol::V1 => {
+                let answer = wrpc::call(&self.control, LATTICE, key, INSTANCE, FUNCTION);
+                Some(format!("R{}", answer.await?))
+            }
+        }
+    }
+
+    async fn call_actor(&self, key: &str) -> Option<String> {
         let origin = WasmCloudEntity {
             public_key: self.modules[0].key(),
             ..Default::default()
@@ -245,8 +271,16 @@ impl Ground for Site {
     }
 
     fn new_actor(&mut self) -> String {
-        self.modules.push(Module::new());
-        self.modules[self.modules.len() - 1].key()
+        let module = match self.protocol {
+            Protocol::V0 => Module::actor(self.host.folder().into()),
+            Protocol::V1 => {
+                let repository = format!("real/shop{}", self.modules.len());
+                Module::component(self.registry.clone(), &repository)
+            }
+        };
+        let id = module.id();
+        self.modules.push(module);
+        id
     }
 
     async fn reference(&self, key: &str, revision: u32) -> String {
@@ -255,7 +289,7 @@ impl Ground for Site {
 
     // Files have no tags, so their names tell nothing.
     fn tells_apart(&self) -> bool {
-        false
+        self.protocol == Protocol::V1
     }
 
     async fn answers(&self, key: &str) -> Option<BTreeMap<String, usize>> {

@@ -1,4 +1,4 @@
-//! All 17 operations of the contract on a real host, in 20 checks.
+//! All 17 operations of the contract on a real host of 0.x, in 20 checks.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,9 +14,6 @@ use crate::site::{LATTICE, Site, Way};
 use crate::support::actor::Actor;
 use crate::support::time::scaled;
 use crate::support::world::ctx;
-
-/// How many checks there are.
-pub const CHECKS: usize = 20;
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
@@ -345,7 +342,8 @@ impl Walk<'_> {
     }
 }
 
-fn noted() -> Option<HashMap<String, String>> {
+/// Returns the annotations that a walk starts things with.
+pub fn noted() -> Option<HashMap<String, String>> {
     Some(HashMap::from([("managed-by".into(), "walk".into())]))
 }
 
@@ -376,15 +374,30 @@ pub fn accepted(ack: RpcResult<CtlOperationAck>) -> Checked {
     }
 }
 
-fn unexpected(got: impl Debug) -> String {
+/// Says that something else was expected.
+pub fn unexpected(got: impl Debug) -> String {
     format!("got {got:?}")
+}
+
+/// Checks that a command was not accepted, for this reason.
+///
+/// # Errors
+/// Where it was accepted, or failed for another reason.
+pub fn refused(ack: RpcResult<CtlOperationAck>, reason: &str) -> Checked {
+    match ack {
+        Ok(ack) if !ack.accepted && ack.error.contains(reason) => Ok(()),
+        other => Err(format!(
+            "not refused with {reason:?}: {}",
+            unexpected(other)
+        )),
+    }
 }
 
 /// Repeats a check until it succeeds or the time is up.
 ///
 /// # Errors
 /// What was wrong at last.
-pub async fn shows(ask: impl AsyncFn() -> Checked) -> Checked {
+pub async fn shows<T>(ask: impl AsyncFn() -> Result<T, String>) -> Result<T, String> {
     let until = Instant::now() + scaled(SHOWS_WITHIN);
     loop {
         match ask().await {

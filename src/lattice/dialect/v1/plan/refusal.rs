@@ -31,7 +31,8 @@ pub enum Refusal {
     /// Somebody updated it by `component.update`
     /// (docs/hosts.md#update-keeps-old-code).
     #[error(
-        "another client updated component {0} there, after which the host runs its old code until          the host ends, beside what is started: run it on another host, or restart this one"
+        "another client updated component {0} there, after which the host runs its old code until \
+         the host ends, beside what is started: run it on another host, or restart this one"
     )]
     Updated(ComponentId),
     /// A scale would take its configuration.
