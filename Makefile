@@ -92,7 +92,7 @@ fuzz: ## fuzzes the promises for every input, FUZZ_SECONDS (60) each; FUZZ names
 	@scripts/fuzz $(FUZZ)
 
 # Examples and tests have the same build profile, so that a newcomer builds once.
-demo: ## shows a lattice of three simulated hosts, the real provider, and an actor that walks through it
+demo: ## shows a lattice of four simulated hosts, the real provider, and an actor that walks through it
 	@scripts/install-servers nats-server
 	$(CARGO) build --locked --bins --examples
 	$(CARGO) run --quiet --locked --example demo

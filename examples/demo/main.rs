@@ -1,4 +1,4 @@
-//! `make demo` starts a nats-server, a lattice of three simulated hosts, the
+//! `make demo` starts a nats-server, a lattice of four simulated hosts, the
 //! real provider with host data on its standard input, and a linked actor that
 //! walks through the contract. It exits with 0 only if every answer was as
 //! expected.
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use support::actor::Actor;
 use support::host::lattice::SimLattice;
 use support::host::{Generation, SimHost};
+use support::host_v1::{SimHostV1, Version};
 use support::nats::NatsServer;
 use support::provider::{Identity, Provider};
 
@@ -28,6 +29,9 @@ async fn main() -> ExitCode {
     let client = nats.client().await;
     let lattice = Arc::new(SimLattice::with_bucket(client, walk::LATTICE).await);
     let actor_key = lattice.publish_actor(walk::ACTOR_REF, "shop", 3).await;
+    lattice
+        .publish_actor_as(walk::NEW_ACTOR_REF, &actor_key, "shop", 4)
+        .await;
     let provider_key = Identity::new().provider_key;
     lattice
         .publish_provider_as(
@@ -45,8 +49,9 @@ async fn main() -> ExitCode {
     ] {
         hosts.push(SimHost::start(&lattice, generation, &[("zone", zone)]).await);
     }
+    let _of_1x = SimHostV1::start(&lattice, Version::V192, &[("zone", "us")]).await;
     println!(
-        "lattice         {:?}, {} simulated hosts",
+        "lattice         {:?}, {} simulated hosts, and one of wasmCloud 1.x",
         walk::LATTICE,
         hosts.len()
     );

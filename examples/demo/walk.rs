@@ -17,6 +17,9 @@ const STARTED_WITHIN: Duration = Duration::from_secs(3);
 
 pub const LATTICE: &str = "demo";
 pub const ACTOR_REF: &str = "registry.example/shop:0.3.0";
+pub const NEW_ACTOR_REF: &str = "registry.example/shop:0.4.0";
+/// What a host of 1.x calls the shop: the provider derives it from the reference.
+const SHOP_ID: &str = "registry_example_shop";
 pub const PROVIDER_REF: &str = "registry.example/httpserver:0.17.0";
 pub const CONTRACT: &str = "wasmcloud:httpserver";
 
@@ -80,8 +83,20 @@ impl Walk {
         steps.next("GetLinks and GetHostInventory: all is gone");
         self.links(0).await?;
         self.inventory(&hosts[0], 0).await?;
+        steps.next(
+            "StartActor: a shop on the host of wasmCloud 1.x, which has ids in place of keys",
+        );
+        self.start_actor(&hosts[3]).await?;
+        steps.next("ScaleActor: three of them");
+        self.scale_actor(&hosts[3], 3).await?;
+        steps.next("UpdateActor: the next revision");
+        self.update_actor(&hosts[3]).await?;
+        steps.next("GetHostInventory");
+        self.component(&hosts[3], 3).await?;
+        steps.next("StopActor");
+        self.stop_actor(&hosts[3], SHOP_ID).await?;
         steps.next("StopHost: the last host");
-        self.stop_host(&hosts[2]).await?;
+        self.stop_host(&hosts[3]).await?;
         steps.done();
         Ok(steps.count)
     }
@@ -129,7 +144,7 @@ impl Walk {
                 ]
             }),
         );
-        expect(hosts.len() == 3, format!("{} hosts, not 3", hosts.len()))?;
+        expect(hosts.len() == 4, format!("{} hosts, not 4", hosts.len()))?;
         Ok(hosts.into_iter().map(|host| host.id).collect())
     }
 
@@ -307,15 +322,77 @@ impl Walk {
         expect(claims.len() == 2, format!("{} claims, not 2", claims.len()))
     }
 
-    async fn stop(&self, host: &str) -> Result<()> {
+    async fn scale_actor(&self, host: &str, count: u16) -> Result<()> {
+        let command = ScaleActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_id: SHOP_ID.into(),
+            actor_ref: ACTOR_REF.into(),
+            annotations: annotations(),
+            count,
+        };
+        accepted(self.client.scale_actor(&Context::default(), &command).await)
+    }
+
+    async fn update_actor(&self, host: &str) -> Result<()> {
+        let command = UpdateActorCommand {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+            actor_id: SHOP_ID.into(),
+            new_actor_ref: NEW_ACTOR_REF.into(),
+            annotations: None,
+        };
+        accepted(
+            self.client
+                .update_actor(&Context::default(), &command)
+                .await,
+        )
+    }
+
+    /// Checks that so many of the shop's next revision may run on a host of 1.x.
+    async fn component(&self, host: &str, count: usize) -> Result<()> {
+        let request = GetHostInventoryRequest {
+            lattice_id: LATTICE.into(),
+            host_id: host.into(),
+        };
+        let asked = self
+            .client
+            .get_host_inventory(&Context::default(), &request)
+            .await;
+        let actors = asked.map_err(failed)?.actors;
+        print(
+            ["id", "image", "revision", "may run"],
+            actors.iter().map(|actor| {
+                let revision = actor.instances.first().map(|first| first.revision);
+                [
+                    actor.id.clone(),
+                    actor.image_ref.clone().unwrap_or_default(),
+                    revision.unwrap_or_default().to_string(),
+                    actor.instances.len().to_string(),
+                ]
+            }),
+        );
+        let is_it = |actor: &ActorDescription| {
+            actor.id == SHOP_ID
+                && actor.image_ref.as_deref() == Some(NEW_ACTOR_REF)
+                && actor.instances.len() == count
+        };
+        expect(actors.len() == 1 && is_it(&actors[0]), "another inventory")
+    }
+
+    async fn stop_actor(&self, host: &str, id: &str) -> Result<()> {
         let command = StopActorCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
-            actor_id: self.actor_key.clone(),
+            actor_id: id.into(),
             count: 0,
             annotations: None,
         };
-        accepted(self.client.stop_actor(&Context::default(), &command).await)?;
+        accepted(self.client.stop_actor(&Context::default(), &command).await)
+    }
+
+    async fn stop(&self, host: &str) -> Result<()> {
+        self.stop_actor(host, &self.actor_key).await?;
         let command = StopProviderCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
