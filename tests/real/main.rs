@@ -55,8 +55,8 @@ with a server, a folder and keys of its own, and ended again.
   SEEDS=3       so many runs of random orders
   ORDERS=40     so many orders in each
   REAL_SEED=1   the first seed; with SEEDS=1 the only one, to repeat a run
-  WAYS=alone    standing alone only, or `archive`; both where it is not set, and
-                standing alone always on hosts of 1.x
+  WAYS=alone    standing alone only, or `archive`, which hosts of 1.x skip; both
+                where it is not set
 ";
 
 /// What to do.
