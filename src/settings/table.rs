@@ -270,7 +270,7 @@ pub static PROVIDER: [Setting; 32] = rows! {
             ("scaled", |to| components(to).may_lose_configuration = true),
         ]) =>
         "what happens to orders that may take the [named \
-         configuration](docs/operating.md#ids-on-hosts-of-1x) of a component away, as hosts of 1.x \
+         configuration](docs/operating.md#components-with-configuration) of a component away, as hosts of 1.x \
          do when it is scaled: they are `refused`, or carried out (`scaled`)";
     "max_jwt_bytes", "bytes", "", "65536",
         // An entry must fit into a message of the bucket.

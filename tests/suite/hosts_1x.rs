@@ -13,16 +13,6 @@ use wasmcloud_interface_lattice_control::*;
 /// The id that is derived of the fixtures' actor, and of their provider.
 pub const SHOP: &str = "wasmcloud_azurecr_io_kvcounter";
 pub const HTTP: &str = "wasmcloud_azurecr_io_httpserver";
-const VERSIONS: [Version; 8] = [
-    Version::V100,
-    Version::V101,
-    Version::V110,
-    Version::V130,
-    Version::V150,
-    Version::V151,
-    Version::V160,
-    Version::V192,
-];
 
 /// A lattice of 1.x hosts and a provider that controls it.
 pub struct Lattice {
@@ -132,7 +122,7 @@ impl Lattice {
 
 #[tokio::test]
 async fn hosts_of_1x_are_listed_with_what_runs_there() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         let lattice = Lattice::one(version).await;
         let hosts = lattice.of_0x.get_hosts().await.unwrap();
         assert_eq!(hosts.len(), 1);
@@ -199,7 +189,7 @@ async fn auctions_reach_hosts_of_both_kinds() {
 
 #[tokio::test]
 async fn a_component_is_started_again_scaled_and_stopped() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         let lattice = Lattice::one(version).await;
         let host = lattice.host();
         accepted(lattice.start(2, &none()).await);
@@ -233,7 +223,7 @@ async fn a_component_is_started_again_scaled_and_stopped() {
 
 #[tokio::test]
 async fn an_update_runs_the_new_code() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         let lattice = Lattice::one(version).await;
         accepted(lattice.start(2, &map(&[("a", "b")])).await);
         lattice.caught_up().await;
@@ -334,7 +324,7 @@ async fn a_component_may_keep_its_configuration() {
 
 #[tokio::test]
 async fn a_provider_has_a_config_of_its_own_that_goes_with_it() {
-    for version in VERSIONS {
+    for version in Version::ALL {
         let lattice = Lattice::one(version).await;
         let host = lattice.host();
         accepted(

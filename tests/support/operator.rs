@@ -347,7 +347,7 @@ impl Operated {
             provider_ref: PROVIDER_REF.into(),
             link_name: "default".into(),
             annotations: some(&managed()),
-            configuration: Some("eyJmb28iOiJiYXIifQ==".into()),
+            configuration: Some(r#"{"foo":"bar"}"#.into()),
         };
         self.client().start_provider(&ctx(), &command).await
     }

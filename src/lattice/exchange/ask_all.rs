@@ -75,6 +75,7 @@ impl Lattice {
         };
         let mut server_answers = false;
         let mut refused: Option<(Protocol, Refusal)> = None;
+        let mut not_held: Vec<(Protocol, Refusal)> = Vec::new();
         let mut left: Vec<Protocol> = pings.iter().map(|ping| ping.protocol).collect();
         tokio::pin!(lost, probe);
         let gathered = {
@@ -94,7 +95,11 @@ impl Lattice {
                     loss = &mut lost => return Err(self.gather_lost(&loss)),
                     refusal = refusals.next_of(&ours) => {
                         let of = |asked: &&ToAll| *asked.question.subject == *refusal.subject;
-                        match all().find(of) {
+                        if let Some(auction) = auctions.iter().find(of) {
+                            not_held.push((auction.protocol, refusal));
+                            continue;
+                        }
+                        match pings.iter().find(of) {
                             Some(ToAll { protocol, .. }) if left.iter().any(|one| one != protocol) => {
                                 left.retain(|one| one != protocol);
                                 refused = Some((*protocol, refusal));
@@ -115,6 +120,14 @@ impl Lattice {
             (_, Some(full)) => return Err(Addressee::Hosts(self).no_room(full)),
             (Err(lost), None) => return Err(self.gather_lost(&reason_of_loss(lost).await)),
         };
+        // Hosts that answered the ping have had no chance to bid.
+        let is_there = |protocol: Protocol| {
+            let mut answers = gathered.harvest.answers.iter();
+            answers.any(|answer| answer.said.protocol == protocol)
+        };
+        if let Some((_, refusal)) = not_held.iter().find(|(of, _)| is_there(*of)) {
+            return Err(self.not_permitted(refusal));
+        }
         match refused {
             Some((Protocol::V0, refusal)) if gathered.harvest.is_silence() => {
                 return Err(self.not_permitted(&refusal));

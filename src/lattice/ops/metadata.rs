@@ -12,7 +12,7 @@ use crate::connections::{Held, Room};
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
-use crate::lattice::dialect::{v0, v1};
+use crate::lattice::dialect::{Dialect, v0, v1};
 use crate::lattice::model::lenient::{Unreadable, parse};
 use crate::lattice::model::{Claims, Link, LinkView, Protocol};
 use crate::name::ActorId;
@@ -55,22 +55,17 @@ impl Lattice {
         }
     }
 
-    /// Refuses where only 1.x hosts answer.
-    ///
-    /// # Errors
-    /// `Unsupported`, or as [`Lattice::hosts`].
-    pub(super) async fn refuse_if_only_1x(&self) -> Result<(), Error> {
-        let are_1x = match self.roster.all(self.connection.epoch()) {
-            Some(known) => known.iter().all(|one| one.protocol() == Protocol::V1),
-            None => {
-                let hosts = self.hosts(self.deadline.half()).await?;
-                !hosts.is_empty() && hosts.iter().all(|one| one.protocol == Protocol::V1)
-            }
+    /// Tells whether only 1.x hosts answer. They may not: then it is not known.
+    async fn are_only_1x(&self) -> bool {
+        let known = self.roster.all(self.connection.epoch());
+        let protocols: Vec<Protocol> = match known {
+            Some(known) => known.iter().map(Dialect::protocol).collect(),
+            None => match self.hosts(self.deadline.half()).await {
+                Ok(hosts) => hosts.iter().map(|host| host.protocol).collect(),
+                Err(_) => Vec::new(),
+            },
         };
-        match are_1x {
-            false => Ok(()),
-            true => Err(self.links_of_1x()),
-        }
+        !protocols.is_empty() && protocols.iter().all(|one| *one == Protocol::V1)
     }
 
     /// Returns the error of an operation on links where there are 1.x hosts only.
@@ -173,16 +168,20 @@ impl Lattice {
         prefix: &str,
         read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (refused, entries) = (self.refuse_if_only_1x(), self.entries(prefix, read));
-        tokio::pin!(refused, entries);
+        let (only_1x, entries) = (self.are_only_1x(), self.entries(prefix, read));
+        tokio::pin!(only_1x, entries);
         tokio::select! {
-            refused = &mut refused => refused.and(entries.await),
+            only_1x = &mut only_1x => match only_1x {
+                true => Err(self.links_of_1x()),
+                false => entries.await,
+            },
             entries = &mut entries => {
                 let entries = entries?;
-                let by = self.deadline.within(self.limits.stall);
-                match timeout_at(by.at(), refused).await {
-                    Ok(refused) => refused.map(|()| entries),
-                    Err(_) => Ok(entries),
+                // A gather ends that long after its last answer.
+                let by = self.deadline.within(self.limits.stall * 2);
+                match timeout_at(by.at(), only_1x).await {
+                    Ok(true) => Err(self.links_of_1x()),
+                    Ok(false) | Err(_) => Ok(entries),
                 }
             }
         }

@@ -14,8 +14,11 @@ use wasmcloud_interface_lattice_control::CtlOperationAck;
 use crate::support::eventually;
 use crate::support::every_operation::every_operation;
 use crate::support::host::{Generation, Received, SimHost};
+use crate::support::host_v1::{SimHostV1, Version};
 use crate::support::operator::*;
 use crate::support::time::{SHORTLY, timeout};
+
+use super::table_1x;
 
 use Generation::{G1a, G1b, G2a, G2b, G3a, G3b, Otp59, Otp60};
 
@@ -31,7 +34,13 @@ const COLUMNS: [(&str, &[Generation]); 6] = [
     ("0.82", &[G3b]),
 ];
 
-/// The hosts of the lattice that the last column is made of.
+/// The column for hosts of 1.x, and the simulated versions that it is made of.
+const COLUMN_1X: (&str, [Version; 4]) = (
+    "1.0-1.9",
+    [Version::V100, Version::V110, Version::V151, Version::V192],
+);
+
+/// The hosts of the lattice that the last column is made of, beside one of 1.x.
 const MIXED: [Generation; 3] = [G1b, G2a, G3b];
 
 /// The rows, in the order of the README.
@@ -56,7 +65,7 @@ const ROWS: [&str; 17] = [
 ];
 
 /// The notes under the table, by their numbers there.
-mod note {
+pub(super) mod note {
     pub const TELLS_NO_VERSION: u8 = 1;
     pub const SHOWS_NO_ANNOTATIONS: u8 = 2;
     pub const LISTS_A_MAXIMUM: u8 = 3;
@@ -69,20 +78,24 @@ mod note {
     pub const IGNORES_THE_TIMEOUT: u8 = 10;
     pub const COMPARES_REGISTRIES_BY_NAME: u8 = 11;
     pub const UPDATES_BY_A_RESTART: u8 = 12;
+    pub const HAS_AN_ID: u8 = 13;
+    pub const KEEPS_ONE_SET: u8 = 14;
+    pub const IS_STOPPED_AND_STARTED: u8 = 15;
+    pub const HAS_A_CONFIG: u8 = 16;
 }
 
 /// What was seen of an operation.
 #[derive(Clone, Default)]
-struct Seen {
+pub(super) struct Seen {
     /// Whether it did what it should.
-    works: bool,
+    pub works: bool,
     /// Whether it was sent to one host, on a subject with that host's id.
-    to_one_host: bool,
-    notes: BTreeSet<u8>,
+    pub to_one_host: bool,
+    pub notes: BTreeSet<u8>,
 }
 
 /// What was seen of each operation.
-type AllSeen = BTreeMap<&'static str, Seen>;
+pub(super) type AllSeen = BTreeMap<&'static str, Seen>;
 
 /// Joins what was seen on several versions. An operation works where it works
 /// on one of them, and has the notes of all.
@@ -303,7 +316,7 @@ impl Watch {
 }
 
 /// Returns whether an order was accepted.
-fn took(ack: RpcResult<CtlOperationAck>) -> bool {
+pub(super) fn took(ack: RpcResult<CtlOperationAck>) -> bool {
     ack.is_ok_and(|ack| ack.accepted)
 }
 
@@ -339,16 +352,24 @@ fn cell(seen: &Seen) -> String {
 }
 
 /// Returns the cell of an operation on a lattice of several generations.
-async fn mixed(seen: &BTreeMap<Generation, AllSeen>) -> BTreeMap<&'static str, String> {
+async fn mixed(
+    seen: &BTreeMap<Generation, AllSeen>,
+    of_1x: &AllSeen,
+) -> BTreeMap<&'static str, String> {
     let labels: &[(&str, &str)] = &[];
-    let lattice = Operated::with(&MIXED.map(|generation| (generation, labels))).await;
+    let hosts = MIXED.map(|generation| (generation, labels));
+    let lattice = Operated::configured(&hosts, table_1x::ids()).await;
+    let host_1x = SimHostV1::start(&lattice.sim, Version::V192, labels).await;
     let mut failed = BTreeSet::new();
-    for host in &lattice.hosts {
-        let outcomes = every_operation(&lattice, &host.id).await.into_iter();
+    // That of 1.x first: in the end it would be alone, and there is nobody to have links.
+    let ids = std::iter::once(&host_1x.id).chain(lattice.hosts.iter().map(|host| &host.id));
+    for id in ids {
+        let outcomes = every_operation(&lattice, id).await.into_iter();
         failed.extend(outcomes.filter_map(|(name, why)| why.map(|_| name)));
     }
     let of = |operation: &'static str| {
-        let each = MIXED.map(|generation| &seen[&generation][operation]);
+        let of_0x = MIXED.iter().map(|generation| &seen[generation][operation]);
+        let each: Vec<&Seen> = of_0x.chain([&of_1x[operation]]).collect();
         let cells: BTreeSet<_> = each.iter().map(|seen| cell(seen)).collect();
         match cells.first() {
             _ if failed.contains(operation) => "no".into(),
@@ -365,15 +386,20 @@ async fn table() -> String {
     let seen = join_all(versions.into_iter().map(see)).await;
     let seen: BTreeMap<Generation, AllSeen> = seen.into_iter().collect();
     let columns = COLUMNS.map(|(_, of)| joined(of.iter().map(|version| &seen[version])));
-    let mixed = mixed(&seen).await;
+    let of_1x = join_all(COLUMN_1X.1.map(table_1x::see)).await;
+    let of_1x = joined(&of_1x);
+    let mixed = mixed(&seen, &of_1x).await;
     let heads = COLUMNS.map(|(head, _)| head).join(" | ");
-    let mut table = format!("| operation | {heads} | mixed |\n");
-    table.push_str(&"| --- ".repeat(COLUMNS.len() + 2));
+    let mut table = format!("| operation | {heads} | {} | mixed |\n", COLUMN_1X.0);
+    table.push_str(&"| --- ".repeat(COLUMNS.len() + 3));
     table.push_str("|\n");
     for operation in ROWS {
         let cells = columns.each_ref().map(|column| cell(&column[operation]));
         let (cells, mixed) = (cells.join(" | "), &mixed[operation]);
-        table.push_str(&format!("| `{operation}` | {cells} | {mixed} |\n"));
+        let of_1x = cell(&of_1x[operation]);
+        table.push_str(&format!(
+            "| `{operation}` | {cells} | {of_1x} | {mixed} |\n"
+        ));
     }
     table
 }

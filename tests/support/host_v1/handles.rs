@@ -9,6 +9,11 @@ use super::super::host::running::Annotations;
 use super::{SimHostV1, Version, scales};
 
 impl SimHostV1 {
+    /// Returns what it is a host of.
+    pub fn version(&self) -> Version {
+        self.shared.version
+    }
+
     /// Tells this version from now on, as a host does that is embedded in
     /// another program.
     pub fn call_itself(&self, version: &str) {

@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
@@ -26,6 +27,9 @@ const STOPS_WITHIN: Duration = Duration::from_secs(120);
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 /// How long a replacement may take after its call.
 const GOES_ON_FOR: Duration = Duration::from_secs(600);
+/// How long a host has to answer each order: while it compiles a component, it answers none
+/// (docs/hosts.md#what-waits-for-what).
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// Least time that is left of the call when a replacement begins.
 const LEAST_TIME: Duration = Duration::from_millis(200);
 /// Time that the answer to the caller needs.
@@ -76,14 +80,25 @@ impl Lattice {
         let by = self.deadline.earlier(TIME_TO_ANSWER).at();
         let (phase, phases) = watch::channel(Phase::Stops);
         let (display, name) = (self.display_host(host), id.to_string());
-        let (lattice, host) = (self.beyond_the_call(GOES_ON_FOR), host.clone());
-        let task = self.duties.spawn(async move {
+        let mut lattice = self.beyond_the_call(GOES_ON_FOR);
+        lattice.limits.request = Some(ANSWERS_WITHIN);
+        let host = host.clone();
+        let (send_result, result) = oneshot::channel();
+        self.duties.spawn(async move {
             let _lock = lock;
-            lattice
-                .run_replacement(&host, &id, &replacement, &phase)
-                .await
+            let done = lattice.run_replacement(&host, &id, &replacement, &phase);
+            let Err(late) = send_result.send(done.await) else {
+                return;
+            };
+            // The call is over, so that only the log can say it.
+            match late {
+                Ok(()) => {
+                    info!(%host, actor = %id, "an update that took longer than its call is done")
+                }
+                Err(error) => warn!(%host, actor = %id, %error, "an update failed after its call"),
+            }
         });
-        match timeout_at(by, task).await {
+        match timeout_at(by, result).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Error::new(Kind::Internal, "the update ended unexpectedly")),
             Err(_) => Err(Error::new(
