@@ -198,5 +198,23 @@ async fn ordered(binary: &Binary, way: Way, plan: &Plan) -> orders::tally::Tally
     let url = site.nats.url();
     let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);
-    run(&mut site, plan).await
+    let tally = run(&mut site, plan).await;
+    if !tally.wrong.is_empty() {
+        keep_logs(&site, &format!("{}-seed-{}", binary.version, plan.seed));
+    }
+    tally
+}
+
+/// Keeps the logs of a run with something wrong, and says where.
+fn keep_logs(site: &Site, name: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/real");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (whose, log) in [
+        ("host", site.host.whole_log()),
+        ("provider", site.provider_log()),
+    ] {
+        let path = folder.join(format!("{name}-{whose}.log"));
+        std::fs::write(&path, log).unwrap();
+        println!("{}", path.display());
+    }
 }
