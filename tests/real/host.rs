@@ -196,10 +196,15 @@ impl RealHost {
         Err(format!("the host did not come up:\n{}", self.log()))
     }
 
-    /// Returns the last lines that it and its providers logged.
-    pub fn log(&self) -> String {
+    /// Returns what it and its providers logged.
+    pub fn whole_log(&self) -> String {
         let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log).into_owned();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Returns the last lines of that.
+    pub fn log(&self) -> String {
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

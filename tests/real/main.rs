@@ -55,8 +55,8 @@ with a server, a folder and keys of its own, and ended again.
   SEEDS=3       so many runs of random orders
   ORDERS=40     so many orders in each
   REAL_SEED=1   the first seed; with SEEDS=1 the only one, to repeat a run
-  WAYS=alone    standing alone only, or `archive`; both where it is not set, and
-                standing alone always on hosts of 1.x
+  WAYS=alone    standing alone only, or `archive`, which hosts of 1.x skip; both
+                where it is not set
 ";
 
 /// What to do.
@@ -198,5 +198,23 @@ async fn ordered(binary: &Binary, way: Way, plan: &Plan) -> orders::tally::Tally
     let url = site.nats.url();
     let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);
-    run(&mut site, plan).await
+    let tally = run(&mut site, plan).await;
+    if !tally.wrong.is_empty() {
+        keep_logs(&site, &format!("{}-seed-{}", binary.version, plan.seed));
+    }
+    tally
+}
+
+/// Keeps the logs of a run with something wrong, and says where.
+fn keep_logs(site: &Site, name: &str) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/real");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (whose, log) in [
+        ("host", site.host.whole_log()),
+        ("provider", site.provider_log()),
+    ] {
+        let path = folder.join(format!("{name}-{whose}.log"));
+        std::fs::write(&path, log).unwrap();
+        println!("{}", path.display());
+    }
 }
