@@ -374,3 +374,56 @@ fn replies_that_end_leave_no_answer() {
 
 #[path = "gather_properties.rs"]
 mod properties;
+
+/// Runs a gather of both kinds, on inboxes `inbox` (0.x) and `inbox1` (1.x). The one known
+/// host is of this kind.
+fn run_both(known: Protocol, messages: Vec<(u64, Message)>) -> Gathered {
+    in_still_time(async {
+        let mut case = case(&[]);
+        case.expected = vec![(0, 0, false)];
+        case.others = Others::None;
+        let mut terms = terms(&case);
+        for expectation in terms.expected.hosts.values_mut() {
+            expectation.protocol = known;
+        }
+        let mut both = pings();
+        both.push(("inbox1".into(), Protocol::V1));
+        let mut replies = timed(messages);
+        let gathered = gather(&mut replies, both, terms, None, none(), |_| ());
+        gathered.await.unwrap()
+    })
+}
+
+fn nobody_of_1x() -> Message {
+    Message {
+        subject: "inbox1".into(),
+        ..no_responders()
+    }
+}
+
+#[test]
+fn a_host_that_comes_back_as_another_kind_completes_a_gather() {
+    let answer = message(&Sent::Good(0));
+    let gathered = run_both(Protocol::V1, vec![(5, nobody_of_1x()), (20, answer)]);
+    assert_eq!(gathered.harvest.answers.len(), 1);
+    assert_eq!(gathered.ended, Ended::Complete);
+}
+
+#[test]
+fn silence_on_one_subject_lengthens_no_gather_whose_other_kind_is_known() {
+    let gathered = run_both(Protocol::V0, vec![(20, message(&Sent::Good(0)))]);
+    assert_eq!(gathered.ended, Ended::Complete);
+    assert_eq!(gathered.took, Duration::from_millis(20));
+}
+
+#[test]
+fn nobody_is_there_only_where_both_subjects_have_nobody() {
+    let one = run_both(Protocol::V0, vec![(5, nobody_of_1x())]);
+    assert_eq!(one.ended, Ended::Deadline);
+    let both = run_both(
+        Protocol::V0,
+        vec![(5, nobody_of_1x()), (9, no_responders())],
+    );
+    assert_eq!(both.ended, Ended::NoResponders);
+    assert_eq!(both.took, Duration::from_millis(9));
+}

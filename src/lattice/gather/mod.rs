@@ -214,7 +214,10 @@ impl<'a> Gather<'a> {
             let within = known.map_or(grace, |known| known.bid_within.min(grace));
             bids.answered(host, after, now + within);
         }
-        self.missing -= usize::from(known.is_some_and(|known| !known.doubtful));
+        // One that was there as another kind, which has nobody now, is not missing any more.
+        let is_asked = |kind| self.pings.iter().any(|(_, of, _)| *of == kind);
+        let was_missing = known.is_some_and(|known| !known.doubtful && is_asked(known.protocol));
+        self.missing -= usize::from(was_missing);
         self.pass_over_answered();
         let found = match &self.terms.enough {
             Enough::All => false,
