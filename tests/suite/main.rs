@@ -36,6 +36,7 @@ mod generations;
 mod health;
 mod hosts;
 mod hosts_1x;
+mod hosts_1x_events;
 mod hosts_1x_orders;
 mod invocations;
 mod isolation;

@@ -35,7 +35,7 @@ use crate::lattice::model::{Host, Protocol, TextMap};
 use crate::lattice::roster::export_check::ExportCheck;
 pub(crate) use crate::lattice::roster::known::MOST_PATIENCE;
 use crate::lattice::roster::known::{KnownHost, Labels};
-use crate::lattice::roster::listening::Listening;
+use crate::lattice::roster::listening::{HEARD_FOR, Listening};
 use crate::lock::Lock;
 use crate::name::HostId;
 use crate::shares::Shares;
@@ -270,9 +270,14 @@ impl Roster {
         self.state.lock().listening.end(epoch);
     }
 
-    /// Tells whether events arrive over the connection of this epoch.
-    pub fn listens_now(&self, epoch: u64) -> bool {
-        self.state.lock().listening.since(epoch).is_some()
+    /// Tells whether the events of a host arrive over the connection of this epoch, or it is
+    /// too early to tell.
+    pub fn may_hear(&self, host: &HostId, epoch: u64) -> bool {
+        let state = self.state.lock();
+        let heard = state.hosts.get(host).and_then(|known| known.heard);
+        let is_recent = |at: &Instant| at.elapsed() < HEARD_FOR;
+        let since = state.listening.since(epoch);
+        since.is_some_and(|since| is_recent(&since) || heard.as_ref().is_some_and(is_recent))
     }
 
     /// Notes an event of a host over the connection of this epoch. Returns whether the host
@@ -350,6 +355,12 @@ impl Roster {
         let state = self.state.lock();
         let known = state.hosts.get(host)?;
         (known.is_recent() && !known.doubtful).then_some(known.dialect)
+    }
+
+    /// Returns the protocol that a host spoke when it last answered a ping.
+    pub fn protocol(&self, host: &HostId) -> Option<Protocol> {
+        let state = self.state.lock();
+        state.hosts.get(host).map(|known| known.dialect.protocol())
     }
 
     /// Returns the labels of a host, where it said them not too long ago.

@@ -48,6 +48,18 @@ pub(super) fn note(roster: &Roster, epoch: u64, protocol: Protocol, event: &Mess
     let Ok(host) = HostId::parse(&event.host) else {
         return Ping::Needless;
     };
+    // Hosts 0.81 and 0.82 publish every event on the subject of 1.x, too. One that starts may
+    // have become a host of the other kind.
+    let is_of_other_kind = roster
+        .protocol(&host)
+        .is_some_and(|known| known != protocol);
+    if is_of_other_kind && event.news != HostNews::Started {
+        return Ping::Needless;
+    }
+    // Nobody could find out whether it is there.
+    if roster.refused(epoch) == Some(protocol) {
+        return Ping::Needless;
+    }
     let was_known = roster.knows(&host);
     let mut asks = !roster.heard(&host, epoch);
     roster.commands.note_1x(&host, &event.news);

@@ -84,7 +84,7 @@ impl Lattice {
             Some(Dialect::V1(software)) => software.behaviour.tells_all_failures,
             _ => false,
         };
-        match tells && self.roster.listens_now(self.connection.epoch()) {
+        match tells && self.roster.may_hear(host, self.connection.epoch()) {
             true => TELLS_WITHIN,
             false => SHOWN_WITHIN,
         }
