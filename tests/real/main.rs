@@ -13,6 +13,7 @@
 //! archive.
 
 mod auctions;
+mod beside;
 mod host;
 mod modules;
 #[allow(dead_code, reason = "a part of what tests use")]
@@ -39,6 +40,7 @@ use lattice_controller::internals::lattice::model::Protocol;
 use tokio::signal::unix::{SignalKind, signal};
 
 use auctions::auctions;
+use beside::beside;
 use host::Binary;
 use orders::run::{Plan, run};
 use report::{Row, Walked};
@@ -104,6 +106,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    fn plan(&self, seed: u64) -> Plan {
+        Plan {
+            seed,
+            orders: self.orders,
+            go_on: true,
+            quiet: Duration::from_millis(150),
+        }
+    }
+}
+
 /// Reads a number from the environment.
 fn number(name: &str, default: u64) -> Result<u64, String> {
     match std::env::var(name) {
@@ -158,12 +171,7 @@ async fn all(settings: &Settings) -> Vec<Row> {
                 row.auctions = Some(held);
             }
             for seed in settings.seeds.clone() {
-                let plan = Plan {
-                    seed,
-                    orders: settings.orders,
-                    go_on: true,
-                    quiet: Duration::from_millis(150),
-                };
+                let plan = settings.plan(seed);
                 let ordered = guarded(ordered(binary, *way, &plan)).await;
                 report::ordered(&row, seed, &ordered);
                 match ordered {
@@ -173,6 +181,43 @@ async fn all(settings: &Settings) -> Vec<Row> {
             }
             rows.push(row);
         }
+    }
+    rows.extend(of_both(settings).await);
+    rows
+}
+
+/// Has a host of each kind ordered about beside one of the other, where there are both.
+async fn of_both(settings: &Settings) -> Vec<Row> {
+    let of = |protocol| {
+        settings
+            .hosts
+            .iter()
+            .rfind(move |one| one.protocol == protocol)
+    };
+    let (Some(of_0x), Some(of_1x)) = (of(Protocol::V0), of(Protocol::V1)) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    for (told, other) in [(of_0x, of_1x), (of_1x, of_0x)] {
+        let mut row = Row::beside(told);
+        for seed in settings.seeds.clone() {
+            let plan = settings.plan(seed);
+            let (walked, ordered) = match guarded(beside(told, other, &plan)).await {
+                Ok((walked, tally)) => (Ok(walked), Ok(tally)),
+                Err(problem) => (Err(problem), Err(problem)),
+            };
+            report::walked(&row, &walked);
+            report::ordered(&row, seed, &ordered);
+            match ordered {
+                Ok(tally) => row.tally.add(tally),
+                Err(_) => row.broken += 1,
+            }
+            // The first wrong one is shown in the table.
+            if row.is_walked_right() {
+                row.walked = walked;
+            }
+        }
+        rows.push(row);
     }
     rows
 }

@@ -51,13 +51,31 @@ impl Row {
         }
     }
 
+    /// Makes the row of a host beside one of the other kind.
+    pub fn beside(binary: &Binary) -> Self {
+        Self {
+            way: "beside the other kind",
+            walked: Ok(Walked {
+                right: 0,
+                wrong: Vec::new(),
+                log: None,
+            }),
+            ..Self::new(binary, Way::Alone)
+        }
+    }
+
+    /// Returns whether the walk was right.
+    pub fn is_walked_right(&self) -> bool {
+        let walked = self.walked.as_ref();
+        walked.is_ok_and(|walked| walked.wrong.is_empty())
+    }
+
     /// Returns whether everything was right.
     pub fn is_right(&self) -> bool {
         if self.is_skipped {
             return true;
         }
-        let walked = self.walked.as_ref();
-        let walked = walked.is_ok_and(|walked| walked.wrong.is_empty());
+        let walked = self.is_walked_right();
         let bids = self.auctions.as_ref().is_none_or(|auctions| {
             let all = auctions.as_ref();
             all.is_ok_and(|all| all.iter().all(|series| series.lost.is_empty()))

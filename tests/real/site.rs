@@ -70,6 +70,7 @@ pub struct Site {
     pub control: Client,
     pub protocol: Protocol,
     pub registry: Arc<Registry>,
+    cluster: Arc<KeyPair>,
     kind: Kind,
     rpc: RpcClient,
     provider: Option<Provider>,
@@ -162,10 +163,21 @@ impl Site {
                 Protocol::V0 => Kind::of(&binary.version),
                 Protocol::V1 => Kind::V1,
             },
-            rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster),
+            rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster.clone()),
+            cluster,
             provider,
             host,
             nats,
+        }
+    }
+
+    /// Returns what another host in the lattice is started with.
+    pub fn another(&self) -> Start<'static> {
+        Start {
+            lattice: LATTICE,
+            port: self.nats.port(),
+            cluster_seed: self.cluster.seed().unwrap(),
+            plain_registry: self.registry.address.clone(),
         }
     }
 
