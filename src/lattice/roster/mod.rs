@@ -10,6 +10,7 @@
 //! - `listening`: whether a host that came would have been heard
 //! - `newcomers`: whether a gather gives newcomers time
 //! - `providers`: which providers hosts run
+//! - `refusals`: what the credentials may not ask
 //! - [`export_check`]: whether replies of more than one host get through to us
 
 pub mod export_check;
@@ -17,6 +18,7 @@ mod known;
 mod listening;
 mod newcomers;
 mod providers;
+mod refusals;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,8 +53,6 @@ const MISSED_AFTER: Duration = Duration::from_millis(300);
 const LEARNED_FOR: Duration = Duration::from_secs(2);
 /// How long after its last call a lattice is in use.
 const IN_USE_FOR: Duration = Duration::from_secs(120);
-/// How long a refusal by JetStream counts.
-const ASK_JETSTREAM_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Most hosts that are kept.
 pub const MAX_HOSTS: usize = 10_000;
 /// Labels of a host that have no more bytes are kept in any case.
@@ -406,33 +406,6 @@ impl Roster {
             others,
             hosts: hosts.collect(),
         }
-    }
-
-    /// Notes that these credentials may not ping hosts of a protocol. Returns whether that
-    /// is new.
-    pub fn note_refused(&self, protocol: Protocol, epoch: u64) -> bool {
-        let refused = Some((protocol, epoch));
-        std::mem::replace(&mut self.state.lock().refused, refused) != refused
-    }
-
-    /// Returns the protocol of which these credentials may not ping hosts.
-    pub fn refused(&self, epoch: u64) -> Option<Protocol> {
-        let refused = self.state.lock().refused;
-        refused
-            .filter(|(_, then)| *then == epoch)
-            .map(|(protocol, _)| protocol)
-    }
-
-    /// Notes that JetStream refuses these credentials.
-    pub fn jetstream_refused(&self) {
-        self.state.lock().jetstream_refused = Some(Instant::now());
-    }
-
-    /// Tells whether it did so a moment ago. The server logs each question that it
-    /// refuses, so that it is better not asked again and again.
-    pub fn is_jetstream_refused(&self) -> bool {
-        let refused = self.state.lock().jetstream_refused;
-        refused.is_some_and(|at| at.elapsed() < ASK_JETSTREAM_AGAIN_AFTER)
     }
 
     /// Notes that the lattice is called. Returns whether the caller must begin to watch

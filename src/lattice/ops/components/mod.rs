@@ -214,7 +214,7 @@ impl Lattice {
         }
         // It may also have been stopped and started: the inventory and the events of that
         // come within milliseconds of each other, in any order.
-        sleep(EVENTS_COME_WITHIN).await;
+        sleep(EVENTS_COME_WITHIN.min(self.deadline.remaining())).await;
         let inventory = self.inventory_1x(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
         let is_updated = inventory.component(id.as_str()).is_some_and(may_be);
