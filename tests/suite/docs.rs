@@ -81,7 +81,7 @@ fn blocks() -> Vec<Block> {
 }
 
 /// Returns the only block with this text behind its fence.
-fn block(info: &str) -> String {
+pub fn block(info: &str) -> String {
     let mut found = blocks().into_iter().filter(|block| block.info == info);
     let block = found.next().unwrap_or_else(|| panic!("no block {info:?}"));
     assert!(found.next().is_none(), "two blocks {info:?}");

@@ -81,6 +81,33 @@ async fn what_another_client_stops_and_starts_is_no_update() {
 }
 
 #[tokio::test]
+async fn a_key_is_found_by_the_event_of_what_was_started() {
+    let lattice = Lattice::one(Version::V192).await;
+    let host = lattice.host();
+    refused(lattice.stop(ACTOR, 0).await, "no component");
+    accepted(lattice.start(4, &none()).await);
+    lattice.caught_up().await;
+    // The event of a stop has the key of the image that it names, whatever runs.
+    let order = json!({ "component_id": "other", "component_ref": ACTOR_REF, "count": 0,
+        "host_id": host.id });
+    lattice.somebody_tells("component.scale", order).await;
+    eventually("the key to be known", || async {
+        let stopped = lattice.stop(ACTOR, 1).await;
+        stopped.is_ok_and(|ack| ack.accepted).then_some(())
+    })
+    .await;
+    lattice.caught_up().await;
+    assert_eq!(host.instances(SHOP), 3);
+    accepted(lattice.scale(ACTOR, 5).await);
+    lattice.caught_up().await;
+    assert_eq!(host.instances(SHOP), 5);
+    accepted(lattice.update(ACTOR, NEW_ACTOR_REF).await);
+    lattice.caught_up().await;
+    assert_eq!(host.answers(SHOP), [NEW_ACTOR_REF]);
+    assert_eq!((host.instances(ACTOR), host.instances("other")), (0, 0));
+}
+
+#[tokio::test]
 async fn a_provider_that_still_starts_is_waited_for() {
     let settings = json!({ "call_budget_ms": 4000 });
     let lattice = Lattice::of(&[Version::V192], &[], settings).await;

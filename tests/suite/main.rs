@@ -57,6 +57,7 @@ mod orders_in_flight;
 mod overload;
 mod pasted_credentials;
 mod permissions;
+mod permissions_1x;
 mod policy;
 mod process;
 mod properties;

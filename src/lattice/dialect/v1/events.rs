@@ -114,7 +114,8 @@ pub fn read(payload: &[u8]) -> Option<HostEvent> {
                 image_ref: said.image_ref,
                 maximum: said.max_instances,
                 annotations: said.annotations,
-                // That of a stop is the key of the image that the order names, whatever ran.
+                // That of a stop is the key of the image that the order names, whatever ran
+                // (docs/hosts.md#event-tells-of-the-order).
                 public_key: said.public_key.filter(|_| said.max_instances > 0),
             })
         }

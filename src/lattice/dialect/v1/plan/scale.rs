@@ -14,7 +14,7 @@ pub struct Scale {
     /// The annotations. What runs takes them over.
     pub annotations: TextMap,
     /// The limits of memory and time that it has, where the host says any: a scale without
-    /// them takes them away.
+    /// them takes them away (docs/hosts.md#scale-takes-limits).
     pub limits: Option<TextMap>,
 }
 
