@@ -223,7 +223,8 @@ async fn providers_are_started_and_stopped_as_the_fixtures_do() {
     for generation in Generation::ALL {
         let lattice = Operated::one(generation).await;
         let host = &lattice.hosts[0].id;
-        accepted(lattice.start_provider(host).await);
+        let started = lattice.start_provider_with(host, "eyJmb28iOiJiYXIifQ==");
+        accepted(started.await);
         received(generation, &lattice, ".lp", "StartProvider", AS_IS);
         if generation != G1a {
             accepted(lattice.stop_provider(host, &managed()).await);

@@ -341,13 +341,21 @@ impl Operated {
     }
 
     pub async fn start_provider(&self, host: &str) -> RpcResult<CtlOperationAck> {
+        self.start_provider_with(host, r#"{"foo":"bar"}"#).await
+    }
+
+    pub async fn start_provider_with(
+        &self,
+        host: &str,
+        configuration: &str,
+    ) -> RpcResult<CtlOperationAck> {
         let command = StartProviderCommand {
             lattice_id: LATTICE.into(),
             host_id: host.into(),
             provider_ref: PROVIDER_REF.into(),
             link_name: "default".into(),
             annotations: some(&managed()),
-            configuration: Some(r#"{"foo":"bar"}"#.into()),
+            configuration: Some(configuration.into()),
         };
         self.client().start_provider(&ctx(), &command).await
     }
