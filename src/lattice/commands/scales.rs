@@ -210,8 +210,10 @@ impl Scales {
         match news {
             HostNews::ComponentFailed { id, .. } => {
                 let order = state.orders.get_mut(&(host.clone(), id.clone()));
-                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id)) {
-                    order.failed = order.scale.failure(&id, news).map(str::to_owned);
+                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id))
+                    && let Some(reason) = order.scale.failure(&id, news)
+                {
+                    order.failed = Some(reason.to_owned());
                     self.news.notify_waiters();
                 }
             }
@@ -271,5 +273,45 @@ impl ProviderStart {
 impl Order {
     fn counts(&self) -> bool {
         self.failed.is_none() && self.since.elapsed() < self.shown_within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nkeys::{KeyPair, KeyPairType};
+
+    use super::*;
+    use crate::lattice::model::TextMap;
+
+    fn host() -> HostId {
+        HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_fits_counts_whatever_comes_behind_it() {
+        let (host, id, scales) = (
+            host(),
+            ComponentId::parse("shop").unwrap(),
+            Scales::default(),
+        );
+        let scale = Scale {
+            reference: "r/shop:1".into(),
+            count: 3,
+            annotations: TextMap::new(),
+            limits: None,
+        };
+        let failed = |maximum| HostNews::ComponentFailed {
+            id: "shop".into(),
+            image_ref: "r/shop:1".into(),
+            maximum,
+            annotations: TextMap::new(),
+            reason: format!("no {maximum}"),
+        };
+        scales.begin(&host, &id, &scale, Duration::from_secs(1));
+        scales.note(&host, &failed(2));
+        assert_eq!(scales.failure(&host, &id), None);
+        scales.note(&host, &failed(3));
+        scales.note(&host, &failed(2));
+        assert_eq!(scales.failure(&host, &id).as_deref(), Some("no 3"));
     }
 }
