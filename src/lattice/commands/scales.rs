@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::lattice::dialect::v1::ids::is_same_reference;
 use crate::lattice::dialect::v1::plan::Scale;
 use crate::lattice::model::HostNews;
 use crate::lock::Lock;
@@ -46,6 +47,7 @@ struct Order {
 
 /// A provider that a host was told to start, and does not show yet.
 struct ProviderStart {
+    reference: String,
     since: Instant,
     shown_within: Duration,
     failed: Option<String>,
@@ -158,9 +160,15 @@ impl Scales {
         self.news.notified().await;
     }
 
-    /// Notes the start of a provider that is about to be ordered, and counts as failed after
-    /// this time.
-    pub fn begin_provider(&self, host: &HostId, id: &ComponentId, shown_within: Duration) {
+    /// Notes the start of a provider from a reference that is about to be ordered, and counts
+    /// as failed after this time.
+    pub fn begin_provider(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        reference: &str,
+        shown_within: Duration,
+    ) {
         let state = &mut *self.state.lock();
         if state.providers.len() >= MAX_ORDERS {
             state.providers.retain(|_, start| start.counts());
@@ -172,6 +180,7 @@ impl Scales {
             state.providers.remove(&oldest);
         }
         let start = ProviderStart {
+            reference: reference.to_owned(),
             since: Instant::now(),
             shown_within,
             failed: None,
@@ -219,10 +228,12 @@ impl Scales {
             }
             HostNews::ProviderFailed {
                 key: Some(id),
+                image_ref: Some(reference),
                 reason,
-                ..
             } => {
-                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone())) {
+                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone()))
+                    && is_same_reference(&start.reference, reference)
+                {
                     start.failed = Some(reason.clone());
                     self.news.notify_waiters();
                 }
@@ -313,5 +324,20 @@ mod tests {
         scales.note(&host, &failed(3));
         scales.note(&host, &failed(2));
         assert_eq!(scales.failure(&host, &id).as_deref(), Some("no 3"));
+    }
+
+    #[tokio::test]
+    async fn the_start_of_a_provider_fails_by_an_event_that_names_its_reference() {
+        let (host, id, scales) = (host(), ComponentId::parse("kv").unwrap(), Scales::default());
+        let failed = |reference: &str| HostNews::ProviderFailed {
+            key: Some("kv".into()),
+            image_ref: Some(reference.into()),
+            reason: "no".into(),
+        };
+        scales.begin_provider(&host, &id, "file:///srv/kv", Duration::from_secs(1));
+        scales.note(&host, &failed("r/kv:2"));
+        assert_eq!(scales.provider_failure(&host, &id), None);
+        scales.note(&host, &failed("/srv/kv"));
+        assert_eq!(scales.provider_failure(&host, &id).as_deref(), Some("no"));
     }
 }
