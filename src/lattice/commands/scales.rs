@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::lattice::dialect::v1::ids::is_same_reference;
 use crate::lattice::dialect::v1::plan::Scale;
-use crate::lattice::model::HostNews;
+use crate::lattice::model::{HostNews, TextMap};
 use crate::lock::Lock;
-use crate::name::{ComponentId, HostId};
+use crate::name::{ActorId, ComponentId, HostId, MAX_TEXT};
 
 /// Most orders that are remembered. The oldest of more count as done.
 const MAX_ORDERS: usize = 1000;
@@ -35,7 +35,7 @@ struct State {
     /// The starts of providers.
     providers: HashMap<(HostId, String), ProviderStart>,
     /// The component that a host started with this public key, as its events say.
-    keys: HashMap<(HostId, String), Keyed>,
+    keys: HashMap<(HostId, ActorId), Keyed>,
 }
 
 struct Order {
@@ -102,8 +102,15 @@ impl Scales {
         {
             state.orders.remove(&oldest);
         }
+        // Only what tells its outcome: annotations and limits are the host's, and may be long.
+        let scale = Scale {
+            reference: scale.reference.clone(),
+            count: scale.count,
+            annotations: TextMap::new(),
+            limits: None,
+        };
         let order = Order {
-            scale: scale.clone(),
+            scale,
             since: Instant::now(),
             shown_within,
             failed: None,
@@ -246,13 +253,16 @@ impl Scales {
                 public_key: Some(key),
                 ..
             } => {
-                if let Ok(id) = ComponentId::parse(id) {
+                // No caller can name others.
+                if let (Ok(id), Ok(key)) = (ComponentId::parse(id), ActorId::parse(key))
+                    && image_ref.len() <= MAX_TEXT
+                {
                     if state.keys.len() >= MAX_KEYS {
                         state.keys.clear();
                     }
                     let image_ref = image_ref.clone();
                     let keyed = Keyed { id, image_ref };
-                    state.keys.insert((host.clone(), key.clone()), keyed);
+                    state.keys.insert((host.clone(), key), keyed);
                 }
             }
             _ => {}
@@ -261,9 +271,9 @@ impl Scales {
 
     /// Returns the component that a host started with this public key, where an event said
     /// it.
-    pub fn of_key(&self, host: &HostId, key: &str) -> Option<Keyed> {
+    pub fn of_key(&self, host: &HostId, key: &ActorId) -> Option<Keyed> {
         let state = self.state.lock();
-        state.keys.get(&(host.clone(), key.to_owned())).cloned()
+        state.keys.get(&(host.clone(), key.clone())).cloned()
     }
 
     /// Forgets a host that stopped or started again.
@@ -292,7 +302,6 @@ mod tests {
     use nkeys::{KeyPair, KeyPairType};
 
     use super::*;
-    use crate::lattice::model::TextMap;
 
     fn host() -> HostId {
         HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
