@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::lattice::model::HostNews;
 use crate::lock::Lock;
-use crate::name::{ComponentId, HostId};
+use crate::name::{ComponentId, HostId, MAX_TEXT};
 
 /// How long after the first event of the pair the second one comes, at most.
 const PAIR_WITHIN: Duration = Duration::from_millis(100);
@@ -49,6 +49,10 @@ impl Updates {
         else {
             return;
         };
+        // No caller can name others.
+        if ComponentId::parse(id).is_err() || image_ref.len() > MAX_TEXT {
+            return;
+        }
         let seen = &mut *self.seen.lock();
         let of = (host.clone(), id.clone());
         match (maximum, seen.get_mut(&of)) {

@@ -135,9 +135,8 @@ impl Lattice {
     /// As every request, and nothing was sent.
     async fn component_id(&self, host: &HostId, given: &ComponentId) -> Result<ComponentId, Error> {
         let scales = &self.roster.commands.scales;
-        let is_key = ActorId::parse(given.as_str()).is_ok();
-        let other = is_key.then(|| scales.of_key(host, given.as_str()));
-        let Some(other) = other.flatten() else {
+        let key = ActorId::parse(given.as_str()).ok();
+        let Some(other) = key.and_then(|key| scales.of_key(host, &key)) else {
             return Ok(given.clone());
         };
         let inventory = self.inventory_1x(host, self.deadline).await;

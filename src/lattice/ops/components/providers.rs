@@ -61,7 +61,7 @@ impl Lattice {
             &start.annotations,
         )?;
         let starts = &self.roster.commands.scales;
-        starts.begin_provider(host, &id, self.shows_within(host));
+        starts.begin_provider(host, &id, provider_ref, self.shows_within(host));
         self.roster.provider_moves(host);
         let started = match self.tell_host_1x(host, order).await {
             Ok(_) => self.provider_outcome(host, &id).await,
