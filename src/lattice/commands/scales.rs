@@ -34,8 +34,9 @@ struct State {
     orders: HashMap<(HostId, String), Order>,
     /// The starts of providers.
     providers: HashMap<(HostId, String), ProviderStart>,
-    /// The component that a host started with this public key, as its events say.
-    keys: HashMap<(HostId, ActorId), Keyed>,
+    /// The public key of each component that a host started, as its events say, and the
+    /// image reference that it was started from.
+    keys: HashMap<(HostId, ComponentId), (ActorId, String)>,
 }
 
 struct Order {
@@ -260,20 +261,24 @@ impl Scales {
                     if state.keys.len() >= MAX_KEYS {
                         state.keys.clear();
                     }
-                    let image_ref = image_ref.clone();
-                    let keyed = Keyed { id, image_ref };
-                    state.keys.insert((host.clone(), key), keyed);
+                    let keyed = (key, image_ref.clone());
+                    state.keys.insert((host.clone(), id), keyed);
                 }
             }
             _ => {}
         }
     }
 
-    /// Returns the component that a host started with this public key, where an event said
-    /// it.
-    pub fn of_key(&self, host: &HostId, key: &ActorId) -> Option<Keyed> {
+    /// Returns the components that a host started with this public key, as its events say.
+    pub fn of_key(&self, host: &HostId, key: &ActorId) -> Vec<Keyed> {
         let state = self.state.lock();
-        state.keys.get(&(host.clone(), key.clone())).cloned()
+        let of_host = state.keys.iter().filter(|((of, _), _)| of == host);
+        let with_key = of_host.filter(|(_, (its, _))| its == key);
+        let keyed = with_key.map(|((_, id), (_, image_ref))| Keyed {
+            id: id.clone(),
+            image_ref: image_ref.clone(),
+        });
+        keyed.collect()
     }
 
     /// Forgets a host that stopped or started again.
