@@ -74,10 +74,18 @@ impl Lattice {
         };
         if let (Err(error), Some(name)) = (&started, config)
             && error.kind().certainly_not_carried_out()
+            && !self.lists_provider(host, &id).await
         {
             self.remove_config(name).await;
         }
         started
+    }
+
+    /// Tells whether a host lists a provider: where it refused to start it, the start of
+    /// somebody else may have come before, with the same config.
+    async fn lists_provider(&self, host: &HostId, id: &ComponentId) -> bool {
+        let inventory = self.inventory_1x(host, self.deadline).await;
+        inventory.is_ok_and(|inventory| inventory.provider(id.as_str()).is_some())
     }
 
     /// Stops a provider on a host of 1.x, and removes the config that it was started with.
