@@ -1,13 +1,13 @@
 //! When a gather ends, and which of its replies count.
 //!
 //! A gather pings every host, of each control protocol on a subject of its own, and has a
-//! reply from each (NATS calls it request-many, ADR-47). It ends with the answer of the last host that is known, where a
-//! host that came since would have been heard; else a grace period later, in which new
-//! hosts may answer. Where not all hosts are known, it ends when no reply has come for the
-//! stall period. Where an auction is held, it does not end before the bids had their time.
-//! It ends at the deadline in any case, and only the first reply is waited for until then. Replies that cannot
-//! be read, refuse, or come from a host that has answered do not prolong a gather: they
-//! are counted for the log.
+//! reply from each (NATS calls it request-many, ADR-47). It ends with the answer of the last
+//! host that is known, where a host that came since would have been heard; else a grace
+//! period later, in which new hosts may answer. Where not all hosts are known, it ends when
+//! no reply has come for the stall period. Where an auction is held, it does not end before
+//! the bids had their time. It ends at the deadline in any case, and only the first reply is
+//! waited for until then. Replies that cannot be read, refuse, or come from a host that has
+//! answered do not prolong a gather: they are counted for the log.
 //!
 //! Nothing here knows a socket: messages come from any stream.
 //!

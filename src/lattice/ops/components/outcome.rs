@@ -55,7 +55,10 @@ impl Lattice {
         scale: &Scale,
         taken: Ack,
     ) -> Result<(), Error> {
-        if let Ack::OtherCode(words) = taken {
+        // A stop ends it, whatever runs.
+        if let Ack::OtherCode(words) = taken
+            && scale.count > 0
+        {
             return Err(self.keeps_other_code(host, id, &words));
         }
         let by = self.deadline.earlier(TIME_TO_ANSWER);
