@@ -16,6 +16,8 @@ use crate::lattice::model::{HostNews, TextMap};
 use crate::lock::Lock;
 use crate::name::{ActorId, ComponentId, HostId, MAX_TEXT};
 
+/// How long after the event of it an order is shown, unless another one came behind it.
+const SHOWN_AFTER_EVENT: Duration = Duration::from_millis(500);
 /// Most orders that are remembered. The oldest of more count as done.
 const MAX_ORDERS: usize = 1000;
 /// Most components of which the key is remembered.
@@ -44,6 +46,9 @@ struct Order {
     since: Instant,
     shown_within: Duration,
     failed: Option<String>,
+    /// When an event said that the host did it. That is no proof, but what another client
+    /// ordered behind it may be all that the host ever shows.
+    scaled: Option<Instant>,
 }
 
 /// A provider that a host was told to start, and does not show yet.
@@ -115,6 +120,7 @@ impl Scales {
             since: Instant::now(),
             shown_within,
             failed: None,
+            scaled: None,
         };
         state.orders.insert((host.clone(), id.to_string()), order);
     }
@@ -224,6 +230,12 @@ impl Scales {
     /// Notes what a host says of what it runs.
     pub fn note(&self, host: &HostId, news: &HostNews) {
         let state = &mut *self.state.lock();
+        if let HostNews::ComponentScaled { id, maximum, .. } = news
+            && let Some(order) = state.orders.get_mut(&(host.clone(), id.clone()))
+            && order.scale.count == *maximum
+        {
+            order.scaled = Some(Instant::now());
+        }
         match news {
             HostNews::ComponentFailed { id, .. } => {
                 let order = state.orders.get_mut(&(host.clone(), id.clone()));
@@ -298,7 +310,10 @@ impl ProviderStart {
 
 impl Order {
     fn counts(&self) -> bool {
-        self.failed.is_none() && self.since.elapsed() < self.shown_within
+        let is_over = self
+            .scaled
+            .is_some_and(|at| at.elapsed() >= SHOWN_AFTER_EVENT);
+        self.failed.is_none() && !is_over && self.since.elapsed() < self.shown_within
     }
 }
 

@@ -7,7 +7,8 @@ use crate::name::ComponentId;
 /// What a host is told of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scale {
-    /// Reference to name. What runs takes it over, whatever code it has.
+    /// Reference to name. What runs takes it over, whatever code it has. Also a stop has one:
+    /// some hosts fetch the image first (docs/hosts.md#stop-needs-the-image).
     pub reference: String,
     /// How many may run at once; 0 stops it.
     pub count: u32,
