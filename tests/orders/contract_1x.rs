@@ -20,7 +20,7 @@ pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
 fn must_refuse_beside(running: Set, runs: u32, order: Order) -> Option<&'static str> {
     match order {
         Order::Start { revision, .. } | Order::Scale { revision, .. } if revision != runs => {
-            Some("another reference of the component runs: UpdateActor")
+            Some("another reference of the actor runs: UpdateActor")
         }
         Order::Start { set, .. } if set != running => Some(ONE_SET),
         Order::Scale { set, count, .. } if count > 0 && !contains(running, set) => Some(ONE_SET),
