@@ -194,3 +194,36 @@ async fn a_host_that_comes_back_as_one_of_1x_is_told_in_its_words() {
     assert!(!host.received_on("component.scale").is_empty());
     assert_eq!(found(&lattice).await, [id]);
 }
+
+#[tokio::test]
+async fn hosts_of_0x_that_may_not_be_pinged_are_missed_again_once_no_others_are_there() {
+    let config = r#"no_auth_user: home
+        authorization { users = [
+            { user: home, password: pw }
+            { user: lattice, password: pw,
+              permissions: { publish: { deny: "wasmbus.ctl.default.>" } } }
+        ] }"#;
+    let world = World::start_on(NatsServer::with_config(config), |_| {}).await;
+    let lattice = Operated::in_world(world, &[(Generation::G3b, &[])]).await;
+    let host = SimHostV1::start(&lattice.sim, Version::V192, &[]).await;
+    let url = format!("nats://lattice:pw@{}", lattice.world.nats.address());
+    lattice.world.set_lattice(LATTICE, &url).await;
+    for _ in 0..2 {
+        assert_eq!(found(&lattice).await, std::slice::from_ref(&host.id));
+    }
+    drop(host);
+    for _ in 0..3 {
+        eventually("an error", || async {
+            let error = lattice.get_hosts().await.err()?.to_string();
+            assert!(error.contains("may not publish to"), "{error}");
+            Some(())
+        })
+        .await;
+    }
+    let _host = SimHostV1::start(&lattice.sim, Version::V192, &[]).await;
+    eventually("the host", || async {
+        let hosts = lattice.get_hosts().await.ok()?;
+        (hosts.len() == 1).then_some(())
+    })
+    .await;
+}

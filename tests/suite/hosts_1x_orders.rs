@@ -190,6 +190,8 @@ async fn credentials_of_a_bindle_server_are_refused_where_no_host_knows_it() {
     }
     let lattice = of(&[Version::V192], &[Generation::G1b]).await;
     lattice.of_0x.set_registry(bindle, "bindle").await.unwrap();
+    // It would take them for those of an OCI registry.
+    assert!(lattice.host().received_on("registry.put").is_empty());
 }
 
 #[tokio::test]

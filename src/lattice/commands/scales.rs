@@ -10,10 +10,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::lattice::dialect::v1::ids::is_same_reference;
 use crate::lattice::dialect::v1::plan::Scale;
-use crate::lattice::model::HostNews;
+use crate::lattice::model::{HostNews, TextMap};
 use crate::lock::Lock;
-use crate::name::{ComponentId, HostId};
+use crate::name::{ActorId, ComponentId, HostId, MAX_TEXT};
 
 /// Most orders that are remembered. The oldest of more count as done.
 const MAX_ORDERS: usize = 1000;
@@ -33,8 +34,9 @@ struct State {
     orders: HashMap<(HostId, String), Order>,
     /// The starts of providers.
     providers: HashMap<(HostId, String), ProviderStart>,
-    /// The component that a host started with this public key, as its events say.
-    keys: HashMap<(HostId, String), Keyed>,
+    /// The public key of each component that a host started, as its events say, and the
+    /// image reference that it was started from.
+    keys: HashMap<(HostId, ComponentId), (ActorId, String)>,
 }
 
 struct Order {
@@ -46,6 +48,7 @@ struct Order {
 
 /// A provider that a host was told to start, and does not show yet.
 struct ProviderStart {
+    reference: String,
     since: Instant,
     shown_within: Duration,
     failed: Option<String>,
@@ -100,8 +103,15 @@ impl Scales {
         {
             state.orders.remove(&oldest);
         }
+        // Only what tells its outcome: annotations and limits are the host's, and may be long.
+        let scale = Scale {
+            reference: scale.reference.clone(),
+            count: scale.count,
+            annotations: TextMap::new(),
+            limits: None,
+        };
         let order = Order {
-            scale: scale.clone(),
+            scale,
             since: Instant::now(),
             shown_within,
             failed: None,
@@ -158,9 +168,15 @@ impl Scales {
         self.news.notified().await;
     }
 
-    /// Notes the start of a provider that is about to be ordered, and counts as failed after
-    /// this time.
-    pub fn begin_provider(&self, host: &HostId, id: &ComponentId, shown_within: Duration) {
+    /// Notes the start of a provider from a reference that is about to be ordered, and counts
+    /// as failed after this time.
+    pub fn begin_provider(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        reference: &str,
+        shown_within: Duration,
+    ) {
         let state = &mut *self.state.lock();
         if state.providers.len() >= MAX_ORDERS {
             state.providers.retain(|_, start| start.counts());
@@ -172,6 +188,7 @@ impl Scales {
             state.providers.remove(&oldest);
         }
         let start = ProviderStart {
+            reference: reference.to_owned(),
             since: Instant::now(),
             shown_within,
             failed: None,
@@ -210,17 +227,21 @@ impl Scales {
         match news {
             HostNews::ComponentFailed { id, .. } => {
                 let order = state.orders.get_mut(&(host.clone(), id.clone()));
-                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id)) {
-                    order.failed = order.scale.failure(&id, news).map(str::to_owned);
+                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id))
+                    && let Some(reason) = order.scale.failure(&id, news)
+                {
+                    order.failed = Some(reason.to_owned());
                     self.news.notify_waiters();
                 }
             }
             HostNews::ProviderFailed {
                 key: Some(id),
+                image_ref: Some(reference),
                 reason,
-                ..
             } => {
-                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone())) {
+                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone()))
+                    && is_same_reference(&start.reference, reference)
+                {
                     start.failed = Some(reason.clone());
                     self.news.notify_waiters();
                 }
@@ -233,24 +254,31 @@ impl Scales {
                 public_key: Some(key),
                 ..
             } => {
-                if let Ok(id) = ComponentId::parse(id) {
+                // No caller can name others.
+                if let (Ok(id), Ok(key)) = (ComponentId::parse(id), ActorId::parse(key))
+                    && image_ref.len() <= MAX_TEXT
+                {
                     if state.keys.len() >= MAX_KEYS {
                         state.keys.clear();
                     }
-                    let image_ref = image_ref.clone();
-                    let keyed = Keyed { id, image_ref };
-                    state.keys.insert((host.clone(), key.clone()), keyed);
+                    let keyed = (key, image_ref.clone());
+                    state.keys.insert((host.clone(), id), keyed);
                 }
             }
             _ => {}
         }
     }
 
-    /// Returns the component that a host started with this public key, where an event said
-    /// it.
-    pub fn of_key(&self, host: &HostId, key: &str) -> Option<Keyed> {
+    /// Returns the components that a host started with this public key, as its events say.
+    pub fn of_key(&self, host: &HostId, key: &ActorId) -> Vec<Keyed> {
         let state = self.state.lock();
-        state.keys.get(&(host.clone(), key.to_owned())).cloned()
+        let of_host = state.keys.iter().filter(|((of, _), _)| of == host);
+        let with_key = of_host.filter(|(_, (its, _))| its == key);
+        let keyed = with_key.map(|((_, id), (_, image_ref))| Keyed {
+            id: id.clone(),
+            image_ref: image_ref.clone(),
+        });
+        keyed.collect()
     }
 
     /// Forgets a host that stopped or started again.
@@ -271,5 +299,59 @@ impl ProviderStart {
 impl Order {
     fn counts(&self) -> bool {
         self.failed.is_none() && self.since.elapsed() < self.shown_within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nkeys::{KeyPair, KeyPairType};
+
+    use super::*;
+
+    fn host() -> HostId {
+        HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_fits_counts_whatever_comes_behind_it() {
+        let (host, id, scales) = (
+            host(),
+            ComponentId::parse("shop").unwrap(),
+            Scales::default(),
+        );
+        let scale = Scale {
+            reference: "r/shop:1".into(),
+            count: 3,
+            annotations: TextMap::new(),
+            limits: None,
+        };
+        let failed = |maximum| HostNews::ComponentFailed {
+            id: "shop".into(),
+            image_ref: "r/shop:1".into(),
+            maximum,
+            annotations: TextMap::new(),
+            reason: format!("no {maximum}"),
+        };
+        scales.begin(&host, &id, &scale, Duration::from_secs(1));
+        scales.note(&host, &failed(2));
+        assert_eq!(scales.failure(&host, &id), None);
+        scales.note(&host, &failed(3));
+        scales.note(&host, &failed(2));
+        assert_eq!(scales.failure(&host, &id).as_deref(), Some("no 3"));
+    }
+
+    #[tokio::test]
+    async fn the_start_of_a_provider_fails_by_an_event_that_names_its_reference() {
+        let (host, id, scales) = (host(), ComponentId::parse("kv").unwrap(), Scales::default());
+        let failed = |reference: &str| HostNews::ProviderFailed {
+            key: Some("kv".into()),
+            image_ref: Some(reference.into()),
+            reason: "no".into(),
+        };
+        scales.begin_provider(&host, &id, "file:///srv/kv", Duration::from_secs(1));
+        scales.note(&host, &failed("r/kv:2"));
+        assert_eq!(scales.provider_failure(&host, &id), None);
+        scales.note(&host, &failed("/srv/kv"));
+        assert_eq!(scales.provider_failure(&host, &id).as_deref(), Some("no"));
     }
 }

@@ -13,8 +13,10 @@ use tokio::time::Instant;
 
 use crate::lattice::model::HostNews;
 use crate::lock::Lock;
-use crate::name::{ComponentId, HostId};
+use crate::name::{ComponentId, HostId, MAX_TEXT};
 
+/// How close the two events of a start are.
+const TWICE_WITHIN: Duration = Duration::from_millis(20);
 /// How long after the first event of the pair the second one comes, at most.
 const PAIR_WITHIN: Duration = Duration::from_millis(100);
 /// Most components that are remembered.
@@ -29,8 +31,12 @@ pub struct Updates {
 /// The last events about a component.
 struct Seen {
     image_ref: String,
+    maximum: u32,
     /// When one said that it runs.
     runs: Instant,
+    /// Whether two said so: then it was a start. A stop that such a start overtakes is one
+    /// of nothing, and the component goes on running.
+    started: bool,
     /// Whether one said right behind it that it stopped.
     stopped: bool,
     /// Whether it was updated, as an inventory proved.
@@ -49,14 +55,23 @@ impl Updates {
         else {
             return;
         };
+        // No caller can name others.
+        if ComponentId::parse(id).is_err() || image_ref.len() > MAX_TEXT {
+            return;
+        }
         let seen = &mut *self.seen.lock();
         let of = (host.clone(), id.clone());
         match (maximum, seen.get_mut(&of)) {
             (0, Some(seen)) => {
-                seen.stopped = seen.image_ref == *image_ref && seen.runs.elapsed() < PAIR_WITHIN;
+                let is_same = seen.image_ref == *image_ref && !seen.started;
+                seen.stopped = is_same && seen.runs.elapsed() < PAIR_WITHIN;
             }
             (0, None) => {}
             (_, Some(seen)) => {
+                seen.started = seen.image_ref == *image_ref
+                    && seen.maximum == *maximum
+                    && seen.runs.elapsed() < TWICE_WITHIN;
+                seen.maximum = *maximum;
                 seen.image_ref.clone_from(image_ref);
                 (seen.runs, seen.stopped) = (Instant::now(), false);
             }
@@ -67,7 +82,9 @@ impl Updates {
                 if seen.len() < MAX_COMPONENTS {
                     let runs = Seen {
                         image_ref: image_ref.clone(),
+                        maximum: *maximum,
                         runs: Instant::now(),
+                        started: false,
                         stopped: false,
                         updated: false,
                     };
@@ -137,6 +154,12 @@ mod tests {
         tokio::time::advance(PAIR_WITHIN).await;
         news("r/shop:2", 0);
         assert!(!may_be(), "late");
+        news("r/shop:2", 5);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        news("r/shop:2", 5);
+        news("r/shop:2", 0);
+        assert!(!may_be(), "a start, and a stop that it overtook");
+        tokio::time::advance(TWICE_WITHIN).await;
         news("r/shop:2", 5);
         news("r/shop:2", 0);
         assert!(may_be());

@@ -151,15 +151,6 @@ pub fn protocol_of(subject: &str) -> Option<Protocol> {
     v0::subject::is_of_v0(subject).then_some(Protocol::V0)
 }
 
-impl fmt::Display for Software1x {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.reported {
-            Reported::Version(version) => write!(f, "wasmCloud {version}"),
-            _ => f.write_str("wasmCloud 1.x of a version that cannot be read"),
-        }
-    }
-}
-
 impl fmt::Display for Software {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reported {

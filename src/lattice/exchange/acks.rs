@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connections::Refusal;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::v1::replies::Ack;
@@ -21,8 +21,9 @@ impl Lattice {
     /// and waits until each has answered.
     ///
     /// # Errors
-    /// `NoResponders`, `NotPermitted`, `ConnectionLost`; `Refused` where a host refuses, and
-    /// `Timeout` where one does not answer: others may have carried it out.
+    /// `NoResponders`, `NotPermitted`, `ConnectionLost`; `Refused` where every host refuses,
+    /// and `Partial` where some do; `Timeout` where one does not answer: others may have
+    /// carried it out.
     pub(crate) async fn tell_every_host_1x(
         &self,
         Request { subject, body }: Request,
@@ -43,22 +44,22 @@ impl Lattice {
         let refused = refusals.of(ours);
         tokio::pin!(lost, refused);
         let deadline = self.deadline.within(self.limits.request).at();
-        let (mut taken, mut until) = (0, deadline);
-        while taken < hosts.max(1) {
+        let (mut taken, mut refusals, mut until) = (0, Vec::new(), deadline);
+        while taken + refusals.len() < hosts.max(1) {
             tokio::select! {
                 biased;
                 reply = replies.next() => match reply {
                     Some(reply) if reply.status == Some(StatusCode::NO_RESPONDERS) => {
                         return Err(to.no_responders());
                     }
-                    Some(reply) => match Ack::parse(&reply.payload) {
-                        Ok(Ack::Refused(reason)) => return Err(to.refused(&reason)),
-                        Ok(_) => {
-                            taken += 1;
-                            until = deadline.min(Instant::now() + STALL);
+                    Some(reply) => {
+                        match Ack::parse(&reply.payload) {
+                            Ok(Ack::Refused(reason)) => refusals.push(reason),
+                            Ok(_) => taken += 1,
+                            Err(problem) => return Err(to.unreadable(problem)),
                         }
-                        Err(problem) => return Err(to.unreadable(problem)),
-                    },
+                        until = deadline.min(Instant::now() + STALL);
+                    }
                     None => {
                         let loss = reason_of_loss(lost).await;
                         return Err(self.order_lost(&loss.said()));
@@ -70,16 +71,36 @@ impl Lattice {
                     return Err(Error::new(
                         Kind::Timeout,
                         format!(
-                            "{taken} of {hosts} hosts of wasmCloud 1.x of {} answered in time; \
+                            "{} of {hosts} hosts of wasmCloud 1.x of {} answered in time{}; \
                              whether the others carried it out is unknown: a host that waits for a \
                              registry answers late",
-                            self.display_name()
+                            taken + refusals.len(),
+                            self.display_name(),
+                            match refusals.first() {
+                                None => String::new(),
+                                Some(reason) => {
+                                    format!(" ({} refused: {})", refusals.len(), quoted(reason))
+                                }
+                            }
                         ),
                     ));
                 }
             }
         }
-        Ok(())
+        match refusals.first() {
+            None => Ok(()),
+            Some(reason) if taken == 0 => Err(to.refused(reason)),
+            Some(reason) => Err(Error::new(
+                Kind::Partial,
+                format!(
+                    "{taken} of {hosts} hosts of wasmCloud 1.x of {} carried it out, and {} \
+                     refused: {}",
+                    self.display_name(),
+                    refusals.len(),
+                    quoted(reason)
+                ),
+            )),
+        }
     }
 
     fn order_lost(&self, said: &str) -> Error {

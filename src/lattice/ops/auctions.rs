@@ -82,12 +82,12 @@ impl Lattice {
         constraints: &TextMap,
     ) -> Result<Vec<HostId>, Error> {
         self.roster.keep_providers();
-        let id = v1::ids::of_provider(&self.components.ids, provider_ref, link_name)?;
         let question = |protocol| match protocol {
             Protocol::V0 => {
                 v0::requests::auction_provider(&self.id, provider_ref, link_name, constraints)
             }
             Protocol::V1 => {
+                let id = v1::ids::of_provider(&self.components.ids, provider_ref, link_name)?;
                 v1::requests::auction_provider(&self.id, provider_ref, &id, constraints)
             }
         };

@@ -12,7 +12,7 @@ use crate::connections::{Held, Room};
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::dialect::v0::replies::{ClaimsReply, LinksReply};
-use crate::lattice::dialect::{Dialect, v0, v1};
+use crate::lattice::dialect::{v0, v1};
 use crate::lattice::model::lenient::{Unreadable, parse};
 use crate::lattice::model::{Claims, Link, LinkView, Protocol};
 use crate::name::ActorId;
@@ -55,17 +55,22 @@ impl Lattice {
         }
     }
 
-    /// Tells whether only 1.x hosts answer. They may not: then it is not known.
+    /// Tells whether only 1.x hosts are there; `None` where it is not known what hosts are.
+    fn are_known_as_only_1x(&self) -> Option<bool> {
+        let known = self.roster.all(self.connection.epoch())?;
+        Some(known.iter().all(|one| one.protocol() == Protocol::V1))
+    }
+
+    /// Asks whether only 1.x hosts are there. They may not answer: then it is not known.
     async fn are_only_1x(&self) -> bool {
-        let known = self.roster.all(self.connection.epoch());
-        let protocols: Vec<Protocol> = match known {
-            Some(known) => known.iter().map(Dialect::protocol).collect(),
-            None => match self.hosts(self.deadline.half()).await {
-                Ok(hosts) => hosts.iter().map(|host| host.protocol).collect(),
-                Err(_) => Vec::new(),
-            },
-        };
-        !protocols.is_empty() && protocols.iter().all(|one| *one == Protocol::V1)
+        // A gather ends that long after its last answer.
+        let by = self.deadline.within(self.limits.stall * 2);
+        match timeout_at(by.at(), self.hosts(by)).await {
+            Ok(Ok(hosts)) => {
+                !hosts.is_empty() && hosts.iter().all(|host| host.protocol == Protocol::V1)
+            }
+            _ => false,
+        }
     }
 
     /// Returns the error of an operation on links where there are 1.x hosts only.
@@ -161,29 +166,22 @@ impl Lattice {
         Ok(ours.and_then(Claims::revision))
     }
 
-    /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where
-    /// hosts do not say in time what they are, the entries count: hosts have written them.
+    /// Reads entries of the bucket, and refuses where only 1.x hosts are there. Where it is
+    /// not known what hosts are there, entries that are there count: hosts have written them.
     async fn entries_unless_only_1x<T>(
         &self,
         prefix: &str,
         read: impl FnMut(&[u8]) -> Result<T, Unreadable>,
     ) -> Result<Option<Held<Vec<T>>>, Error> {
-        let (only_1x, entries) = (self.are_only_1x(), self.entries(prefix, read));
-        tokio::pin!(only_1x, entries);
-        tokio::select! {
-            only_1x = &mut only_1x => match only_1x {
-                true => Err(self.links_of_1x()),
-                false => entries.await,
-            },
-            entries = &mut entries => {
-                let entries = entries?;
-                // A gather ends that long after its last answer.
-                let by = self.deadline.within(self.limits.stall * 2);
-                match timeout_at(by.at(), only_1x).await {
-                    Ok(true) => Err(self.links_of_1x()),
-                    Ok(false) | Err(_) => Ok(entries),
-                }
-            }
+        let known = self.are_known_as_only_1x();
+        if known == Some(true) {
+            return Err(self.links_of_1x());
+        }
+        let entries = self.entries(prefix, read).await?;
+        let is_clear = known.is_some() || entries.as_ref().is_some_and(|all| !all.is_empty());
+        match is_clear || !self.are_only_1x().await {
+            true => Ok(entries),
+            false => Err(self.links_of_1x()),
         }
     }
 }

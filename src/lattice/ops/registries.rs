@@ -29,11 +29,14 @@ impl Lattice {
         if !dialects.is_empty() && !dialects.iter().any(knows_bindle) {
             self.refuse_bindle(logins)?;
         }
-        if of_1x == 0 {
+        // Hosts of 1.x would take those of a bindle server for those of an OCI registry.
+        let mut logins_1x = logins.clone();
+        logins_1x.retain(|_, login| login.registry_type != "bindle");
+        if of_1x == 0 || logins_1x.is_empty() {
             return self.put_registries_0x(logins, &dialects).await;
         }
         self.refuse_while_a_host_starts().await?;
-        let order = v1::requests::put_registries(&self.id, logins)?;
+        let order = v1::requests::put_registries(&self.id, &logins_1x)?;
         if of_0x == 0 {
             return self.tell_every_host_1x(order, of_1x).await;
         }
@@ -52,7 +55,7 @@ impl Lattice {
             (Ok(()), Ok(())) => Ok(()),
             (Ok(()), Err(error)) => Err(partial("0.x", error)),
             (Err(error), Ok(())) => Err(partial("1.x", error)),
-            (Err(error), Err(_)) => Err(error),
+            (Err(error), Err(other)) => Err(neither(error, other)),
         }
     }
 
@@ -123,6 +126,21 @@ impl Lattice {
             )
             .caused_by(error)),
             _ => Err(error),
+        }
+    }
+}
+
+/// Returns the error where the order failed on hosts of both kinds. It may have been carried
+/// out by some where either error leaves that open.
+fn neither(of_0x: Error, of_1x: Error) -> Error {
+    match of_0x.kind().certainly_not_carried_out() {
+        true => {
+            let text = format!("{of_1x}; and the hosts of wasmCloud 0.x: {of_0x}");
+            Error::new(of_1x.kind(), text).caused_by(of_1x)
+        }
+        false => {
+            let text = format!("{of_0x}; and the hosts of wasmCloud 1.x: {of_1x}");
+            Error::new(of_0x.kind(), text).caused_by(of_0x)
         }
     }
 }

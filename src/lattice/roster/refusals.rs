@@ -18,6 +18,12 @@ impl Roster {
         std::mem::replace(&mut self.state.lock().refused, refused) != refused
     }
 
+    /// Forgets it, where it was so over the connection of this epoch.
+    pub fn forget_refused(&self, epoch: u64) {
+        let state = &mut *self.state.lock();
+        state.refused = state.refused.filter(|(_, then)| *then != epoch);
+    }
+
     /// Returns the protocol of which these credentials may not ping hosts.
     pub fn refused(&self, epoch: u64) -> Option<Protocol> {
         let refused = self.state.lock().refused;

@@ -42,6 +42,8 @@ impl Lattice {
     ) -> Result<(Gathered, Replies), Error> {
         let epoch = self.connection.epoch();
         let (all, stall) = (matches!(terms.enough, Enough::All), terms.stall);
+        let leaves_out_0x = self.roster.refused(epoch) == Some(Protocol::V0);
+        let again = leaves_out_0x.then(|| terms.clone());
         let heard = |answer: &Answer<Host>| {
             self.roster
                 .note_ping_reply(&answer.host, &answer.said, answer.after);
@@ -53,7 +55,14 @@ impl Lattice {
             .collect();
         let auctions = auctions.unwrap_or_default();
         let asked = self.ask_all(&auctions, &pings, terms, bids, heard);
-        let (pings, replies) = asked.await?;
+        let (mut pings, mut replies) = asked.await?;
+        if let (Ended::NoResponders, Some(again)) = (pings.ended, again) {
+            // Hosts of 0.x may be there all the same: that these credentials may not ask them
+            // is an error again where no others are.
+            self.roster.forget_refused(epoch);
+            let of_0x = [self.ping_of(Protocol::V0)];
+            (pings, replies) = self.ask_all(&[], &of_0x, again, None, heard).await?;
+        }
         // A ping that stalled, and not early, has waited for every host.
         let thorough = all && stall >= STALL && pings.ended == Ended::Stall;
         self.roster.pinged(&pings, thorough, epoch);

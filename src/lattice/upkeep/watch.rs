@@ -70,7 +70,7 @@ impl Lattice {
             caused: 0,
             named: HashSet::new(),
             due: false,
-            flood: Flood::default(),
+            floods: [Flood::default(), Flood::default()],
         };
         tokio::spawn(watch.run());
     }
@@ -92,7 +92,9 @@ struct Watch {
     named: HashSet<HostId>,
     /// Whether something else than a heartbeat asks for the next ping.
     due: bool,
-    flood: Flood,
+    /// The events on the subjects of each protocol: hosts 0.81 and 0.82 publish theirs on
+    /// both.
+    floods: [Flood; 2],
 }
 
 /// Tells the roster that the watch has ended, however it ends.
@@ -135,7 +137,7 @@ impl Watch {
             tokio::select! {
                 () = self.released.cancelled() => return,
                 event = next(&mut events) => match event {
-                    Some((_, event)) if self.is_flooded(event.payload.len()) => {
+                    Some((protocol, event)) if self.is_flooded(protocol, event.payload.len()) => {
                         info!(lattice = %self.id, "too many events; they are ignored for a while");
                         events = self.listen_no_more();
                     }
@@ -219,9 +221,13 @@ impl Watch {
     }
 
     /// Counts an event of so many bytes. Returns whether there are too many of them.
-    fn is_flooded(&mut self, bytes: usize) -> bool {
+    fn is_flooded(&mut self, protocol: Protocol, bytes: usize) -> bool {
+        let flood = match protocol {
+            Protocol::V0 => &mut self.floods[0],
+            Protocol::V1 => &mut self.floods[1],
+        };
         let roster = self.roster.upgrade();
-        roster.is_some_and(|roster| self.flood.counts(&roster, bytes))
+        roster.is_some_and(|roster| flood.counts(&roster, bytes))
     }
 
     /// Notes an event. Returns whether hosts should be pinged because of it.

@@ -15,9 +15,6 @@ pub struct Behaviour {
     /// The host publishes an event for every scale that fails
     /// (docs/hosts.md#failed-scale-without-event).
     pub tells_all_failures: bool,
-    /// To stop a component, the host first fetches its image, and goes on running it where
-    /// the image cannot be fetched (docs/hosts.md#stop-needs-the-image).
-    pub stop_needs_image: bool,
     /// A provider whose process ended stays in the inventory, and its id must be stopped
     /// before it can be started again. Later hosts start it again themselves
     /// (docs/hosts.md#ended-provider-is-listed).
@@ -28,7 +25,6 @@ pub struct Behaviour {
 const V1_0_0: Behaviour = Behaviour {
     update_runs_new_code: true,
     tells_all_failures: false,
-    stop_needs_image: true,
     lists_ended_providers: true,
 };
 
@@ -38,30 +34,23 @@ const V1_0_1: Behaviour = Behaviour {
     ..V1_0_0
 };
 
-/// Hosts 1.1.1 to 1.5.0.
+/// Hosts 1.1.1 to 1.5.
 const V1_1_1: Behaviour = Behaviour {
     tells_all_failures: true,
     ..V1_0_1
 };
 
-/// Hosts 1.5.1 and later 1.5.
-const V1_5_1: Behaviour = Behaviour {
-    stop_needs_image: false,
-    ..V1_1_1
-};
-
 /// Hosts from 1.6.0 on.
 const V1_6_0: Behaviour = Behaviour {
     lists_ended_providers: false,
-    ..V1_5_1
+    ..V1_1_1
 };
 
 /// What hosts do from a version on, until the next row.
-static BY_VERSION: [(Version, Behaviour); 5] = [
+static BY_VERSION: [(Version, Behaviour); 4] = [
     (Version::new(1, 0, 0), V1_0_0),
     (Version::new(1, 0, 1), V1_0_1),
     (Version::new(1, 1, 1), V1_1_1),
-    (Version::new(1, 5, 1), V1_5_1),
     (Version::new(1, 6, 0), V1_6_0),
 ];
 
@@ -92,8 +81,7 @@ mod tests {
             ("1.0.1", V1_0_1),
             ("1.1.0", V1_0_1),
             ("1.1.1", V1_1_1),
-            ("1.5.0", V1_1_1),
-            ("1.5.1", V1_5_1),
+            ("1.5.1", V1_1_1),
             ("1.6.0", V1_6_0),
             ("1.9.2", V1_6_0),
             ("2.0.0", V1_6_0),

@@ -19,19 +19,9 @@ use crate::name::{ComponentId, HostId, LatticeId};
 /// No config, and never null.
 const NO_CONFIG: [&str; 0] = [];
 
-/// Asks every host what it is.
-pub fn ping(lattice: &LatticeId) -> Request {
-    Request::empty(subject::ping(lattice))
-}
-
 /// Asks a host what runs there.
 pub fn inventory(lattice: &LatticeId, host: &HostId) -> Request {
     Request::empty(subject::to_host(lattice, host, Verb::Inventory))
-}
-
-/// Asks any host for all claims.
-pub fn claims(lattice: &LatticeId) -> Request {
-    Request::empty(subject::claims(lattice))
 }
 
 /// Asks every host whether it would run a component. Hosts that run it already shall bid,

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::{HeldLocks, Hold};
-use crate::lattice::commands::scales::Waits;
+use crate::lattice::commands::scales::{Keyed, Waits};
 use crate::lattice::commands::target::Target;
 use crate::lattice::dialect::request::Request;
 use crate::lattice::dialect::v1::inventory::Component;
@@ -129,25 +129,31 @@ impl Lattice {
 
     /// Returns the id that is meant. A public key may be that of a component that runs
     /// under another id: that one is meant where an event of the host had both, and the
-    /// inventory still has the id with the reference of that event.
+    /// inventory still has the id with the reference of that event, and no other such one.
     ///
     /// # Errors
     /// As every request, and nothing was sent.
     async fn component_id(&self, host: &HostId, given: &ComponentId) -> Result<ComponentId, Error> {
         let scales = &self.roster.commands.scales;
-        let is_key = ActorId::parse(given.as_str()).is_ok();
-        let other = is_key.then(|| scales.of_key(host, given.as_str()));
-        let Some(other) = other.flatten() else {
+        let key = ActorId::parse(given.as_str()).ok();
+        let others = key.map_or(Vec::new(), |key| scales.of_key(host, &key));
+        if others.is_empty() {
             return Ok(given.clone());
-        };
+        }
         let inventory = self.inventory_1x(host, self.deadline).await;
         let inventory = inventory.map_err(Error::before_command)?;
-        let runs_itself = inventory.component(given.as_str()).is_some();
-        let there = inventory.component(other.id.as_str());
-        let is_it = there.is_some_and(|there| there.image_ref == other.image_ref);
-        Ok(match is_it && !runs_itself {
-            true => other.id,
-            false => given.clone(),
+        if inventory.component(given.as_str()).is_some() {
+            return Ok(given.clone());
+        }
+        let runs = |other: &Keyed| {
+            let there = inventory.component(other.id.as_str());
+            there.is_some_and(|there| there.image_ref == other.image_ref)
+        };
+        let mut running = others.into_iter().filter(runs);
+        // Of two, nobody knows which is meant.
+        Ok(match (running.next(), running.next()) {
+            (Some(only), None) => only.id,
+            _ => given.clone(),
         })
     }
 
@@ -179,10 +185,11 @@ impl Lattice {
             return Err(refused(Refusal::Updated(id.clone())));
         }
         let decision = decide(id, running).map_err(refused)?;
-        if decision.takes_configuration() && !self.components.may_lose_configuration {
-            let unknown = self.config_of_nothing_known().await?;
-            let kept = decision.check_configuration(unknown.as_deref(), false);
-            kept.map_err(refused)?;
+        if decision.takes_configuration()
+            && !self.components.may_lose_configuration
+            && let Some(config) = self.config_of_nothing_known().await?
+        {
+            return Err(refused(Refusal::MayLoseConfiguration(config)));
         }
         Ok(Decided {
             id: id.clone(),

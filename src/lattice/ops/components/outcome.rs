@@ -56,16 +56,7 @@ impl Lattice {
         taken: Ack,
     ) -> Result<(), Error> {
         if let Ack::OtherCode(words) = taken {
-            self.roster.commands.scales.end(host, id);
-            return Err(Error::new(
-                Kind::Partial,
-                format!(
-                    "{} scaled component {id}, which was started from another reference \
-                     meanwhile, and keeps that code: {}",
-                    self.display_host(host),
-                    quoted(&words)
-                ),
-            ));
+            return Err(self.keeps_other_code(host, id, &words));
         }
         let by = self.deadline.earlier(TIME_TO_ANSWER);
         match self
@@ -75,6 +66,21 @@ impl Lattice {
             Outcome::Shown | Outcome::Open => Ok(()),
             Outcome::Failed(reason) => Err(self.failed(host, id, &reason)),
         }
+    }
+
+    /// Returns the error of a scale of what was started from another reference meanwhile, as
+    /// the host says in these words.
+    pub(super) fn keeps_other_code(&self, host: &HostId, id: &ComponentId, words: &str) -> Error {
+        self.roster.commands.scales.end(host, id);
+        Error::new(
+            Kind::Partial,
+            format!(
+                "{} scaled component {id}, which was started from another reference meanwhile, \
+                 and keeps that code: {}",
+                self.display_host(host),
+                quoted(words)
+            ),
+        )
     }
 
     /// Returns after which time an order that a host took, and does not show, counts as

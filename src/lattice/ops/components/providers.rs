@@ -61,7 +61,7 @@ impl Lattice {
             &start.annotations,
         )?;
         let starts = &self.roster.commands.scales;
-        starts.begin_provider(host, &id, self.shows_within(host));
+        starts.begin_provider(host, &id, provider_ref, self.shows_within(host));
         self.roster.provider_moves(host);
         let started = match self.tell_host_1x(host, order).await {
             Ok(_) => self.provider_outcome(host, &id).await,
@@ -75,7 +75,11 @@ impl Lattice {
         if let (Err(error), Some(name)) = (&started, config)
             && error.kind().certainly_not_carried_out()
         {
-            self.remove_config(name).await;
+            // It may run all the same, where somebody else started it at the same moment.
+            let inventory = self.inventory_1x(host, self.deadline).await;
+            if inventory.is_ok_and(|inventory| inventory.provider(id.as_str()).is_none()) {
+                self.remove_config(name).await;
+            }
         }
         started
     }

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::HeldLocks;
 use crate::lattice::dialect::v1::plan::{Replacement, Scale};
+use crate::lattice::dialect::v1::replies::Ack;
 use crate::lattice::ops::components::outcome::Outcome;
 use crate::name::{ComponentId, HostId};
 
@@ -145,6 +146,10 @@ impl Lattice {
         let Err(problem) = started else {
             return Ok(());
         };
+        if problem.kind() == Kind::Partial {
+            // It is not stopped: somebody else started it meanwhile.
+            return Err(problem);
+        }
         phase.send_replace(Phase::StartsAgain);
         let back = self
             .have_shown(host, id, &orders.back(), STARTS_WITHIN, Sends::UntilTaken)
@@ -177,8 +182,9 @@ impl Lattice {
     /// Sends an order, and waits until the host shows that it was carried out.
     ///
     /// # Errors
-    /// As every request; `Refused` where the host says that it failed; `Timeout` where it
-    /// does not show it within this time.
+    /// As every request; `Refused` where the host says that it failed; `Partial` where it
+    /// goes on with the code of another reference; `Timeout` where it does not show it
+    /// within this time.
     async fn have_shown(
         &self,
         host: &HostId,
@@ -190,6 +196,10 @@ impl Lattice {
         let until = Deadline::new(Instant::now(), within);
         loop {
             let looks_until = match self.send_scale(host, id, scale).await {
+                // What runs keeps its code, and is listed under this reference from now on.
+                Ok(Ack::OtherCode(words)) if scale.count > 0 => {
+                    return Err(self.keeps_other_code(host, id, &words));
+                }
                 Ok(_) => until,
                 // Whether or not the host took it: the next one says the same.
                 Err(error) => match (sends, error.kind()) {

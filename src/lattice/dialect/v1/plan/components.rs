@@ -64,24 +64,6 @@ impl Decision {
     pub fn takes_configuration(&self) -> bool {
         matches!(self, Self::Change(_) | Self::Replace(_))
     }
-
-    /// Checks that no configuration is lost. `unknown` is a config that nothing known uses
-    /// ([`of_nothing_known`](crate::lattice::dialect::v1::configs::of_nothing_known)).
-    ///
-    /// # Errors
-    /// `MayLoseConfiguration`.
-    pub fn check_configuration(
-        &self,
-        unknown: Option<&str>,
-        may_lose_configuration: bool,
-    ) -> Result<(), Refusal> {
-        match unknown {
-            Some(config) if self.takes_configuration() && !may_lose_configuration => {
-                Err(Refusal::MayLoseConfiguration(config.to_owned()))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Decides StartActor: `count` more than may run now, at least 1.
