@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::contract_1x;
+
 /// Annotations as names and values.
 pub type Annotations = BTreeMap<String, String>;
 
@@ -81,6 +83,17 @@ impl Order {
             | Self::Update { revision, .. } => Some(revision),
             Self::Stop { .. } => None,
         }
+    }
+
+    /// Returns the same order of this revision; a stop names none.
+    pub fn of(mut self, named: u32) -> Self {
+        if let Self::Start { revision, .. }
+        | Self::Scale { revision, .. }
+        | Self::Update { revision, .. } = &mut self
+        {
+            *revision = named;
+        }
+        self
     }
 }
 
@@ -190,7 +203,7 @@ impl State {
 /// Returns the states that are right after the command was accepted; none where
 /// it must be refused.
 pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
-    if must_refuse(state, order).is_some() || is_of_another_set(kind, state, order) {
+    if must_refuse(kind, state, order).is_some() {
         return Vec::new();
     }
     match order {
@@ -208,7 +221,7 @@ pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
         } => {
             let (have, wanted) = (state.matching(set), usize::from(count));
             let set = match kind {
-                Kind::V1 => state.set().unwrap_or(set),
+                Kind::V1 => contract_1x::of_more(state, set),
                 _ => set,
             };
             match wanted.checked_sub(have) {
@@ -223,19 +236,6 @@ pub fn after(kind: Kind, state: &State, order: Order) -> Vec<State> {
             next.relabelled = matches!(kind, Kind::Otp59 | Kind::Otp60);
             vec![next]
         }
-    }
-}
-
-/// Returns whether a command would give a component a second set of annotations,
-/// which hosts of 1.x do not keep.
-fn is_of_another_set(kind: Kind, state: &State, order: Order) -> bool {
-    let Some(running) = state.set().filter(|_| kind == Kind::V1) else {
-        return false;
-    };
-    match order {
-        Order::Start { set, .. } => set != running,
-        Order::Scale { set, count, .. } => count > 0 && !contains(running, set),
-        Order::Stop { .. } | Order::Update { .. } => false,
     }
 }
 
@@ -259,7 +259,7 @@ fn grows(state: &State, order: Order) -> bool {
 }
 
 /// Returns why a command must not be accepted.
-pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
+pub fn must_refuse(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     match order {
         Order::Start { revision, .. } if state.total() > 0 && revision != state.revision => {
             Some("another reference of the actor runs: UpdateActor")
@@ -275,6 +275,7 @@ pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
         Order::Update { set, .. } if state.matching(set) < state.total() => {
             Some("an update of some groups only")
         }
+        _ if kind == Kind::V1 => contract_1x::must_refuse(state, order),
         _ => None,
     }
 }
@@ -282,7 +283,7 @@ pub fn must_refuse(state: &State, order: Order) -> Option<&'static str> {
 /// Returns why a command may be refused: the contract or the host does not
 /// allow it.
 pub fn may_refuse(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
-    must_refuse(state, order).or_else(|| cannot(kind, state, order))
+    must_refuse(kind, state, order).or_else(|| cannot(kind, state, order))
 }
 
 /// Returns why a host of this kind cannot carry out a command that the contract
@@ -293,10 +294,8 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
     | Order::Stop { set, .. }
     | Order::Update { set, .. }) = order;
     let starts = matches!(order, Order::Start { .. });
-    if is_of_another_set(kind, state, order)
-        || kind == Kind::V1 && state.set().is_some_and(|running| !contains(running, set))
-    {
-        return Some("hosts of 1.x keep one set of annotations");
+    if kind == Kind::V1 {
+        return contract_1x::may_refuse(state, order);
     }
     if kind == Kind::Otp54 && set != 0 && !starts {
         return Some("the host shows no annotations");
@@ -312,7 +311,7 @@ fn cannot(kind: Kind, state: &State, order: Order) -> Option<&'static str> {
         return Some("a scale of another reference than the one that runs");
     }
     let older = matches!(order, Order::Update { revision, .. } if revision <= state.revision);
-    if !matches!(kind, Kind::Rust | Kind::V1) && older {
+    if kind != Kind::Rust && older {
         return Some("the host takes newer revisions only");
     }
     let gone = leaving(state, order).unwrap_or(0);

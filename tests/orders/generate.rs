@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::contract::{Order, SETS, Set, State};
+use super::contract::{Kind, Order, SETS, Set, State};
+use super::contract_1x::MISSING;
 use super::random::Random;
 
 /// What is commanded before the host is looked at again.
@@ -36,14 +37,34 @@ pub struct Choice<'a> {
     /// Whether the provider can find out the actor of any reference. Otherwise
     /// only references are started that it has seen with the actor's key.
     pub tells_apart: bool,
-    /// The annotation set that most commands must name, since all that runs has it.
-    pub keeps: Option<Set>,
+    /// The kind of host that is commanded.
+    pub kind: Kind,
+    /// Whether the host says that it does not find an image. Otherwise only such
+    /// are named as there are.
+    pub says_failures: bool,
 }
 
 /// Chooses the next command.
 pub fn order(random: &mut Random, choice: &Choice<'_>) -> Order {
+    let order = of_what_is_there(random, choice);
+    if choice.kind != Kind::V1 {
+        return order;
+    }
+    match order {
+        Order::Scale { set, count, .. } if random.of(0..10) == 0 => Order::Scale {
+            set,
+            count,
+            revision: choice.newest + 1,
+        },
+        order if choice.says_failures && random.of(0..8) == 0 => order.of(MISSING),
+        order => order,
+    }
+}
+
+fn of_what_is_there(random: &mut Random, choice: &Choice<'_>) -> Order {
     let Choice { state, newest, .. } = *choice;
-    let set = match choice.keeps {
+    // On hosts of 1.x all that runs has one set, which most commands must name.
+    let set = match state.set().filter(|_| choice.kind == Kind::V1) {
         Some(kept) if random.of(0..4) > 0 => kept,
         _ => set(random),
     };

@@ -3,12 +3,14 @@
 //! (`tests/suite/random_orders`) and to real ones (`tests/real`).
 //!
 //! - [`contract`]: the right outcomes of a command
+//! - [`contract_1x`]: what it adds for hosts of 1.x
 //! - [`generate`]: chooses the next command
 //! - [`seen`]: what is seen of the host afterwards
 //! - [`run`]: gives the commands and judges them
 //! - [`tally`]: the outcome of a run
 
 pub mod contract;
+pub mod contract_1x;
 pub mod generate;
 pub mod run;
 pub mod seen;

@@ -11,6 +11,7 @@ use wasmcloud_interface_lattice_control::*;
 
 use super::contract::Kind;
 use super::contract::{Answer, Order, State, annotations, may_refuse, step};
+use super::contract_1x::MISSING;
 use super::generate::{self, Choice, Next};
 use super::random::Random;
 use super::seen::{Fault, Listing, Running, Seen, describe, differences};
@@ -44,6 +45,11 @@ pub trait Ground {
     fn reference(&self, key: &str, revision: u32) -> impl Future<Output = String>;
     /// Returns whether the provider can find out the actor of any reference.
     fn tells_apart(&self) -> bool;
+    /// Returns whether the host says that it does not find an image.
+    fn says_failures(&self) -> bool;
+    /// Changes how the host behaves before the next command, where that can be
+    /// changed.
+    fn unsettle(&self, _: &mut Random) {}
     /// Calls that actor and returns the answers, where it runs code.
     fn answers(&self, key: &str) -> impl Future<Output = Option<BTreeMap<String, usize>>>;
     /// Returns what of it really runs, where that can be known.
@@ -130,16 +136,18 @@ impl Course {
     }
 
     fn next(&mut self, random: &mut Random, ground: &impl Ground) -> Order {
-        let (kind, tells_apart) = (ground.kind(), ground.tells_apart());
         let choice = Choice {
             state: &self.states[0],
             newest: self.newest,
             ran: &self.ran,
-            tells_apart,
-            keeps: self.states[0].set().filter(|_| kind == Kind::V1),
+            tells_apart: ground.tells_apart(),
+            kind: ground.kind(),
+            says_failures: ground.says_failures(),
         };
         let order = generate::order(random, &choice);
-        self.newest = self.newest.max(order.revision().unwrap_or(0));
+        let there = order.revision().filter(|revision| *revision != MISSING);
+        self.newest = self.newest.max(there.unwrap_or(0));
+        ground.unsettle(random);
         order
     }
 
@@ -286,6 +294,7 @@ impl Course {
 
     async fn send(&self, ground: &impl Ground, caller: &Actor, order: Order) -> Answer {
         let reference = match order.revision() {
+            Some(MISSING) => missing(&ground.reference(&self.key, 1).await),
             Some(revision) => ground.reference(&self.key, revision).await,
             None => String::new(),
         };
@@ -341,6 +350,12 @@ impl Course {
             Err(error) => Answer::Unknown(error.to_string()),
         }
     }
+}
+
+/// Returns a reference with a tag that is not there, in the repository of another.
+fn missing(reference: &str) -> String {
+    let (repository, _) = reference.rsplit_once(':').unwrap();
+    format!("{repository}:{MISSING}")
 }
 
 /// Returns the annotations of a command; the empty set is left out.

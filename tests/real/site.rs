@@ -72,6 +72,8 @@ pub struct Site {
     pub registry: Arc<Registry>,
     cluster: Arc<KeyPair>,
     kind: Kind,
+    /// Whether its host says that it does not find an image: those of 1.1.1 and later.
+    says_failures: bool,
     rpc: RpcClient,
     provider: Option<Provider>,
     pub host: RealHost,
@@ -163,6 +165,10 @@ impl Site {
                 Protocol::V0 => Kind::of(&binary.version),
                 Protocol::V1 => Kind::V1,
             },
+            says_failures: binary.protocol == Protocol::V1
+                && !["1.0.", "1.1.0"]
+                    .iter()
+                    .any(|old| binary.version.starts_with(old)),
             rpc: RpcClient::new(rpc, host.id.clone(), timeout, cluster.clone()),
             cluster,
             provider,
@@ -302,6 +308,10 @@ impl Ground for Site {
     // Files have no tags, so their names tell nothing.
     fn tells_apart(&self) -> bool {
         self.protocol == Protocol::V1
+    }
+
+    fn says_failures(&self) -> bool {
+        self.says_failures
     }
 
     async fn answers(&self, key: &str) -> Option<BTreeMap<String, usize>> {

@@ -68,7 +68,7 @@ fn a_stop_takes_as_many_as_match_and_is_refused_where_none_do() {
         groups(&after(Kind::Rust, &state, stop(A, 9))),
         [[1, 0, 0, 0]]
     );
-    assert!(must_refuse(&state, stop(C, 1)).is_some());
+    assert!(must_refuse(Kind::Rust, &state, stop(C, 1)).is_some());
 }
 
 #[test]
@@ -80,9 +80,9 @@ fn an_update_is_of_everything_or_refused() {
         assert_eq!((updated.groups(), updated.revision), ([0, 1, 3, 0], 2));
     }
     for some in [AB, C] {
-        assert!(must_refuse(&state, update(some)).is_some());
+        assert!(must_refuse(Kind::Rust, &state, update(some)).is_some());
     }
-    assert!(must_refuse(&State::default(), update(NONE)).is_some());
+    assert!(must_refuse(Kind::Rust, &State::default(), update(NONE)).is_some());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn another_reference_of_what_runs_is_not_started() {
         count: 1,
         revision: 2,
     };
-    assert!(must_refuse(&state, other).is_some());
+    assert!(must_refuse(Kind::Rust, &state, other).is_some());
     assert!(after(Kind::Rust, &State::default(), other)[0].revision == 2);
 }
 

@@ -5,44 +5,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_nats::Client;
-use nkeys::{KeyPair, KeyPairType};
 
 use crate::orders::contract::Kind;
 use crate::orders::run::Ground;
 use crate::orders::seen::Running;
 use crate::support::actor::Actor;
-use crate::support::host::lattice::{Artifact, SimLattice};
 use crate::support::host::{Generation, SimHost};
-use crate::support::world::World;
 
-/// The lattice of the simulated host.
-const LATTICE: &str = "default";
+use super::shared::Shared;
 
-/// Starts a simulated host, and a provider with credentials of its lattice.
+/// Starts a simulated host in a lattice.
 pub struct Simulated {
-    world: World,
-    second: Actor,
-    lattice: Arc<SimLattice>,
+    shared: Arc<Shared>,
     host: SimHost,
     generation: Generation,
-    control: Client,
 }
 
 impl Simulated {
-    pub async fn start(generation: Generation) -> Self {
-        let world = World::with_lattice().await;
-        let control = world.nats.client().await;
-        let lattice = SimLattice::with_bucket(control.clone(), LATTICE).await;
-        let lattice = Arc::new(lattice);
-        let host = SimHost::start(&lattice, generation, &[]).await;
-        let second = Actor::connect(&world.nats.url(), &world.identity).await;
+    pub async fn start(shared: &Arc<Shared>, generation: Generation) -> Self {
         Self {
-            world,
-            second,
-            lattice,
-            host,
+            host: SimHost::start(&shared.lattice, generation, &[]).await,
+            shared: shared.clone(),
             generation,
-            control,
         }
     }
 }
@@ -61,7 +45,7 @@ impl Ground for Simulated {
     }
 
     fn lattice(&self) -> &str {
-        LATTICE
+        &self.shared.lattice.id
     }
 
     fn host(&self) -> &str {
@@ -69,35 +53,28 @@ impl Ground for Simulated {
     }
 
     fn callers(&self) -> [&Actor; 2] {
-        [&self.world.actor, &self.second]
+        self.shared.callers()
     }
 
     fn control(&self) -> &Client {
-        &self.control
+        &self.shared.control
     }
 
     fn new_actor(&mut self) -> String {
-        KeyPair::new(KeyPairType::Module).public_key()
+        self.shared.key.clone()
     }
 
-    async fn reference(&self, key: &str, revision: u32) -> String {
-        let reference = format!("registry.example/{}:{revision}", key.to_lowercase());
-        // It is in the registry only: the lattice does not know what never ran.
-        let artifact = Artifact {
-            key: key.into(),
-            name: "random".into(),
-            revision: revision.into(),
-            contract_id: String::new(),
-            version: Some("0.1.0".into()),
-            call_alias: None,
-        };
-        self.lattice.offer(&reference, Some(artifact));
-        reference
+    async fn reference(&self, _: &str, revision: u32) -> String {
+        self.shared.reference(revision)
     }
 
     // The tag tells the revision.
     fn tells_apart(&self) -> bool {
         true
+    }
+
+    fn says_failures(&self) -> bool {
+        false
     }
 
     // Simulated actors run no code; `running` tells which would receive a call.

@@ -1,51 +1,45 @@
-//! A simulated host of 1.x as random commands see it, alone in its lattice or beside one
-//! of 0.x.
+//! A simulated host of 1.x as random commands see it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Client;
-use nkeys::{KeyPair, KeyPairType};
 
 use crate::orders::contract::Kind;
+use crate::orders::random::Random;
 use crate::orders::run::Ground;
 use crate::orders::seen::Running;
 use crate::support::actor::Actor;
-use crate::support::host::Generation;
-use crate::support::host::lattice::Artifact;
 use crate::support::host_v1::{SimHostV1, Version};
-use crate::support::operator::{LATTICE, Operated};
 
-/// Starts a simulated host of 1.x, and a provider with credentials of its lattice.
+use super::shared::Shared;
+
+/// How much later than its answer a host carries out what it was told, in
+/// milliseconds: an update that fails takes three times so long, for each of two
+/// callers at once, and has less than two seconds.
+const LAGS: [u64; 6] = [0, 0, 1, 5, 30, 120];
+
+/// Starts a simulated host of 1.x in a lattice.
 pub struct Simulated1x {
-    lattice: Operated,
-    second: Actor,
+    shared: Arc<Shared>,
     host: SimHostV1,
-    control: Client,
+    version: Version,
 }
 
 impl Simulated1x {
-    /// `others` are hosts of 0.x in the same lattice.
-    pub async fn start(version: Version, others: &[Generation]) -> Self {
-        let others: Vec<(Generation, &[(&str, &str)])> =
-            others.iter().map(|one| (*one, &[][..])).collect();
-        let lattice = Operated::with(&others).await;
-        let host = SimHostV1::start(&lattice.sim, version, &[]).await;
-        let second = Actor::connect(&lattice.world.nats.url(), &lattice.world.identity).await;
+    pub async fn start(shared: &Arc<Shared>, version: Version) -> Self {
         Self {
-            control: lattice.world.nats.client().await,
-            lattice,
-            second,
-            host,
+            host: SimHostV1::start(&shared.lattice, version, &[]).await,
+            shared: shared.clone(),
+            version,
         }
     }
 
-    /// Returns the harm that a command did to the host, once, or that one reached
-    /// another host.
+    /// Returns the harm that a command did to the host, once. The host fails a
+    /// test that does not ask for it.
     pub fn harm(&self) -> Option<&'static str> {
-        let mut others = self.lattice.hosts.iter();
-        let reached = others.any(|other| !other.received_on(".cmd.").is_empty());
-        let harm = self.host.meant_harm();
-        harm.or(reached.then_some("a command reached another host"))
+        self.host.meant_harm()
     }
 }
 
@@ -55,7 +49,7 @@ impl Ground for Simulated1x {
     }
 
     fn lattice(&self) -> &str {
-        LATTICE
+        &self.shared.lattice.id
     }
 
     fn host(&self) -> &str {
@@ -63,36 +57,31 @@ impl Ground for Simulated1x {
     }
 
     fn callers(&self) -> [&Actor; 2] {
-        [&self.lattice.world.actor, &self.second]
+        self.shared.callers()
     }
 
     fn control(&self) -> &Client {
-        &self.control
+        &self.shared.control
     }
 
-    // The id that is derived of the reference.
     fn new_actor(&mut self) -> String {
-        let key = KeyPair::new(KeyPairType::Module).public_key();
-        format!("registry_example_{}", key.to_lowercase())
+        self.shared.component_id()
     }
 
-    async fn reference(&self, id: &str, revision: u32) -> String {
-        let name = id.strip_prefix("registry_example_").unwrap();
-        let reference = format!("registry.example/{name}:{revision}");
-        let artifact = Artifact {
-            key: name.to_uppercase(),
-            name: "random".into(),
-            revision: revision.into(),
-            contract_id: String::new(),
-            version: Some("0.1.0".into()),
-            call_alias: None,
-        };
-        self.lattice.sim.offer(&reference, Some(artifact));
-        reference
+    async fn reference(&self, _: &str, revision: u32) -> String {
+        self.shared.reference(revision)
     }
 
     fn tells_apart(&self) -> bool {
         true
+    }
+
+    fn says_failures(&self) -> bool {
+        self.version.says_every_failure()
+    }
+
+    fn unsettle(&self, random: &mut Random) {
+        self.host.lag_by(Duration::from_millis(*random.one(&LAGS)));
     }
 
     async fn answers(&self, _: &str) -> Option<BTreeMap<String, usize>> {
