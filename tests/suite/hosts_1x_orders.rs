@@ -10,6 +10,7 @@ use crate::support::host_v1::{SimHostV1, Version};
 use crate::support::operator::*;
 use crate::support::world::ctx;
 use futures::StreamExt as _;
+use futures::future::join;
 use serde_json::{Value, json};
 use wasmbus_rpc::error::RpcError;
 use wasmcloud_interface_lattice_control::*;
@@ -123,6 +124,30 @@ async fn a_provider_that_still_starts_is_waited_for() {
         lattice.start_provider("default", r#"{"a":"c"}"#).await,
         "is already running there",
     );
+}
+
+#[tokio::test]
+async fn a_start_that_lost_to_another_leaves_its_config() {
+    let lattice = Lattice::one(Version::V192).await;
+    let config = format!("{HTTP}-{}", lattice.host().id);
+    let put = format!("config.put.{config}");
+    lattice
+        .host()
+        .answer_after_on(&put, Duration::from_millis(300));
+    let another = async {
+        eventually("a config", || async {
+            let puts = lattice.host().received_on("config.put");
+            (!puts.is_empty()).then_some(())
+        })
+        .await;
+        let order = json!({ "provider_id": HTTP, "provider_ref": PROVIDER_REF,
+            "host_id": lattice.host().id });
+        lattice.somebody_tells("provider.start", order).await;
+    };
+    let (started, ()) = join(lattice.start_provider("default", r#"{"a":"b"}"#), another).await;
+    refused(started, "already running");
+    assert!(lattice.host().runs_provider(HTTP));
+    assert!(lattice.host().received_on("config.del").is_empty());
 }
 
 #[tokio::test]

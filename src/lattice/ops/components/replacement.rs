@@ -36,6 +36,8 @@ const LEAST_TIME: Duration = Duration::from_millis(200);
 /// Time that the answer to the caller needs.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(50);
 
+/// How long a host may be away before it counts as gone.
+const GONE_AFTER: Duration = Duration::from_secs(15);
 /// After which time an order is sent again that may not have reached its host.
 const SENT_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -203,7 +205,9 @@ impl Lattice {
                 Ok(_) => until,
                 // Whether or not the host took it: the next one says the same.
                 Err(error) => match (sends, error.kind()) {
-                    (_, Kind::Refused | Kind::NoResponders | Kind::NotPermitted) => {
+                    (_, Kind::Refused | Kind::NotPermitted) => return Err(error),
+                    // Where the server was away, the host may come back a moment after us.
+                    (_, Kind::NoResponders) if until.remaining() + GONE_AFTER < within => {
                         return Err(error);
                     }
                     (Sends::UntilTaken, _) => until.within(SENT_AGAIN_AFTER),
