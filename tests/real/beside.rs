@@ -20,7 +20,9 @@ use crate::walk::{Checked, accepted, shows, unexpected};
 /// Orders a host about beside one of the other kind, and returns the checks of both, and
 /// what came of the orders.
 pub async fn beside(told: &Binary, other: &Binary, plan: &Plan) -> (Walked, Tally) {
-    let mut site = Site::start(told, Way::Alone).await;
+    // The first bid of a host that has just started may be later than the default.
+    let patient = json!({ "grace_ms": 500, "stall_ms": 500 });
+    let mut site = Site::start_with(told, Way::Alone, &patient).await;
     let url = site.nats.url();
     let ack = set(&site.callers[0], LATTICE, &url).await.unwrap();
     assert!(ack.accepted, "{}", ack.error);
