@@ -1,8 +1,8 @@
-//! What hosts of 1.x were told about components, and do not show yet.
+//! What hosts of 1.x were told about components and providers, and do not show yet.
 //!
 //! Such a host takes an order before it does anything, and only its inventory and its
-//! events tell what came of it. Until then, the next order about the same component would
-//! be decided by an inventory that does not count the one before.
+//! events tell what came of it. Until then, the next order about the same id would be
+//! decided by an inventory that does not count the one before.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::lattice::dialect::v1::ids::is_same_reference;
-use crate::lattice::dialect::v1::plan::Scale;
-use crate::lattice::model::{HostNews, TextMap};
+use crate::lattice::dialect::v1::plan::{Noun, Told};
+use crate::lattice::model::HostNews;
 use crate::lock::Lock;
 use crate::name::{ActorId, ComponentId, HostId, MAX_TEXT};
 
@@ -27,36 +26,26 @@ const MAX_KEYS: usize = 10_000;
 #[derive(Default)]
 pub struct Scales {
     state: Lock<State>,
-    /// Notified when a host says that an order failed, of a component or a provider.
+    /// Notified when a host says that an order failed.
     news: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    orders: HashMap<(HostId, String), Order>,
-    /// The starts of providers.
-    providers: HashMap<(HostId, String), ProviderStart>,
+    orders: HashMap<(HostId, Noun, ComponentId), Order>,
     /// The public key of each component that a host started, as its events say, and the
     /// image reference that it was started from.
     keys: HashMap<(HostId, ComponentId), (ActorId, String)>,
 }
 
 struct Order {
-    scale: Scale,
+    told: Told,
     since: Instant,
     shown_within: Duration,
     failed: Option<String>,
     /// When an event said that the host did it. That is no proof, but what another client
     /// ordered behind it may be all that the host ever shows.
-    scaled: Option<Instant>,
-}
-
-/// A provider that a host was told to start, and does not show yet.
-struct ProviderStart {
-    reference: String,
-    since: Instant,
-    shown_within: Duration,
-    failed: Option<String>,
+    said: Option<Instant>,
 }
 
 /// A component whose public key an event told.
@@ -71,24 +60,7 @@ pub struct Keyed {
 /// An order that a host does not show yet.
 pub struct Unshown {
     /// What it was told.
-    pub scale: Scale,
-    /// For how long it does not show it.
-    pub waits: Waits,
-}
-
-/// A component, or a provider, that a host was told about.
-pub struct Told {
-    /// The host.
-    pub host: HostId,
-    /// The id.
-    pub id: String,
-    /// What it was told of a component; `None` of a provider, which it was told to start.
-    pub scale: Option<Scale>,
-}
-
-/// For how long a host does not show what it was told.
-#[derive(Clone, Copy)]
-pub struct Waits {
+    pub told: Told,
     /// How long ago it was told.
     pub waited: Duration,
     /// After which time it counts as failed.
@@ -97,75 +69,59 @@ pub struct Waits {
 
 impl Scales {
     /// Notes an order that is about to be sent, and counts as failed after this time.
-    pub fn begin(&self, host: &HostId, id: &ComponentId, scale: &Scale, shown_within: Duration) {
+    pub fn begin(&self, host: &HostId, id: &ComponentId, told: &Told, shown_within: Duration) {
         let state = &mut *self.state.lock();
         if state.orders.len() >= MAX_ORDERS {
             state.orders.retain(|_, order| order.counts());
         }
-        let oldest = state.orders.iter().min_by_key(|(_, order)| order.since);
-        if state.orders.len() >= MAX_ORDERS
-            && let Some(oldest) = oldest.map(|(of, _)| of.clone())
-        {
-            state.orders.remove(&oldest);
+        if state.orders.len() >= MAX_ORDERS {
+            let oldest = state.orders.iter().min_by_key(|(_, order)| order.since);
+            if let Some(oldest) = oldest.map(|(of, _)| of.clone()) {
+                state.orders.remove(&oldest);
+            }
         }
-        // Only what tells its outcome: annotations and limits are the host's, and may be long.
-        let scale = Scale {
-            reference: scale.reference.clone(),
-            count: scale.count,
-            annotations: TextMap::new(),
-            limits: None,
-        };
         let order = Order {
-            scale,
+            told: told.clone(),
             since: Instant::now(),
             shown_within,
             failed: None,
-            scaled: None,
+            said: None,
         };
-        state.orders.insert((host.clone(), id.to_string()), order);
+        state
+            .orders
+            .insert((host.clone(), told.noun(), id.clone()), order);
     }
 
     /// Notes that an order is shown, or was not carried out.
-    pub fn end(&self, host: &HostId, id: &ComponentId) {
-        let of = (host.clone(), id.to_string());
+    pub fn end(&self, host: &HostId, noun: Noun, id: &ComponentId) {
+        let of = (host.clone(), noun, id.clone());
         self.state.lock().orders.remove(&of);
     }
 
-    /// Returns the order about a component that its host does not show yet.
-    pub fn unshown(&self, host: &HostId, id: &ComponentId) -> Option<Unshown> {
+    /// Returns the order about a component or a provider that its host does not show yet.
+    pub fn unshown(&self, host: &HostId, noun: Noun, id: &ComponentId) -> Option<Unshown> {
         let state = self.state.lock();
-        let order = state.orders.get(&(host.clone(), id.to_string()))?;
+        let order = state.orders.get(&(host.clone(), noun, id.clone()))?;
         order.counts().then(|| Unshown {
-            scale: order.scale.clone(),
-            waits: Waits {
-                waited: order.since.elapsed(),
-                shown_within: order.shown_within,
-            },
+            told: order.told.clone(),
+            waited: order.since.elapsed(),
+            shown_within: order.shown_within,
         })
     }
 
-    /// Returns the components and providers that hosts were told about, and do not show yet.
-    pub fn all_unshown(&self) -> Vec<Told> {
+    /// Returns everything that hosts were told, about what, and do not show yet.
+    pub fn all_unshown(&self) -> Vec<(HostId, ComponentId, Told)> {
         let state = self.state.lock();
-        let orders = state.orders.iter().filter(|(_, order)| order.counts());
-        let orders = orders.map(|((host, id), order)| Told {
-            host: host.clone(),
-            id: id.clone(),
-            scale: Some(order.scale.clone()),
-        });
-        let starts = state.providers.iter().filter(|(_, start)| start.counts());
-        let starts = starts.map(|((host, id), _)| Told {
-            host: host.clone(),
-            id: id.clone(),
-            scale: None,
-        });
-        orders.chain(starts).collect()
+        let unshown = state.orders.iter().filter(|(_, order)| order.counts());
+        unshown
+            .map(|((host, _, id), order)| (host.clone(), id.clone(), order.told.clone()))
+            .collect()
     }
 
-    /// Returns why the order about a component failed, as its host said.
-    pub fn failure(&self, host: &HostId, id: &ComponentId) -> Option<String> {
+    /// Returns why the order about a component or a provider failed, as its host said.
+    pub fn failure(&self, host: &HostId, noun: Noun, id: &ComponentId) -> Option<String> {
         let state = self.state.lock();
-        let order = state.orders.get(&(host.clone(), id.to_string()))?;
+        let order = state.orders.get(&(host.clone(), noun, id.clone()))?;
         order.failed.clone()
     }
 
@@ -174,110 +130,46 @@ impl Scales {
         self.news.notified().await;
     }
 
-    /// Notes the start of a provider from a reference that is about to be ordered, and counts
-    /// as failed after this time.
-    pub fn begin_provider(
-        &self,
-        host: &HostId,
-        id: &ComponentId,
-        reference: &str,
-        shown_within: Duration,
-    ) {
-        let state = &mut *self.state.lock();
-        if state.providers.len() >= MAX_ORDERS {
-            state.providers.retain(|_, start| start.counts());
-        }
-        let oldest = state.providers.iter().min_by_key(|(_, start)| start.since);
-        if state.providers.len() >= MAX_ORDERS
-            && let Some(oldest) = oldest.map(|(of, _)| of.clone())
-        {
-            state.providers.remove(&oldest);
-        }
-        let start = ProviderStart {
-            reference: reference.to_owned(),
-            since: Instant::now(),
-            shown_within,
-            failed: None,
-        };
-        state
-            .providers
-            .insert((host.clone(), id.to_string()), start);
-    }
-
-    /// Returns for how long a host does not show a provider that it was told to start.
-    pub fn unshown_provider(&self, host: &HostId, id: &ComponentId) -> Option<Waits> {
-        let state = self.state.lock();
-        let start = state.providers.get(&(host.clone(), id.to_string()))?;
-        start.counts().then(|| Waits {
-            waited: start.since.elapsed(),
-            shown_within: start.shown_within,
-        })
-    }
-
-    /// Returns why a provider did not start, as its host said.
-    pub fn provider_failure(&self, host: &HostId, id: &ComponentId) -> Option<String> {
-        let state = self.state.lock();
-        let start = state.providers.get(&(host.clone(), id.to_string()))?;
-        start.failed.clone()
-    }
-
-    /// Notes that the start of a provider is shown, or was not carried out.
-    pub fn end_provider(&self, host: &HostId, id: &ComponentId) {
-        let of = (host.clone(), id.to_string());
-        self.state.lock().providers.remove(&of);
-    }
-
     /// Notes what a host says of what it runs.
     pub fn note(&self, host: &HostId, news: &HostNews) {
+        let (noun, id) = match news {
+            HostNews::ComponentScaled { id, .. } | HostNews::ComponentFailed { id, .. } => {
+                (Noun::Component, id)
+            }
+            HostNews::ProviderFailed { key: Some(id), .. } => (Noun::Provider, id),
+            _ => return,
+        };
+        // No caller can name others.
+        let Ok(id) = ComponentId::parse(id) else {
+            return;
+        };
         let state = &mut *self.state.lock();
-        if let HostNews::ComponentScaled { id, maximum, .. } = news
-            && let Some(order) = state.orders.get_mut(&(host.clone(), id.clone()))
-            && order.scale.count == *maximum
-        {
-            order.scaled = Some(Instant::now());
+        let of = (host.clone(), noun, id);
+        let id = &of.2;
+        if let Some(order) = state.orders.get_mut(&of) {
+            if order.told.is_said(id, news) {
+                order.said = Some(Instant::now());
+            }
+            if let Some(reason) = order.told.failure(id, news) {
+                order.failed = Some(reason.to_owned());
+                self.news.notify_waiters();
+            }
         }
-        match news {
-            HostNews::ComponentFailed { id, .. } => {
-                let order = state.orders.get_mut(&(host.clone(), id.clone()));
-                if let (Some(order), Ok(id)) = (order, ComponentId::parse(id))
-                    && let Some(reason) = order.scale.failure(&id, news)
-                {
-                    order.failed = Some(reason.to_owned());
-                    self.news.notify_waiters();
-                }
+        // The key is that of the image that the order named, also where nothing runs.
+        if let HostNews::ComponentScaled {
+            image_ref,
+            maximum: 1..,
+            public_key: Some(key),
+            ..
+        } = news
+            && let Ok(key) = ActorId::parse(key)
+            && image_ref.len() <= MAX_TEXT
+        {
+            if state.keys.len() >= MAX_KEYS {
+                state.keys.clear();
             }
-            HostNews::ProviderFailed {
-                key: Some(id),
-                image_ref: Some(reference),
-                reason,
-            } => {
-                if let Some(start) = state.providers.get_mut(&(host.clone(), id.clone()))
-                    && is_same_reference(&start.reference, reference)
-                {
-                    start.failed = Some(reason.clone());
-                    self.news.notify_waiters();
-                }
-            }
-            // The key is that of the image that the order named, also where nothing runs.
-            HostNews::ComponentScaled {
-                id,
-                image_ref,
-                maximum: 1..,
-                public_key: Some(key),
-                ..
-            } => {
-                // No caller can name others.
-                if let (Ok(id), Ok(key)) = (ComponentId::parse(id), ActorId::parse(key))
-                    && image_ref.len() <= MAX_TEXT
-                {
-                    if state.keys.len() >= MAX_KEYS {
-                        state.keys.clear();
-                    }
-                    let keyed = (key, image_ref.clone());
-                    state.keys.insert((host.clone(), id), keyed);
-                }
-            }
-            _ => {}
+            let (host, _, id) = of;
+            state.keys.insert((host, id), (key, image_ref.clone()));
         }
     }
 
@@ -296,22 +188,15 @@ impl Scales {
     /// Forgets a host that stopped or started again.
     pub fn forget(&self, host: &HostId) {
         let state = &mut *self.state.lock();
-        state.orders.retain(|(of, _), _| of != host);
-        state.providers.retain(|(of, _), _| of != host);
+        state.orders.retain(|(of, ..), _| of != host);
         state.keys.retain(|(of, _), _| of != host);
-    }
-}
-
-impl ProviderStart {
-    fn counts(&self) -> bool {
-        self.failed.is_none() && self.since.elapsed() < self.shown_within
     }
 }
 
 impl Order {
     fn counts(&self) -> bool {
         let is_over = self
-            .scaled
+            .said
             .is_some_and(|at| at.elapsed() >= SHOWN_AFTER_EVENT);
         self.failed.is_none() && !is_over && self.since.elapsed() < self.shown_within
     }
@@ -322,6 +207,8 @@ mod tests {
     use nkeys::{KeyPair, KeyPairType};
 
     use super::*;
+    use crate::lattice::dialect::v1::plan::Scale;
+    use crate::lattice::model::TextMap;
 
     fn host() -> HostId {
         HostId::parse(&KeyPair::new(KeyPairType::Server).public_key()).unwrap()
@@ -347,12 +234,15 @@ mod tests {
             annotations: TextMap::new(),
             reason: format!("no {maximum}"),
         };
-        scales.begin(&host, &id, &scale, Duration::from_secs(1));
+        scales.begin(&host, &id, &Told::scale(&scale), Duration::from_secs(1));
         scales.note(&host, &failed(2));
-        assert_eq!(scales.failure(&host, &id), None);
+        assert_eq!(scales.failure(&host, Noun::Component, &id), None);
         scales.note(&host, &failed(3));
         scales.note(&host, &failed(2));
-        assert_eq!(scales.failure(&host, &id).as_deref(), Some("no 3"));
+        assert_eq!(
+            scales.failure(&host, Noun::Component, &id).as_deref(),
+            Some("no 3")
+        );
     }
 
     #[tokio::test]
@@ -363,10 +253,14 @@ mod tests {
             image_ref: Some(reference.into()),
             reason: "no".into(),
         };
-        scales.begin_provider(&host, &id, "file:///srv/kv", Duration::from_secs(1));
+        let told = Told::StartProvider("file:///srv/kv".into());
+        scales.begin(&host, &id, &told, Duration::from_secs(1));
         scales.note(&host, &failed("r/kv:2"));
-        assert_eq!(scales.provider_failure(&host, &id), None);
+        assert_eq!(scales.failure(&host, Noun::Provider, &id), None);
         scales.note(&host, &failed("/srv/kv"));
-        assert_eq!(scales.provider_failure(&host, &id).as_deref(), Some("no"));
+        assert_eq!(
+            scales.failure(&host, Noun::Provider, &id).as_deref(),
+            Some("no")
+        );
     }
 }

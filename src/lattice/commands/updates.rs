@@ -25,7 +25,7 @@ pub const MAX_COMPONENTS: usize = 10_000;
 /// What the events of a lattice say of updates.
 #[derive(Default)]
 pub struct Updates {
-    seen: Lock<HashMap<(HostId, String), Seen>>,
+    seen: Lock<HashMap<(HostId, ComponentId), Seen>>,
 }
 
 /// The last events about a component.
@@ -56,11 +56,14 @@ impl Updates {
             return;
         };
         // No caller can name others.
-        if ComponentId::parse(id).is_err() || image_ref.len() > MAX_TEXT {
+        let Ok(id) = ComponentId::parse(id) else {
+            return;
+        };
+        if image_ref.len() > MAX_TEXT {
             return;
         }
         let seen = &mut *self.seen.lock();
-        let of = (host.clone(), id.clone());
+        let of = (host.clone(), id);
         match (maximum, seen.get_mut(&of)) {
             (0, Some(seen)) => {
                 let is_same = seen.image_ref == *image_ref && !seen.started;
@@ -97,21 +100,21 @@ impl Updates {
     /// Tells whether a component was updated, as an inventory proved before.
     pub fn is_updated(&self, host: &HostId, id: &ComponentId) -> bool {
         let seen = self.seen.lock();
-        let seen = seen.get(&(host.clone(), id.to_string()));
+        let seen = seen.get(&(host.clone(), id.clone()));
         seen.is_some_and(|seen| seen.updated)
     }
 
     /// Tells whether a component was updated, if it still runs from this reference.
     pub fn may_be_updated(&self, host: &HostId, id: &ComponentId, image_ref: &str) -> bool {
         let seen = self.seen.lock();
-        let seen = seen.get(&(host.clone(), id.to_string()));
+        let seen = seen.get(&(host.clone(), id.clone()));
         seen.is_some_and(|seen| seen.stopped && seen.image_ref == image_ref)
     }
 
     /// Notes that a component was updated, as an inventory proves.
     pub fn updated(&self, host: &HostId, id: &ComponentId) {
         let mut seen = self.seen.lock();
-        if let Some(seen) = seen.get_mut(&(host.clone(), id.to_string())) {
+        if let Some(seen) = seen.get_mut(&(host.clone(), id.clone())) {
             seen.updated = true;
         }
     }

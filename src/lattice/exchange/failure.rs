@@ -87,14 +87,23 @@ impl Addressee<'_> {
 }
 
 impl Lattice {
+    /// Returns the error that says where the credentials may not publish.
+    pub(crate) fn may_not_publish(&self, subject: &str) -> Error {
+        Error::new(
+            Kind::NotPermitted,
+            format!(
+                "the credentials of {} may not publish to {}",
+                self.display_name(),
+                printable(subject)
+            ),
+        )
+    }
+
     /// Returns the error that says what the server refused to the credentials.
     pub(crate) fn not_permitted(&self, refusal: &Refusal) -> Error {
         let (lattice, subject) = (self.display_name(), printable(&refusal.subject));
         match refusal.subscription {
-            false => Error::new(
-                Kind::NotPermitted,
-                format!("the credentials of {lattice} may not publish to {subject}"),
-            ),
+            false => self.may_not_publish(&refusal.subject),
             true if !refusal.is_permission() => Error::new(
                 Kind::Unheard,
                 format!(

@@ -29,10 +29,13 @@ impl Lattice {
         if !dialects.is_empty() && !dialects.iter().any(knows_bindle) {
             self.refuse_bindle(logins)?;
         }
+        if of_1x == 0 {
+            return self.put_registries_0x(logins, &dialects).await;
+        }
         // Hosts of 1.x would take those of a bindle server for those of an OCI registry.
         let mut logins_1x = logins.clone();
         logins_1x.retain(|_, login| login.registry_type != "bindle");
-        if of_1x == 0 || logins_1x.is_empty() {
+        if logins_1x.is_empty() {
             return self.put_registries_0x(logins, &dialects).await;
         }
         self.refuse_while_a_host_starts().await?;
@@ -82,16 +85,16 @@ impl Lattice {
     /// registry, and with new credentials behind that, it would start, scale and stop nothing
     /// until that ends (docs/hosts.md#what-waits-for-what).
     async fn refuse_while_a_host_starts(&self) -> Result<(), Error> {
-        for told in self.roster.commands.scales.all_unshown() {
-            if self.is_still_unshown(&told).await {
+        for (host, id, told) in self.roster.commands.scales.all_unshown() {
+            if self.is_still_unshown(&host, &id, &told).await {
                 return Err(Error::new(
                     Kind::Busy,
                     format!(
                         "{} may still download {}, and given credentials meanwhile it would \
                          start, scale and stop nothing until that ends; nothing was sent: try \
                          again",
-                        self.display_host(&told.host),
-                        quoted(&told.id)
+                        self.display_host(&host),
+                        quoted(id.as_str())
                     ),
                 ));
             }

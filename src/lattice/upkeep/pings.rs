@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::connections::Replies;
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::lattice::Lattice;
 use crate::lattice::dialect::{v0, v1};
 use crate::lattice::exchange::ask_all::ToAll;
@@ -68,14 +68,7 @@ impl Lattice {
         }
         if pings.harvest.is_silence() && self.roster.refused(epoch) == Some(Protocol::V0) {
             // Hosts of 0.x may be there.
-            return Err(Error::new(
-                Kind::NotPermitted,
-                format!(
-                    "the credentials of {} may not publish to {}",
-                    self.display_name(),
-                    v0::subject::ping(&self.id)
-                ),
-            ));
+            return Err(self.may_not_publish(&v0::subject::ping(&self.id)));
         }
         Ok((pings, replies))
     }

@@ -18,14 +18,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::connections::Held;
 use crate::error::{Error, Kind};
 use crate::lattice::Lattice;
-use crate::lattice::commands::locks::{HeldLocks, Hold};
-use crate::lattice::commands::scales::{Keyed, Waits};
-use crate::lattice::commands::target::Target;
+use crate::lattice::commands::locks::HeldLocks;
+use crate::lattice::commands::scales::Keyed;
 use crate::lattice::dialect::request::Request;
-use crate::lattice::dialect::v1::inventory::Component;
-use crate::lattice::dialect::v1::plan::{Decision, Refusal, Scale};
+use crate::lattice::dialect::v1::inventory::{Component, Inventory};
+use crate::lattice::dialect::v1::plan::{Decision, Noun, Refusal, Told};
 use crate::lattice::dialect::v1::replies::Ack;
 use crate::lattice::dialect::v1::{ids, plan, requests};
 use crate::lattice::dialect::{Dialect, Software1x};
@@ -140,8 +140,7 @@ impl Lattice {
         if others.is_empty() {
             return Ok(given.clone());
         }
-        let inventory = self.inventory_1x(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_command)?;
+        let inventory = self.inventory_before_order(host).await?;
         if inventory.component(given.as_str()).is_some() {
             return Ok(given.clone());
         }
@@ -168,17 +167,8 @@ impl Lattice {
         id: &ComponentId,
         decide: impl Fn(&ComponentId, Option<&Component>) -> Result<Decision, Refusal>,
     ) -> Result<Decided, Error> {
-        let target = Target {
-            host,
-            key: Some(id.as_str()),
-            image_ref: "",
-            names_actor: true,
-        };
-        let locks = &self.roster.commands.locks;
-        let lock = locks.target(target, Hold::Alone, self.deadline).await?;
-        self.wait_until_shown(host, id).await?;
-        let inventory = self.inventory_1x(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_command)?;
+        let lock = self.lock_when_shown(host, Noun::Component, id).await?;
+        let inventory = self.inventory_before_order(host).await?;
         let refused = |refusal| self.refused_1x(host, refusal);
         let running = inventory.component(id.as_str());
         if self.is_updated(host, id, running).await? {
@@ -215,15 +205,17 @@ impl Lattice {
             return Ok(false);
         }
         let updates = &self.roster.commands.updates;
+        if updates.is_updated(host, id) {
+            return Ok(true);
+        }
         let may_be = |running: &Component| updates.may_be_updated(host, id, &running.image_ref);
-        if updates.is_updated(host, id) || !running.is_some_and(may_be) {
-            return Ok(updates.is_updated(host, id));
+        if !running.is_some_and(may_be) {
+            return Ok(false);
         }
         // It may also have been stopped and started: the inventory and the events of that
         // come within milliseconds of each other, in any order.
         sleep(EVENTS_COME_WITHIN.min(self.deadline.remaining())).await;
-        let inventory = self.inventory_1x(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_command)?;
+        let inventory = self.inventory_before_order(host).await?;
         let is_updated = inventory.component(id.as_str()).is_some_and(may_be);
         if is_updated {
             updates.updated(host, id);
@@ -231,52 +223,59 @@ impl Lattice {
         Ok(is_updated)
     }
 
+    /// Asks a host what runs there, before an order is decided by that.
+    ///
+    /// # Errors
+    /// As every request, and nothing was sent.
+    async fn inventory_before_order(&self, host: &HostId) -> Result<Held<Inventory>, Error> {
+        let inventory = self.inventory_1x(host, self.deadline).await;
+        inventory.map_err(Error::before_command)
+    }
+
     /// Sends an order, and finds out what came of it.
     async fn carry_out_1x(&self, host: &HostId, decided: Decided) -> Result<(), Error> {
         let id = &decided.id;
-        match &decided.decision {
-            Decision::Nothing => Ok(()),
+        let (order, scale) = match &decided.decision {
+            Decision::Nothing => return Ok(()),
             Decision::Start(scale) | Decision::Change(scale) | Decision::Stop(scale) => {
-                let taken = self.send_scale(host, id, scale).await?;
-                self.outcome(host, id, scale, taken).await
+                (requests::scale(&self.id, host, id, scale)?, scale)
             }
             Decision::Update(scale) => {
                 let (reference, annotations) = (&scale.reference, &scale.annotations);
                 let order = requests::update(&self.id, host, id, reference, annotations)?;
-                let taken = self.send_order(host, id, order, scale).await?;
-                self.outcome(host, id, scale, taken).await
+                (order, scale)
             }
-            // Only an update is one.
-            Decision::Replace(_) => Err(Error::new(Kind::Internal, "no update was asked for")),
+            Decision::Replace(_) => {
+                // Only an update is one.
+                return Err(Error::new(Kind::Internal, "no update was asked for"));
+            }
+        };
+        let told = Told::scale(scale);
+        let taken = self.send_order(host, id, order, &told).await?;
+        // A stop ends it, whatever runs.
+        if let Ack::OtherCode(words) = taken
+            && scale.count > 0
+        {
+            return Err(self.keeps_other_code(host, id, &words));
         }
+        self.outcome(host, id, &told).await
     }
 
-    /// Has a host scale a component, and returns how it took the order.
-    async fn send_scale(
-        &self,
-        host: &HostId,
-        id: &ComponentId,
-        scale: &Scale,
-    ) -> Result<Ack, Error> {
-        let order = requests::scale(&self.id, host, id, scale)?;
-        self.send_order(host, id, order, scale).await
-    }
-
-    /// Sends an order that has this effect, and returns how the host took it.
+    /// Sends an order, which may show later, and returns how the host took it.
     async fn send_order(
         &self,
         host: &HostId,
         id: &ComponentId,
         order: Request,
-        scale: &Scale,
+        told: &Told,
     ) -> Result<Ack, Error> {
         let scales = &self.roster.commands.scales;
-        scales.begin(host, id, scale, self.shows_within(host));
+        scales.begin(host, id, told, self.shows_within(host));
         let taken = self.tell_host_1x(host, order).await;
         if let Err(error) = &taken
             && error.kind().certainly_not_carried_out()
         {
-            scales.end(host, id);
+            scales.end(host, told.noun(), id);
         }
         taken
     }
@@ -287,18 +286,5 @@ impl Lattice {
             format!("{}: {refusal}; nothing was sent", self.display_host(host)),
         )
         .caused_by(refusal)
-    }
-
-    fn not_shown_1x(&self, host: &HostId, what: &str, waits: Waits) -> Error {
-        Error::new(
-            Kind::Busy,
-            format!(
-                "{} does not show yet what it was told about {what} {} ms ago, and this \
-                 command depends on it; nothing was sent: try again. After {} s it counts as failed",
-                self.display_host(host),
-                waits.waited.as_millis(),
-                waits.shown_within.as_secs()
-            ),
-        )
     }
 }

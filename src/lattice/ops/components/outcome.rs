@@ -12,25 +12,25 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::in_flight::SHOWN_WITHIN;
-use crate::lattice::commands::scales::Told;
+use crate::lattice::commands::locks::{HeldLocks, Hold};
+use crate::lattice::commands::target::Target;
 use crate::lattice::dialect::Dialect;
-use crate::lattice::dialect::v1::plan::Scale;
-use crate::lattice::dialect::v1::replies::Ack;
+use crate::lattice::dialect::v1::plan::{Noun, Told};
 use crate::name::{ComponentId, HostId};
 
 /// After which time an order counts as failed on a host that tells each that fails: a
 /// download may take minutes, and a silent registry is waited for without end.
 const TELLS_WITHIN: Duration = Duration::from_secs(120);
 /// How long a call waits for what came of an order.
-pub(super) const OUTCOME_WITHIN: Duration = Duration::from_secs(1);
+const OUTCOME_WITHIN: Duration = Duration::from_secs(1);
 /// Time that the answer to the caller needs.
-pub(super) const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
+const TIME_TO_ANSWER: Duration = Duration::from_millis(100);
 /// How long it is looked whether a host shows an earlier order.
 const ONE_LOOK: Duration = Duration::from_millis(100);
 /// Pause before the second look at the inventory. It doubles with each further one, up to
 /// the other.
-pub(super) const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(15);
-pub(super) const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(240);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(15);
+const LOOK_AGAIN_AT_MOST: Duration = Duration::from_millis(240);
 
 /// What is known of an order.
 pub(super) enum Outcome {
@@ -46,35 +46,26 @@ impl Lattice {
     /// Finds out what came of an order that a host took.
     ///
     /// # Errors
-    /// `Refused` where the host says that it failed; `Partial` where it goes on with the
-    /// code of another reference.
+    /// `Refused` where the host says that it failed.
     pub(super) async fn outcome(
         &self,
         host: &HostId,
         id: &ComponentId,
-        scale: &Scale,
-        taken: Ack,
+        told: &Told,
     ) -> Result<(), Error> {
-        // A stop ends it, whatever runs.
-        if let Ack::OtherCode(words) = taken
-            && scale.count > 0
-        {
-            return Err(self.keeps_other_code(host, id, &words));
-        }
         let by = self.deadline.earlier(TIME_TO_ANSWER);
-        match self
-            .find_out(host, id, scale, by.within(OUTCOME_WITHIN))
-            .await
-        {
+        let until = by.within(OUTCOME_WITHIN);
+        match self.find_out(host, id, told, until).await {
             Outcome::Shown | Outcome::Open => Ok(()),
-            Outcome::Failed(reason) => Err(self.failed(host, id, &reason)),
+            Outcome::Failed(reason) => Err(self.failed(host, id, told, &reason)),
         }
     }
 
     /// Returns the error of a scale of what was started from another reference meanwhile, as
     /// the host says in these words.
     pub(super) fn keeps_other_code(&self, host: &HostId, id: &ComponentId, words: &str) -> Error {
-        self.roster.commands.scales.end(host, id);
+        let scales = &self.roster.commands.scales;
+        scales.end(host, Noun::Component, id);
         Error::new(
             Kind::Partial,
             format!(
@@ -104,22 +95,22 @@ impl Lattice {
         &self,
         host: &HostId,
         id: &ComponentId,
-        scale: &Scale,
+        told: &Told,
         until: Deadline,
     ) -> Outcome {
-        let scales = &self.roster.commands.scales;
+        let (scales, noun) = (&self.roster.commands.scales, told.noun());
         let mut pause = LOOK_AGAIN_AFTER;
         loop {
-            let failure = scales.failure(host, id);
+            let failure = scales.failure(host, noun, id);
             if let Ok(inventory) = self.inventory_1x(host, until).await
-                && scale.is_shown(inventory.component(id.as_str()))
+                && told.is_shown(id, &inventory)
             {
-                scales.end(host, id);
+                scales.end(host, noun, id);
                 return Outcome::Shown;
             }
             // The same order of somebody else may have failed: the inventory came first.
             if let Some(reason) = failure {
-                scales.end(host, id);
+                scales.end(host, noun, id);
                 return Outcome::Failed(reason);
             }
             if Instant::now() + pause >= until.at() {
@@ -133,53 +124,75 @@ impl Lattice {
         }
     }
 
-    /// Waits until the host shows what it was told about a component before.
+    /// Takes the lock of a component or a provider, and waits until the host shows what it was
+    /// told about it before.
     ///
     /// # Errors
-    /// `Busy` where it does not in time.
-    pub(super) async fn wait_until_shown(
+    /// `Busy` where it does not in time, or another command holds the lock.
+    pub(super) async fn lock_when_shown(
         &self,
         host: &HostId,
+        noun: Noun,
         id: &ComponentId,
-    ) -> Result<(), Error> {
-        let scales = &self.roster.commands.scales;
-        let Some(before) = scales.unshown(host, id) else {
-            return Ok(());
+    ) -> Result<HeldLocks, Error> {
+        let target = Target {
+            host,
+            key: Some(id.as_str()),
+            image_ref: "",
+            names_actor: true,
         };
-        let until = self.deadline.half();
-        match self.find_out(host, id, &before.scale, until).await {
-            Outcome::Shown | Outcome::Failed(_) => Ok(()),
-            Outcome::Open => match scales.unshown(host, id) {
-                Some(before) => {
-                    Err(self.not_shown_1x(host, &format!("component {id}"), before.waits))
-                }
-                None => Ok(()),
-            },
+        let locks = &self.roster.commands.locks;
+        let lock = locks.target(target, Hold::Alone, self.deadline).await?;
+        let scales = &self.roster.commands.scales;
+        if let Some(before) = scales.unshown(host, noun, id) {
+            let until = self.deadline.half();
+            self.find_out(host, id, &before.told, until).await;
+        }
+        match scales.unshown(host, noun, id) {
+            None => Ok(lock),
+            Some(before) => Err(Error::new(
+                Kind::Busy,
+                format!(
+                    "{} does not show yet what it was told about {noun} {id} {} ms ago, and this \
+                     command depends on it; nothing was sent: try again. After {} s it counts as \
+                     failed",
+                    self.display_host(host),
+                    before.waited.as_millis(),
+                    before.shown_within.as_secs()
+                ),
+            )),
         }
     }
 
     /// Looks whether a host still does not show what it was told.
-    pub(in crate::lattice::ops) async fn is_still_unshown(&self, told: &Told) -> bool {
-        let Ok(id) = ComponentId::parse(&told.id) else {
-            return false;
-        };
+    pub(in crate::lattice::ops) async fn is_still_unshown(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        told: &Told,
+    ) -> bool {
         let until = self.deadline.within(ONE_LOOK);
-        let outcome = match &told.scale {
-            Some(scale) => self.find_out(&told.host, &id, scale, until).await,
-            None => self.find_provider(&told.host, &id, until).await,
-        };
-        matches!(outcome, Outcome::Open)
+        matches!(self.find_out(host, id, told, until).await, Outcome::Open)
     }
 
     /// Returns the error of an order that failed, as the host says.
-    pub(super) fn failed(&self, host: &HostId, id: &ComponentId, reason: &str) -> Error {
-        Error::new(
-            Kind::Refused,
-            format!(
-                "{} took the order about component {id}, and could not carry it out: {}",
-                self.display_host(host),
-                quoted(reason)
+    pub(super) fn failed(
+        &self,
+        host: &HostId,
+        id: &ComponentId,
+        told: &Told,
+        reason: &str,
+    ) -> Error {
+        let (host, reason) = (self.display_host(host), quoted(reason));
+        let problem = match told {
+            Told::Scale(_) => format!(
+                "{host} took the order about component {id}, and could not carry it out: {reason}"
             ),
-        )
+            Told::StartProvider(_) => format!(
+                "{host} took the order to start provider {id}, and could not carry it out: \
+                 {reason}"
+            ),
+        };
+        Error::new(Kind::Refused, problem)
     }
 }

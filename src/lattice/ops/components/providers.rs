@@ -1,19 +1,12 @@
 //! Starting and stopping providers on hosts of 1.x.
 
-use tokio::time::{Instant, sleep};
-
-use crate::deadline::Deadline;
-use crate::error::{Error, Kind, quoted};
+use crate::error::Error;
 use crate::lattice::Lattice;
-use crate::lattice::commands::locks::{HeldLocks, Hold};
-use crate::lattice::commands::target::Target;
 use crate::lattice::dialect::Software1x;
 use crate::lattice::dialect::v1::configs::ConfigName;
+use crate::lattice::dialect::v1::plan::{Noun, Told};
 use crate::lattice::dialect::v1::{ids, plan, requests};
 use crate::lattice::model::TextMap;
-use crate::lattice::ops::components::outcome::{
-    LOOK_AGAIN_AFTER, LOOK_AGAIN_AT_MOST, OUTCOME_WITHIN, Outcome, TIME_TO_ANSWER,
-};
 use crate::name::{ComponentId, HostId, LinkName};
 
 impl Lattice {
@@ -33,9 +26,8 @@ impl Lattice {
         annotations: &TextMap,
     ) -> Result<(), Error> {
         let id = ids::of_provider(&self.components.ids, provider_ref, link_name)?;
-        let _lock = self.lock_provider(host, &id).await?;
-        let inventory = self.inventory_1x(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_command)?;
+        let _lock = self.lock_when_shown(host, Noun::Provider, &id).await?;
+        let inventory = self.inventory_before_order(host).await?;
         let start = plan::start_provider(
             software.behaviour,
             host,
@@ -60,17 +52,11 @@ impl Lattice {
             config,
             &start.annotations,
         )?;
-        let starts = &self.roster.commands.scales;
-        starts.begin_provider(host, &id, provider_ref, self.shows_within(host));
+        let told = Told::StartProvider(provider_ref.to_owned());
         self.roster.provider_moves(host);
-        let started = match self.tell_host_1x(host, order).await {
-            Ok(_) => self.provider_outcome(host, &id).await,
-            Err(error) => {
-                if error.kind().certainly_not_carried_out() {
-                    starts.end_provider(host, &id);
-                }
-                Err(error)
-            }
+        let started = match self.send_order(host, &id, order, &told).await {
+            Ok(_) => self.outcome(host, &id, &told).await,
+            Err(error) => Err(error),
         };
         if let (Err(error), Some(name)) = (&started, config)
             && error.kind().certainly_not_carried_out()
@@ -96,9 +82,8 @@ impl Lattice {
         link_name: &LinkName,
         wanted: &TextMap,
     ) -> Result<(), Error> {
-        let _lock = self.lock_provider(host, id).await?;
-        let inventory = self.inventory_1x(host, self.deadline).await;
-        let inventory = inventory.map_err(Error::before_command)?;
+        let _lock = self.lock_when_shown(host, Noun::Provider, id).await?;
+        let inventory = self.inventory_before_order(host).await?;
         let running = inventory.provider(id.as_str());
         let stop = plan::stop_provider(host, id, running, link_name, wanted);
         let config = stop.map_err(|refusal| self.refused_1x(host, refusal))?;
@@ -107,82 +92,6 @@ impl Lattice {
         self.tell_host_1x(host, order).await?;
         self.remove_config(&config).await;
         Ok(())
-    }
-
-    /// Takes the lock of a provider, and waits until the host shows what it was told about it
-    /// before.
-    ///
-    /// # Errors
-    /// `Busy` where it does not in time.
-    async fn lock_provider(&self, host: &HostId, id: &ComponentId) -> Result<HeldLocks, Error> {
-        let target = Target {
-            host,
-            key: Some(id.as_str()),
-            image_ref: "",
-            names_actor: true,
-        };
-        let locks = &self.roster.commands.locks;
-        let lock = locks.target(target, Hold::Alone, self.deadline).await?;
-        let starts = &self.roster.commands.scales;
-        if starts.unshown_provider(host, id).is_some() {
-            self.find_provider(host, id, self.deadline.half()).await;
-        }
-        match starts.unshown_provider(host, id) {
-            None => Ok(lock),
-            Some(waits) => Err(self.not_shown_1x(host, &format!("provider {id}"), waits)),
-        }
-    }
-
-    /// Finds out what came of the start of a provider.
-    ///
-    /// # Errors
-    /// `Refused` where the host says that it failed.
-    async fn provider_outcome(&self, host: &HostId, id: &ComponentId) -> Result<(), Error> {
-        let until = self.deadline.earlier(TIME_TO_ANSWER).within(OUTCOME_WITHIN);
-        match self.find_provider(host, id, until).await {
-            Outcome::Shown | Outcome::Open => Ok(()),
-            Outcome::Failed(reason) => Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "{} took the order to start provider {id}, and could not carry it out: {}",
-                    self.display_host(host),
-                    quoted(&reason)
-                ),
-            )),
-        }
-    }
-
-    /// Looks until then whether a provider is shown, or did not start.
-    pub(super) async fn find_provider(
-        &self,
-        host: &HostId,
-        id: &ComponentId,
-        until: Deadline,
-    ) -> Outcome {
-        let starts = &self.roster.commands.scales;
-        let mut pause = LOOK_AGAIN_AFTER;
-        loop {
-            let failure = starts.provider_failure(host, id);
-            if let Ok(inventory) = self.inventory_1x(host, until).await
-                && inventory.provider(id.as_str()).is_some()
-            {
-                starts.end_provider(host, id);
-                return Outcome::Shown;
-            }
-            // The same order of somebody else may have failed: the inventory came first.
-            if let Some(reason) = failure {
-                starts.end_provider(host, id);
-                return Outcome::Failed(reason);
-            }
-            if Instant::now() + pause >= until.at() {
-                return Outcome::Open;
-            }
-            tokio::select! {
-                () = starts.any_failure() => {}
-                () = sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LOOK_AGAIN_AT_MOST);
-        }
     }
 
     fn config_not_put(&self, host: &HostId, name: &ConfigName, error: Error) -> Error {

@@ -15,8 +15,9 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
 use crate::lattice::Lattice;
 use crate::lattice::commands::locks::HeldLocks;
-use crate::lattice::dialect::v1::plan::{Replacement, Scale};
+use crate::lattice::dialect::v1::plan::{Replacement, Scale, Told};
 use crate::lattice::dialect::v1::replies::Ack;
+use crate::lattice::dialect::v1::requests;
 use crate::lattice::ops::components::outcome::Outcome;
 use crate::name::{ComponentId, HostId};
 
@@ -196,8 +197,10 @@ impl Lattice {
         sends: Sends,
     ) -> Result<(), Error> {
         let until = Deadline::new(Instant::now(), within);
+        let told = Told::scale(scale);
         loop {
-            let looks_until = match self.send_scale(host, id, scale).await {
+            let order = requests::scale(&self.id, host, id, scale)?;
+            let looks_until = match self.send_order(host, id, order, &told).await {
                 // What runs keeps its code, and is listed under this reference from now on.
                 Ok(Ack::OtherCode(words)) if scale.count > 0 => {
                     return Err(self.keeps_other_code(host, id, &words));
@@ -215,9 +218,9 @@ impl Lattice {
                     (Sends::Once, _) => until,
                 },
             };
-            match self.find_out(host, id, scale, looks_until).await {
+            match self.find_out(host, id, &told, looks_until).await {
                 Outcome::Shown => return Ok(()),
-                Outcome::Failed(reason) => return Err(self.failed(host, id, &reason)),
+                Outcome::Failed(reason) => return Err(self.failed(host, id, &told, &reason)),
                 Outcome::Open if until.remaining() > SENT_AGAIN_AFTER => {}
                 Outcome::Open => {
                     return Err(Error::new(

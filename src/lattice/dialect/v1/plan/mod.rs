@@ -6,11 +6,13 @@
 //! - `providers`: StartProvider, StopProvider
 //! - `refusal`: why there is no order
 //! - `scale`: what a scale is, and how its outcome is known
+//! - `told`: the same of every order that the inventory shows later
 
 mod components;
 mod providers;
 mod refusal;
 mod scale;
+mod told;
 
 pub use crate::lattice::dialect::v1::plan::components::{
     Decision, Replacement, scale, start, stop, update,
@@ -20,6 +22,7 @@ pub use crate::lattice::dialect::v1::plan::providers::{
 };
 pub use crate::lattice::dialect::v1::plan::refusal::Refusal;
 pub use crate::lattice::dialect::v1::plan::scale::Scale;
+pub use crate::lattice::dialect::v1::plan::told::{Noun, Told};
 
 #[cfg(test)]
 mod tests;
