@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod auctions;
+mod beyond_call;
 mod components;
 pub mod dialects;
 pub mod hosts;

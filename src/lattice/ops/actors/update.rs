@@ -10,9 +10,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
@@ -25,6 +24,7 @@ use crate::lattice::model::{Running, TextMap};
 use crate::lattice::ops::actors::decide::{Decided, LOOK_AGAIN_AT_MOST};
 use crate::lattice::ops::actors::recipient::Recipient;
 use crate::lattice::ops::actors::replacement::{Phase, Replacement};
+use crate::lattice::ops::beyond_call::update_beyond_call;
 use crate::name::{ActorId, ComponentId, HostId};
 use crate::settings::Limits;
 
@@ -179,7 +179,6 @@ impl Lattice {
             ..self.limits
         };
         let (phase, phases) = watch::channel(Phase::Fetches);
-        let (send_result, result) = oneshot::channel();
         let duties = self.duties.clone();
         let replacement = Replacement {
             lattice: self,
@@ -190,7 +189,7 @@ impl Lattice {
             running,
             phase,
         };
-        duties.spawn(async move {
+        let update = async move {
             let _lock = lock;
             let done = replacement.run(&commands).await;
             for command in &commands {
@@ -198,20 +197,10 @@ impl Lattice {
                 let running = Some(&replacement.running);
                 replacement.lattice.withdraw(&to, running, command);
             }
-            let Err(late) = send_result.send(done) else {
-                return;
-            };
-            // The call is over, so that only the log can say it.
-            let (host, actor) = (&replacement.host, &replacement.actor);
-            match late {
-                Ok(()) => info!(%host, %actor, "an update that took longer than its call is done"),
-                Err(error) => warn!(%host, %actor, %error, "an update failed after its call"),
-            }
-        });
-        match timeout_at(by, result).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(Error::new(Kind::Internal, "the update ended unexpectedly")),
-            Err(_) => Err(Error::new(
+            done
+        };
+        let late = || {
+            Error::new(
                 Kind::Timeout,
                 format!(
                     "{display_host} {} of actor {actor}; the update goes on: look at the inventory",
@@ -221,7 +210,9 @@ impl Lattice {
                         Phase::Starts => "does not show yet what it was told to start again",
                     }
                 ),
-            )),
-        }
+            )
+        };
+        let host = to.host.clone();
+        update_beyond_call(&duties, by, host, actor.to_string(), update, late).await
     }
 }

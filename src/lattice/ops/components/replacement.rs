@@ -7,9 +7,8 @@
 
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, quoted};
@@ -18,6 +17,7 @@ use crate::lattice::commands::locks::HeldLocks;
 use crate::lattice::dialect::v1::plan::{Replacement, Scale, Told};
 use crate::lattice::dialect::v1::replies::Ack;
 use crate::lattice::dialect::v1::requests;
+use crate::lattice::ops::beyond_call::update_beyond_call;
 use crate::lattice::ops::components::outcome::Outcome;
 use crate::name::{ComponentId, HostId};
 
@@ -86,26 +86,14 @@ impl Lattice {
         let (display, name) = (self.display_host(host), id.to_string());
         let mut lattice = self.beyond_the_call(GOES_ON_FOR);
         lattice.limits.request = Some(ANSWERS_WITHIN);
-        let host = host.clone();
-        let (send_result, result) = oneshot::channel();
-        self.duties.spawn(async move {
+        let on = host.clone();
+        let update = async move {
             let _lock = lock;
-            let done = lattice.run_replacement(&host, &id, &replacement, &phase);
-            let Err(late) = send_result.send(done.await) else {
-                return;
-            };
-            // The call is over, so that only the log can say it.
-            match late {
-                Ok(()) => {
-                    info!(%host, actor = %id, "an update that took longer than its call is done")
-                }
-                Err(error) => warn!(%host, actor = %id, %error, "an update failed after its call"),
-            }
-        });
-        match timeout_at(by, result).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(Error::new(Kind::Internal, "the update ended unexpectedly")),
-            Err(_) => Err(Error::new(
+            let done = lattice.run_replacement(&on, &id, &replacement, &phase);
+            done.await
+        };
+        let late = || {
+            Error::new(
                 Kind::Timeout,
                 format!(
                     "{display} {} of component {name}; the update goes on: look at the inventory",
@@ -116,8 +104,10 @@ impl Lattice {
                             "does not show yet that it started the old revision again",
                     }
                 ),
-            )),
-        }
+            )
+        };
+        let actor = name.clone();
+        update_beyond_call(&self.duties, by, host.clone(), actor, update, late).await
     }
 
     async fn run_replacement(
