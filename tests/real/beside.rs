@@ -15,7 +15,7 @@ use crate::orders::tally::Tally;
 use crate::report::Walked;
 use crate::site::{LATTICE, Site, Way};
 use crate::support::world::{ctx, set};
-use crate::walk::{Checked, accepted, shows, unexpected};
+use crate::walk::{Checked, accepted, registries, shows, unexpected};
 
 /// Orders a host about beside one of the other kind, and returns the checks of both, and
 /// what came of the orders.
@@ -32,10 +32,7 @@ pub async fn beside(told: &Binary, other: &Binary, plan: &Plan) -> (Walked, Tall
         Protocol::V0 => Module::actor(other.folder().into()),
         Protocol::V1 => Module::component(site.registry.clone(), "real/neighbour"),
     };
-    let mut checks = Checks {
-        right: 0,
-        wrong: Vec::new(),
-    };
+    let mut checks = Walked::default();
     checks.take("GetHosts", hosts(&site, 2).await);
     checks.take("auctions", auctions(&site, &module).await);
     checks.take("SetRegistryCredentials", registries(&site).await);
@@ -53,23 +50,7 @@ pub async fn beside(told: &Binary, other: &Binary, plan: &Plan) -> (Walked, Tall
     checks.take("GetClaims", claims(&site, &module).await);
     checks.take("StopHost", stop_host(&mut site).await);
     checks.take("GetHosts without it", hosts(&site, 1).await);
-    let Checks { right, wrong } = checks;
-    let log = None;
-    (Walked { right, wrong, log }, tally)
-}
-
-struct Checks {
-    right: usize,
-    wrong: Vec<String>,
-}
-
-impl Checks {
-    fn take(&mut self, name: &str, checked: Checked) {
-        match checked {
-            Ok(()) => self.right += 1,
-            Err(problem) => self.wrong.push(format!("{name}: {problem}")),
-        }
-    }
+    (checks, tally)
 }
 
 async fn hosts(site: &Site, count: usize) -> Checked {
@@ -100,22 +81,6 @@ async fn auctions(site: &Site, module: &Module) -> Checked {
         (Ok(of_actor), Ok(of_provider)) if (of_actor.len(), of_provider.len()) == (2, 2) => Ok(()),
         _ => Err(format!("got {of_actor:?} and {of_provider:?}")),
     }
-}
-
-async fn registries(site: &Site) -> Checked {
-    let credential = RegistryCredential {
-        username: Some("beside".into()),
-        password: Some("nowhere".into()),
-        registry_type: "oci".into(),
-        ..Default::default()
-    };
-    let request = SetRegistryCredentialsRequest {
-        lattice_id: LATTICE.into(),
-        credentials: Some(HashMap::from([("registry.invalid".into(), credential)])),
-    };
-    let client = site.callers[0].lattice();
-    let set = client.set_registry_credentials(&ctx(), &request).await;
-    set.map_err(|error| error.to_string())
 }
 
 /// Links are those of the host of 0.x.

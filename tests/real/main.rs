@@ -230,12 +230,12 @@ async fn guarded<T>(future: impl Future<Output = T>) -> Result<T, &'static str> 
 
 async fn walked(binary: &Binary, way: Way) -> Walked {
     let mut site = Site::start(binary, way).await;
-    let (right, wrong) = match binary.protocol {
+    let mut walked = match binary.protocol {
         Protocol::V0 => walk::walk(&mut site).await,
         Protocol::V1 => walk_1x::walk(&mut site).await,
     };
-    let log = (!wrong.is_empty()).then(|| site.host.log());
-    Walked { right, wrong, log }
+    walked.log = (!walked.wrong.is_empty()).then(|| site.host.log());
+    walked
 }
 
 async fn ordered(binary: &Binary, way: Way, plan: &Plan) -> orders::tally::Tally {

@@ -7,10 +7,12 @@ use crate::auctions::Series;
 use crate::host::Binary;
 use crate::orders::tally::Tally;
 use crate::site::Way;
+use crate::walk::Checked;
 
 const SKIPPED: &str = "skipped: it cannot run on hosts of 1.x yet";
 
 /// The outcome of a walk.
+#[derive(Default)]
 pub struct Walked {
     pub right: usize,
     pub wrong: Vec<String>,
@@ -19,6 +21,14 @@ pub struct Walked {
 }
 
 impl Walked {
+    /// Counts a check.
+    pub fn take(&mut self, name: &str, checked: Checked) {
+        match checked {
+            Ok(()) => self.right += 1,
+            Err(problem) => self.wrong.push(format!("{name}: {problem}")),
+        }
+    }
+
     fn checks(&self) -> usize {
         self.right + self.wrong.len()
     }
@@ -55,11 +65,7 @@ impl Row {
     pub fn beside(binary: &Binary) -> Self {
         Self {
             way: "beside the other kind",
-            walked: Ok(Walked {
-                right: 0,
-                wrong: Vec::new(),
-                log: None,
-            }),
+            walked: Ok(Walked::default()),
             ..Self::new(binary, Way::Alone)
         }
     }

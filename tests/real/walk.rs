@@ -10,10 +10,11 @@ use wasmbus_rpc::error::RpcResult;
 use wasmcloud_interface_lattice_control::*;
 
 use crate::orders::run::Ground as _;
+use crate::report::Walked;
 use crate::site::{LATTICE, Site, Way};
 use crate::support::actor::Actor;
 use crate::support::time::scaled;
-use crate::support::world::ctx;
+use crate::support::world::{ctx, set};
 
 const CONTRACT: &str = "wasmcloud:latticecontrol";
 
@@ -25,98 +26,74 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 pub type Checked = Result<(), String>;
 
-/// Makes all checks, and returns how many were right and what was wrong with
-/// the others.
-pub async fn walk(site: &mut Site) -> (usize, Vec<String>) {
+/// Makes all checks.
+pub async fn walk(site: &mut Site) -> Walked {
     let key = site.new_actor();
     let mut walk = Walk {
         client: site.callers[0].lattice(),
         site,
         key,
-        right: 0,
-        wrong: Vec::new(),
+        walked: Walked::default(),
     };
     walk.all().await;
-    (walk.right, walk.wrong)
+    walk.walked
 }
 
 struct Walk<'a> {
     client: LatticeControllerSender<Actor>,
     site: &'a mut Site,
     key: String,
-    right: usize,
-    wrong: Vec<String>,
+    walked: Walked,
 }
 
 impl Walk<'_> {
     async fn all(&mut self) {
-        let checked = self.unknown().await;
-        self.check("GetHosts of an unknown lattice", checked);
-        let checked = self.credentials().await;
-        self.check("SetLatticeCredentials", checked);
+        let checked = unknown(self.site).await;
+        self.walked.take("GetHosts of an unknown lattice", checked);
+        let checked = credentials(self.site).await;
+        self.walked.take("SetLatticeCredentials", checked);
         let checked = self.hosts().await;
-        self.check("GetHosts", checked);
-        let checked = self.registries().await;
-        self.check("SetRegistryCredentials", checked);
+        self.walked.take("GetHosts", checked);
+        let checked = registries(self.site).await;
+        self.walked.take("SetRegistryCredentials", checked);
         let checked = self.auction_actor().await;
-        self.check("AuctionActor", checked);
+        self.walked.take("AuctionActor", checked);
         let checked = self.auction_provider().await;
-        self.check("AuctionProvider", checked);
+        self.walked.take("AuctionProvider", checked);
         let checked = self.start_actor().await;
-        self.check("StartActor", checked);
+        self.walked.take("StartActor", checked);
         let checked = self.runs(2, 1).await;
-        self.check("GetHostInventory", checked);
+        self.walked.take("GetHostInventory", checked);
         let checked = self.scale_actor().await;
-        self.check("ScaleActor", checked);
+        self.walked.take("ScaleActor", checked);
         let checked = self.update_actor().await;
-        self.check("UpdateActor", checked);
+        self.walked.take("UpdateActor", checked);
         let checked = self.start_provider().await;
-        self.check("StartProvider", checked);
+        self.walked.take("StartProvider", checked);
         let checked = self.provider_runs(true).await;
-        self.check("GetHostInventory with the provider", checked);
+        self.walked
+            .take("GetHostInventory with the provider", checked);
         let checked = self.advertise_link().await;
-        self.check("AdvertiseLink", checked);
+        self.walked.take("AdvertiseLink", checked);
         let checked = self.linked(true).await;
-        self.check("GetLinks", checked);
+        self.walked.take("GetLinks", checked);
         let checked = self.claims().await;
-        self.check("GetClaims", checked);
+        self.walked.take("GetClaims", checked);
         let checked = self.remove_link().await;
-        self.check("RemoveLink", checked);
+        self.walked.take("RemoveLink", checked);
         let checked = self.stop_provider().await;
-        self.check("StopProvider", checked);
+        self.walked.take("StopProvider", checked);
         let checked = self.stop_actor().await;
-        self.check("StopActor", checked);
+        self.walked.take("StopActor", checked);
         let checked = self.all_gone().await;
-        self.check("GetLinks and GetHostInventory, all gone", checked);
+        self.walked
+            .take("GetLinks and GetHostInventory, all gone", checked);
         let checked = self.stop_host().await;
-        self.check("StopHost", checked);
-    }
-
-    fn check(&mut self, name: &str, checked: Checked) {
-        match checked {
-            Ok(()) => self.right += 1,
-            Err(problem) => self.wrong.push(format!("{name}: {problem}")),
-        }
+        self.walked.take("StopHost", checked);
     }
 
     fn host(&self) -> String {
         self.site.host.id.clone()
-    }
-
-    async fn unknown(&self) -> Checked {
-        match self.client.get_hosts(&ctx(), LATTICE).await {
-            Err(error) if error.to_string().contains("is unknown") => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    async fn credentials(&self) -> Checked {
-        let request = SetLatticeCredentialsRequest {
-            lattice_id: LATTICE.into(),
-            nats_url: Some(self.site.nats.url()),
-            ..Default::default()
-        };
-        accepted(self.client.set_lattice_credentials(&ctx(), &request).await)
     }
 
     async fn hosts(&self) -> Checked {
@@ -125,22 +102,6 @@ impl Walk<'_> {
             Ok(hosts) if hosts.len() == 1 && hosts[0].id == self.host() => Ok(()),
             other => Err(unexpected(other)),
         }
-    }
-
-    async fn registries(&self) -> Checked {
-        let credential = RegistryCredential {
-            username: Some("walker".into()),
-            password: Some("nowhere".into()),
-            registry_type: "oci".into(),
-            ..Default::default()
-        };
-        let request = SetRegistryCredentialsRequest {
-            lattice_id: LATTICE.into(),
-            credentials: Some(HashMap::from([("registry.invalid".into(), credential)])),
-        };
-        // It has no acknowledgement: success is all that it tells.
-        let set = self.client.set_registry_credentials(&ctx(), &request).await;
-        set.map_err(|error| error.to_string())
     }
 
     async fn auction_actor(&self) -> Checked {
@@ -345,6 +306,47 @@ impl Walk<'_> {
 /// Returns the annotations that a walk starts things with.
 pub fn noted() -> Option<HashMap<String, String>> {
     Some(HashMap::from([("managed-by".into(), "walk".into())]))
+}
+
+/// Checks that a lattice without credentials is unknown.
+pub async fn unknown(site: &Site) -> Checked {
+    let client = site.callers[0].lattice();
+    match client.get_hosts(&ctx(), LATTICE).await {
+        Err(error) if error.to_string().contains("is unknown") => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Sets the credentials of the lattice.
+pub async fn credentials(site: &Site) -> Checked {
+    accepted(set(&site.callers[0], LATTICE, &site.nats.url()).await)
+}
+
+/// Sets credentials of a registry that is nowhere.
+pub async fn registries(site: &Site) -> Checked {
+    let credential = RegistryCredential {
+        username: Some("walker".into()),
+        password: Some("nowhere".into()),
+        registry_type: "oci".into(),
+        ..Default::default()
+    };
+    // It has no acknowledgement: success is all that it tells.
+    let set = set_registry(site, "registry.invalid", credential).await;
+    set.map_err(|error| error.to_string())
+}
+
+/// Sets credentials of a registry.
+pub async fn set_registry(
+    site: &Site,
+    registry: &str,
+    credential: RegistryCredential,
+) -> RpcResult<()> {
+    let request = SetRegistryCredentialsRequest {
+        lattice_id: LATTICE.into(),
+        credentials: Some(HashMap::from([(registry.to_owned(), credential)])),
+    };
+    let client = site.callers[0].lattice();
+    client.set_registry_credentials(&ctx(), &request).await
 }
 
 /// Asks the provider what runs on a host.

@@ -1,6 +1,5 @@
 //! Operations on hosts of wasmCloud 1.x, and on lattices that have hosts of both kinds.
 
-use crate::support::eventually;
 use crate::support::host::{Generation, SimHost};
 use crate::support::host_v1::{SimHostV1, Version};
 use crate::support::nats::NatsServer;
@@ -113,10 +112,8 @@ impl Lattice {
 
     /// Waits until the host has done what it took.
     pub async fn caught_up(&self) {
-        let host = self.host();
-        let caught_up = || async { host.caught_up().then_some(()) };
-        eventually("the host to catch up", caught_up).await;
-        assert_eq!(host.harm(), None);
+        self.host().catches_up().await;
+        assert_eq!(self.host().harm(), None);
     }
 }
 

@@ -23,9 +23,7 @@ impl Lattice {
         let answer = nats.request(subject, body.to_string().into()).await;
         let answer: Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
         assert_eq!(answer["success"], true, "{answer}");
-        let host = self.host();
-        let caught_up = || async { host.caught_up().then_some(()) };
-        eventually("the host to catch up", caught_up).await;
+        self.host().catches_up().await;
     }
 
     async fn somebody_scales(&self, count: u32) {

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use crate::docs::block;
-use crate::support::eventually;
 use crate::support::every_operation::every_operation;
 use crate::support::host::Generation;
 use crate::support::host_v1::{SimHostV1, Version};
@@ -85,11 +84,6 @@ fn in_full(subject: &str) -> String {
     format!("wasmbus.ctl.v1.default.{subject}")
 }
 
-async fn caught_up(host: &SimHostV1) {
-    let caught_up = || async { host.caught_up().then_some(()) };
-    eventually("the host to catch up", caught_up).await;
-}
-
 /// Has a client with all permissions tell the host something.
 async fn somebody_tells(lattice: &Operated, host: &SimHostV1, verb: &str, body: Value) {
     let nats = lattice.world.nats.client().await;
@@ -97,7 +91,7 @@ async fn somebody_tells(lattice: &Operated, host: &SimHostV1, verb: &str, body: 
     nats.request(subject, body.to_string().into())
         .await
         .unwrap();
-    caught_up(host).await;
+    host.catches_up().await;
 }
 
 async fn somebody_starts_a_component(lattice: &Operated, host: &SimHostV1) {
@@ -227,7 +221,7 @@ async fn configs_that_may_not_be_read_are_not_none() {
         }
         // A stop needs none.
         accepted(lattice.stop_actor(&host.id, 0, &none()).await);
-        caught_up(&host).await;
+        host.catches_up().await;
         assert_eq!(host.instances(ACTOR), 0);
     }
 }

@@ -12,22 +12,10 @@ use super::Walk;
 use crate::modules::Module;
 use crate::registry::{PASSWORD, USER};
 use crate::site::LATTICE;
-use crate::support::world::{ctx, hosts, set};
-use crate::walk::{Checked, accepted, refused, shows, unexpected};
+use crate::support::world::{ctx, hosts};
+use crate::walk::{Checked, accepted, refused, set_registry, shows, unexpected};
 
 impl Walk<'_> {
-    pub async fn unknown(&self) -> Checked {
-        match self.client.get_hosts(&ctx(), LATTICE).await {
-            Err(error) if error.to_string().contains("is unknown") => Ok(()),
-            other => Err(unexpected(other)),
-        }
-    }
-
-    pub async fn credentials(&self) -> Checked {
-        let url = self.site.nats.url();
-        accepted(set(&self.site.callers[0], LATTICE, &url).await)
-    }
-
     pub async fn hosts(&self) -> Checked {
         let hosts = hosts(&self.site.callers[0], LATTICE).await;
         let says = self.somebody("host.ping", &Value::Null).await?;
@@ -166,8 +154,7 @@ impl Walk<'_> {
             registry_type: "oci".into(),
             ..Default::default()
         };
-        self.set_registry(&self.site.registry.address, credential)
-            .await
+        set_registry(self.site, &self.site.registry.address, credential).await
     }
 
     pub async fn registries_refused(&self) -> Checked {
@@ -184,20 +171,12 @@ impl Walk<'_> {
                 "know OCI registries only",
             ),
         ] {
-            match self.set_registry(registry, token(kind)).await {
+            match set_registry(self.site, registry, token(kind)).await {
                 Err(error) if error.to_string().contains(why) => {}
                 other => return Err(format!("{kind}: {}", unexpected(other))),
             }
         }
         Ok(())
-    }
-
-    async fn set_registry(&self, registry: &str, credential: RegistryCredential) -> RpcResult<()> {
-        let request = SetRegistryCredentialsRequest {
-            lattice_id: LATTICE.into(),
-            credentials: Some(HashMap::from([(registry.to_owned(), credential)])),
-        };
-        self.client.set_registry_credentials(&ctx(), &request).await
     }
 
     pub async fn stop_host(&mut self) -> Checked {

@@ -18,30 +18,29 @@ use wasmcloud_interface_lattice_control::*;
 
 use crate::modules::Module;
 use crate::orders::run::Ground as _;
+use crate::report::Walked;
 use crate::site::{LATTICE, Site};
 use crate::support::actor::Actor;
 use crate::support::world::ctx;
-use crate::walk::{Checked, inventory};
+use crate::walk::{credentials, inventory, unknown};
 
 type Annotations = Option<HashMap<String, String>>;
 
-/// Makes all checks, and returns how many were right and what was wrong with
-/// the others.
-pub async fn walk(site: &mut Site) -> (usize, Vec<String>) {
+/// Makes all checks.
+pub async fn walk(site: &mut Site) -> Walked {
     let shop = site.new_actor();
     let mut walk = Walk {
         client: site.callers[0].lattice(),
         site,
         shop,
-        right: 0,
-        wrong: Vec::new(),
+        walked: Walked::default(),
     };
     walk.before_anything_runs().await;
     walk.components().await;
     walk.beside_others().await;
     walk.providers().await;
     walk.in_the_end().await;
-    (walk.right, walk.wrong)
+    walk.walked
 }
 
 struct Walk<'a> {
@@ -49,114 +48,118 @@ struct Walk<'a> {
     site: &'a mut Site,
     /// The id of the component that most checks are about.
     shop: String,
-    right: usize,
-    wrong: Vec<String>,
+    walked: Walked,
 }
 
 impl Walk<'_> {
-    fn check(&mut self, name: &str, checked: Checked) {
-        match checked {
-            Ok(()) => self.right += 1,
-            Err(problem) => self.wrong.push(format!("{name}: {problem}")),
-        }
-    }
-
     async fn before_anything_runs(&mut self) {
-        let checked = self.unknown().await;
-        self.check("GetHosts of an unknown lattice", checked);
-        let checked = self.credentials().await;
-        self.check("SetLatticeCredentials", checked);
+        let checked = unknown(self.site).await;
+        self.walked.take("GetHosts of an unknown lattice", checked);
+        let checked = credentials(self.site).await;
+        self.walked.take("SetLatticeCredentials", checked);
         let checked = self.hosts().await;
-        self.check("GetHosts", checked);
+        self.walked.take("GetHosts", checked);
         let checked = self.nothing_runs().await;
-        self.check("GetHostInventory of an empty host", checked);
+        self.walked
+            .take("GetHostInventory of an empty host", checked);
         let checked = self.auction_actor().await;
-        self.check("AuctionActor with constraints", checked);
+        self.walked.take("AuctionActor with constraints", checked);
         let checked = self.auction_provider().await;
-        self.check("AuctionProvider with constraints", checked);
+        self.walked
+            .take("AuctionProvider with constraints", checked);
         let checked = self.links_refused().await;
-        self.check("AdvertiseLink, GetLinks and RemoveLink, refused", checked);
+        self.walked
+            .take("AdvertiseLink, GetLinks and RemoveLink, refused", checked);
     }
 
     async fn components(&mut self) {
         let checked = self.start().await;
-        self.check("StartActor", checked);
+        self.walked.take("StartActor", checked);
         let checked = self.start_again().await;
-        self.check("StartActor, again", checked);
+        self.walked.take("StartActor, again", checked);
         let checked = self.start_refused().await;
-        self.check("StartActor, refused", checked);
+        self.walked.take("StartActor, refused", checked);
         let checked = self.starts_and_stops_at_once().await;
-        self.check("StartActor and StopActor, eight at once", checked);
+        self.walked
+            .take("StartActor and StopActor, eight at once", checked);
         let checked = self.scale_and_update().await;
-        self.check("ScaleActor, and UpdateActor at once behind it", checked);
+        self.walked
+            .take("ScaleActor, and UpdateActor at once behind it", checked);
         let checked = self.scale_refused().await;
-        self.check("ScaleActor, refused", checked);
+        self.walked.take("ScaleActor, refused", checked);
         let checked = self.update_that_fails().await;
-        self.check("UpdateActor that fails", checked);
+        self.walked.take("UpdateActor that fails", checked);
         let checked = self.update_refused().await;
-        self.check("UpdateActor, refused", checked);
+        self.walked.take("UpdateActor, refused", checked);
         let checked = self.stop_some().await;
-        self.check("StopActor of some", checked);
+        self.walked.take("StopActor of some", checked);
         let checked = self.stop_by_key().await;
-        self.check("StopActor by the public key", checked);
+        self.walked.take("StopActor by the public key", checked);
         let checked = self.stop_refused().await;
-        self.check("StopActor, refused", checked);
+        self.walked.take("StopActor, refused", checked);
         let checked = self.start_that_fails().await;
-        self.check("StartActor that fails", checked);
+        self.walked.take("StartActor that fails", checked);
         let checked = self.any_id().await;
-        self.check("ScaleActor of an id of the caller", checked);
+        self.walked
+            .take("ScaleActor of an id of the caller", checked);
         let checked = self.claims(&self.module().key(), "revision").await;
-        self.check("GetClaims of a component", checked);
+        self.walked.take("GetClaims of a component", checked);
     }
 
     async fn beside_others(&mut self) {
         let checked = self.managed_by_wadm().await;
-        self.check("Orders for what wadm manages, refused", checked);
+        self.walked
+            .take("Orders for what wadm manages, refused", checked);
         let checked = self.config_of_others().await;
-        self.check("Orders beside a config of nothing known, refused", checked);
+        self.walked
+            .take("Orders beside a config of nothing known, refused", checked);
         let checked = self.limits_of_others().await;
-        self.check("Orders for what others gave limits", checked);
+        self.walked
+            .take("Orders for what others gave limits", checked);
         let checked = self.updated_by_others().await;
-        self.check("Orders for what others updated, refused", checked);
+        self.walked
+            .take("Orders for what others updated, refused", checked);
         let checked = self.silent_registry().await;
-        self.check("Orders while a host downloads", checked);
+        self.walked.take("Orders while a host downloads", checked);
         let checked = self.registries().await;
-        self.check("SetRegistryCredentials", checked);
+        self.walked.take("SetRegistryCredentials", checked);
         let checked = self.registries_refused().await;
-        self.check("SetRegistryCredentials, refused", checked);
+        self.walked.take("SetRegistryCredentials, refused", checked);
     }
 
     async fn providers(&mut self) {
         let checked = self.start_provider().await;
-        self.check("StartProvider with configuration", checked);
+        self.walked
+            .take("StartProvider with configuration", checked);
         let checked = self.start_provider_refused().await;
-        self.check("StartProvider, refused", checked);
+        self.walked.take("StartProvider, refused", checked);
         let checked = self.start_provider_that_fails().await;
-        self.check("StartProvider that fails", checked);
+        self.walked.take("StartProvider that fails", checked);
         let checked = self.claims(&self.site.archive.key, "stand-in").await;
-        self.check("GetClaims of a provider", checked);
+        self.walked.take("GetClaims of a provider", checked);
         let checked = self.provider_at_once().await;
-        self.check(
+        self.walked.take(
             "StartProvider twice at once, and StopProvider behind it",
             checked,
         );
         let checked = self.bids_beside_provider().await;
-        self.check("AuctionProvider of what runs", checked);
+        self.walked.take("AuctionProvider of what runs", checked);
         let checked = self.scale_beside_provider().await;
-        self.check("ScaleActor beside a config of a provider", checked);
+        self.walked
+            .take("ScaleActor beside a config of a provider", checked);
         let checked = self.stop_provider_refused().await;
-        self.check("StopProvider, refused", checked);
+        self.walked.take("StopProvider, refused", checked);
         let checked = self.stop_provider().await;
-        self.check("StopProvider", checked);
+        self.walked.take("StopProvider", checked);
     }
 
     async fn in_the_end(&mut self) {
         let checked = self.stop_all().await;
-        self.check("StopActor of all", checked);
+        self.walked.take("StopActor of all", checked);
         let checked = self.nothing_runs().await;
-        self.check("GetHostInventory, all gone", checked);
+        self.walked.take("GetHostInventory, all gone", checked);
         let checked = self.stop_host().await;
-        self.check("StopHost", checked);
+        self.walked.take("StopHost", checked);
     }
 
     fn host(&self) -> String {

@@ -66,15 +66,9 @@ fn noted() -> Annotations {
     map(&[("team", "shop")])
 }
 
-/// Waits until a host has done what it acknowledged.
-async fn caught_up(host: &SimHostV1) {
-    let caught_up = || async { host.caught_up().then_some(()) };
-    eventually("the host to catch up", caught_up).await;
-}
-
 /// Checks that so many run on a host of 1.x, and that the provider tells the same.
 async fn run(lattice: &Lattice, host: &SimHostV1, count: usize) {
-    caught_up(host).await;
+    host.catches_up().await;
     assert_eq!(host.instances(ACTOR), count, "{:?}", host.version());
     assert_eq!(lattice.all.listed(&host.id).await, count);
 }
@@ -243,7 +237,7 @@ async fn start_provider(kind: Kind) {
     let lattice = kind.build().await;
     for host in &lattice.of_1x {
         accepted(lattice.all.start_provider(&host.id).await);
-        caught_up(host).await;
+        host.catches_up().await;
         assert!(host.runs_provider(PROVIDER));
         let again = lattice.all.start_provider(&host.id).await;
         refused(again, "nothing was sent");
@@ -326,7 +320,7 @@ async fn get_claims(kind: Kind) {
     let host = &lattice.of_1x[0];
     accepted(lattice.all.start_actor(&host.id, 1, &none()).await);
     accepted(lattice.all.start_provider(&host.id).await);
-    caught_up(host).await;
+    host.catches_up().await;
     let claims = lattice.all.claims().await.unwrap();
     for (key, name) in [(ACTOR, "kvcounter"), (PROVIDER, "HTTP Server")] {
         let of: Vec<_> = claims

@@ -112,12 +112,49 @@ fn joined<'a>(versions: impl IntoIterator<Item = &'a AllSeen>) -> AllSeen {
     all
 }
 
+/// What was seen of a host so far.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// How many messages to the host were looked at.
+    looked_at: usize,
+    pub all: AllSeen,
+}
+
+impl Looks {
+    /// Returns what the host received since the last time, of all that it received.
+    fn since(&mut self, mut received: Vec<Received>) -> Vec<Received> {
+        let new = received.split_off(self.looked_at);
+        self.looked_at += new.len();
+        new
+    }
+
+    /// Notes whether an operation worked, and returns what the host with this id received
+    /// for it, of all that it received.
+    pub fn saw(
+        &mut self,
+        operation: &'static str,
+        works: bool,
+        received: Vec<Received>,
+        id: &str,
+    ) -> Vec<Received> {
+        let received = self.since(received);
+        let seen = self.all.entry(operation).or_default();
+        seen.works |= works;
+        seen.to_one_host |= received.iter().any(|to| to.subject.contains(id));
+        received
+    }
+
+    pub fn note(&mut self, operation: &'static str, note: u8, is_so: bool) {
+        if is_so {
+            self.all.entry(operation).or_default().notes.insert(note);
+        }
+    }
+}
+
 /// One host in a lattice, and what was seen of it so far.
 struct Watch {
     lattice: Operated,
-    /// How many messages to the host were looked at.
-    looked_at: usize,
-    all: AllSeen,
+    looks: Looks,
 }
 
 impl Watch {
@@ -126,8 +163,7 @@ impl Watch {
         lattice.get_hosts().await.unwrap();
         let mut watch = Self {
             lattice,
-            looked_at: 0,
-            all: AllSeen::new(),
+            looks: Looks::default(),
         };
         watch.received();
         watch
@@ -139,25 +175,17 @@ impl Watch {
 
     /// Returns what the host received since the last time.
     fn received(&mut self) -> Vec<Received> {
-        let received = self.host().received().split_off(self.looked_at);
-        self.looked_at += received.len();
-        received
+        let received = self.host().received();
+        self.looks.since(received)
     }
 
-    /// Notes whether an operation worked, and returns what the host received
-    /// for it.
     fn saw(&mut self, operation: &'static str, works: bool) -> Vec<Received> {
-        let (received, id) = (self.received(), self.host().id.clone());
-        let seen = self.all.entry(operation).or_default();
-        seen.works |= works;
-        seen.to_one_host |= received.iter().any(|to| to.subject.contains(&id));
-        received
+        let host = &self.lattice.hosts[0];
+        self.looks.saw(operation, works, host.received(), &host.id)
     }
 
     fn note(&mut self, operation: &'static str, note: u8, is_so: bool) {
-        if is_so {
-            self.all.entry(operation).or_default().notes.insert(note);
-        }
+        self.looks.note(operation, note, is_so);
     }
 
     /// Calls the operations that go to all hosts of a lattice.
@@ -336,7 +364,7 @@ async fn see(generation: Generation) -> (Generation, AllSeen) {
     watch.update().await;
     watch.providers().await;
     watch.stop_host().await;
-    (generation, watch.all)
+    (generation, watch.looks.all)
 }
 
 /// Returns the cell of an operation in a column for hosts.

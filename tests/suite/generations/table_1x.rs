@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::eventually;
 use crate::support::host::Received;
 use crate::support::host_v1::{SimHostV1, Version};
 use crate::support::operator::*;
 
-use super::table::{AllSeen, note, took};
+use super::table::{AllSeen, Looks, note, took};
 
 /// The ids under which actors and providers of the tests run, so that the operations that
 /// name one by its key reach it.
@@ -21,13 +20,11 @@ pub fn ids() -> Value {
     } })
 }
 
-/// One host in a lattice, and what was seen of it so far.
+/// One host in a lattice, and what was seen of it so far. What it does is as in `table`.
 struct Watch {
     lattice: Operated,
     host: SimHostV1,
-    /// How many messages to the host were looked at.
-    looked_at: usize,
-    all: AllSeen,
+    looks: Looks,
 }
 
 /// Has a host of this version go through every operation.
@@ -37,8 +34,7 @@ pub async fn see(version: Version) -> AllSeen {
     let mut watch = Watch {
         lattice,
         host,
-        looked_at: 0,
-        all: AllSeen::new(),
+        looks: Looks::default(),
     };
     watch.whole_lattice().await;
     watch.auctions().await;
@@ -46,29 +42,17 @@ pub async fn see(version: Version) -> AllSeen {
     watch.update().await;
     watch.providers().await;
     watch.stop_host().await;
-    watch.all
+    watch.looks.all
 }
 
 impl Watch {
-    /// Notes whether an operation worked, and returns what the host received for it.
     fn saw(&mut self, operation: &'static str, works: bool) -> Vec<Received> {
-        let received = self.host.received().split_off(self.looked_at);
-        self.looked_at += received.len();
-        let seen = self.all.entry(operation).or_default();
-        seen.works |= works;
-        seen.to_one_host |= received.iter().any(|to| to.subject.contains(&self.host.id));
-        received
+        let received = self.host.received();
+        self.looks.saw(operation, works, received, &self.host.id)
     }
 
     fn note(&mut self, operation: &'static str, note: u8, is_so: bool) {
-        if is_so {
-            self.all.entry(operation).or_default().notes.insert(note);
-        }
-    }
-
-    async fn caught_up(&self) {
-        let caught_up = || async { self.host.caught_up().then_some(()) };
-        eventually("the host to catch up", caught_up).await;
+        self.looks.note(operation, note, is_so);
     }
 
     async fn whole_lattice(&mut self) {
@@ -109,7 +93,7 @@ impl Watch {
         let id = self.host.id.clone();
         let first = took(self.lattice.start_actor(&id, 2, &none()).await);
         let second = took(self.lattice.start_actor(&id, 1, &none()).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         let runs = self.host.instances(ACTOR) == 3;
         let told = self.saw("StartActor", first && second && runs);
         let other = took(
@@ -139,7 +123,7 @@ impl Watch {
 
         let up = took(self.lattice.scale_actor(&id, 5, &none()).await);
         let down = took(self.lattice.scale_actor(&id, 2, &none()).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         self.saw("ScaleActor", up && down && self.host.instances(ACTOR) == 2);
         let other = took(
             self.lattice
@@ -148,7 +132,7 @@ impl Watch {
         );
         self.note("ScaleActor", note::KEEPS_ONE_SET, !other);
         let one = took(self.lattice.stop_actor(&id, 1, &none()).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         self.saw("StopActor", one && self.host.instances(ACTOR) == 1);
         let other = took(
             self.lattice
@@ -160,7 +144,7 @@ impl Watch {
 
     async fn update(&mut self) {
         let updated = took(self.lattice.update_actor(&self.host.id, &none()).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         let new = BTreeSet::from_iter(self.host.answers(ACTOR));
         let new = new == BTreeSet::from([NEW_ACTOR_REF.to_owned()]);
         let told = self.saw("UpdateActor", updated && new);
@@ -173,7 +157,7 @@ impl Watch {
     async fn providers(&mut self) {
         let id = self.host.id.clone();
         let started = took(self.lattice.start_provider(&id).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         let runs = self.host.runs_provider(PROVIDER);
         let told = self.saw("StartProvider", started && runs);
         let start = told
@@ -187,7 +171,7 @@ impl Watch {
             .is_some_and(|names| names.len() == 1);
         self.note("StartProvider", note::HAS_A_CONFIG, config);
         let stopped = took(self.lattice.stop_provider(&id, &none()).await);
-        self.caught_up().await;
+        self.host.catches_up().await;
         self.saw(
             "StopProvider",
             stopped && !self.host.runs_provider(PROVIDER),

@@ -44,6 +44,13 @@ impl SimHostV1 {
         *self.shared.lag.lock().unwrap() = Some(lag);
     }
 
+    /// Waits until it has carried out all that it acknowledged, and published the
+    /// events of it.
+    pub async fn catches_up(&self) {
+        let caught_up = || async { self.caught_up().then_some(()) };
+        super::super::eventually("the host to catch up", caught_up).await;
+    }
+
     /// Returns whether it has carried out all that it acknowledged, and
     /// published the events of it.
     pub fn caught_up(&self) -> bool {
